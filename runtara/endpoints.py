@@ -1,0 +1,55 @@
+"""Every operation that a door offers: one row per command; doors, clients, docs and tests derive from it."""
+
+from typing import Final, Literal
+
+import msgspec
+
+from runtara import messages
+
+__all__ = ["ENDPOINTS", "Endpoint", "Owner"]
+
+Owner = Literal["instance", "reader"]
+"""Who answers: the instance's own actor, or a reader of the store."""
+
+
+class Endpoint(msgspec.Struct, frozen=True):
+    """One operation. `caller` is who may ask: the program itself, or whoever manages its tenant."""
+
+    command: type
+    reply: type
+    owner: Owner
+    caller: Literal["program", "manager", "both"]
+    idempotent: bool
+    """Whether sending it again, with the same ids, changes nothing more."""
+
+
+def _row(command: type, reply: type, owner: Owner, caller: Literal["program", "manager", "both"]) -> Endpoint:
+    return Endpoint(command, reply, owner, caller, idempotent=command is not messages.RecordEvent)
+
+
+_ROWS: Final = (
+    _row(messages.StartInstance, messages.InstanceStarted, "instance", "manager"),
+    _row(messages.RegisterInstance, messages.InstanceRegistered, "instance", "program"),
+    _row(messages.SaveCheckpoint, messages.CheckpointSaved, "instance", "program"),
+    _row(messages.GetCheckpoint, messages.CheckpointFound, "instance", "both"),
+    _row(messages.Sleep, messages.SleepStarted, "instance", "program"),
+    _row(messages.Heartbeat, messages.Acknowledged, "instance", "program"),
+    _row(messages.CompleteInstance, messages.Acknowledged, "instance", "program"),
+    _row(messages.FailInstance, messages.Acknowledged, "instance", "program"),
+    _row(messages.SuspendInstance, messages.Acknowledged, "instance", "program"),
+    _row(messages.RecordEvent, messages.Acknowledged, "instance", "program"),
+    _row(messages.GetStatus, messages.InstanceInfo, "instance", "both"),
+    _row(messages.GetInput, messages.InputFound, "instance", "both"),
+    _row(messages.PollSignals, messages.SignalsPending, "instance", "program"),
+    _row(messages.TakeSignal, messages.SignalTaken, "instance", "program"),
+    _row(messages.AcknowledgeSignal, messages.Acknowledged, "instance", "program"),
+    _row(messages.SendSignal, messages.SignalAccepted, "instance", "manager"),
+    _row(messages.RecordRetry, messages.Acknowledged, "instance", "program"),
+    _row(messages.ListRetries, messages.RetriesFound, "reader", "both"),
+    _row(messages.ListCheckpoints, messages.CheckpointPage, "reader", "both"),
+    _row(messages.ListEvents, messages.EventPage, "reader", "both"),
+    _row(messages.ListInstances, messages.InstancePage, "reader", "manager"),
+)
+
+ENDPOINTS: Final[dict[type, Endpoint]] = {row.command: row for row in _ROWS}
+"""Command type to its row. What is not here (wake-ups, crash reports) is only said between actors."""

@@ -1,0 +1,440 @@
+"""What the actors say to each other and what the doors carry: commands and their replies.
+
+Every command is a frozen, tagged struct and names its reply type: ``await ref.ask(GetStatus())`` is typed as
+`InstanceInfo`. New fields have defaults and nothing is renamed, so that two versions can talk. Who asks (tenant,
+instance, epoch) is not part of a command: the session knows it and puts it into the `Call`.
+"""
+
+from typing import Generic, Literal, TypeVar
+
+import msgspec
+
+from runtara.ids import InstanceKey
+from runtara.lifecycle import Status, TerminationReason
+from runtara.records import Event, Retry, Signal
+
+__all__ = [
+    "AcknowledgeSignal",
+    "Acknowledged",
+    "Call",
+    "CheckpointFound",
+    "CheckpointInfo",
+    "CheckpointPage",
+    "CheckpointSaved",
+    "Command",
+    "CompleteInstance",
+    "CrashInstance",
+    "DeclareSilent",
+    "EventPage",
+    "FailInstance",
+    "GetCheckpoint",
+    "GetInput",
+    "GetStatus",
+    "Heartbeat",
+    "InputFound",
+    "InstanceInfo",
+    "InstancePage",
+    "InstanceRegistered",
+    "InstanceStarted",
+    "InstanceSummary",
+    "ListCheckpoints",
+    "ListEvents",
+    "ListInstances",
+    "ListRetries",
+    "PollSignals",
+    "RecordEvent",
+    "RecordRetry",
+    "RegisterInstance",
+    "Request",
+    "RetriesFound",
+    "SaveCheckpoint",
+    "SendSignal",
+    "SignalAccepted",
+    "SignalKind",
+    "SignalTaken",
+    "SignalsPending",
+    "Sleep",
+    "SleepStarted",
+    "StartInstance",
+    "SuspendInstance",
+    "TakeSignal",
+    "WakeInstance",
+]
+
+R_co = TypeVar("R_co", covariant=True)
+
+
+class Request(Generic[R_co]):
+    """A message whose reply is an `R`; mixed into message types so that type checkers know what an ask returns."""
+
+    __slots__ = ()
+
+
+SignalKind = Literal["cancel", "pause", "resume", "shutdown", "custom"]
+
+
+# Replies -------------------------------------------------------------------------------------------------------------
+
+
+class Acknowledged(msgspec.Struct, frozen=True, tag=True):
+    """Done and stored; `status` is what the instance is now."""
+
+    status: Status
+
+
+class InstanceRegistered(msgspec.Struct, frozen=True, tag=True, kw_only=True):
+    """The attempt owns the instance from now on, under `epoch`."""
+
+    epoch: int
+    resumed: bool
+    """Whether an earlier attempt has left checkpoints behind."""
+    checkpoint_id: str | None = None
+    """The checkpoint saved last."""
+    signals: tuple[Signal, ...] = ()
+    """Those that wait to be acknowledged."""
+
+
+class InstanceStarted(msgspec.Struct, frozen=True, tag=True, kw_only=True):
+    """The instance exists and will be launched; `created` is False where it existed before."""
+
+    instance_id: str
+    status: Status
+    created: bool
+
+
+class CheckpointSaved(msgspec.Struct, frozen=True, tag=True, kw_only=True):
+    """`found` tells a checkpoint that was there already, whose `state` is then returned, from one saved just now."""
+
+    found: bool
+    state: bytes | None = None
+    signal: Signal | None = None
+    """The oldest unacknowledged cancel, pause, resume or shutdown; a cancel comes before all others."""
+    custom_signal: Signal | None = None
+    """The custom signal bound to this checkpoint: one whose name is the checkpoint's id."""
+
+
+class CheckpointFound(msgspec.Struct, frozen=True, tag=True, kw_only=True):
+    """What is stored under the id. An empty state is not an absent one."""
+
+    found: bool
+    state: bytes | None = None
+
+
+class SleepStarted(msgspec.Struct, frozen=True, tag=True, kw_only=True):
+    """The deadline is stored; `remaining_ms` is 0 once it has passed."""
+
+    wake_at: int
+    remaining_ms: int
+    found: bool
+    """Whether the sleep was begun by an earlier attempt (or call)."""
+    state: bytes | None = None
+    """The stored state, where found."""
+    parked: bool = False
+    """Whether the instance is suspended now and the program must end; it will be launched again."""
+    signal: Signal | None = None
+
+
+class InstanceInfo(msgspec.Struct, frozen=True, tag=True, kw_only=True):
+    """Everything that a status query tells."""
+
+    tenant_id: str
+    instance_id: str
+    status: Status
+    epoch: int
+    created_at: int
+    program: str | None = None
+    checkpoint_id: str | None = None
+    checkpoint_count: int = 0
+    wake_at: int | None = None
+    started_at: int | None = None
+    finished_at: int | None = None
+    heartbeat_at: int | None = None
+    termination_reason: TerminationReason | None = None
+    exit_code: int | None = None
+    output: bytes | None = None
+    error: str | None = None
+
+
+class SignalsPending(msgspec.Struct, frozen=True, tag=True):
+    """Instance-wide signals that are not acknowledged yet: a cancel first, then in order of arrival."""
+
+    signals: tuple[Signal, ...] = ()
+
+
+class SignalTaken(msgspec.Struct, frozen=True, tag=True, kw_only=True):
+    """What a place sees: a signal, nothing yet, or (for ever) that its deadline passed."""
+
+    signal: Signal | None = None
+    timed_out: bool = False
+    deadline_at: int | None = None
+    parked: bool = False
+
+
+class SignalAccepted(msgspec.Struct, frozen=True, tag=True, kw_only=True):
+    """The signal is stored; `status` names what the instance is now, `created` is False for one sent before."""
+
+    signal_id: str
+    status: Status
+    created: bool = True
+
+
+class InputFound(msgspec.Struct, frozen=True, tag=True):
+    """The input that the instance was started with; None where there is none."""
+
+    input: bytes | None = None
+
+
+class RetriesFound(msgspec.Struct, frozen=True, tag=True):
+    """Failed tries of a step, oldest first."""
+
+    retries: tuple[Retry, ...] = ()
+
+
+class CheckpointInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """A checkpoint without its state."""
+
+    checkpoint_id: str
+    epoch: int
+    created_at: int
+    size: int
+    """Bytes of the state."""
+    wake_at: int | None = None
+
+
+class CheckpointPage(msgspec.Struct, frozen=True, tag=True, kw_only=True):
+    """Checkpoints, oldest first; `cursor` fetches the next page and is None on the last."""
+
+    checkpoints: tuple[CheckpointInfo, ...]
+    cursor: str | None = None
+
+
+class EventPage(msgspec.Struct, frozen=True, tag=True, kw_only=True):
+    """Events, oldest first; `cursor` fetches the next page and is None on the last."""
+
+    events: tuple[Event, ...]
+    cursor: str | None = None
+
+
+class InstanceSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of an instance list."""
+
+    instance_id: str
+    status: Status
+    epoch: int
+    created_at: int
+    program: str | None = None
+    wake_at: int | None = None
+    started_at: int | None = None
+    finished_at: int | None = None
+    termination_reason: TerminationReason | None = None
+
+
+class InstancePage(msgspec.Struct, frozen=True, tag=True, kw_only=True):
+    """Instances by id; `cursor` fetches the next page and is None on the last."""
+
+    instances: tuple[InstanceSummary, ...]
+    cursor: str | None = None
+
+
+# Commands ------------------------------------------------------------------------------------------------------------
+
+
+class StartInstance(msgspec.Struct, Request[InstanceStarted], frozen=True, tag=True, kw_only=True):
+    """Create an instance of a program that this host launches. The same start twice creates one instance."""
+
+    program: str
+    input: bytes | None = None
+
+
+class RegisterInstance(msgspec.Struct, Request[InstanceRegistered], frozen=True, tag=True, kw_only=True):
+    """Begin an attempt: create the instance if it is new, and take it over from any earlier attempt."""
+
+    attempt_id: str
+    """Fresh for every attempt; a registration that is sent again keeps it."""
+    checkpoint_id: str | None = None
+    """A checkpoint that must exist, where the attempt wants to continue from there."""
+
+
+class SaveCheckpoint(msgspec.Struct, Request[CheckpointSaved], frozen=True, tag=True, kw_only=True):
+    """Save `state` under an id, or learn what is stored there already."""
+
+    checkpoint_id: str
+    state: bytes
+
+
+class GetCheckpoint(msgspec.Struct, Request[CheckpointFound], frozen=True, tag=True, kw_only=True):
+    """Look a checkpoint up."""
+
+    checkpoint_id: str
+
+
+class Sleep(msgspec.Struct, Request[SleepStarted], frozen=True, tag=True, kw_only=True):
+    """Store a checkpoint together with the instant until which to sleep; exactly one of the two times is given."""
+
+    checkpoint_id: str
+    state: bytes = b""
+    duration_ms: int | None = None
+    until: int | None = None
+    park: bool = False
+    """Suspend the instance: the program will end now and be launched again at its time."""
+
+
+class Heartbeat(msgspec.Struct, Request[Acknowledged], frozen=True, tag=True):
+    """Say that the attempt is alive. Any other message says so too."""
+
+
+class CompleteInstance(msgspec.Struct, Request[Acknowledged], frozen=True, tag=True, kw_only=True):
+    """End well."""
+
+    output: bytes = b""
+
+
+class FailInstance(msgspec.Struct, Request[Acknowledged], frozen=True, tag=True, kw_only=True):
+    """End badly."""
+
+    error: str
+
+
+class SuspendInstance(msgspec.Struct, Request[Acknowledged], frozen=True, tag=True, kw_only=True):
+    """Stop for now, to be woken at `wake_at`, or by a resume signal if None."""
+
+    wake_at: int | None = None
+
+
+class RecordEvent(msgspec.Struct, Request[Acknowledged], frozen=True, tag=True, kw_only=True):
+    """Write a custom event into the audit log."""
+
+    subtype: str
+    payload: bytes = b""
+
+
+class GetStatus(msgspec.Struct, Request[InstanceInfo], frozen=True, tag=True):
+    """Ask how the instance stands."""
+
+
+class GetInput(msgspec.Struct, Request[InputFound], frozen=True, tag=True):
+    """Ask for the input that the instance was started with."""
+
+
+class PollSignals(msgspec.Struct, Request[SignalsPending], frozen=True, tag=True):
+    """Read instance-wide signals; reading does not consume them."""
+
+
+class TakeSignal(msgspec.Struct, Request[SignalTaken], frozen=True, tag=True, kw_only=True):
+    """Bind the oldest free custom signal called `name` to a place of the program; a bound place never changes."""
+
+    name: str
+    place: str
+    timeout_ms: int | None = None
+    """Counted from the first time the place asked; None where it only looks, or waits without end."""
+    park: bool = False
+    """Suspend the instance if there is no signal yet."""
+
+
+class AcknowledgeSignal(msgspec.Struct, Request[Acknowledged], frozen=True, tag=True, kw_only=True):
+    """Say that a signal was acted upon: a cancel then ends the instance, a pause or shutdown suspends it."""
+
+    signal_id: str
+
+
+class SendSignal(msgspec.Struct, Request[SignalAccepted], frozen=True, tag=True, kw_only=True):
+    """Send a signal to an instance. The same id sent twice is one signal."""
+
+    kind: SignalKind
+    signal_id: str
+    name: str | None = None
+    payload: bytes = b""
+
+
+class RecordRetry(msgspec.Struct, Request[Acknowledged], frozen=True, tag=True, kw_only=True):
+    """Count a failed try of a step, durably."""
+
+    checkpoint_id: str
+    attempt: int
+    error: str | None = None
+    retry_after_ms: int | None = None
+
+
+class ListRetries(msgspec.Struct, Request[RetriesFound], frozen=True, tag=True, kw_only=True):
+    """Read the failed tries of a step."""
+
+    checkpoint_id: str
+
+
+class ListCheckpoints(msgspec.Struct, Request[CheckpointPage], frozen=True, tag=True, kw_only=True):
+    """Page through an instance's checkpoints."""
+
+    limit: int = 100
+    cursor: str | None = None
+
+
+class ListEvents(msgspec.Struct, Request[EventPage], frozen=True, tag=True, kw_only=True):
+    """Page through an instance's audit log."""
+
+    event_type: str | None = None
+    subtype: str | None = None
+    limit: int = 100
+    cursor: str | None = None
+
+
+class ListInstances(msgspec.Struct, Request[InstancePage], frozen=True, tag=True, kw_only=True):
+    """Page through a tenant's instances."""
+
+    status: Status | None = None
+    limit: int = 100
+    cursor: str | None = None
+
+
+class WakeInstance(msgspec.Struct, Request[Acknowledged], frozen=True, tag=True, kw_only=True):
+    """From the scheduler: the instance is due. Ignored unless it still waits for this very instant."""
+
+    due_at: int
+
+
+class DeclareSilent(msgspec.Struct, Request[Acknowledged], frozen=True, tag=True, kw_only=True):
+    """From the heartbeat monitor: nothing was heard of the attempt for too long."""
+
+    epoch: int
+
+
+class CrashInstance(msgspec.Struct, Request[Acknowledged], frozen=True, tag=True, kw_only=True):
+    """From a runner: the attempt ended without a report."""
+
+    epoch: int
+    error: str
+
+
+Command = (
+    StartInstance
+    | RegisterInstance
+    | SaveCheckpoint
+    | GetCheckpoint
+    | Sleep
+    | Heartbeat
+    | CompleteInstance
+    | FailInstance
+    | SuspendInstance
+    | RecordEvent
+    | GetStatus
+    | GetInput
+    | PollSignals
+    | TakeSignal
+    | AcknowledgeSignal
+    | SendSignal
+    | RecordRetry
+    | ListRetries
+    | ListCheckpoints
+    | ListEvents
+    | ListInstances
+    | WakeInstance
+    | DeclareSilent
+    | CrashInstance
+)
+
+
+class Call(msgspec.Struct, frozen=True):
+    """A command and who sends it. `epoch` is None where no attempt speaks (management, scheduler)."""
+
+    key: InstanceKey
+    command: Command
+    epoch: int | None = None

@@ -1,0 +1,112 @@
+"""What is kept about an instance: the rows of the store, as frozen structs.
+
+Instants are milliseconds since 1970-01-01 UTC. Payloads are bytes that the runtime never looks into. Large payloads
+(input, output, checkpoint states) are not part of `Instance`, so that a row can be held and rewritten cheaply.
+"""
+
+import msgspec
+
+from runtara.lifecycle import Status, TerminationReason
+
+__all__ = ["Checkpoint", "Event", "Instance", "Retry", "Signal", "Snapshot", "Wait"]
+
+
+class Instance(msgspec.Struct, frozen=True, kw_only=True):
+    """One durable program run. `version` grows by one with every stored change, `epoch` with every attempt."""
+
+    tenant_id: str
+    instance_id: str
+    status: Status
+    version: int
+    epoch: int
+    created_at: int
+    program: str | None = None
+    """Name of the program that this host launches; None where the program registers by itself."""
+    attempt_id: str | None = None
+    """Chosen by the attempt that holds the epoch, so that a registration sent twice counts once."""
+    checkpoint_id: str | None = None
+    """The checkpoint saved last."""
+    wake_at: int | None = None
+    """When a pending or suspended instance is to be launched; None where it waits for something else."""
+    started_at: int | None = None
+    finished_at: int | None = None
+    heartbeat_at: int | None = None
+    termination_reason: TerminationReason | None = None
+    exit_code: int | None = None
+    error: str | None = None
+
+
+class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
+    """A value saved once under its id. `wake_at` is the deadline where the checkpoint belongs to a sleep."""
+
+    checkpoint_id: str
+    state: bytes
+    epoch: int
+    created_at: int
+    wake_at: int | None = None
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of the audit log: every status transition, and every custom event of the program.
+
+    `type` is the trigger of the transition, or ``custom``, ``signal-sent`` and ``signal-acknowledged``.
+    """
+
+    type: str
+    epoch: int
+    created_at: int
+    subtype: str | None = None
+    checkpoint_id: str | None = None
+    payload: bytes | None = None
+    seq: int = 0
+    """Place in the log; assigned by the store."""
+
+
+class Signal(msgspec.Struct, frozen=True, kw_only=True):
+    """A message to an instance. `kind` is cancel, pause, resume, shutdown or custom; only custom ones have a name."""
+
+    signal_id: str
+    kind: str
+    sent_at: int
+    name: str | None = None
+    payload: bytes = b""
+    acknowledged_at: int | None = None
+    seq: int = 0
+    """Order of arrival at the instance, from 1; assigned by the instance."""
+
+
+class Wait(msgspec.Struct, frozen=True, kw_only=True):
+    """A place in a program where it looks for a custom signal, and what it found there.
+
+    Once `ended_at` is set, every replay of the place sees the same: the signal `signal_id`, or a time-out if None.
+    """
+
+    place: str
+    name: str
+    started_at: int
+    deadline_at: int | None = None
+    ended_at: int | None = None
+    signal_id: str | None = None
+
+
+class Retry(msgspec.Struct, frozen=True, kw_only=True):
+    """A failed try of a step: number (from 1), what went wrong, and when the next try may start."""
+
+    checkpoint_id: str
+    attempt: int
+    recorded_at: int
+    error: str | None = None
+    retry_at: int | None = None
+
+
+class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """All that an instance actor needs to continue: the row, and the small parts of its history."""
+
+    instance: Instance
+    checkpoint_ids: tuple[str, ...] = ()
+    """In the order in which they were saved."""
+    signals: tuple[Signal, ...] = ()
+    """Those not yet acknowledged, in order of arrival."""
+    signal_ids: tuple[str, ...] = ()
+    """Of all signals ever sent to the instance, in order of arrival."""
+    waits: tuple[Wait, ...] = ()

@@ -1,0 +1,156 @@
+"""The contract of a store: what it promises to the actors, whatever lies beneath.
+
+Everything here is synchronous and belongs to one thread: a `Writer` or `Reader` is opened, used and closed by the
+same thread. One process has one writer per store and any number of readers.
+
+Promises, each with a test in the conformance suite:
+
+1. When `Writer.commit` returns, every save reported True is on stable storage, all of it; every save reported False
+   has left no trace.
+2. A save applies only if the stored version is `expected_version` (0: the instance must not exist yet).
+3. One save that conflicts does not disturb the others of its batch; saves of a batch apply in order.
+4. A checkpoint, signal, retry or wait that exists already is never overwritten; a wait may be ended once.
+5. When `commit` raises `StoreUnavailable`, `StoreFull` or `Busy`, nothing of the batch is stored. When it raises
+   `OutcomeUnknown`, each save is stored completely or not at all, and which one is settled before the next call on
+   the writer succeeds.
+6. A reader sees every save whose commit has returned before the read began.
+7. Bytes come back as they went in; empty is not absent.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+import msgspec
+
+from runtara.ids import InstanceKey
+from runtara.lifecycle import Status
+from runtara.messages import CheckpointPage, EventPage, InstancePage
+from runtara.records import Checkpoint, Event, Instance, Retry, Signal, Snapshot, Wait
+
+__all__ = ["DueInstance", "LoadError", "Reader", "RunningInstance", "Save", "Store", "Writer"]
+
+
+class Save(msgspec.Struct, frozen=True, kw_only=True):
+    """One instance's change: the new row and what is appended to its history, all or nothing."""
+
+    instance: Instance
+    expected_version: int
+    input: bytes | None = None
+    """Stored when the instance is inserted; ignored otherwise."""
+    output: bytes | None = None
+    """Stored when not None."""
+    checkpoints: tuple[Checkpoint, ...] = ()
+    events: tuple[Event, ...] = ()
+    signals: tuple[Signal, ...] = ()
+    acknowledged: tuple[tuple[str, int], ...] = ()
+    """Signal ids and the instants of their acknowledgement."""
+    waits: tuple[Wait, ...] = ()
+    """Begun or ended: inserted by place, or completed where the stored one has no end yet."""
+    retries: tuple[Retry, ...] = ()
+
+
+class DueInstance(NamedTuple):
+    """An instance that is to be launched at `wake_at` (milliseconds since 1970 UTC)."""
+
+    wake_at: int
+    key: InstanceKey
+
+
+class RunningInstance(NamedTuple):
+    """An instance whose stored status is running, and the attempt that owned it."""
+
+    key: InstanceKey
+    epoch: int
+    program: str | None
+
+
+class LoadError(Exception):
+    """One instance's rows cannot be understood. Its neighbours are not affected."""
+
+
+class Writer(Protocol):
+    """The one connection that changes the store."""
+
+    def commit(self, saves: Sequence[Save]) -> list[bool]:
+        """Store the batch in one transaction; True per save that was stored, False per version conflict.
+
+        Raises `StoreUnavailable`, `StoreFull`, `OutcomeUnknown` or `StoreCorrupt`.
+        """
+
+    def record_heartbeats(self, beats: Sequence[tuple[InstanceKey, int]]) -> None:
+        """Note when running instances were last heard of. Not a transition: versions stay as they are."""
+
+    def close(self) -> None:
+        """Let go of the store; harmless when repeated."""
+
+
+class Reader(Protocol):
+    """A connection that only looks."""
+
+    def load(self, keys: Sequence[InstanceKey]) -> Mapping[InstanceKey, Snapshot | LoadError]:
+        """Return what is stored about each instance; unknown ones are left out."""
+
+    def read_checkpoint(self, key: InstanceKey, checkpoint_id: str) -> Checkpoint | None:
+        """Return one checkpoint with its state."""
+
+    def read_signal(self, key: InstanceKey, signal_id: str) -> Signal | None:
+        """Return one signal with its payload."""
+
+    def read_input(self, key: InstanceKey) -> bytes | None:
+        """Return the instance's input."""
+
+    def read_output(self, key: InstanceKey) -> bytes | None:
+        """Return the instance's output."""
+
+    def read_retries(self, key: InstanceKey, checkpoint_id: str) -> list[Retry]:
+        """Return the recorded failures of one step, by attempt."""
+
+    def list_due(self, until_ms: int, limit: int, after: DueInstance | None = None) -> list[DueInstance]:
+        """Return pending and suspended instances with `wake_at` <= `until_ms` that have a program, earliest first.
+
+        `after` continues behind the last row of an earlier page.
+        """
+
+    def list_running(self, limit: int, after: InstanceKey | None = None) -> list[RunningInstance]:
+        """Return running instances by key; `after` continues behind an earlier page."""
+
+    def list_instances(self, tenant_id: str, status: Status | None, limit: int, cursor: str | None) -> InstancePage:
+        """Page through one tenant's instances by id."""
+
+    def list_checkpoints(self, key: InstanceKey, limit: int, cursor: str | None) -> CheckpointPage:
+        """Page through an instance's checkpoints in the order in which they were saved."""
+
+    def list_events(
+        self, key: InstanceKey, type_: str | None, subtype: str | None, limit: int, cursor: str | None
+    ) -> EventPage:
+        """Page through an instance's events in the order in which they were stored."""
+
+    def count_by_status(self) -> dict[Status, int]:
+        """Return how many instances of all tenants stand where; statuses without any are left out."""
+
+    def verify(self) -> list[str]:
+        """Check the store from end to end; return what is wrong, in words, or nothing."""
+
+    def close(self) -> None:
+        """Let go of the store; harmless when repeated."""
+
+
+class Store(Protocol):
+    """A place where instances are kept."""
+
+    @property
+    def url(self) -> str:
+        """Where it is, without secrets."""
+
+    @property
+    def inline(self) -> bool:
+        """Whether calls return at once without touching a disk or network, so that no thread is needed for them."""
+
+    def open_writer(self) -> Writer:
+        """Take the store over, bring its schema up to date and return the writer.
+
+        Raises `StoreInUse`, `StoreTooNew`, `StoreCorrupt`, `StoreFull` or `StoreUnavailable`.
+        """
+
+    def open_reader(self) -> Reader:
+        """Return a new reader. The schema must be up to date: open the writer first."""
