@@ -1,0 +1,1 @@
+"""The tests. They mirror runtara/ file by file; house/ holds the rules of the house itself."""

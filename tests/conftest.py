@@ -1,0 +1,72 @@
+"""What all tests share: a clean environment, hypothesis profiles, and the check that nothing is left running."""
+
+import os
+import select
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import hypothesis
+import pytest
+
+GRACE_S = 1.0
+"""How long a thread or child that is on its way out may still take after its test."""
+
+for _name in [name for name in os.environ if name.startswith("RUNTARA_") and not name.startswith("RUNTARA_TEST_")]:
+    del os.environ[_name]  # the settings of whoever runs the tests are not the tests' settings
+
+hypothesis.settings.register_profile("dev", deadline=None)
+hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, database=None, print_blob=True)
+hypothesis.settings.load_profile("ci" if "CI" in os.environ else "dev")
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left_running() -> Iterator[None]:
+    """Fail a test that leaves a thread which would keep the process alive, or a child process, behind.
+
+    What fixtures of a wider scope have started before the test may stay.
+    """
+    threads, children = _threads(), _children()
+    yield
+    left = [f"thread {thread.name!r}" for thread in _threads() - threads if not _ends(thread)]
+    left += [f"process {pid} ({_command(pid)})" for pid in _children() - children if not _exits(pid)]
+    assert not left, f"the test left something running: {', '.join(sorted(left))}"
+
+
+def _threads() -> set[threading.Thread]:
+    return {thread for thread in threading.enumerate() if not thread.daemon}
+
+
+def _ends(thread: threading.Thread) -> bool:
+    thread.join(GRACE_S)
+    return not thread.is_alive()
+
+
+def _children() -> set[int]:
+    """Direct children of this process; none where the system cannot tell (other than Linux)."""
+    lists = Path("/proc/self/task").glob("*/children")
+    return {int(pid) for path in lists for pid in _read(path).split()}
+
+
+def _exits(pid: int) -> bool:
+    """Wait for a child to exit. One that has exited but was never waited for (a zombie) counts as left behind."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    try:
+        exited, _, _ = select.select([descriptor], [], [], GRACE_S)
+    finally:
+        os.close(descriptor)
+    return bool(exited) and pid not in _children()
+
+
+def _command(pid: int) -> str:
+    return _read(Path(f"/proc/{pid}/cmdline")).replace("\0", " ").strip() or "a zombie: wait for it"
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(errors="replace")
+    except OSError:  # it ended in the meantime
+        return ""

@@ -1,0 +1,45 @@
+"""Every library has one door.
+
+The table is ruff's ``banned-api`` in pyproject.toml: a name, and in its message the one place that may use it. Ruff
+opens a door for everything banned at once; here each name is held to its own door.
+"""
+
+import re
+import tomllib
+
+import pytest
+
+from tests.house.source import ROOT, dotted_uses, modules, parse
+
+_BANNED = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["ruff"]["lint"]["flake8-tidy-imports"][
+    "banned-api"
+]
+
+
+def door(message: str) -> str | None:
+    """The path that a message names as the one door; None for what is banned everywhere."""
+    found = re.search(r"door: (?:the folder )?(runtara/[\w/.]+)", message)
+    return found and found[1]
+
+
+DOORS = {name: door(row["msg"]) for name, row in _BANNED.items()}
+
+
+def test_the_table_names_the_doors_of_the_design() -> None:
+    assert DOORS["pykka"] == "runtara/actors/_blocking.py"
+    assert DOORS["asyncio"] == "runtara/actors/_foreign.py"
+    assert DOORS["os.environ"] == "runtara/settings.py"
+    assert DOORS["time.time_ns"] == "runtara/clock.py"
+    assert DOORS["sqlite3"] == "runtara/store"
+
+
+@pytest.mark.parametrize("module", modules())
+def test_every_library_is_used_through_its_own_door(module: str) -> None:
+    wrong = [
+        f"line {line}: {used} ({_BANNED[name]['msg']})"
+        for used, line in dotted_uses(parse(module))
+        for name, place in DOORS.items()
+        if f"{used}.".startswith(f"{name}.") and not (place and f"{module}/".startswith(f"{place}/"))
+    ]
+
+    assert not wrong, f"{module}: {'; '.join(wrong)}"

@@ -1,0 +1,51 @@
+"""Every example runs, and prints what it says it prints.
+
+An example ends with a comment that begins ``# Output:``; the lines below it, without their ``# ``, are what it must
+print, ``...`` standing for anything. An example whose output is different every time ends with ``# Output varies:``
+and the reason; it must still run and exit with 0. Examples run in an empty folder of their own.
+"""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.house.source import ROOT, run_python, squash
+
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+LINES = 60
+"""Longest example, its output left aside; demo.py is a program."""
+LONGER = {"demo.py": "the program behind `make demo`: it starts an example, kills it and starts it again"}
+
+
+def promise(source: str) -> tuple[str | None, str | None]:
+    """What an example says that it prints, or why it does not say."""
+    found = re.search(r"(?m)^# Output(?: varies: (?P<reason>.+)|:)\n(?P<lines>(?:#.*\n)*)\Z", source)
+    if not found:
+        return None, None
+    expected = re.sub(r"(?m)^# ?", "", found["lines"])
+    return (None, found["reason"]) if found["reason"] else (expected, None)
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)
+def test_an_example_ends_with_its_output(example: Path) -> None:
+    expected, reason = promise(example.read_text(encoding="utf-8"))
+
+    assert expected or reason, "end it with `# Output:` and the lines, or with `# Output varies: <reason>`"
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)
+def test_an_example_is_short(example: Path) -> None:
+    code = re.split(r"(?m)^# Output", example.read_text(encoding="utf-8"))[0]
+
+    assert len(code.rstrip().splitlines()) <= LINES or example.name in LONGER
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)
+def test_an_example_prints_what_it_says(example: Path, tmp_path: Path) -> None:
+    expected, _ = promise(example.read_text(encoding="utf-8"))
+
+    done = run_python(str(example), cwd=tmp_path)
+
+    assert done.returncode == 0, done.stderr
+    assert expected is None or squash(expected).fullmatch(done.stdout.strip()), f"it printed:\n{done.stdout}"

@@ -1,0 +1,47 @@
+"""The tests mirror the code: runtara/store/_sqlite.py is tested in tests/store/test_sqlite.py.
+
+A private part of a larger noun may be tested with it: actors/_instance_steps.py in actors/test_instance_steps.py or in
+actors/test_instance.py.
+"""
+
+from pathlib import PurePosixPath
+
+import pytest
+
+from tests.house.source import ROOT, modules
+
+ELSEWHERE = {
+    "runtara/records.py": "only data; the store's conformance suite writes and reads every field",
+    "runtara/store/_contract.py": "only promises; the store's conformance suite holds every store to them",
+}
+"""Modules without a test file of their own, each with the place that tests it."""
+
+
+def mirrors(module: str) -> list[str]:
+    """Where the tests of a module may live, the closest first."""
+    path = PurePosixPath(module)
+    words = path.stem.lstrip("_").split("_")
+    shortest = 0 if path.stem.startswith("_") else len(words) - 1
+    stems = ["_".join(words[:count]) for count in range(len(words), shortest, -1)]
+    return [str(PurePosixPath("tests", *path.parts[1:-1], f"test_{stem}.py")) for stem in stems]
+
+
+def is_mirrored(module: str) -> bool:
+    """Whether a test file for the module exists."""
+    return any((ROOT / name).is_file() for name in mirrors(module))
+
+
+def needing_tests() -> list[str]:
+    """Modules that need a test file: all but the fronts of packages."""
+    return [name for name in modules() if not PurePosixPath(name).name.startswith("__") and name not in ELSEWHERE]
+
+
+@pytest.mark.parametrize("module", needing_tests())
+def test_every_module_has_its_test_file(module: str) -> None:
+    assert is_mirrored(module), f"{module} has no {' or '.join(mirrors(module))}; if on purpose, say why in ELSEWHERE"
+
+
+@pytest.mark.parametrize("module", ELSEWHERE)
+def test_the_exceptions_are_still_needed(module: str) -> None:
+    assert (ROOT / module).is_file(), f"{module} is gone: take it out of ELSEWHERE"
+    assert not is_mirrored(module), f"{module} has a test file now: take it out of ELSEWHERE"
