@@ -9,7 +9,16 @@ from typing import Final, Protocol
 
 from runtara.errors import InvalidInput
 
-__all__ = ["INSTANT_MAX_MS", "SPAN_MAX_MS", "Clock", "ManualClock", "SystemClock", "check_instant_ms", "span_ms"]
+__all__ = [
+    "INSTANT_MAX_MS",
+    "SPAN_MAX_MS",
+    "Clock",
+    "ManualClock",
+    "SystemClock",
+    "check_instant_ms",
+    "monotonic",
+    "span_ms",
+]
 
 INSTANT_MAX_MS: Final = 253_402_300_799_999
 """The last millisecond of the year 9999."""
@@ -31,6 +40,11 @@ class SystemClock:
     def now_ms(self) -> int:
         """Return milliseconds since 1970-01-01 UTC."""
         return time.time_ns() // 1_000_000
+
+
+def monotonic() -> float:
+    """Return seconds on a clock that is never set; only differences mean anything."""
+    return time.monotonic()
 
 
 class ManualClock:

@@ -18,7 +18,6 @@ __all__ = [
     "Code",
     "ConfigError",
     "DeadlineExceeded",
-    "Draining",
     "Fenced",
     "InstanceCancelled",
     "InstanceNotFound",
@@ -31,6 +30,7 @@ __all__ = [
     "NotFound",
     "OutcomeUnknown",
     "Quarantined",
+    "RetriesExhausted",
     "Retry",
     "RuntaraError",
     "StoreCorrupt",
@@ -66,6 +66,7 @@ class Code(enum.Enum):
     INSTANCE_CANCELLED = ("instance-cancelled", 409, 5, Retry.NEVER, "the instance was cancelled")
     INSTANCE_PAUSED = ("instance-paused", 409, 5, Retry.NEVER, "the instance was paused")
     INSTANCE_SHUTDOWN = ("instance-shutdown", 409, 5, Retry.NEVER, "the instance must stop and will be resumed")
+    RETRIES_EXHAUSTED = ("retries-exhausted", 409, 5, Retry.NEVER, "a step has failed as often as it may")
     TOO_LARGE = ("too-large", 413, 2, Retry.NEVER, "a payload exceeds its limit")
     BUSY = ("busy", 429, 6, Retry.SAFE, "a limit is reached; nothing was done")
     MAILBOX_FULL = ("mailbox-full", 429, 6, Retry.SAFE, "the actor's mailbox is at its bound; nothing was done")
@@ -73,7 +74,6 @@ class Code(enum.Enum):
     ACTOR_FAILED = ("actor-failed", 500, 70, Retry.SAME_ID, "the actor crashed while it handled the message")
     ASK_CYCLE = ("ask-cycle", 500, 70, Retry.NEVER, "the ask would wait for itself")
     ACTOR_STOPPED = ("actor-stopped", 503, 6, Retry.SAFE, "the actor ended before it read the message")
-    DRAINING = ("draining", 503, 6, Retry.SAFE, "the server is shutting down and takes no new work")
     QUARANTINED = ("quarantined", 503, 6, Retry.SAFE, "the instance could not be loaded and rests for a while")
     STORE_UNAVAILABLE = ("store-unavailable", 503, 6, Retry.SAFE, "the store cannot be reached; nothing was done")
     OUTCOME_UNKNOWN = ("outcome-unknown", 503, 6, Retry.SAME_ID, "it is not known whether the change was stored")
@@ -169,6 +169,12 @@ class InstanceShutdown(RuntaraError):
     code = Code.INSTANCE_SHUTDOWN
 
 
+class RetriesExhausted(RuntaraError):
+    """A step has failed as often as it may."""
+
+    code = Code.RETRIES_EXHAUSTED
+
+
 class TooLarge(RuntaraError):
     """A payload exceeds its limit."""
 
@@ -209,12 +215,6 @@ class ActorStopped(RuntaraError):
     """The actor ended before it read the message."""
 
     code = Code.ACTOR_STOPPED
-
-
-class Draining(RuntaraError):
-    """The server is shutting down and takes no new work."""
-
-    code = Code.DRAINING
 
 
 class Quarantined(RuntaraError):

@@ -49,7 +49,7 @@ def check_id(value: object, what: str) -> str:
         raise InvalidInput(f"{what} has {len(value)} characters: at most {ID_MAX_CHARS} are allowed")
     if not _PLAIN.match(value):
         raise InvalidInput(
-            f"{what} {ascii(value)} is not allowed: use letters, digits and . _ : @ + -, starting with a letter or digit"
+            f"{what} {value!a} is not allowed: use letters, digits and . _ : @ + -, starting with a letter or digit"
         )
     return value
 
@@ -60,6 +60,8 @@ def check_checkpoint_id(value: object, what: str = "checkpoint id") -> str:
     Checkpoint ids, signal names and event subtypes are chosen by programs and may hold spaces and any script, but no
     control characters (NUL among them) and no lone surrogates.
     """
+    if value.__class__ is str and 0 < len(value) <= CHECKPOINT_ID_MAX_BYTES and value.isascii() and value.isprintable():
+        return value  # nearly all of them
     if not isinstance(value, str):
         raise InvalidInput(f"{what} must be text, not {type(value).__name__}")
     if not value:
@@ -67,7 +69,7 @@ def check_checkpoint_id(value: object, what: str = "checkpoint id") -> str:
     if len(value) > CHECKPOINT_ID_MAX_BYTES or len(value.encode(errors="replace")) > CHECKPOINT_ID_MAX_BYTES:
         raise InvalidInput(f"{what} is longer than {CHECKPOINT_ID_MAX_BYTES} bytes: shorten it or hash the long part")
     if not value.isprintable() and any(unicodedata.category(char) in ("Cc", "Cs") for char in value):
-        raise InvalidInput(f"{what} {ascii(value)} holds control characters or lone surrogates: remove them")
+        raise InvalidInput(f"{what} {value!a} holds control characters or lone surrogates: remove them")
     return value
 
 

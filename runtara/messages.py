@@ -42,6 +42,7 @@ __all__ = [
     "ListInstances",
     "ListRetries",
     "PollSignals",
+    "R_co",
     "RecordEvent",
     "RecordRetry",
     "RegisterInstance",
@@ -76,13 +77,13 @@ SignalKind = Literal["cancel", "pause", "resume", "shutdown", "custom"]
 # Replies -------------------------------------------------------------------------------------------------------------
 
 
-class Acknowledged(msgspec.Struct, frozen=True, tag=True):
+class Acknowledged(msgspec.Struct, frozen=True, gc=False, tag=True):
     """Done and stored; `status` is what the instance is now."""
 
     status: Status
 
 
-class InstanceRegistered(msgspec.Struct, frozen=True, tag=True, kw_only=True):
+class InstanceRegistered(msgspec.Struct, frozen=True, gc=False, tag=True, kw_only=True):
     """The attempt owns the instance from now on, under `epoch`."""
 
     epoch: int
@@ -94,7 +95,7 @@ class InstanceRegistered(msgspec.Struct, frozen=True, tag=True, kw_only=True):
     """Those that wait to be acknowledged."""
 
 
-class InstanceStarted(msgspec.Struct, frozen=True, tag=True, kw_only=True):
+class InstanceStarted(msgspec.Struct, frozen=True, gc=False, tag=True, kw_only=True):
     """The instance exists and will be launched; `created` is False where it existed before."""
 
     instance_id: str
@@ -102,25 +103,25 @@ class InstanceStarted(msgspec.Struct, frozen=True, tag=True, kw_only=True):
     created: bool
 
 
-class CheckpointSaved(msgspec.Struct, frozen=True, tag=True, kw_only=True):
+class CheckpointSaved(msgspec.Struct, frozen=True, gc=False, tag=True, kw_only=True):
     """`found` tells a checkpoint that was there already, whose `state` is then returned, from one saved just now."""
 
     found: bool
     state: bytes | None = None
     signal: Signal | None = None
-    """The oldest unacknowledged cancel, pause, resume or shutdown; a cancel comes before all others."""
+    """The unacknowledged signal to the whole instance: a cancel first, a resume last, else in order of arrival."""
     custom_signal: Signal | None = None
     """The custom signal bound to this checkpoint: one whose name is the checkpoint's id."""
 
 
-class CheckpointFound(msgspec.Struct, frozen=True, tag=True, kw_only=True):
+class CheckpointFound(msgspec.Struct, frozen=True, gc=False, tag=True, kw_only=True):
     """What is stored under the id. An empty state is not an absent one."""
 
     found: bool
     state: bytes | None = None
 
 
-class SleepStarted(msgspec.Struct, frozen=True, tag=True, kw_only=True):
+class SleepStarted(msgspec.Struct, frozen=True, gc=False, tag=True, kw_only=True):
     """The deadline is stored; `remaining_ms` is 0 once it has passed."""
 
     wake_at: int
@@ -134,7 +135,7 @@ class SleepStarted(msgspec.Struct, frozen=True, tag=True, kw_only=True):
     signal: Signal | None = None
 
 
-class InstanceInfo(msgspec.Struct, frozen=True, tag=True, kw_only=True):
+class InstanceInfo(msgspec.Struct, frozen=True, gc=False, tag=True, kw_only=True):
     """Everything that a status query tells."""
 
     tenant_id: str
@@ -155,13 +156,13 @@ class InstanceInfo(msgspec.Struct, frozen=True, tag=True, kw_only=True):
     error: str | None = None
 
 
-class SignalsPending(msgspec.Struct, frozen=True, tag=True):
-    """Instance-wide signals that are not acknowledged yet: a cancel first, then in order of arrival."""
+class SignalsPending(msgspec.Struct, frozen=True, gc=False, tag=True):
+    """Instance-wide signals that are not acknowledged yet: a cancel first, a resume last, else in order of arrival."""
 
     signals: tuple[Signal, ...] = ()
 
 
-class SignalTaken(msgspec.Struct, frozen=True, tag=True, kw_only=True):
+class SignalTaken(msgspec.Struct, frozen=True, gc=False, tag=True, kw_only=True):
     """What a place sees: a signal, nothing yet, or (for ever) that its deadline passed."""
 
     signal: Signal | None = None
@@ -170,7 +171,7 @@ class SignalTaken(msgspec.Struct, frozen=True, tag=True, kw_only=True):
     parked: bool = False
 
 
-class SignalAccepted(msgspec.Struct, frozen=True, tag=True, kw_only=True):
+class SignalAccepted(msgspec.Struct, frozen=True, gc=False, tag=True, kw_only=True):
     """The signal is stored; `status` names what the instance is now, `created` is False for one sent before."""
 
     signal_id: str
@@ -178,19 +179,19 @@ class SignalAccepted(msgspec.Struct, frozen=True, tag=True, kw_only=True):
     created: bool = True
 
 
-class InputFound(msgspec.Struct, frozen=True, tag=True):
+class InputFound(msgspec.Struct, frozen=True, gc=False, tag=True):
     """The input that the instance was started with; None where there is none."""
 
     input: bytes | None = None
 
 
-class RetriesFound(msgspec.Struct, frozen=True, tag=True):
+class RetriesFound(msgspec.Struct, frozen=True, gc=False, tag=True):
     """Failed tries of a step, oldest first."""
 
     retries: tuple[Retry, ...] = ()
 
 
-class CheckpointInfo(msgspec.Struct, frozen=True, kw_only=True):
+class CheckpointInfo(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """A checkpoint without its state."""
 
     checkpoint_id: str
@@ -201,21 +202,21 @@ class CheckpointInfo(msgspec.Struct, frozen=True, kw_only=True):
     wake_at: int | None = None
 
 
-class CheckpointPage(msgspec.Struct, frozen=True, tag=True, kw_only=True):
+class CheckpointPage(msgspec.Struct, frozen=True, gc=False, tag=True, kw_only=True):
     """Checkpoints, oldest first; `cursor` fetches the next page and is None on the last."""
 
     checkpoints: tuple[CheckpointInfo, ...]
     cursor: str | None = None
 
 
-class EventPage(msgspec.Struct, frozen=True, tag=True, kw_only=True):
+class EventPage(msgspec.Struct, frozen=True, gc=False, tag=True, kw_only=True):
     """Events, oldest first; `cursor` fetches the next page and is None on the last."""
 
     events: tuple[Event, ...]
     cursor: str | None = None
 
 
-class InstanceSummary(msgspec.Struct, frozen=True, kw_only=True):
+class InstanceSummary(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """One line of an instance list."""
 
     instance_id: str
@@ -229,7 +230,7 @@ class InstanceSummary(msgspec.Struct, frozen=True, kw_only=True):
     termination_reason: TerminationReason | None = None
 
 
-class InstancePage(msgspec.Struct, frozen=True, tag=True, kw_only=True):
+class InstancePage(msgspec.Struct, frozen=True, gc=False, tag=True, kw_only=True):
     """Instances by id; `cursor` fetches the next page and is None on the last."""
 
     instances: tuple[InstanceSummary, ...]
@@ -239,14 +240,14 @@ class InstancePage(msgspec.Struct, frozen=True, tag=True, kw_only=True):
 # Commands ------------------------------------------------------------------------------------------------------------
 
 
-class StartInstance(msgspec.Struct, Request[InstanceStarted], frozen=True, tag=True, kw_only=True):
+class StartInstance(msgspec.Struct, Request[InstanceStarted], frozen=True, gc=False, tag=True, kw_only=True):
     """Create an instance of a program that this host launches. The same start twice creates one instance."""
 
     program: str
     input: bytes | None = None
 
 
-class RegisterInstance(msgspec.Struct, Request[InstanceRegistered], frozen=True, tag=True, kw_only=True):
+class RegisterInstance(msgspec.Struct, Request[InstanceRegistered], frozen=True, gc=False, tag=True, kw_only=True):
     """Begin an attempt: create the instance if it is new, and take it over from any earlier attempt."""
 
     attempt_id: str
@@ -255,20 +256,20 @@ class RegisterInstance(msgspec.Struct, Request[InstanceRegistered], frozen=True,
     """A checkpoint that must exist, where the attempt wants to continue from there."""
 
 
-class SaveCheckpoint(msgspec.Struct, Request[CheckpointSaved], frozen=True, tag=True, kw_only=True):
+class SaveCheckpoint(msgspec.Struct, Request[CheckpointSaved], frozen=True, gc=False, tag=True, kw_only=True):
     """Save `state` under an id, or learn what is stored there already."""
 
     checkpoint_id: str
     state: bytes
 
 
-class GetCheckpoint(msgspec.Struct, Request[CheckpointFound], frozen=True, tag=True, kw_only=True):
+class GetCheckpoint(msgspec.Struct, Request[CheckpointFound], frozen=True, gc=False, tag=True, kw_only=True):
     """Look a checkpoint up."""
 
     checkpoint_id: str
 
 
-class Sleep(msgspec.Struct, Request[SleepStarted], frozen=True, tag=True, kw_only=True):
+class Sleep(msgspec.Struct, Request[SleepStarted], frozen=True, gc=False, tag=True, kw_only=True):
     """Store a checkpoint together with the instant until which to sleep; exactly one of the two times is given."""
 
     checkpoint_id: str
@@ -279,48 +280,48 @@ class Sleep(msgspec.Struct, Request[SleepStarted], frozen=True, tag=True, kw_onl
     """Suspend the instance: the program will end now and be launched again at its time."""
 
 
-class Heartbeat(msgspec.Struct, Request[Acknowledged], frozen=True, tag=True):
+class Heartbeat(msgspec.Struct, Request[Acknowledged], frozen=True, gc=False, tag=True):
     """Say that the attempt is alive. Any other message says so too."""
 
 
-class CompleteInstance(msgspec.Struct, Request[Acknowledged], frozen=True, tag=True, kw_only=True):
+class CompleteInstance(msgspec.Struct, Request[Acknowledged], frozen=True, gc=False, tag=True, kw_only=True):
     """End well."""
 
     output: bytes = b""
 
 
-class FailInstance(msgspec.Struct, Request[Acknowledged], frozen=True, tag=True, kw_only=True):
+class FailInstance(msgspec.Struct, Request[Acknowledged], frozen=True, gc=False, tag=True, kw_only=True):
     """End badly."""
 
     error: str
 
 
-class SuspendInstance(msgspec.Struct, Request[Acknowledged], frozen=True, tag=True, kw_only=True):
+class SuspendInstance(msgspec.Struct, Request[Acknowledged], frozen=True, gc=False, tag=True, kw_only=True):
     """Stop for now, to be woken at `wake_at`, or by a resume signal if None."""
 
     wake_at: int | None = None
 
 
-class RecordEvent(msgspec.Struct, Request[Acknowledged], frozen=True, tag=True, kw_only=True):
+class RecordEvent(msgspec.Struct, Request[Acknowledged], frozen=True, gc=False, tag=True, kw_only=True):
     """Write a custom event into the audit log."""
 
     subtype: str
     payload: bytes = b""
 
 
-class GetStatus(msgspec.Struct, Request[InstanceInfo], frozen=True, tag=True):
+class GetStatus(msgspec.Struct, Request[InstanceInfo], frozen=True, gc=False, tag=True):
     """Ask how the instance stands."""
 
 
-class GetInput(msgspec.Struct, Request[InputFound], frozen=True, tag=True):
+class GetInput(msgspec.Struct, Request[InputFound], frozen=True, gc=False, tag=True):
     """Ask for the input that the instance was started with."""
 
 
-class PollSignals(msgspec.Struct, Request[SignalsPending], frozen=True, tag=True):
+class PollSignals(msgspec.Struct, Request[SignalsPending], frozen=True, gc=False, tag=True):
     """Read instance-wide signals; reading does not consume them."""
 
 
-class TakeSignal(msgspec.Struct, Request[SignalTaken], frozen=True, tag=True, kw_only=True):
+class TakeSignal(msgspec.Struct, Request[SignalTaken], frozen=True, gc=False, tag=True, kw_only=True):
     """Bind the oldest free custom signal called `name` to a place of the program; a bound place never changes."""
 
     name: str
@@ -331,13 +332,13 @@ class TakeSignal(msgspec.Struct, Request[SignalTaken], frozen=True, tag=True, kw
     """Suspend the instance if there is no signal yet."""
 
 
-class AcknowledgeSignal(msgspec.Struct, Request[Acknowledged], frozen=True, tag=True, kw_only=True):
+class AcknowledgeSignal(msgspec.Struct, Request[Acknowledged], frozen=True, gc=False, tag=True, kw_only=True):
     """Say that a signal was acted upon: a cancel then ends the instance, a pause or shutdown suspends it."""
 
     signal_id: str
 
 
-class SendSignal(msgspec.Struct, Request[SignalAccepted], frozen=True, tag=True, kw_only=True):
+class SendSignal(msgspec.Struct, Request[SignalAccepted], frozen=True, gc=False, tag=True, kw_only=True):
     """Send a signal to an instance. The same id sent twice is one signal."""
 
     kind: SignalKind
@@ -346,7 +347,7 @@ class SendSignal(msgspec.Struct, Request[SignalAccepted], frozen=True, tag=True,
     payload: bytes = b""
 
 
-class RecordRetry(msgspec.Struct, Request[Acknowledged], frozen=True, tag=True, kw_only=True):
+class RecordRetry(msgspec.Struct, Request[Acknowledged], frozen=True, gc=False, tag=True, kw_only=True):
     """Count a failed try of a step, durably."""
 
     checkpoint_id: str
@@ -355,20 +356,20 @@ class RecordRetry(msgspec.Struct, Request[Acknowledged], frozen=True, tag=True, 
     retry_after_ms: int | None = None
 
 
-class ListRetries(msgspec.Struct, Request[RetriesFound], frozen=True, tag=True, kw_only=True):
+class ListRetries(msgspec.Struct, Request[RetriesFound], frozen=True, gc=False, tag=True, kw_only=True):
     """Read the failed tries of a step."""
 
     checkpoint_id: str
 
 
-class ListCheckpoints(msgspec.Struct, Request[CheckpointPage], frozen=True, tag=True, kw_only=True):
+class ListCheckpoints(msgspec.Struct, Request[CheckpointPage], frozen=True, gc=False, tag=True, kw_only=True):
     """Page through an instance's checkpoints."""
 
     limit: int = 100
     cursor: str | None = None
 
 
-class ListEvents(msgspec.Struct, Request[EventPage], frozen=True, tag=True, kw_only=True):
+class ListEvents(msgspec.Struct, Request[EventPage], frozen=True, gc=False, tag=True, kw_only=True):
     """Page through an instance's audit log."""
 
     event_type: str | None = None
@@ -377,7 +378,7 @@ class ListEvents(msgspec.Struct, Request[EventPage], frozen=True, tag=True, kw_o
     cursor: str | None = None
 
 
-class ListInstances(msgspec.Struct, Request[InstancePage], frozen=True, tag=True, kw_only=True):
+class ListInstances(msgspec.Struct, Request[InstancePage], frozen=True, gc=False, tag=True, kw_only=True):
     """Page through a tenant's instances."""
 
     status: Status | None = None
@@ -385,19 +386,19 @@ class ListInstances(msgspec.Struct, Request[InstancePage], frozen=True, tag=True
     cursor: str | None = None
 
 
-class WakeInstance(msgspec.Struct, Request[Acknowledged], frozen=True, tag=True, kw_only=True):
+class WakeInstance(msgspec.Struct, Request[Acknowledged], frozen=True, gc=False, tag=True, kw_only=True):
     """From the scheduler: the instance is due. Ignored unless it still waits for this very instant."""
 
     due_at: int
 
 
-class DeclareSilent(msgspec.Struct, Request[Acknowledged], frozen=True, tag=True, kw_only=True):
+class DeclareSilent(msgspec.Struct, Request[Acknowledged], frozen=True, gc=False, tag=True, kw_only=True):
     """From the heartbeat monitor: nothing was heard of the attempt for too long."""
 
     epoch: int
 
 
-class CrashInstance(msgspec.Struct, Request[Acknowledged], frozen=True, tag=True, kw_only=True):
+class CrashInstance(msgspec.Struct, Request[Acknowledged], frozen=True, gc=False, tag=True, kw_only=True):
     """From a runner: the attempt ended without a report."""
 
     epoch: int
@@ -432,7 +433,7 @@ Command = (
 )
 
 
-class Call(msgspec.Struct, frozen=True):
+class Call(msgspec.Struct, frozen=True, gc=False):
     """A command and who sends it. `epoch` is None where no attempt speaks (management, scheduler)."""
 
     key: InstanceKey

@@ -52,6 +52,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=lambda name: PR
     """Most wake-ups being stored at the same time."""
     clock_check_ms: Milliseconds = 5_000
     """Longest wait before the wall clock is looked at again, because it may have been set."""
+    park_after_ms: Milliseconds = 60_000
+    """A program that this host launched and that sleeps or waits for longer leaves memory and is launched again."""
     request_timeout_ms: Milliseconds = 30_000
     """How long an answer may take before the asker is told that it is late."""
     stop_grace_ms: Milliseconds = 10_000
@@ -79,7 +81,8 @@ def load_settings(environment: Mapping[str, str] | None = None, **overrides: obj
     Raises `ConfigError` for a value that does not fit, and for a ``RUNTARA_`` name that is not known, with the
     nearest one that is.
     """
-    found = {name: value for name, value in (environment or os.environ).items() if name.startswith(PREFIX)}
+    given = os.environ if environment is None else environment
+    found = {name: value for name, value in given.items() if name.startswith(PREFIX)}
     names = {field.encode_name: field.name for field in msgspec.structs.fields(Settings)}
     for name in found.keys() - names.keys() - _OF_PROGRAMS:
         raise ConfigError(f"unknown setting {name}{_nearest(name, names)}")
@@ -96,5 +99,5 @@ def load_settings(environment: Mapping[str, str] | None = None, **overrides: obj
 
 
 def _nearest(name: str, names: Mapping[str, str]) -> str:
-    close = difflib.get_close_matches(name, names, n=1)
-    return f": did you mean {close[0]}?" if close else ""
+    close = difflib.get_close_matches(name.removeprefix(PREFIX), [known.removeprefix(PREFIX) for known in names], n=1)
+    return f": did you mean {PREFIX}{close[0]}?" if close else ""

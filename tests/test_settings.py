@@ -1,0 +1,51 @@
+import msgspec
+import pytest
+
+from runtara.errors import ConfigError
+from runtara.settings import Settings, load_settings
+
+
+def test_an_empty_environment_gives_the_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RUNTARA_READERS", "7")
+
+    assert load_settings({}) == Settings()
+
+
+def test_the_environment_of_the_process_is_read_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RUNTARA_READERS", "7")
+
+    assert load_settings().readers == 7
+
+
+def test_what_the_caller_gives_wins_over_the_environment() -> None:
+    assert load_settings({"RUNTARA_READERS": "7"}, readers=3).readers == 3
+
+
+@pytest.mark.parametrize("name", ["RUNTARA_READRES", "RUNTARA_READER"])
+def test_an_unknown_name_is_refused_with_the_nearest_one(name: str) -> None:
+    with pytest.raises(ConfigError, match=f"unknown setting {name}: did you mean RUNTARA_READERS"):
+        load_settings({name: "1"})
+
+
+def test_an_unknown_name_from_the_caller_is_refused_too() -> None:
+    with pytest.raises(ConfigError, match="unknown setting 'reader': did you mean RUNTARA_READERS"):
+        load_settings({}, reader=1)
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "two", "", "1.5"])
+def test_an_unusable_value_is_refused_by_name(value: str) -> None:
+    with pytest.raises(ConfigError, match="RUNTARA_READERS"):
+        load_settings({"RUNTARA_READERS": value})
+
+
+def test_names_of_others_are_left_alone() -> None:
+    assert load_settings({"RUNTARA_INSTANCE_ID": "a", "PATH": "/bin", "READERS": "7"}) == Settings()
+
+
+def test_instances_are_kept_in_the_data_folder_unless_said_otherwise() -> None:
+    assert load_settings({"RUNTARA_DATA_DIR": "data"}).store_url == "sqlite:///data/runtara.db"
+    assert load_settings({"RUNTARA_DATABASE_URL": "memory://"}).store_url == "memory://"
+
+
+def test_every_setting_has_a_default() -> None:
+    assert not [field.name for field in msgspec.structs.fields(Settings) if field.required]
