@@ -30,7 +30,7 @@ from runtara.records import Checkpoint, Event, Instance, Retry, Signal, Snapshot
 __all__ = ["DueInstance", "LoadError", "Reader", "RunningInstance", "Save", "Store", "Writer"]
 
 
-class Save(msgspec.Struct, frozen=True, kw_only=True):
+class Save(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """One instance's change: the new row and what is appended to its history, all or nothing."""
 
     instance: Instance
@@ -74,7 +74,7 @@ class Writer(Protocol):
     def commit(self, saves: Sequence[Save]) -> list[bool]:
         """Store the batch in one transaction; True per save that was stored, False per version conflict.
 
-        Raises `StoreUnavailable`, `StoreFull`, `OutcomeUnknown` or `StoreCorrupt`.
+        Raises `StoreUnavailable`, `StoreFull`, `Busy`, `OutcomeUnknown`, `StoreCorrupt` or (a bug) `Internal`.
         """
 
     def record_heartbeats(self, beats: Sequence[tuple[InstanceKey, int]]) -> None:

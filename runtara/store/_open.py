@@ -1,0 +1,45 @@
+"""From a URL to a store. Implementations are imported only when they are asked for."""
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from runtara.errors import ConfigError
+from runtara.store._contract import Store
+
+__all__ = ["open_store"]
+
+
+def open_store(url: str) -> Store:
+    """Return the store at `url`; nothing is touched until its writer or a reader is opened.
+
+    ``memory://`` keeps everything in this process and nothing beyond it. ``sqlite:///path`` is a file relative to the
+    working directory, ``sqlite:////path`` one from the root; the path is taken literally. Raises `ConfigError` for
+    anything else.
+    """
+    scheme, separator, rest = url.partition("://")
+    if not separator or scheme not in _OPENERS:
+        raise ConfigError(f"there is no store at {url!r}: use {_POSSIBLE}")
+    return _OPENERS[scheme](url, rest)
+
+
+def _open_memory(url: str, rest: str) -> Store:
+    from runtara.store._memory import MemoryStore
+
+    if rest:
+        raise ConfigError(f"a store in memory has no path: use memory:// instead of {url!r}")
+    return MemoryStore()
+
+
+def _open_sqlite(url: str, rest: str) -> Store:
+    from runtara.store._sqlite import SqliteStore
+
+    path = rest.removeprefix("/")
+    if not rest.startswith("/") or not path or path.endswith("/") or "\0" in path:
+        raise ConfigError(f"{url!r} does not name a file: use sqlite:///path or, from the root, sqlite:////path")
+    if path == ":memory:":
+        raise ConfigError("SQLite in memory cannot be shared by a writer and readers: use memory://")
+    return SqliteStore(path)
+
+
+_OPENERS: Final[Mapping[str, Callable[[str, str], Store]]] = {"memory": _open_memory, "sqlite": _open_sqlite}
+_POSSIBLE: Final = "memory:// or sqlite:///path or, from the root, sqlite:////path"

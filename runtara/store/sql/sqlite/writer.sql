@@ -1,0 +1,72 @@
+-- name: find_number
+-- The number of an instance.
+SELECT number FROM instances WHERE tenant_id = ? AND instance_id = ?;
+
+-- name: insert_instance
+-- A new instance, unless it exists; ?1 to ?16 are the fields of `Instance` in order.
+INSERT INTO instances (
+    tenant_id, instance_id, status, version, epoch, created_at, program, attempt_id, checkpoint_id, wake_at,
+    started_at, finished_at, heartbeat_at, termination_reason, exit_code, error, output
+)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)
+ON CONFLICT DO NOTHING;
+
+-- name: insert_input
+-- The input of a new instance.
+INSERT INTO inputs (instance_number, input) VALUES (?, ?);
+
+-- name: update_instance
+-- The new row of an instance whose version is the expected one; ?1 to ?16 are the fields of `Instance` in order.
+UPDATE instances
+SET status = ?3, version = ?4, epoch = ?5, attempt_id = ?8, checkpoint_id = ?9, wake_at = ?10, started_at = ?11,
+    finished_at = ?12, heartbeat_at = ?13, termination_reason = ?14, exit_code = ?15, error = ?16,
+    output = coalesce(?17, output)
+WHERE number = ?18 AND version = ?19;
+
+-- name: update_running
+-- The same for an instance that was running and goes on running: the most frequent change, which touches no index,
+-- needs no check and no trigger, and takes a third of the time.
+UPDATE instances
+SET version = ?, epoch = ?, attempt_id = ?, checkpoint_id = ?, started_at = ?, heartbeat_at = ?
+WHERE number = ? AND version = ? AND status = 'running' AND wake_at IS NULL AND finished_at IS NULL
+    AND termination_reason IS NULL AND exit_code IS NULL AND error IS NULL;
+
+-- name: insert_checkpoint
+-- A checkpoint, unless its id is taken; the fields of `Checkpoint` in order.
+INSERT INTO checkpoints (instance_number, checkpoint_id, state, epoch, created_at, wake_at)
+VALUES (?, ?, ?, ?, ?, ?)
+ON CONFLICT (instance_number, checkpoint_id) DO NOTHING;
+
+-- name: insert_event
+-- A line of the audit log; the fields of `Event` in order, but for the seq, which is assigned here.
+INSERT INTO events (instance_number, type, epoch, created_at, subtype, checkpoint_id, payload)
+VALUES (?, ?, ?, ?, ?, ?, ?);
+
+-- name: insert_signal
+-- A signal, unless it was sent before; the fields of `Signal` in order.
+INSERT INTO signals (instance_number, signal_id, kind, sent_at, name, payload, acknowledged_at, seq)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (instance_number, signal_id) DO NOTHING;
+
+-- name: acknowledge_signal
+-- The first acknowledgement of a signal counts.
+UPDATE signals SET acknowledged_at = ?3
+WHERE instance_number = ?1 AND signal_id = ?2 AND acknowledged_at IS NULL;
+
+-- name: insert_wait
+-- A wait begun, or the end of one that had none; the fields of `Wait` in order.
+INSERT INTO waits (instance_number, place, name, started_at, deadline_at, ended_at, signal_id)
+VALUES (?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (instance_number, place) DO UPDATE SET ended_at = excluded.ended_at, signal_id = excluded.signal_id
+WHERE waits.ended_at IS NULL AND excluded.ended_at IS NOT NULL;
+
+-- name: insert_retry
+-- A failed try, unless it was counted before; the fields of `Retry` in order.
+INSERT INTO retries (instance_number, checkpoint_id, attempt, recorded_at, error, retry_at)
+VALUES (?, ?, ?, ?, ?, ?)
+ON CONFLICT DO NOTHING;
+
+-- name: record_heartbeat
+-- When a running instance was last heard of; never moved back by a late report.
+UPDATE instances SET heartbeat_at = ?3
+WHERE tenant_id = ?1 AND instance_id = ?2 AND status = 'running' AND (heartbeat_at IS NULL OR heartbeat_at < ?3);

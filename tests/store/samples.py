@@ -1,0 +1,96 @@
+"""Instances and saves to store, short to write and different where it matters."""
+
+from typing import Any
+
+from runtara.ids import InstanceKey
+from runtara.lifecycle import Status, TerminationReason
+from runtara.records import Checkpoint, Event, Instance, Retry, Signal, Snapshot, Wait
+from runtara.store import LoadError, Reader, Save, Writer
+
+__all__ = [
+    "FULL_INSTANCE",
+    "KEY",
+    "NOW",
+    "checkpoint",
+    "event",
+    "instance",
+    "loaded",
+    "put",
+    "retry",
+    "save",
+    "signal",
+    "wait",
+]
+
+NOW = 1_750_000_000_000
+KEY = InstanceKey("acme", "order-1")
+
+FULL_INSTANCE = Instance(
+    tenant_id="acme",
+    instance_id="order-1",
+    status=Status.SUSPENDED,
+    version=1,
+    epoch=3,
+    created_at=NOW,
+    program="orders",
+    attempt_id="attempt",
+    checkpoint_id="step é",
+    wake_at=NOW + 1,
+    started_at=NOW + 2,
+    finished_at=NOW + 3,
+    heartbeat_at=NOW + 4,
+    termination_reason=TerminationReason.SLEEPING,
+    exit_code=-9,
+    error="it broke: \N{SNOWMAN}",
+)
+"""Every field has a value of its own, so that no two can be mixed up."""
+
+
+def instance(key: InstanceKey = KEY, status: Status = Status.RUNNING, version: int = 1, **fields: Any) -> Instance:
+    """An instance with the usual fields; `fields` are those of `Instance`."""
+    plain: dict[str, Any] = {"tenant_id": key.tenant_id, "instance_id": key.instance_id, "epoch": 1, "created_at": NOW}
+    return Instance(**(plain | {"status": status, "version": version} | fields))
+
+
+def save(key: InstanceKey = KEY, version: int = 1, **fields: Any) -> Save:
+    """A change of an instance to `version`, expecting the one before; `fields` are those of `Save` or `Instance`."""
+    own = {name: fields.pop(name) for name in Save.__struct_fields__ if name in fields}
+    plain: dict[str, Any] = {"instance": instance(key, version=version, **fields), "expected_version": version - 1}
+    return Save(**(plain | own))
+
+
+def checkpoint(checkpoint_id: str, state: bytes = b"state", **fields: Any) -> Checkpoint:
+    plain: dict[str, Any] = {"checkpoint_id": checkpoint_id, "state": state, "epoch": 1, "created_at": NOW}
+    return Checkpoint(**(plain | fields))
+
+
+def event(type_: str = "custom", **fields: Any) -> Event:
+    plain: dict[str, Any] = {"type": type_, "epoch": 1, "created_at": NOW}
+    return Event(**(plain | fields))
+
+
+def signal(signal_id: str, seq: int = 1, **fields: Any) -> Signal:
+    plain: dict[str, Any] = {"signal_id": signal_id, "kind": "custom", "sent_at": NOW, "name": "go", "seq": seq}
+    return Signal(**(plain | fields))
+
+
+def wait(place: str, **fields: Any) -> Wait:
+    plain: dict[str, Any] = {"place": place, "name": "go", "started_at": NOW}
+    return Wait(**(plain | fields))
+
+
+def retry(checkpoint_id: str, attempt: int, **fields: Any) -> Retry:
+    plain: dict[str, Any] = {"checkpoint_id": checkpoint_id, "attempt": attempt, "recorded_at": NOW}
+    return Retry(**(plain | fields))
+
+
+def put(writer: Writer, *saves: Save) -> None:
+    """Store all saves, each of which must apply."""
+    assert writer.commit(saves) == [True] * len(saves)
+
+
+def loaded(reader: Reader, key: InstanceKey = KEY) -> Snapshot:
+    """The snapshot of an instance that exists."""
+    snapshot = reader.load([key])[key]
+    assert not isinstance(snapshot, LoadError)
+    return snapshot
