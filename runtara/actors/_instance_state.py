@@ -1,0 +1,270 @@
+"""What an instance's actor knows about its instance, and how an event changes it.
+
+Owns `InstanceState` and `evolve`. It decides nothing: an event that does not fit is a bug and crashes here.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final, Generic, TypeVar
+
+import msgspec
+from msgspec.structs import replace
+
+from runtara.actors import _instance_events as happened
+from runtara.actors._instance_events import DomainEvent, Transition
+from runtara.ids import InstanceKey
+from runtara.lifecycle import next_status
+from runtara.records import Instance, Signal, Snapshot, Wait
+from runtara.store import Save
+
+__all__ = ["EVOLVE", "InstanceState", "Ledger", "evolve"]
+
+V = TypeVar("V")
+
+
+class Ledger(Generic[V]):
+    """Names with their values, each written once and never changed; adding one takes constant time.
+
+    Successive ledgers share one growing list, of which each sees only its own beginning. Adding to an older ledger,
+    after a newer one went on, copies that beginning first: no ledger ever sees an entry that was not added to it.
+    """
+
+    __slots__ = ("_count", "_positions", "_values")
+    __hash__ = None  # type: ignore[assignment]  # equal by content: never a key
+
+    def __init__(self, positions: dict[str, int], values: list[V]) -> None:
+        self._positions = positions
+        self._values = values
+        self._count = len(values)
+
+    @classmethod
+    def of(cls, entries: Iterable[tuple[str, V]] = ()) -> "Ledger[V]":
+        """Return a ledger of its own for names and values in the order in which they were added."""
+        pairs = list(entries)
+        return cls({name: at for at, (name, _) in enumerate(pairs)}, [value for _, value in pairs])
+
+    @classmethod
+    def of_names(cls, names: Sequence[str] = ()) -> "Ledger[None]":
+        """Return a ledger of its own for names alone."""
+        return Ledger({name: at for at, name in enumerate(names)}, [None] * len(names))
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __contains__(self, name: str) -> bool:
+        return self._positions.get(name, self._count) < self._count
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Ledger) and self.entries() == other.entries()
+
+    def get(self, name: str) -> V | None:
+        """Return the value of `name`, or None where there is none."""
+        position = self._positions.get(name, self._count)
+        return self._values[position] if position < self._count else None
+
+    def entries(self) -> list[tuple[str, V]]:
+        """Return names and values in the order in which they were added."""
+        return [(name, self._values[at]) for name, at in self._positions.items() if at < self._count]
+
+    def adding(self, name: str, value: V) -> "Ledger[V]":
+        """Return a ledger with one entry more; raises `ValueError` for a name that is there already."""
+        positions, values, count = self._positions, self._values, self._count
+        if positions.get(name, count) < count:
+            raise ValueError(f"{name!r} is in the ledger already")
+        if len(values) > count:  # a newer ledger went another way: leave its entries to it
+            return Ledger.of(self.entries()).adding(name, value)
+        positions[name] = count
+        values.append(value)
+        return Ledger(positions, values)
+
+
+class InstanceState(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """Everything that decisions about one instance need; never changed, only followed by another state."""
+
+    key: InstanceKey
+    instance: Instance | None = None
+    """None as long as the instance does not exist."""
+    signals: tuple[Signal, ...] = ()
+    """Those that are not acknowledged, in order of arrival."""
+    signal_ids: Ledger[None]
+    """Of all signals ever sent."""
+    checkpoint_ids: Ledger[None]
+    open_waits: tuple[Wait, ...] = ()
+    """Places that look for a signal now: as few as the program has concurrent waits."""
+    ended_waits: Ledger[Wait]
+    """Places that have found what they will see for ever."""
+
+    @classmethod
+    def from_snapshot(cls, key: InstanceKey, snapshot: Snapshot | None) -> "InstanceState":
+        """Return the state that was stored, or that of an instance which does not exist."""
+        if snapshot is None:
+            return cls(key=key, signal_ids=Ledger.of_names(), checkpoint_ids=Ledger.of_names(), ended_waits=Ledger.of())
+        return cls(
+            key=key,
+            instance=snapshot.instance,
+            signals=snapshot.signals,
+            signal_ids=Ledger.of_names(snapshot.signal_ids),
+            checkpoint_ids=Ledger.of_names(snapshot.checkpoint_ids),
+            open_waits=tuple(wait for wait in snapshot.waits if wait.ended_at is None),
+            ended_waits=Ledger.of((wait.place, wait) for wait in snapshot.waits if wait.ended_at is not None),
+        )
+
+    @property
+    def checkpoint_count(self) -> int:
+        """How many checkpoints the instance has."""
+        return len(self.checkpoint_ids)
+
+    def wait_at(self, place: str) -> Wait | None:
+        """Return the wait of a place, ended or open, or None where it never waited."""
+        ended = self.ended_waits.get(place)
+        return ended or next((wait for wait in self.open_waits if wait.place == place), None)
+
+    def stored(self, save: Save) -> "InstanceState":
+        """Return this state with the version that it has once `save` is on stable storage."""
+        return replace(self, instance=save.instance)
+
+
+def evolve(state: InstanceState, event: DomainEvent) -> InstanceState:
+    """Return the state after `event`. The row's version stays: it counts saves, not events (`InstanceState.stored`)."""
+    return EVOLVE[type(event)](state, event)
+
+
+def _change(state: InstanceState, **changes: object) -> InstanceState:
+    assert state.instance is not None, "only a created instance changes"
+    return replace(state, instance=replace(state.instance, **changes))
+
+
+def _move(state: InstanceState, event: Transition, **changes: object) -> InstanceState:
+    assert state.instance is not None, "only a created instance changes"
+    status = next_status(state.instance.status, event.trigger)
+    assert status is not None, f"{state.instance.status} cannot become {event.trigger}"
+    return _change(state, status=status, **changes)
+
+
+def _create(state: InstanceState, event: happened.InstanceCreated) -> InstanceState:
+    return replace(state, instance=event.instance)
+
+
+def _register(state: InstanceState, event: happened.AttemptRegistered) -> InstanceState:
+    row = state.instance
+    started_at = event.at if row is None or row.started_at is None else row.started_at
+    return _move(
+        state,
+        event,
+        epoch=event.epoch,
+        attempt_id=event.attempt_id,
+        started_at=started_at,
+        heartbeat_at=event.at,
+        wake_at=None,
+        termination_reason=None,
+    )
+
+
+def _claim(state: InstanceState, event: happened.AttemptClaimed) -> InstanceState:
+    return _move(
+        state,
+        event,
+        epoch=event.epoch,
+        attempt_id=None,
+        heartbeat_at=event.at,
+        wake_at=None,
+        termination_reason=None,
+    )
+
+
+def _continue(state: InstanceState, event: happened.AttemptContinued) -> InstanceState:
+    return _move(state, event, heartbeat_at=event.at, wake_at=None, termination_reason=None)
+
+
+def _suspend(state: InstanceState, event: happened.InstanceSuspended) -> InstanceState:
+    return _move(state, event, wake_at=event.wake_at, termination_reason=event.reason)
+
+
+def _lose(state: InstanceState, event: happened.AttemptLost) -> InstanceState:
+    return _move(
+        state,
+        event,
+        epoch=event.epoch + 1,
+        attempt_id=None,
+        wake_at=event.wake_at,
+        termination_reason=event.reason,
+    )
+
+
+def _end(state: InstanceState, event: happened.InstanceEnded) -> InstanceState:
+    row = state.instance
+    assert row is not None, "only a created instance ends"
+    begun_at = row.created_at if row.started_at is None else row.started_at
+    return _move(
+        state,
+        event,
+        finished_at=max(event.at, begun_at),
+        wake_at=None,
+        termination_reason=event.reason,
+        error=event.error,
+    )
+
+
+def _move_wake(state: InstanceState, event: happened.WakeMoved) -> InstanceState:
+    return _change(state, wake_at=event.wake_at)
+
+
+def _add_checkpoint(state: InstanceState, event: happened.CheckpointAdded) -> InstanceState:
+    # A checkpoint is a sign of life, and the row is rewritten anyway.
+    assert state.instance is not None, "only a created instance changes"
+    checkpoint_id, at = event.checkpoint.checkpoint_id, event.checkpoint.created_at
+    return replace(
+        state,
+        instance=replace(state.instance, checkpoint_id=checkpoint_id, heartbeat_at=at),
+        checkpoint_ids=state.checkpoint_ids.adding(checkpoint_id, None),
+    )
+
+
+def _add_signal(state: InstanceState, event: happened.SignalSent) -> InstanceState:
+    return replace(
+        state,
+        signals=(*state.signals, event.signal),
+        signal_ids=state.signal_ids.adding(event.signal.signal_id, None),
+    )
+
+
+def _drop_signal(state: InstanceState, event: happened.SignalAcknowledged) -> InstanceState:
+    signal_id = event.signal.signal_id
+    return replace(state, signals=tuple(signal for signal in state.signals if signal.signal_id != signal_id))
+
+
+def _begin_wait(state: InstanceState, event: happened.WaitBegun) -> InstanceState:
+    return replace(state, open_waits=(*state.open_waits, event.wait))
+
+
+def _end_wait(state: InstanceState, event: happened.WaitEnded) -> InstanceState:
+    place = event.wait.place
+    return replace(
+        state,
+        open_waits=tuple(wait for wait in state.open_waits if wait.place != place),
+        ended_waits=state.ended_waits.adding(place, event.wait),
+    )
+
+
+def _keep(state: InstanceState, event: DomainEvent) -> InstanceState:
+    """History only: no decision depends on it."""
+    return state
+
+
+EVOLVE: Final[dict[type, Callable[[InstanceState, Any], InstanceState]]] = {  # Any: each row takes its own event type
+    happened.InstanceCreated: _create,
+    happened.AttemptRegistered: _register,
+    happened.AttemptClaimed: _claim,
+    happened.AttemptContinued: _continue,
+    happened.InstanceSuspended: _suspend,
+    happened.AttemptLost: _lose,
+    happened.InstanceEnded: _end,
+    happened.WakeMoved: _move_wake,
+    happened.CheckpointAdded: _add_checkpoint,
+    happened.SignalSent: _add_signal,
+    happened.SignalAcknowledged: _drop_signal,
+    happened.WaitBegun: _begin_wait,
+    happened.WaitEnded: _end_wait,
+    happened.RetryRecorded: _keep,
+    happened.EventRecorded: _keep,
+}
+"""Event type to what it makes of the state."""

@@ -1,0 +1,158 @@
+"""Decisions about the steps of a program: checkpoints, sleeps, failed tries and notes in the audit log.
+
+Pure functions of a `Case` and a command.
+"""
+
+from msgspec.structs import replace
+
+from runtara.actors._instance_case import Case, Decision, Need, instance_wide, refusal
+from runtara.actors._instance_departures import park
+from runtara.actors._instance_events import (
+    CheckpointAdded,
+    DomainEvent,
+    EventRecorded,
+    InstanceSuspended,
+    RetryRecorded,
+)
+from runtara.actors._instance_state import InstanceState
+from runtara.actors._instance_waits import bind_signal, bound_signal_id
+from runtara.errors import InvalidInput
+from runtara.lifecycle import FINAL, Status, TerminationReason, Trigger
+from runtara.messages import (
+    Acknowledged,
+    CheckpointFound,
+    CheckpointSaved,
+    GetCheckpoint,
+    RecordEvent,
+    RecordRetry,
+    SaveCheckpoint,
+    Sleep,
+    SleepStarted,
+)
+from runtara.records import Checkpoint, Event, Retry, Signal
+
+__all__ = [
+    "get_checkpoint",
+    "needs_of_checkpoint",
+    "needs_of_save",
+    "record_event",
+    "record_retry",
+    "save_checkpoint",
+    "sleep",
+]
+
+
+def needs_of_checkpoint(state: InstanceState, command: SaveCheckpoint | GetCheckpoint | Sleep) -> tuple[Need, ...]:
+    """Checkpoint states stay in the store; memory only knows which ids are taken."""
+    checkpoint_id = command.checkpoint_id
+    return (Need("checkpoint", checkpoint_id),) if checkpoint_id in state.checkpoint_ids else ()
+
+
+def needs_of_save(state: InstanceState, command: SaveCheckpoint) -> tuple[Need, ...]:
+    """A replay sees the custom signal again that was bound to the checkpoint."""
+    if not state.ended_waits and command.checkpoint_id not in state.checkpoint_ids:
+        return ()  # a new checkpoint, and no signal was ever taken: so it is nearly always
+    checkpoint = needs_of_checkpoint(state, command)
+    signal_id = bound_signal_id(state, command.checkpoint_id) if state.ended_waits else None
+    return checkpoint if signal_id is None else (*checkpoint, Need("signal", signal_id))
+
+
+def save_checkpoint(case: Case, command: SaveCheckpoint) -> Decision:
+    """The first write wins: a later one learns what is stored. Either is told about signals."""
+    case.require_running()
+    checkpoint_id = command.checkpoint_id
+    added: tuple[DomainEvent, ...] = ()
+    state: bytes | None = None
+    found = checkpoint_id in case.state.checkpoint_ids
+    if found:
+        state = case.read_checkpoint(checkpoint_id).state
+    else:
+        added = (CheckpointAdded(_checkpoint(case, checkpoint_id, command.state)),)
+    custom_signal, binding = bind_signal(case, checkpoint_id)
+    reply = CheckpointSaved(found=found, state=state, signal=_most_urgent(case), custom_signal=custom_signal)
+    return Decision(added + binding, reply)
+
+
+def get_checkpoint(case: Case, command: GetCheckpoint) -> Decision:
+    """Look only."""
+    if command.checkpoint_id not in case.state.checkpoint_ids:
+        return Decision((), CheckpointFound(found=False))
+    return Decision((), CheckpointFound(found=True, state=case.read_checkpoint(command.checkpoint_id).state))
+
+
+def sleep(case: Case, command: Sleep) -> Decision:
+    """Store the deadline once; every later call learns what remains of it. Park where asked and something remains."""
+    checkpoint_id = command.checkpoint_id
+    stored = case.read_checkpoint(checkpoint_id) if checkpoint_id in case.state.checkpoint_ids else None
+    resent = stored is not None and command.park and _sleeps_until(case, stored.wake_at)
+    if not resent:
+        case.require_running()
+    row = _checkpoint(case, checkpoint_id, command.state, _deadline(case, command)) if stored is None else stored
+    wake_at = case.now if row.wake_at is None else row.wake_at  # a plain checkpoint leaves nothing to sleep
+    added = (CheckpointAdded(row),) if stored is None else ()
+    reply = SleepStarted(
+        wake_at=wake_at,
+        remaining_ms=max(0, wake_at - case.now),
+        found=stored is not None,
+        state=None if stored is None else stored.state,
+        parked=resent,
+        signal=_most_urgent(case),
+    )
+    if resent or not command.park or not reply.remaining_ms:
+        return Decision(added, reply)
+    rest = InstanceSuspended(
+        trigger=Trigger.SLEPT,
+        reason=TerminationReason.SLEEPING,
+        epoch=case.row.epoch,
+        at=case.now,
+        wake_at=wake_at,
+        checkpoint_id=checkpoint_id,
+    )
+    return park(case, added, rest, replace(reply, parked=True))
+
+
+def _sleeps_until(case: Case, wake_at: int | None) -> bool:
+    """Whether the instance is parked for this very sleep already: the reply was lost and the call sent again."""
+    row = case.row
+    sleeps = row.status is Status.SUSPENDED and row.termination_reason is TerminationReason.SLEEPING
+    return sleeps and wake_at is not None and row.wake_at == wake_at
+
+
+def _deadline(case: Case, command: Sleep) -> int:
+    if command.until is not None and command.duration_ms is None:
+        return command.until
+    if command.duration_ms is not None and command.until is None:
+        return case.now + command.duration_ms
+    raise InvalidInput(f"sleep {command.checkpoint_id!r} needs a duration or an instant: give exactly one of them")
+
+
+def _checkpoint(case: Case, checkpoint_id: str, state: bytes, wake_at: int | None = None) -> Checkpoint:
+    return Checkpoint(
+        checkpoint_id=checkpoint_id, state=state, epoch=case.row.epoch, created_at=case.now, wake_at=wake_at
+    )
+
+
+def _most_urgent(case: Case) -> Signal | None:
+    return next(iter(instance_wide(case.state)), None) if case.state.signals else None
+
+
+def record_retry(case: Case, command: RecordRetry) -> Decision:
+    """Count a failed try. The same number recorded again is kept as it was first, by the store."""
+    case.require_running()
+    retry = Retry(
+        checkpoint_id=command.checkpoint_id,
+        attempt=command.attempt,
+        recorded_at=case.now,
+        error=command.error,
+        retry_at=None if command.retry_after_ms is None else case.now + command.retry_after_ms,
+    )
+    return Decision((RetryRecorded(retry),), Acknowledged(case.row.status))
+
+
+def record_event(case: Case, command: RecordEvent) -> Decision:
+    """Write into the audit log. A program that is about to rest may still do so; a finished one may not."""
+    row = case.row
+    if row.status in FINAL:
+        raise refusal(row, Trigger.CHECKPOINTED)
+    event = Event(type="custom", epoch=row.epoch, created_at=case.now, subtype=command.subtype, payload=command.payload)
+    return Decision((EventRecorded(event),), Acknowledged(row.status))
