@@ -1,0 +1,157 @@
+"""The region of all instances: joins the pure logic of `instance` with the store, and acts on what was decided."""
+
+from collections.abc import Callable, Mapping, Sequence
+from math import inf
+from typing import Any, Final
+
+import msgspec
+
+from runtara.actors import instance
+from runtara.actors._cell import Decision, Write
+from runtara.actors._ref import Ref
+from runtara.actors._region import Region
+from runtara.actors._reply import Reply
+from runtara.actors._service import hears
+from runtara.actors.instance import Effect, InstanceState, Limits, Need
+from runtara.actors.storage import Answer, Commit, Load
+from runtara.clock import Clock
+from runtara.errors import RuntaraError
+from runtara.ids import InstanceKey
+from runtara.messages import Call, Request
+from runtara.store import LoadError
+
+__all__ = ["Effected", "Instances", "TakeHeard"]
+
+
+class Effected(msgspec.Struct, frozen=True):
+    """Told to the actor that is in charge of an effect: what is to be done, for which instance."""
+
+    key: InstanceKey
+    effect: Effect
+
+
+class TakeHeard(msgspec.Struct, Request[dict[InstanceKey, int]], frozen=True):
+    """Ask which attempts were heard of since the last time, and when (milliseconds since 1970 UTC)."""
+
+
+class Instances(Region[InstanceKey, InstanceState]):
+    """One cell per instance that something happens to."""
+
+    def __init__(
+        self,
+        *,
+        writer: str,
+        readers: Sequence[str],
+        effects: Mapping[type[Effect], Sequence[str]],
+        limits: Limits,
+        resident: int,
+        idle_after: float,
+        mailbox: int,
+        batch: int,
+        clock: Clock,
+    ) -> None:
+        super().__init__(resident=resident, idle_after=idle_after, clock=clock)
+        self.BATCH = batch  # type: ignore[misc]  # the class's default, set for this region
+        self.MAILBOX = mailbox  # type: ignore[misc]  # the class's default, set for this region
+        self._paths: Final = (writer, tuple(readers))
+        self._effects: Final = effects
+        self._limits = limits
+        self._heard: dict[InstanceKey, int] = {}
+        self._in_charge: dict[str, Ref] = {}
+        self._turn = 0
+
+    async def on_start(self) -> None:
+        """Look up the store's actors."""
+        writer, readers = self._paths
+        self._writer = self.system.ref(writer)
+        self._readers = [self.system.ref(reader) for reader in readers]
+
+    @hears(TakeHeard)
+    def take_heard(self, _: TakeHeard) -> dict[InstanceKey, int]:
+        """Return which attempts were heard of, and begin a new list."""
+        heard, self._heard = self._heard, {}
+        # What waits while the store is slow was said all the same.
+        now_ms = self.clock.now_ms()
+        heard.update((key, now_ms) for key, cell in self._cells.items() if cell.busy or cell.mail)
+        return heard
+
+    def hydrate(
+        self, keys: Sequence[InstanceKey], settle: Callable[[Mapping[InstanceKey, Any] | Exception], None]
+    ) -> None:
+        """Load instances; those that do not exist come to life as such."""
+
+        def then(reply: Reply) -> None:
+            if isinstance(reply.error, Exception):
+                settle(reply.error)
+                return
+            found: Any = reply.value
+            settle({key: _state(key, found.get(key)) for key in keys})
+
+        self._reader().ask_then(Load(tuple(keys)), then, timeout=inf)
+
+    def needs(self, state: InstanceState, message: Call) -> tuple[Need, ...] | None:
+        """Return what must be read before the call can be decided."""
+        return instance.needs_of(state, message) or None
+
+    def look_up(self, key: InstanceKey, needs: tuple[Need, ...], settle: Callable[[Any], None]) -> None:
+        """Read it."""
+
+        def then(reply: Reply) -> None:
+            settle(reply.value if reply.error is None else reply.error)
+
+        self._reader().ask_then(Answer(key, needs), then, timeout=inf)
+
+    def decide(self, state: InstanceState, message: Call, now_ms: int, found: Any) -> Decision:
+        """Decide a call."""
+        decision = instance.decide(state, message, now_ms, found or {}, self._limits)
+        if message.epoch is not None:
+            self._heard[message.key] = now_ms
+        return decision
+
+    def evolve(self, state: InstanceState, event: Any) -> InstanceState:
+        """Apply an event."""
+        return instance.evolve(state, event)
+
+    def persist(
+        self,
+        writes: Sequence[Write[InstanceKey, InstanceState]],
+        settle: Callable[[Sequence[bool] | Exception], None],
+    ) -> None:
+        """Have the writer store the writes."""
+        saves = []
+        for write in writes:
+            save = instance.save_of(write.before, write.after, write.events)
+            write.after = write.after.stored(save)
+            saves.append(save)
+
+        def then(reply: Reply) -> None:
+            kept: Any = reply.value
+            settle(kept if not isinstance(reply.error, Exception) else reply.error)
+
+        # No deadline: the writer always answers, and what it has not read yet may still be stored later.
+        self._writer.ask_then(Commit(tuple(saves)), then, timeout=inf)
+
+    def perform(self, key: InstanceKey, state: InstanceState, effects: Sequence[Effect]) -> None:
+        """Tell those in charge."""
+        for effect in effects:
+            told = Effected(key, effect)
+            for path in self._effects[type(effect)]:
+                try:
+                    self._ref(path).tell_nowait(told)
+                except RuntaraError:  # effects happen at most once; each is derived again from what is stored
+                    self.system.dead_letters.add(path, "effect", effect)
+
+    def _reader(self) -> Ref:
+        """Return the readers in turn."""
+        self._turn = (self._turn + 1) % len(self._readers)
+        return self._readers[self._turn]
+
+    def _ref(self, path: str) -> Ref:
+        ref = self._in_charge.get(path)
+        if ref is None:  # the actors in charge start after this one
+            ref = self._in_charge[path] = self.system.ref(path)
+        return ref
+
+
+def _state(key: InstanceKey, snapshot: Any) -> InstanceState | LoadError:
+    return snapshot if isinstance(snapshot, LoadError) else InstanceState.from_snapshot(key, snapshot)

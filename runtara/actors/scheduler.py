@@ -1,0 +1,196 @@
+"""The wake scheduler: wakes pending and suspended instances when their time has come.
+
+It holds the next wake-ups in a heap and sleeps until the first; what lies further ahead stays in the store and is read
+in time. It never changes an instance: it tells its actor that it is due, and the actor decides, so a wake-up that comes
+twice does nothing the second time. One that fails goes to the back of the queue and holds up nobody. After a restart
+everything is read from the store again, so nothing is lost with this actor.
+"""
+
+import heapq
+from math import inf
+from typing import Any, Final
+
+import msgspec
+import trio
+
+from runtara.actors._cell import CellRef
+from runtara.actors._ref import Ref
+from runtara.actors._reply import Reply
+from runtara.actors._service import Actor, hears
+from runtara.actors._specs import Backoff
+from runtara.actors.instance import Arm, Disarm
+from runtara.actors.instances import Effected
+from runtara.actors.storage import Query
+from runtara.clock import INSTANT_MAX_MS, Clock
+from runtara.errors import InstanceNotFound, RuntaraError
+from runtara.ids import InstanceKey
+from runtara.messages import Call, WakeInstance
+from runtara.store import DueInstance
+
+__all__ = ["WakeScheduler"]
+
+_TRY_AGAIN: Final = Backoff(first=1.0, most=300.0)
+"""Between tries to wake an instance that cannot be woken."""
+
+
+class _Tick(msgspec.Struct, frozen=True):
+    """The first wake-up is due, or the clock is to be looked at again."""
+
+
+class _Settled(msgspec.Struct, frozen=True):
+    """An instance has answered its wake-up."""
+
+    due: DueInstance
+    done: bool
+    """False where it could not be woken, and has to be tried again."""
+
+
+class WakeScheduler(Actor):
+    """Wakes instances, earliest first. `instances` and `reader` are paths of actors."""
+
+    def __init__(
+        self, *, instances: str, reader: str, clock: Clock, window: int, in_flight: int, clock_check: float
+    ) -> None:
+        self._paths = (instances, reader)
+        self._clock = clock
+        self._window = window
+        self._most_in_flight = in_flight
+        self._clock_check = clock_check
+        self._heap: list[DueInstance] = []
+        self._armed: dict[InstanceKey, int] = {}
+        """When each instance is due; entries of the heap that say otherwise are out of date."""
+        self._read_until: DueInstance | None = None
+        """The last row read from the store, where there were more behind it."""
+        self._waking: set[InstanceKey] = set()
+        self._failures: dict[InstanceKey, int] = {}
+        self._tick: trio.CancelScope | None = None
+        self._tick_at = inf
+        self._woken = 0
+        self._latest_ms = 0
+
+    async def on_start(self) -> None:
+        """Read the next wake-ups from the store."""
+        instances, reader = self._paths
+        self._instances: Ref = self.system.ref(instances)
+        self._reader: Ref = self.system.ref(reader)
+        await self._read(None)
+        self._arm_tick()
+
+    def describe(self) -> dict[str, Any]:
+        """Return how many wake-ups wait, how many were delivered, and how late the latest of them was."""
+        return {"armed": len(self._armed), "woken": self._woken, "latest_ms": self._latest_ms}
+
+    @hears(Effected)
+    def effected(self, message: Effected) -> None:
+        """Note when an instance is due, or that it is not due any more."""
+        effect = message.effect
+        if isinstance(effect, Arm):
+            self._arm(DueInstance(effect.wake_at, message.key))
+            self._arm_tick()
+        elif isinstance(effect, Disarm):
+            self._armed.pop(message.key, None)
+
+    @hears(_Tick)
+    async def tick(self, _: _Tick) -> None:
+        """Wake what is due, and sleep until the next."""
+        self._tick = None
+        self._tick_at = inf
+        self._wake_due()
+        if self._read_until is not None and not self._heap:
+            try:
+                await self._read(self._read_until)
+            except RuntaraError:  # the store is away: what is in it comes late, but is not forgotten
+                self._tick_in(self._clock_check)
+                return
+        self._arm_tick()
+
+    @hears(_Settled)
+    def settled(self, message: _Settled) -> None:
+        """Hear what came of a wake-up."""
+        key = message.due.key
+        self._waking.discard(key)
+        if message.done:
+            self._failures.pop(key, None)
+            self._woken += 1
+        else:
+            # At the back of the queue, where it holds up nobody; its true due time is what it will be woken with.
+            failures = self._failures[key] = self._failures.get(key, 0) + 1
+            self.tell_later(_TRY_AGAIN.delay(failures, self.system.random), Effected(key, Arm(message.due.wake_at)))
+        self._wake_due()
+        self._arm_tick()
+
+    def _arm(self, due: DueInstance) -> None:
+        if self._read_until is not None and due > self._read_until:
+            self._armed.pop(due.key, None)  # it will be read from the store when the time comes nearer
+            return
+        self._armed[due.key] = due.wake_at
+        heapq.heappush(self._heap, due)
+        if len(self._heap) > 2 * self._window:
+            self._shorten()
+
+    def _shorten(self) -> None:
+        """Leave the later half of the wake-ups to the store."""
+        current = sorted(due for due in set(self._heap) if self._armed.get(due.key) == due.wake_at)
+        for due in current[self._window :]:
+            del self._armed[due.key]
+        self._heap = current[: self._window]  # sorted, hence a heap
+        if len(current) > self._window:
+            self._read_until = self._heap[-1]
+
+    async def _read(self, after: DueInstance | None) -> None:
+        """Read the next window of wake-ups behind `after`."""
+        rows: list[DueInstance] = await self._reader.ask(Query("list_due", (INSTANT_MAX_MS, self._window, after)))
+        self._read_until = rows[-1] if len(rows) == self._window else None
+        for due in rows:
+            if due.key not in self._waking:
+                self._arm(due)
+
+    def _wake_due(self) -> None:
+        """Tell instances that are due, as many as may be under way at once."""
+        now_ms = self._clock.now_ms()
+        while self._heap and len(self._waking) < self._most_in_flight:
+            due = self._heap[0]
+            if self._armed.get(due.key) != due.wake_at:
+                heapq.heappop(self._heap)
+                continue
+            if due.wake_at > now_ms:
+                return
+            heapq.heappop(self._heap)
+            del self._armed[due.key]
+            self._wake(due, now_ms)
+
+    def _wake(self, due: DueInstance, now_ms: int) -> None:
+        self._waking.add(due.key)
+        self._latest_ms = max(self._latest_ms, now_ms - due.wake_at)
+        mine = self._slot.mailbox
+
+        def then(reply: Reply) -> None:
+            gone = reply.error is None or isinstance(reply.error, InstanceNotFound)
+            mine.put_control(_Settled(due, gone))
+
+        try:
+            CellRef(self._instances, due.key).ask_then(Call(due.key, WakeInstance(due_at=due.wake_at)), then)
+        except RuntaraError:
+            mine.put_control(_Settled(due, False))
+
+    def _arm_tick(self) -> None:
+        """Sleep until the first wake-up is due, but look at the wall clock now and then: it may have been set."""
+        while self._heap and self._armed.get(self._heap[0].key) != self._heap[0].wake_at:
+            heapq.heappop(self._heap)
+        if not self._heap and self._read_until is None:
+            return
+        if len(self._waking) >= self._most_in_flight:
+            return  # those under way call again when they have settled
+        left_ms = max(0, self._heap[0].wake_at - self._clock.now_ms()) if self._heap else 0
+        delay = min(left_ms / 1000, self._clock_check)
+        self._tick_in(delay)
+
+    def _tick_in(self, delay: float) -> None:
+        """Look again after so many seconds, if no earlier look is planned."""
+        at = trio.current_time() + delay
+        if at >= self._tick_at:
+            return
+        if self._tick is not None:
+            self._tick.cancel()
+        self._tick_at = at
+        self._tick = self.tell_later(delay, _Tick())

@@ -1,0 +1,116 @@
+"""The programs of this process that are connected: tells them of signals, and says for them that they are alive.
+
+A program in this process lives as long as the process does, so its heartbeats need no help of its own: neither a long
+step nor a long sleep makes it look silent. Sessions are held weakly; one that its program has dropped is forgotten.
+"""
+
+from typing import Protocol, TypeAlias
+from weakref import WeakSet
+
+import msgspec
+import trio
+
+from runtara.actors._service import Actor, hears
+from runtara.actors.instance import Push
+from runtara.actors.instances import Effected
+from runtara.errors import RuntaraError
+from runtara.ids import InstanceKey
+from runtara.messages import Call, Heartbeat
+from runtara.records import Signal
+
+__all__ = ["Attach", "Connected", "Detach", "Roster", "Sessions"]
+
+
+class Connected(Protocol):
+    """A connected program."""
+
+    key: InstanceKey
+    epoch: int | None
+
+    def pushed(self, signal: Signal | None, /) -> None:
+        """Hear of a signal, or (None) of a change of status; on the loop, so it must neither wait nor raise."""
+
+
+Roster: TypeAlias = dict[InstanceKey, WeakSet[Connected]]
+
+
+class Attach(msgspec.Struct, frozen=True):
+    """Tell this session of its instance's signals, and keep its attempt alive, from now on."""
+
+    session: Connected
+
+
+class Detach(msgspec.Struct, frozen=True):
+    """Take `Attach` back; harmless if it is not attached."""
+
+    session: Connected
+
+
+class _Beat(msgspec.Struct, frozen=True):
+    """It is time to say who is alive."""
+
+
+class Sessions(Actor):
+    """The sessions of each instance. `instances` is the path of their region, `every` the seconds between heartbeats.
+
+    `roster` is where the sessions are listed. It outlives this actor's restarts, since the programs do, too; what they
+    may have missed meanwhile, they are told to look for.
+    """
+
+    def __init__(self, *, instances: str, every: float, roster: Roster) -> None:
+        self._instances = instances
+        self._every = every
+        self._sessions = roster
+        self._beat: trio.CancelScope | None = None
+
+    async def on_start(self) -> None:
+        """Wake the programs that were connected before a restart."""
+        for sessions in tuple(self._sessions.values()):
+            for session in tuple(sessions):
+                session.pushed(None)
+        if self._sessions:
+            self.beat(_Beat())
+
+    def describe(self) -> dict[str, int]:
+        """Return how many instances have a session."""
+        return {"connected": len(self._sessions)}
+
+    @hears(Attach)
+    def attach(self, message: Attach) -> None:
+        """Add a session."""
+        self._sessions.setdefault(message.session.key, WeakSet()).add(message.session)
+        if self._beat is None:
+            self._beat = self.tell_later(self._every, _Beat())
+
+    @hears(Detach)
+    def detach(self, message: Detach) -> None:
+        """Remove a session."""
+        sessions = self._sessions.get(message.session.key)
+        if sessions is not None:
+            sessions.discard(message.session)
+            if not sessions:
+                del self._sessions[message.session.key]
+
+    @hears(Effected)
+    def push(self, message: Effected) -> None:
+        """Show a signal, or a change of status, to the instance's sessions."""
+        signal = message.effect.signal if isinstance(message.effect, Push) else None
+        for session in tuple(self._sessions.get(message.key, ())):
+            session.pushed(signal)
+
+    @hears(_Beat)
+    def beat(self, _: _Beat) -> None:
+        """Say for every session that its attempt is alive."""
+        for key in [key for key, sessions in self._sessions.items() if not sessions]:
+            del self._sessions[key]
+        for key, sessions in self._sessions.items():
+            for session in tuple(sessions):
+                if session.epoch is not None:
+                    self._say(Call(key, Heartbeat(), session.epoch))
+        self._beat = self.tell_later(self._every, _Beat()) if self._sessions else None
+
+    def _say(self, call: Call) -> None:
+        try:
+            self.system.cell(self._instances, call.key).tell_nowait(call)
+        except RuntaraError:
+            return  # it is said again with the next beat

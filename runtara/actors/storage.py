@@ -1,0 +1,255 @@
+"""The actors that touch the store: one writer with group commit, and readers beside it.
+
+The writer takes whatever waits in its mailbox and stores it in one transaction; while that is on its way to the disk,
+the next batch collects. A store that fails is not a crash: the writer answers with the store's error and carries on,
+and the store heals itself with a later call. For a store that never waits (memory), the same runs on the loop.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from types import TracebackType
+from typing import Any, ClassVar, Final, Literal, cast
+
+import msgspec
+
+from runtara.actors._blocking import BlockingActor, Delivery
+from runtara.actors._service import Actor, hears
+from runtara.actors.instance import Need
+from runtara.errors import Internal, RuntaraError
+from runtara.ids import InstanceKey
+from runtara.messages import Request
+from runtara.records import Snapshot
+from runtara.store import LoadError, Reader, Save, Store, Writer
+
+__all__ = [
+    "Answer",
+    "Commit",
+    "InlineReader",
+    "InlineWriter",
+    "Load",
+    "Query",
+    "RecordHeartbeats",
+    "StoreReader",
+    "StoreWriter",
+]
+
+
+class Commit(msgspec.Struct, Request[list[bool]], frozen=True):
+    """Store these changes; True per save that was stored, False per one that lost a race."""
+
+    saves: tuple[Save, ...]
+
+
+class RecordHeartbeats(msgspec.Struct, Request[None], frozen=True):
+    """Note when instances were last heard of (milliseconds since 1970 UTC)."""
+
+    beats: tuple[tuple[InstanceKey, int], ...]
+
+
+class Load(msgspec.Struct, Request[Mapping[InstanceKey, Snapshot | LoadError]], frozen=True):
+    """Read what cells need to live."""
+
+    keys: tuple[InstanceKey, ...]
+
+
+class Answer(msgspec.Struct, Request[Mapping[Need, object]], frozen=True):
+    """Read what one message needs to be decided."""
+
+    key: InstanceKey
+    needs: tuple[Need, ...]
+
+
+class Query(msgspec.Struct, Request[Any], frozen=True):
+    """Call a method of the reader."""
+
+    method: Literal[
+        "list_due",
+        "list_running",
+        "list_instances",
+        "list_checkpoints",
+        "list_events",
+        "read_retries",
+        "count_by_status",
+        "verify",
+    ]
+    arguments: tuple[Any, ...] = ()
+
+
+class StoreWriter(BlockingActor):
+    """Stores batches in a thread of its own."""
+
+    BATCH: ClassVar[int] = 4096
+
+    def __init__(self, store: Store, max_saves: int, max_bytes: int) -> None:
+        super().__init__()
+        self._store = store
+        self._max_saves = max_saves
+        self._max_bytes = max_bytes
+        self._writer: Writer | None = None
+
+    def on_start(self) -> None:
+        """Take the store over."""
+        self._writer = self._store.open_writer()
+
+    def on_stop(self) -> None:
+        """Let go of the store."""
+        self._close()
+
+    def on_failure(
+        self, _type: type[BaseException] | None, _value: BaseException | None, _traceback: TracebackType | None
+    ) -> None:
+        """Let go of the store, so that the next life can take it over."""
+        self._close()  # not on_stop(), which would say that the actor has ended well
+
+    def on_batch(self, deliveries: Sequence[Delivery]) -> None:
+        """Store a batch in as few transactions as the limits allow."""
+        assert self._writer is not None, "mail comes after on_start"
+        for group in _transactions(deliveries, self._max_saves, self._max_bytes):
+            _store(self._writer, group)
+
+    def _close(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+
+
+class InlineWriter(Actor):
+    """Stores on the loop, for a store that never waits."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def on_start(self) -> None:
+        """Take the store over."""
+        self._writer = self._store.open_writer()
+
+    async def on_stop(self, failure: BaseException | None) -> None:
+        """Let go of the store."""
+        with suppress(AttributeError):  # it never started
+            self._writer.close()
+
+    @hears(Commit)
+    def commit(self, message: Commit) -> list[bool]:
+        """Store changes."""
+        return self._writer.commit(message.saves)
+
+    @hears(RecordHeartbeats)
+    def record_heartbeats(self, message: RecordHeartbeats) -> None:
+        """Note heartbeats."""
+        self._writer.record_heartbeats(message.beats)
+
+
+def _transactions(deliveries: Sequence[Delivery], max_saves: int, max_bytes: int) -> Iterator[list[Delivery]]:
+    """Split a batch so that no transaction grows beyond its limits; one message always fits."""
+    group: list[Delivery] = []
+    saves = size = 0
+    for delivery in deliveries:
+        commit = delivery.message if isinstance(delivery.message, Commit) else None
+        more = len(commit.saves) if commit else 0
+        weight = sum(map(_weight, commit.saves)) if commit else 0
+        if group and (commit is None or saves + more > max_saves or size + weight > max_bytes):
+            yield group
+            group, saves, size = [], 0, 0
+        group.append(delivery)
+        saves, size = saves + more, size + weight
+        if commit is None:
+            yield group
+            group, saves, size = [], 0, 0
+    if group:
+        yield group
+
+
+def _weight(save: Save) -> int:
+    """Return how many bytes of the user's a save holds."""
+    weight = len(save.input or b"") + len(save.output or b"")
+    for checkpoint in save.checkpoints:
+        weight += len(checkpoint.state)
+    for signal in save.signals:
+        weight += len(signal.payload)
+    for event in save.events:
+        weight += len(event.payload or b"")
+    return weight
+
+
+def _store(writer: Writer, group: Sequence[Delivery]) -> None:
+    """Store one transaction's worth of messages and answer them."""
+    try:
+        if isinstance(group[0].message, RecordHeartbeats):
+            writer.record_heartbeats(group[0].message.beats)
+            group[0].settle(None)
+            return
+        batches = [cast("Commit", delivery.message).saves for delivery in group]
+        stored = iter(writer.commit([save for saves in batches for save in saves]))
+        for delivery, saves in zip(group, batches, strict=True):
+            delivery.settle([next(stored) for _ in saves])
+    except Internal as error:
+        # Nothing was stored, because of one of them. Alone, only that one fails.
+        if len(group) == 1:
+            group[0].fail(error)
+        else:
+            for delivery in group:
+                _store(writer, [delivery])
+    except RuntaraError as error:
+        for delivery in group:
+            delivery.fail(error)
+
+
+_NEEDS: Final[dict[str, Callable[[Reader, InstanceKey, str], object]]] = {
+    "checkpoint": lambda reader, key, name: reader.read_checkpoint(key, name),
+    "signal": lambda reader, key, name: reader.read_signal(key, name),
+    "input": lambda reader, key, _: reader.read_input(key),
+    "output": lambda reader, key, _: reader.read_output(key),
+}
+
+
+class _Reads:
+    """What both kinds of reader hear."""
+
+    reader: Reader
+
+    @hears(Load)
+    def load(self, message: Load) -> Mapping[InstanceKey, Snapshot | LoadError]:
+        """Read what cells need to live."""
+        return self.reader.load(message.keys)
+
+    @hears(Answer)
+    def answer(self, message: Answer) -> Mapping[Need, object]:
+        """Read what one message needs to be decided."""
+        return {need: _NEEDS[need.kind](self.reader, message.key, need.id or "") for need in message.needs}
+
+    @hears(Query)
+    def query(self, message: Query) -> Any:
+        """Call a method of the reader."""
+        return getattr(self.reader, message.method)(*message.arguments)
+
+
+class StoreReader(_Reads, BlockingActor):
+    """Reads in a thread and over a connection of its own, so that no read waits for a commit."""
+
+    def __init__(self, store: Store) -> None:
+        super().__init__()
+        self._store = store
+
+    def on_start(self) -> None:
+        """Open the connection."""
+        self.reader = self._store.open_reader()
+
+    def on_stop(self) -> None:
+        """Close the connection."""
+        self._close()
+
+    def on_failure(
+        self, _type: type[BaseException] | None, _value: BaseException | None, _traceback: TracebackType | None
+    ) -> None:
+        """Close the connection; the next life opens its own."""
+        self._close()  # not on_stop(), which would say that the actor has ended well
+
+    def _close(self) -> None:
+        with suppress(AttributeError):  # it never started
+            self.reader.close()
+
+
+class InlineReader(_Reads, Actor):
+    """Reads on the loop, from a store that never waits."""
+
+    def __init__(self, store: Store) -> None:
+        self.reader = store.open_reader()

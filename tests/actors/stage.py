@@ -1,0 +1,181 @@
+"""A whole system under a clock that jumps, on a store in memory that can be watched and made to fail.
+
+The store passes everything through to a real one; it only counts, and raises where it was told to. It outlives the
+system, so that a second one continues where the first has ended.
+"""
+
+import random
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import msgspec
+import pytest
+import trio
+import trio.testing
+
+from runtara.actors import System, open_system
+from runtara.actors.dispatch import Dispatch
+from runtara.actors.programs import Program
+from runtara.ids import InstanceKey
+from runtara.lifecycle import Status
+from runtara.messages import Request
+from runtara.settings import Settings
+from runtara.store import LoadError, Reader, Save, Store, Writer
+from runtara.store._memory import MemoryStore
+from runtara.system import INSTANCES, READER, tree
+from tests.store.samples import NOW, save
+
+__all__ = ["NOW", "Stage", "TrioClock", "WatchedStore", "key_of", "open_stage", "sleeper"]
+
+
+class TrioClock:
+    """A wall clock that shows the time of the loop, until it is set."""
+
+    def __init__(self) -> None:
+        self._set_by_ms = 0
+
+    def now_ms(self) -> int:
+        return NOW + self._set_by_ms + int(trio.current_time() * 1000 + 1e-6)
+
+    def jump_ms(self, span_ms: int) -> None:
+        self._set_by_ms += span_ms
+
+
+class WatchedStore:
+    """A store that counts, and fails on purpose."""
+
+    def __init__(self, store: Store | None = None) -> None:
+        self._store = store or MemoryStore()
+        self.url = self._store.url
+        self.inline = self._store.inline
+        self.commits: list[int] = []
+        """The number of saves in each commit that was tried, empty ones left out."""
+        self.heartbeats: list[int] = []
+        """The same for heartbeats."""
+        self.writers = 0
+        self.writer: Writer | None = None
+        """The real one that was opened last."""
+        self.poison: set[InstanceKey] = set()
+        """Instances that cannot be loaded."""
+        self.loads: list[InstanceKey] = []
+        self.before_commit: Callable[[Sequence[Save]], None] = lambda saves: None
+        self.after_commit: Callable[[Sequence[Save]], None] = lambda saves: None
+        self.before_read: Callable[[str], None] = lambda method: None
+
+    def put(self, *saves: Save) -> None:
+        """Store rows before there is a system."""
+        writer = self._store.open_writer()
+        assert all(writer.commit(saves))
+        writer.close()
+
+    def open_writer(self) -> "_WatchedWriter":
+        self.writers += 1
+        self.writer = self._store.open_writer()
+        return _WatchedWriter(self, self.writer)
+
+    def open_reader(self) -> "_WatchedReader":
+        return _WatchedReader(self, self._store.open_reader())
+
+
+class _WatchedWriter:
+    def __init__(self, store: WatchedStore, writer: Writer) -> None:
+        self._store = store
+        self._writer = writer
+
+    def commit(self, saves: Sequence[Save]) -> list[bool]:
+        if saves:
+            self._store.commits.append(len(saves))
+        self._store.before_commit(saves)
+        stored = self._writer.commit(saves)
+        self._store.after_commit(saves)
+        return stored
+
+    def record_heartbeats(self, beats: Sequence[tuple[InstanceKey, int]]) -> None:
+        self._store.heartbeats.append(len(beats))
+        self._writer.record_heartbeats(beats)
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+class _WatchedReader:
+    def __init__(self, store: WatchedStore, reader: Reader) -> None:
+        self._store = store
+        self._reader = reader
+
+    def load(self, keys: Sequence[InstanceKey]) -> Mapping[InstanceKey, Any]:
+        self._store.before_read("load")
+        self._store.loads.extend(keys)
+        found = dict(self._reader.load(keys))
+        return found | {key: LoadError("its rows are garbled") for key in keys if key in self._store.poison}
+
+    def __getattr__(self, name: str) -> Any:
+        if not name.startswith("close"):
+            self._store.before_read(name)
+        return getattr(self._reader, name)
+
+
+class Stage(msgspec.Struct, frozen=True):
+    """A running system, and all that a test may want to touch."""
+
+    system: System
+    dispatch: Dispatch
+    clock: TrioClock
+    store: WatchedStore
+
+    async def ask(self, instance_id: str, command: Request[Any], epoch: int | None = None) -> Any:
+        return await self.dispatch.call(key_of(instance_id), command, epoch)
+
+    def facts(self, path: str) -> Mapping[str, Any]:
+        """What an actor says about itself."""
+        info = self.system.inspect()
+        for name in path.split("/")[1:]:
+            info = next(child for child in info.children if child.name == name)
+        return info.facts
+
+    async def crash(self, path: str) -> None:
+        """Crash an actor, as a bug in one of its handlers would, and wait until it is back."""
+        actor: Any = self.system.ref(path).slot.actor
+        life = self.system.ref(path).slot.incarnation
+        with pytest.MonkeyPatch.context() as patches:
+            patches.setitem(type(actor).HEARS, _Poison, _fail)
+            self.system.ref(path).tell_nowait(_Poison())
+            await trio.testing.wait_all_tasks_blocked()
+        await trio.sleep(0.5)
+        assert self.system.ref(path).slot.incarnation == life + 1
+
+
+class _Poison:
+    """A message that crashes whoever hears it."""
+
+
+def _fail(_actor: object, _message: object) -> None:
+    raise ZeroDivisionError("a bug")
+
+
+@asynccontextmanager
+async def open_stage(
+    store: WatchedStore | None = None,
+    *,
+    programs: Mapping[str, Program] | None = None,
+    clock: TrioClock | None = None,
+    **settings: Any,
+) -> AsyncIterator[Stage]:
+    """Run a system for the length of the block."""
+    store, clock = store or WatchedStore(), clock or TrioClock()
+    patient = {"heartbeat_timeout_ms": 10**15}  # programs of tests may end without a word
+    all_settings = Settings(database_url="memory://", **patient | settings)
+    root = tree(all_settings, store, clock, programs or {})
+    async with open_system(root, name="stage", rng=random.Random(0)) as system:
+        dispatch = Dispatch(system, instances=INSTANCES, reader=READER, payload_max_bytes=all_settings.state_max_bytes)
+        yield Stage(system, dispatch, clock, store)
+
+
+def key_of(instance_id: str) -> InstanceKey:
+    return InstanceKey("acme", instance_id)
+
+
+def sleeper(instance_id: str, wake_at: int, program: str = "nap", **fields: Any) -> Save:
+    """A row of an instance that sleeps until `wake_at`."""
+    return save(key_of(instance_id), status=Status.SUSPENDED, program=program, wake_at=wake_at, **fields)

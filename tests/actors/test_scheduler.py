@@ -1,0 +1,334 @@
+from itertools import pairwise
+from typing import Any
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from runtara.actors.instance import Arm, Disarm
+from runtara.actors.instances import Effected
+from runtara.actors.programs import Program
+from runtara.errors import StoreUnavailable
+from runtara.ids import InstanceKey
+from runtara.lifecycle import Status
+from runtara.messages import Call, GetStatus, RegisterInstance, SendSignal, Sleep, StartInstance, WakeInstance
+from runtara.system import INSTANCES, SCHEDULER
+from tests.actors.stage import NOW, TrioClock, WatchedStore, key_of, open_stage, sleeper
+
+YEAR_MS = 366 * 86_400_000
+
+
+class Log:
+    """Which attempts were launched, and when."""
+
+    def __init__(self, clock: TrioClock) -> None:
+        self._clock = clock
+        self.launches: list[tuple[int, str, int]] = []
+
+    async def program(self, key: InstanceKey, epoch: int) -> None:
+        self.launches.append((self._clock.now_ms() - NOW, key.instance_id, epoch))
+
+    @property
+    def programs(self) -> dict[str, Program]:
+        return {"nap": self.program}
+
+    @property
+    def times(self) -> list[int]:
+        return [at for at, _, _ in self.launches]
+
+    @property
+    def names(self) -> list[str]:
+        return [name for _, name, _ in self.launches]
+
+
+@pytest.fixture
+def clock() -> TrioClock:
+    return TrioClock()
+
+
+@pytest.fixture
+def log(clock: TrioClock) -> Log:
+    return Log(clock)
+
+
+@pytest.fixture
+def store() -> WatchedStore:
+    return WatchedStore()
+
+
+async def test_each_sleeper_is_woken_once_at_its_millisecond(
+    store: WatchedStore, clock: TrioClock, log: Log, autojump_clock: MockClock
+) -> None:
+    due = [5, 1, 1_000, 60_001, 86_400_000, 17]
+    store.put(*(sleeper(f"s{at}", NOW + at, epoch=1) for at in due))
+
+    async with open_stage(store, programs=log.programs, clock=clock, clock_check_ms=600_000):
+        await trio.sleep(2 * 86_400)
+
+    assert log.launches == [(at, f"s{at}", 2) for at in sorted(due)]
+
+
+async def test_what_is_overdue_at_the_start_is_woken_at_once_and_oldest_first(
+    store: WatchedStore, clock: TrioClock, log: Log, autojump_clock: MockClock
+) -> None:
+    claimed: list[str] = []
+    store.put(*(sleeper(f"s{age}", NOW - age) for age in (3, 5, 1, 4, 2)))
+    store.before_commit = lambda saves: claimed.extend(save.instance.instance_id for save in saves)
+
+    async with open_stage(store, programs=log.programs, clock=clock, wakes_in_flight=1):
+        await trio.sleep(1)
+
+    assert claimed == ["s5", "s4", "s3", "s2", "s1"]
+    assert sorted(log.names) == sorted(claimed)
+    assert set(log.times) == {0}
+
+
+@pytest.mark.parametrize("window", [1, 3, 10, 29, 30, 31])
+async def test_a_window_smaller_than_the_number_of_sleepers_is_read_again_in_time(
+    window: int, store: WatchedStore, clock: TrioClock, log: Log, autojump_clock: MockClock
+) -> None:
+    store.put(*(sleeper(f"s{n:02}", NOW + 100 * (n // 3)) for n in range(30)))
+
+    async with open_stage(store, programs=log.programs, clock=clock, wake_window=window):
+        await trio.sleep(60)
+
+    assert sorted(log.launches) == [(100 * (n // 3), f"s{n:02}", 2) for n in range(30)]
+
+
+async def test_sleepers_that_are_added_beyond_a_full_window_are_not_forgotten(
+    store: WatchedStore, clock: TrioClock, log: Log, autojump_clock: MockClock
+) -> None:
+    async def nap(key: InstanceKey, epoch: int) -> None:
+        await log.program(key, epoch)
+        if epoch == 1:
+            at = int(key.instance_id[1:])
+            await stage.ask(key.instance_id, RegisterInstance(attempt_id="a"), epoch)
+            await stage.ask(key.instance_id, Sleep(checkpoint_id="c", duration_ms=at, park=True), epoch)
+
+    async with open_stage(store, programs={"nap": nap}, clock=clock, wake_window=4) as stage:
+        for number in (18, 4, 14, 2, 10, 6, 16, 8, 12, 20, 3, 5, 7, 9, 11, 13, 15, 17, 19, 1):
+            await stage.ask(f"s{number * 500}", StartInstance(program="nap"))
+        await trio.sleep(60)
+
+    assert [(name, at) for at, name, epoch in log.launches if epoch == 2] == [
+        (f"s{at}", at) for at in range(500, 10_001, 500)
+    ]
+
+
+async def test_an_instance_that_is_armed_earlier_is_woken_earlier(
+    store: WatchedStore, clock: TrioClock, log: Log, autojump_clock: MockClock
+) -> None:
+    async def nap(key: InstanceKey, epoch: int) -> None:
+        await log.program(key, epoch)
+        if epoch == 1:
+            await stage.ask("one", RegisterInstance(attempt_id="a"), epoch)
+            await stage.ask("one", Sleep(checkpoint_id="c", duration_ms=60_000, park=True), epoch)
+
+    async with open_stage(store, programs={"nap": nap}, clock=clock) as stage:
+        await stage.ask("one", StartInstance(program="nap"))
+        await trio.sleep(10)
+        await stage.ask("one", SendSignal(kind="resume", signal_id="r"))
+        await trio.sleep(100)
+
+    assert log.launches == [(0, "one", 1), (10_000, "one", 2)]
+
+
+async def test_the_latest_word_about_when_an_instance_is_due_counts(
+    store: WatchedStore, clock: TrioClock, autojump_clock: MockClock
+) -> None:
+    async with open_stage(store, clock=clock) as stage:
+        scheduler = stage.system.ref(SCHEDULER)
+        for at in (50_000, 10_000, 90_000):
+            scheduler.tell_nowait(Effected(key_of("one"), Arm(NOW + at)))
+        await trio.sleep(60)
+        before = stage.facts(SCHEDULER)
+        await trio.sleep(40)
+
+        assert (before["woken"], before["armed"]) == (0, 1)
+        assert stage.facts(SCHEDULER)["armed"] == 0
+
+
+async def test_an_instance_that_is_disarmed_is_not_woken(
+    store: WatchedStore, clock: TrioClock, log: Log, autojump_clock: MockClock
+) -> None:
+    store.put(sleeper("one", NOW + 10_000), sleeper("two", NOW + 10_000))
+
+    async with open_stage(store, programs=log.programs, clock=clock) as stage:
+        await stage.ask("one", SendSignal(kind="cancel", signal_id="c"))
+        await trio.sleep(1)
+        armed = stage.facts(SCHEDULER)["armed"]
+        stage.system.ref(SCHEDULER).tell_nowait(Effected(key_of("unknown"), Disarm()))
+        await trio.sleep(60)
+
+    assert armed == 1
+    assert log.names == ["two"]
+
+
+async def test_a_hundred_instances_that_cannot_be_woken_hold_up_nobody(
+    store: WatchedStore, clock: TrioClock, log: Log, autojump_clock: MockClock
+) -> None:
+    store.put(*(sleeper(f"bad{n}", NOW - 1_000 + n) for n in range(100)))
+    store.put(*(sleeper(f"good{n}", NOW) for n in range(3)), sleeper("later", NOW + 7_000))
+    store.poison = {key_of(f"bad{n}") for n in range(100)}
+
+    async with open_stage(store, programs=log.programs, clock=clock, wake_window=10, wakes_in_flight=8):
+        await trio.sleep(60)
+
+    assert sorted(log.launches) == [(0, "good0", 2), (0, "good1", 2), (0, "good2", 2), (7_000, "later", 2)]
+
+
+async def test_an_instance_that_cannot_be_woken_is_tried_again_less_and_less_often_until_it_can(
+    store: WatchedStore, clock: TrioClock, log: Log, autojump_clock: MockClock
+) -> None:
+    tries: list[float] = []
+    store.put(sleeper("bad", NOW))
+    store.poison = {key_of("bad")}
+
+    def note(method: str) -> None:
+        if method == "load":
+            tries.append(trio.current_time())
+
+    store.before_read = note
+    async with open_stage(store, programs=log.programs, clock=clock):
+        await trio.sleep(3_600)
+        failing = list(tries)
+        store.poison.clear()
+        await trio.sleep(600)
+
+    waits = [later - earlier for earlier, later in pairwise(failing)]
+    assert 8 <= len(failing) <= 30
+    assert waits[-1] > 20 * waits[0]
+    assert max(waits) <= 300 * 1.2 + 60
+    assert log.names == ["bad"]
+
+
+async def test_a_wall_clock_that_is_set_forward_wakes_within_one_look(
+    store: WatchedStore, clock: TrioClock, log: Log, autojump_clock: MockClock
+) -> None:
+    store.put(sleeper("one", NOW + 3_600_000))
+
+    async with open_stage(store, programs=log.programs, clock=clock, clock_check_ms=5_000):
+        await trio.sleep(12)
+        clock.jump_ms(3_600_000)
+        await trio.sleep(5.001)
+
+    assert log.names == ["one"]
+
+
+async def test_a_wall_clock_that_is_set_back_wakes_nobody_early_and_loses_nobody(
+    store: WatchedStore, clock: TrioClock, log: Log, autojump_clock: MockClock
+) -> None:
+    store.put(*(sleeper(f"s{n}", NOW + 10_000 + n) for n in range(3)))
+
+    async with open_stage(store, programs=log.programs, clock=clock):
+        await trio.sleep(9)
+        clock.jump_ms(-3_600_000)
+        await trio.sleep(2 * 3_600)
+
+    assert log.launches == [(10_000 + n, f"s{n}", 2) for n in range(3)]
+
+
+async def test_a_wake_up_that_finds_the_clock_set_back_waits_for_the_time_once_more(
+    store: WatchedStore, clock: TrioClock, log: Log, autojump_clock: MockClock
+) -> None:
+    store.put(sleeper("one", NOW + 10_000))
+
+    async with open_stage(store, programs=log.programs, clock=clock) as stage:
+        wake = Call(key_of("one"), WakeInstance(due_at=NOW + 10_000))
+        await stage.system.cell(INSTANCES, key_of("one")).ask(wake)
+        await trio.sleep(60)
+
+    assert log.launches == [(10_000, "one", 2)]
+
+
+async def test_sleeps_of_ten_years_end_on_their_day(
+    store: WatchedStore, clock: TrioClock, log: Log, autojump_clock: MockClock
+) -> None:
+    store.put(sleeper("long", NOW + 10 * YEAR_MS), sleeper("longest", NOW + 100 * YEAR_MS))
+
+    async with open_stage(store, programs=log.programs, clock=clock, clock_check_ms=30 * 86_400_000):
+        await trio.sleep(11 * YEAR_MS / 1000)
+
+    assert log.launches == [(10 * YEAR_MS, "long", 2)]
+
+
+async def test_no_more_wake_ups_are_under_way_at_once_than_allowed(
+    store: WatchedStore, clock: TrioClock, log: Log, autojump_clock: MockClock
+) -> None:
+    store.put(*(sleeper(f"s{n:03}", NOW + 1_000) for n in range(100)))
+
+    async with open_stage(store, programs=log.programs, clock=clock, wakes_in_flight=7):
+        await trio.sleep(60)
+
+    assert len(log.launches) == len(set(log.names)) == 100
+    assert max(store.commits) <= 7
+
+
+async def test_a_scheduler_that_is_restarted_wakes_the_same_instances_once(
+    store: WatchedStore, clock: TrioClock, log: Log, autojump_clock: MockClock
+) -> None:
+    store.put(*(sleeper(f"s{n}", NOW + 1_000 * n) for n in range(1, 21)))
+
+    async with open_stage(store, programs=log.programs, clock=clock, wake_window=6) as stage:
+        await trio.sleep(5.5)
+        await stage.crash(SCHEDULER)
+        await trio.sleep(60)
+
+    assert log.names == [f"s{n}" for n in range(1, 21)]
+
+
+async def test_a_system_that_is_restarted_wakes_what_has_become_due_meanwhile(
+    store: WatchedStore, clock: TrioClock, log: Log, autojump_clock: MockClock
+) -> None:
+    store.put(*(sleeper(f"s{n}", NOW + 10_000 * n) for n in range(1, 5)))
+
+    async with open_stage(store, programs=log.programs, clock=clock):
+        await trio.sleep(15)
+    await trio.sleep(20)
+    async with open_stage(store, programs=log.programs, clock=clock):
+        await trio.sleep(60)
+
+    assert sorted(launch for launch in log.launches if launch[2] == 2) == [
+        (10_000, "s1", 2),
+        (35_000, "s2", 2),
+        (35_000, "s3", 2),
+        (40_000, "s4", 2),
+    ]
+
+
+async def test_a_store_that_fails_for_a_while_delays_wake_ups_and_loses_none(
+    store: WatchedStore, clock: TrioClock, log: Log, autojump_clock: MockClock
+) -> None:
+    def fail(saves: Any) -> None:
+        if clock.now_ms() < NOW + 30_000:
+            raise StoreUnavailable("the disk is away")
+
+    store.put(*(sleeper(f"s{n}", NOW + 10_000) for n in range(20)))
+    store.before_commit = fail
+    async with open_stage(store, programs=log.programs, clock=clock) as stage:
+        await trio.sleep(120)
+        statuses = {(await stage.ask(f"s{n}", GetStatus())).status for n in range(20)}
+
+    assert sorted(log.names) == sorted(f"s{n}" for n in range(20))
+    assert min(log.times) >= 30_000
+    assert statuses == {Status.RUNNING}
+
+
+async def test_a_store_that_cannot_be_read_when_the_window_is_empty_delays_the_rest_and_loses_none(
+    store: WatchedStore, clock: TrioClock, log: Log, autojump_clock: MockClock
+) -> None:
+    failing = iter([StoreUnavailable("the disk is away")] * 2)
+    armed = False
+
+    def fail(method: str) -> None:
+        error = next(failing, None) if method == "list_due" and armed else None
+        if error is not None:
+            raise error
+
+    store.put(*(sleeper(f"s{n}", NOW + 1_000 * n) for n in range(1, 7)))
+    store.before_read = fail
+    async with open_stage(store, programs=log.programs, clock=clock, wake_window=2):
+        armed = True
+        await trio.sleep(600)
+
+    assert sorted(log.names) == [f"s{n}" for n in range(1, 7)]
