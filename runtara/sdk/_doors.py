@@ -1,0 +1,50 @@
+"""The ways from this process to the instances of one running system, and the end of all of them with it."""
+
+import threading
+from weakref import WeakSet
+
+from runtara.actors.sessions import Attach, Detach
+from runtara.errors import RuntaraError
+from runtara.ids import InstanceKey
+from runtara.system import SESSIONS, Runtime
+from runtara.transport import EmbeddedDoor, Session
+
+__all__ = ["Doors"]
+
+
+class Doors:
+    """Opens doors, from any thread."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self.runtime = runtime
+        self._sessions = runtime.system.ref(SESSIONS)
+        self._lock = threading.Lock()
+        self._attached: WeakSet[Session] = WeakSet()
+
+    def open(self, key: InstanceKey, epoch: int | None = None) -> EmbeddedDoor:
+        """Return the door of a program: it hears of signals, and is kept alive. Raises `InvalidInput` for bad ids."""
+        session = Session(key)
+        session.epoch = epoch
+        return EmbeddedDoor(session, self.runtime.dispatch.line, self._attach, self._detach)
+
+    def open_beside(self, key: InstanceKey) -> EmbeddedDoor:
+        """Return the door of somebody who manages an instance. Raises `InvalidInput` for bad ids."""
+        return EmbeddedDoor(Session(key), self.runtime.dispatch.line)
+
+    def hang_up(self) -> None:
+        """The system has ended: wake whoever waits for a push, so that it asks again and hears so."""
+        with self._lock:
+            sessions = tuple(self._attached)
+        for session in sessions:
+            session.pushed(None)
+
+    def _attach(self, session: Session) -> None:
+        self._sessions.tell_nowait(Attach(session))
+        with self._lock:
+            self._attached.add(session)
+
+    def _detach(self, session: Session) -> None:
+        try:
+            self._sessions.tell_nowait(Detach(session))
+        except RuntaraError:
+            return  # sessions are held weakly: it is forgotten anyway

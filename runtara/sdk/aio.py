@@ -1,0 +1,204 @@
+"""The async face of the SDK, for trio and for asyncio: every call is awaited."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
+from functools import partial
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from runtara import messages
+from runtara.sdk import _flows as flows
+from runtara.sdk._base import TENANT, SdkBase
+from runtara.sdk._drive import drive, perform
+from runtara.sdk._types import CheckpointResult, CustomSignal, InstanceStatus, Signal, SignalType, StatusResponse
+
+__all__ = ["AsyncRuntaraSdk"]
+
+T = TypeVar("T")
+
+
+class AsyncRuntaraSdk(SdkBase):
+    """One attempt of one instance, as an async program sees it.
+
+    `async with` registers the attempt, makes this the SDK that durable functions use, and lets go of both at the end.
+    """
+
+    async def __aenter__(self) -> Self:
+        if not self.is_registered:
+            try:
+                await self.register()
+            except BaseException:
+                self.close()
+                raise
+        self._begin_use()
+        return self
+
+    async def __aexit__(
+        self, _type: type[BaseException] | None, _value: BaseException | None, _traceback: TracebackType | None
+    ) -> None:
+        self._end_use()
+        self.close()
+
+    @classmethod
+    @asynccontextmanager
+    async def embedded(
+        cls, instance_id: str, tenant_id: str = TENANT, *, data_dir: str | None = None, url: str | None = None
+    ) -> AsyncIterator[Self]:
+        """Open a system of its own in this process for one instance, and register it; for `async with`.
+
+        For several instances in one process, open one system with `runtara.sdk.embedded.open`. Raises what the store
+        refuses with: `StoreInUse`, `StoreTooNew`, `StoreCorrupt` …
+        """
+        from runtara.sdk import embedded  # it is made of this class
+
+        async with (
+            embedded.open(data_dir, url=url) as system,
+            cls(system.open_door(instance_id, tenant_id), system.runtime.clock) as sdk,
+        ):
+            yield sdk
+
+    def close(self) -> None:
+        """Let go of the runtime, until the next call; the instance stays what it is. Harmless when repeated."""
+        self._door.close()
+
+    async def register(self, checkpoint_id: str | None = None) -> messages.InstanceRegistered:
+        """Begin an attempt: create the instance, or take it over from an earlier attempt, which is then fenced.
+
+        `checkpoint_id` names a checkpoint that must exist. Raises `InvalidState` or `InstanceCancelled` for an instance
+        that has ended, and `NotFound` for an unknown checkpoint.
+        """
+        return await self._run(flows.register(checkpoint_id, self._attempt_id))
+
+    async def checkpoint(self, checkpoint_id: str, state: bytes) -> CheckpointResult:
+        """Save `state` under `checkpoint_id`, or find what was saved there before.
+
+        An id is written once and for ever: if it exists, `existing_state` holds its bytes and `state` is ignored. When
+        this returns, the checkpoint is on stable storage. Raises `Fenced` if a newer attempt has taken over, and
+        `InvalidState` or its like if the instance is not running.
+        """
+        command = messages.SaveCheckpoint(checkpoint_id=checkpoint_id, state=state)
+        return CheckpointResult.of(await self._ask(command))
+
+    async def get_checkpoint(self, checkpoint_id: str) -> bytes | None:
+        """Return the state saved under `checkpoint_id`, or None. An empty state is not None."""
+        found = await self._ask(messages.GetCheckpoint(checkpoint_id=checkpoint_id))
+        return found.state if found.found else None
+
+    async def sleep(self, duration: float | timedelta, checkpoint_id: str, state: bytes = b"") -> bytes | None:
+        """Sleep durably for `duration` (seconds), and save a checkpoint along with the deadline.
+
+        After a crash only the remainder is slept. Returns the state stored by an earlier attempt, or None if the sleep
+        began just now. Raises `InstanceCancelled`, `InstancePaused` or `InstanceShutdown` if such a signal comes.
+        """
+        return await self._run(flows.sleep(self._session, duration, checkpoint_id, state, self.park_after))
+
+    async def sleep_until(self, instant: datetime, checkpoint_id: str, state: bytes = b"") -> bytes | None:
+        """Sleep durably until `instant`, which must have a time zone; otherwise like `sleep`."""
+        return await self._run(flows.sleep_until(self._session, instant, checkpoint_id, state, self.park_after))
+
+    async def heartbeat(self) -> None:
+        """Say that the attempt is alive. The runtime does this by itself for programs in its own process."""
+        await self._run(flows.acknowledged(messages.Heartbeat()))
+
+    async def completed(self, output: bytes = b"") -> InstanceStatus:
+        """End the instance well. Returns what it has become: cancelled, if a cancel came before."""
+        return await self._run(flows.acknowledged(messages.CompleteInstance(output=output)))
+
+    async def failed(self, error: str) -> InstanceStatus:
+        """End the instance badly. Returns what it has become: cancelled, if a cancel came before."""
+        return await self._run(flows.acknowledged(messages.FailInstance(error=error)))
+
+    async def suspended(self, wake_at: datetime | None = None) -> InstanceStatus:
+        """Stop for now, until a resume signal or `wake_at`. A pending pause or shutdown is thereby acknowledged."""
+        return await self._run(flows.suspended(wake_at))
+
+    async def custom_event(self, subtype: str, payload: bytes = b"") -> None:
+        """Write an event of the program's own into the instance's audit log."""
+        await self._run(flows.acknowledged(messages.RecordEvent(subtype=subtype, payload=payload)))
+
+    async def poll_signal(self) -> Signal | None:
+        """Return the unacknowledged signal to the whole instance, a cancel before all others, or None."""
+        return await self._run(flows.poll_signal())
+
+    async def acknowledge_signal(self, signal: Signal | CustomSignal | str) -> InstanceStatus:
+        """Say that a signal was acted upon: a cancel then ends the instance, a pause or shutdown suspends it.
+
+        Returns what the instance has become. Harmless when repeated.
+        """
+        return await self._run(flows.acknowledge_signal(signal))
+
+    async def check_cancelled(self) -> None:
+        """Raise `InstanceCancelled` if the instance was asked to cancel."""
+        await self._run(flows.check(SignalType.CANCEL))
+
+    async def check_paused(self) -> None:
+        """Raise `InstancePaused` if the instance was asked to pause."""
+        await self._run(flows.check(SignalType.PAUSE))
+
+    async def record_retry_attempt(self, checkpoint_id: str, attempt: int, error: str | None = None) -> None:
+        """Count a failed try of a step (from 1), durably."""
+        await self._run(flows.record_retry(checkpoint_id, attempt, error))
+
+    async def get_status(self) -> StatusResponse:
+        """Return how this instance stands."""
+        return await self._run(flows.get_status())
+
+    async def load_input(self) -> bytes | None:
+        """Return what the instance was started with, or None."""
+        return await self._run(flows.load_input())
+
+    async def get_instance_status(self, instance_id: str) -> StatusResponse:
+        """Return how another instance of the same tenant stands; one that is not theirs is not found."""
+        return await self._run_for(instance_id, flows.get_status())
+
+    async def send_signal(self, instance_id: str, signal_type: SignalType, payload: bytes = b"") -> InstanceStatus:
+        """Ask another instance of the same tenant to cancel, pause, resume or shut down; return what it is now."""
+        return await self._run_for(instance_id, flows.send_signal(signal_type.value, None, payload))
+
+    async def send_custom_signal(self, instance_id: str, name: str, payload: bytes = b"") -> InstanceStatus:
+        """Send a signal with a name to another instance of the same tenant; return what it is now."""
+        return await self._run_for(instance_id, flows.send_signal("custom", name, payload))
+
+    async def poll_custom_signal(self, name: str) -> CustomSignal | None:
+        """Take the next custom signal called `name`, or None if there is none yet.
+
+        What the n-th look for a name finds, or that it finds nothing, is stored: a replay sees the same. So a look
+        costs a commit, and `wait_for_signal` is the cheaper way to wait.
+        """
+        with self._places.hold(name) as place:
+            signal = await self._run(flows.poll_custom_signal(name, place.id))
+            place.is_taken = True
+            return signal
+
+    async def wait_for_signal(self, name: str, timeout: float | timedelta | None = None) -> CustomSignal | None:
+        """Wait for the next custom signal called `name`; None if none came within `timeout` (seconds).
+
+        The deadline is stored when the wait begins; a replay neither prolongs it nor sees another outcome. Raises
+        `InstanceCancelled`, `InstancePaused` or `InstanceShutdown` if such a signal comes first.
+        """
+        with self._places.hold(name) as place:
+            flow = flows.wait_for_signal(self._session, self.clock, name, place.id, timeout, park_after=self.park_after)
+            signal = await self._run(flow)
+            place.is_taken = True
+        return signal
+
+    async def acknowledge(self, signal_type: SignalType) -> bool:
+        """Acknowledge the pending signal of that type; False if there is none."""
+        return await self._run(flows.acknowledge_pending(signal_type))
+
+    async def _ask(self, command: messages.Request[T]) -> T:
+        self._check_registered(command)
+        return await self._door.call(command)
+
+    async def _run(self, flow: flows.Flow[T]) -> T:
+        return await drive(flow, self.perform)
+
+    async def _run_for(self, instance_id: str, flow: flows.Flow[T]) -> T:
+        """Run a flow whose commands concern another instance of the same tenant."""
+        return await drive(flow, partial(perform, self._door.beside(instance_id)))
+
+    async def perform(self, wish: Any) -> Any:
+        """Do what a flow wishes for."""
+        self._check_registered(wish)
+        return await perform(self._door, wish)

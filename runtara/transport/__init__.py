@@ -1,0 +1,6 @@
+"""The doors: how programs outside and inside this process reach the actors."""
+
+from runtara.transport.embedded import EmbeddedDoor
+from runtara.transport.session import Session
+
+__all__ = ["EmbeddedDoor", "Session"]

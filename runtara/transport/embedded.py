@@ -1,0 +1,77 @@
+"""The door for programs in this process: the same structs, by reference, without a socket.
+
+It knows nothing of actors: whoever wires it gives it the ways in.
+"""
+
+from collections.abc import Callable
+from typing import Protocol, TypeVar
+
+from runtara.ids import InstanceKey
+from runtara.messages import Request
+from runtara.transport.session import Session
+
+__all__ = ["EmbeddedDoor"]
+
+R = TypeVar("R")
+
+
+class _Line(Protocol):
+    async def call(self, command: Request[R], epoch: int | None = None, *, timeout: float | None = None) -> R: ...
+
+    def call_from_thread(self, command: Request[R], epoch: int | None = None, *, timeout: float | None = None) -> R: ...
+
+
+def _nothing(_: Session) -> None:
+    """Neither attach nor detach: a door for those who only ask."""
+
+
+class EmbeddedDoor:
+    """A program's way to the actors of a system in the same process.
+
+    `line` finds the way to an instance. `attach` has the session told of signals and kept alive by heartbeats, from its
+    first call on; `detach` ends that. A call after `close` attaches it again.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        line: Callable[[InstanceKey], _Line],
+        attach: Callable[[Session], None] = _nothing,
+        detach: Callable[[Session], None] = _nothing,
+    ) -> None:
+        self.session = session
+        self._find_line = line
+        self._line = line(session.key)
+        self._attach = attach
+        self._detach = detach
+        self._attached = False
+
+    async def call(self, command: Request[R], *, timeout: float | None = None) -> R:
+        """Have a command answered, from any event loop."""
+        if not self._attached:
+            self._open()
+        reply = await self._line.call(command, self.session.epoch, timeout=timeout)
+        self.session.received(reply)
+        return reply
+
+    def call_from_thread(self, command: Request[R], *, timeout: float | None = None) -> R:
+        """Have a command answered, blocking the calling thread."""
+        if not self._attached:
+            self._open()
+        reply = self._line.call_from_thread(command, self.session.epoch, timeout=timeout)
+        self.session.received(reply)
+        return reply
+
+    def beside(self, instance_id: str) -> "EmbeddedDoor":
+        """Return a way to another instance of the same tenant, as somebody who manages it and hears of nothing."""
+        return EmbeddedDoor(Session(InstanceKey(self.session.key.tenant_id, instance_id)), self._find_line)
+
+    def close(self) -> None:
+        """Hear of nothing any more; harmless when repeated."""
+        if self._attached:
+            self._attached = False
+            self._detach(self.session)
+
+    def _open(self) -> None:
+        self._attach(self.session)
+        self._attached = True

@@ -1,0 +1,78 @@
+from typing import Any
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from runtara.errors import InstanceCancelled, InstancePaused
+from runtara.sdk import SignalType, embedded
+from runtara.sdk._drive import drive
+from runtara.sdk._flows import RECHECK
+from tests.actors.stage import TrioClock
+from tests.sdk.faces import commands_of
+
+
+async def pause(sdk: Any, seconds: float) -> None:
+    await drive(sdk.pause(seconds), sdk.perform)
+
+
+async def test_looking_for_signals_asks_only_if_something_was_pushed() -> None:
+    async with embedded.open(url="memory://") as system, system.sdk("i") as sdk:
+        await trio.testing.wait_all_tasks_blocked()
+        commands = commands_of(sdk)
+        for _ in range(3):
+            await drive(sdk.look_for_signals(), sdk.perform)
+        assert commands == ["PollSignals"]
+
+        await system.custom_signal("i", "go")
+        await trio.testing.wait_all_tasks_blocked()
+        await drive(sdk.look_for_signals(), sdk.perform)
+        assert commands == ["PollSignals"] * 2
+
+
+async def test_a_signal_that_was_raised_is_raised_again_until_the_program_ends() -> None:
+    async with embedded.open(url="memory://") as system, system.sdk("i") as sdk:
+        await system.signal("i", SignalType.CANCEL)
+        await trio.testing.wait_all_tasks_blocked()
+        for _ in range(3):
+            with pytest.raises(InstanceCancelled):
+                await drive(sdk.look_for_signals(), sdk.perform)
+
+
+async def test_a_pause_takes_its_time_and_asks_for_nothing(autojump_clock: MockClock) -> None:
+    async with embedded.open(url="memory://", clock=TrioClock()) as system, system.sdk("i") as sdk:
+        await trio.testing.wait_all_tasks_blocked()
+        commands, began = commands_of(sdk), trio.current_time()
+        await pause(sdk, 10 * RECHECK)
+        assert trio.current_time() - began == pytest.approx(10 * RECHECK)
+        assert commands == ["PollSignals"]
+
+
+@pytest.mark.parametrize("seconds", [0, -1])
+async def test_a_pause_of_no_time_only_looks(seconds: float) -> None:
+    async with embedded.open(url="memory://") as system, system.sdk("i") as sdk:
+        await pause(sdk, seconds)
+        await system.signal("i", SignalType.PAUSE)
+        await trio.testing.wait_all_tasks_blocked()
+        with pytest.raises(InstancePaused):
+            await pause(sdk, seconds)
+
+
+async def test_a_signal_ends_a_pause(autojump_clock: MockClock) -> None:
+    async with embedded.open(url="memory://", clock=TrioClock()) as system, system.sdk("i") as sdk:
+
+        async def cancel() -> None:
+            await trio.sleep(5)
+            await system.signal("i", SignalType.CANCEL)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(cancel)
+            with pytest.raises(InstanceCancelled):
+                await pause(sdk, 600)
+            assert trio.current_time() == pytest.approx(5)
+
+
+async def test_what_belongs_to_the_program_is_made_once() -> None:
+    async with embedded.open(url="memory://") as system:
+        sdk = system.sdk("i")
+        assert sdk.program_scope(object) is sdk.program_scope(object)
