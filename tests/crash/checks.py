@@ -1,0 +1,115 @@
+"""Checks that need no kill: each breaks the system off between two calls, opens it again on the same store, and holds
+one promise. They run with a clock that stands still, and fail with `AssertionError` where the promise is broken.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from runtara.clock import ManualClock
+from runtara.errors import Fenced, RuntaraError
+from runtara.ids import InstanceKey
+from runtara.messages import Acknowledged, Call, CompleteInstance, SleepStarted, TakeSignal, WakeInstance
+from runtara.messages import Sleep as SleepCommand
+from runtara.sdk import InstanceStatus, RuntaraSdk, embedded
+from runtara.system import INSTANCES
+
+__all__ = ["CHECKS"]
+
+Check = Callable[[Path], None]
+
+CHECKS: dict[str, Check] = {}
+"""Name to check; each is given an empty folder."""
+
+CLOCK = ManualClock()
+
+
+def _check(function: Check) -> Check:
+    CHECKS[function.__name__] = function
+    return function
+
+
+@contextmanager
+def _open(folder: Path, clock: ManualClock = CLOCK, **programs: embedded.AnyProgram) -> Iterator[embedded.Embedded]:
+    with embedded.open(str(folder), clock=clock, programs=programs) as system:
+        yield system
+
+
+@_check
+def checkpoint_is_kept(folder: Path) -> None:
+    with _open(folder) as system, system.sdk("one") as sdk:
+        sdk.checkpoint("step", b"first")
+        assert sdk.checkpoint("step", b"second").existing_state == b"first"
+    with _open(folder) as system, system.sdk("one") as sdk:
+        assert sdk.checkpoint("step", b"third").existing_state == b"first"
+
+
+@_check
+def deadline_is_kept(folder: Path) -> None:
+    clock = ManualClock()
+    command = SleepCommand(checkpoint_id="nap", duration_ms=10_000)
+    with _open(folder, clock) as system, system.sdk("one") as sdk:
+        begun: SleepStarted = sdk.perform(command)
+    clock.jump_ms(4_000)
+    with _open(folder, clock) as system, system.sdk("one") as sdk:
+        again: SleepStarted = sdk.perform(command)
+    assert (again.wake_at, again.remaining_ms) == (begun.wake_at, 6_000)
+
+
+@_check
+def signal_is_bound(folder: Path) -> None:
+    command = TakeSignal(name="go", place="here")
+    with _open(folder) as system, system.sdk("one") as sdk:
+        system.custom_signal("one", "go", b"1")
+        system.custom_signal("one", "go", b"2")
+        assert sdk.perform(command).signal.payload == b"1"
+    with _open(folder) as system, system.sdk("one") as sdk:
+        replayed = sdk.perform(command).signal
+    assert replayed is not None
+    assert replayed.payload == b"1"
+
+
+@_check
+def older_attempt_is_fenced(folder: Path) -> None:
+    with _open(folder) as system, system.sdk("one") as older, system.sdk("one") as newer:
+        assert newer.epoch == 2
+        try:
+            older.checkpoint("step", b"of the older one")
+        except Fenced:
+            pass
+        else:
+            pytest.fail("the older attempt was not fenced")
+        assert newer.get_checkpoint("step") is None
+
+
+@_check
+def wake_happens_once(folder: Path) -> None:
+    launches: list[int | None] = []
+
+    def program(sdk: RuntaraSdk) -> None:
+        launches.append(sdk.epoch)
+        sdk.wait_for_signal("go")
+
+    with _open(folder, wait=program) as system:
+        system.start("wait", "one")
+        cell = system.runtime.system.cell(INSTANCES, InstanceKey(embedded.TENANT, "one"))
+        wake = Call(InstanceKey(embedded.TENANT, "one"), WakeInstance(due_at=CLOCK.now_ms()))
+        for _ in range(3):
+            assert cell.ask_from_thread(wake).status is InstanceStatus.RUNNING
+        system.custom_signal("one", "go")
+        system.wait("one", timeout=10)
+    assert launches == [1]
+
+
+@_check
+def end_is_final(folder: Path) -> None:
+    with _open(folder) as system, system.sdk("one") as sdk:
+        sdk.completed(b"first")
+        try:
+            assert sdk.perform(CompleteInstance(output=b"second")) == Acknowledged(system.status("one").status)
+        except RuntaraError as error:
+            pytest.fail(f"a completion sent again was refused: {error}")
+    with _open(folder) as system:
+        assert system.status("one").output == b"first"
