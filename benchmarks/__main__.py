@@ -1,0 +1,106 @@
+"""The harness: runs each side of each comparison in a process of its own, in turns, and prints medians and ratios.
+
+    python -m benchmarks [--rounds N] [NAME ...]
+
+A figure is a ratio of two sides measured in the same run, or an absolute bound where there is nobody to compare with.
+Machines drift: A B A B … keeps the ratio honest, and the median of the rounds is what counts.
+"""
+
+import argparse
+import json
+import platform
+import sqlite3
+import statistics
+import subprocess
+import sys
+from importlib.metadata import version
+from typing import NamedTuple
+
+
+class Figure(NamedTuple):
+    """One line of the results: ours against a peer (`at_least` times as fast), or ours against a bound (`at_most`)."""
+
+    name: str
+    ours: str
+    unit: str
+    peer: str | None = None
+    at_least: float | None = None
+    at_most: float | None = None
+
+
+FIGURES = (
+    Figure("tell, service actor against pykka", "actors.tell_ours", "/s", "actors.tell_pykka", at_least=5),
+    Figure("ask, service actor against pykka", "actors.ask_ours", "/s", "actors.ask_pykka", at_least=4),
+    Figure("ask, against a pair of trio channels", "actors.ask_ours", "/s", "actors.ask_channel"),
+    Figure("tell, against a trio channel", "actors.tell_ours", "/s", "actors.tell_channel"),
+    Figure("idle cell", "actors.idle_cell", "B", at_most=250),
+    Figure("persisted transitions, 256 concurrent", "commits.grouped", "/s", "commits.one_each", at_least=8),
+    Figure("the same against a bare pykka writer", "commits.grouped", "/s", "commits.one_each_pykka"),
+    Figure(
+        "durable step, one after the other, trio", "steps.ours_sequential", "/s", "dbos_steps.sequential", at_least=5
+    ),
+    Figure("durable step, one after the other, sync", "steps.ours_sync", "/s", "dbos_steps.sequential"),
+    Figure("durable step, 100 at once, trio", "steps.ours_concurrent", "/s", "dbos_steps.concurrent", at_least=20),
+    Figure("100,000 suspended: ready after restart", "restart.ready", "s", at_most=5),
+    Figure("100,000 suspended: resident memory", "restart.resident", "MiB", at_most=300),
+    Figure("wake lateness when idle, p99", "wakes.idle_p99", "ms", at_most=50),
+    Figure("10,000 due in one second: late, p99", "wakes.storm_p99", "ms", at_most=2000),
+    Figure("signal sent until seen, p50", "wakes.signal_p50", "ms", at_most=5),
+)
+
+
+def main() -> None:
+    """Measure what was asked for, or everything."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks")
+    parser.add_argument("names", nargs="*", help="parts of the names of the figures to measure; all by default")
+    parser.add_argument("--rounds", type=int, default=5, help="how often each side is run (default 5)")
+    options = parser.parse_args()
+    print(_machine())
+    print("| figure | ours | peer | ratio | goal | |\n|---|---|---|---|---|---|")
+    for figure in FIGURES:
+        if not options.names or any(name in f"{figure.name} {figure.ours}" for name in options.names):
+            print(_measure(figure, options.rounds), flush=True)
+
+
+def _machine() -> str:
+    libraries = ", ".join(f"{name} {version(name)}" for name in ("pykka", "trio", "dbos", "msgspec"))
+    return f"Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}, {libraries}\n"
+
+
+def _measure(figure: Figure, rounds: int) -> str:
+    ours: list[float] = []
+    peers: list[float] = []
+    for _ in range(rounds):
+        ours.append(_run(figure.ours))
+        if figure.peer is not None:
+            peers.append(_run(figure.peer))
+    mine = statistics.median(ours)
+    shown = f"{_number(mine)} {figure.unit} ({_number(min(ours))} to {_number(max(ours))})"
+    if figure.peer is None:
+        assert figure.at_most is not None, "a figure has a peer or a bound"
+        met = "met" if mine <= figure.at_most else "missed"
+        return f"| {figure.name} | {shown} | | | ≤ {figure.at_most:g} {figure.unit} | {met} |"
+    peer = statistics.median(peers)
+    ratio = statistics.median(mine / theirs for mine, theirs in zip(ours, peers, strict=True))
+    goal, met = "", ""
+    if figure.at_least is not None:
+        goal, met = f"≥ {figure.at_least:g}×", "met" if ratio >= figure.at_least else "missed"
+    return f"| {figure.name} | {shown} | {_number(peer)} {figure.unit} | {ratio:.1f}× | {goal} | {met} |"
+
+
+def _run(side: str) -> float:
+    """Run one side in a process of its own; it prints its figure as the last line."""
+    module, function = side.split(".")
+    code = f"import json; from benchmarks import {module}; print(json.dumps({module}.{function}()))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=600, check=False)
+    if done.returncode:
+        raise SystemExit(f"{side} has failed:\n{done.stderr}")
+    return float(json.loads(done.stdout.strip().splitlines()[-1]))
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+if __name__ == "__main__":
+    main()
