@@ -9,11 +9,6 @@ from tests.house.source import ROOT, modules, parse
 FUNCTION_LINES = 40
 MODULE_LINES = 400
 
-LONGER = {
-    "runtara/messages.py": "one table: every message with its fields; two halves would be read as one anyway",
-}
-"""Modules that may be longer than `MODULE_LINES`, each with its reason."""
-
 
 @pytest.mark.parametrize("module", modules())
 def test_functions_fit_on_a_screen(module: str) -> None:
@@ -31,11 +26,4 @@ def test_functions_fit_on_a_screen(module: str) -> None:
 def test_modules_can_be_read_in_one_go(module: str) -> None:
     lines = len((ROOT / module).read_text(encoding="utf-8").splitlines())
 
-    assert lines <= MODULE_LINES or module in LONGER, f"{module} has {lines} lines: at most {MODULE_LINES}"
-
-
-@pytest.mark.parametrize("module", LONGER)
-def test_the_exceptions_are_still_needed(module: str) -> None:
-    lines = len((ROOT / module).read_text(encoding="utf-8").splitlines())
-
-    assert lines > MODULE_LINES, f"{module} has only {lines} lines now: take it out of LONGER"
+    assert lines <= MODULE_LINES, f"{module} has {lines} lines: at most {MODULE_LINES}"

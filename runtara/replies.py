@@ -1,0 +1,189 @@
+"""What is answered to commands: replies, and the lines of lists.
+
+Frozen and tagged like the commands; `messages` offers both under one name.
+"""
+
+import msgspec
+
+from runtara.lifecycle import Status, TerminationReason
+from runtara.records import Event, Retry, Signal
+
+__all__ = [
+    "Acknowledged",
+    "CheckpointFound",
+    "CheckpointInfo",
+    "CheckpointPage",
+    "CheckpointSaved",
+    "EventPage",
+    "InputFound",
+    "InstanceInfo",
+    "InstancePage",
+    "InstanceRegistered",
+    "InstanceStarted",
+    "InstanceSummary",
+    "RetriesFound",
+    "SignalAccepted",
+    "SignalTaken",
+    "SignalsPending",
+    "SleepStarted",
+]
+
+
+class Acknowledged(msgspec.Struct, frozen=True, gc=False, tag=True):
+    """Done and stored; `status` is what the instance is now."""
+
+    status: Status
+
+
+class InstanceRegistered(msgspec.Struct, frozen=True, gc=False, tag=True, kw_only=True):
+    """The attempt owns the instance from now on, under `epoch`."""
+
+    epoch: int
+    resumed: bool
+    """Whether an earlier attempt has left checkpoints behind."""
+    checkpoint_id: str | None = None
+    """The checkpoint saved last."""
+    signals: tuple[Signal, ...] = ()
+    """Those that wait to be acknowledged."""
+
+
+class InstanceStarted(msgspec.Struct, frozen=True, gc=False, tag=True, kw_only=True):
+    """The instance exists and will be launched; `created` is False where it existed before."""
+
+    instance_id: str
+    status: Status
+    created: bool
+
+
+class CheckpointSaved(msgspec.Struct, frozen=True, gc=False, tag=True, kw_only=True):
+    """`found` tells a checkpoint that was there already, whose `state` is then returned, from one saved just now."""
+
+    found: bool
+    state: bytes | None = None
+    signal: Signal | None = None
+    """The unacknowledged signal to the whole instance: a cancel first, a resume last, else in order of arrival."""
+    custom_signal: Signal | None = None
+    """The custom signal bound to this checkpoint: one whose name is the checkpoint's id."""
+
+
+class CheckpointFound(msgspec.Struct, frozen=True, gc=False, tag=True, kw_only=True):
+    """What is stored under the id. An empty state is not an absent one."""
+
+    found: bool
+    state: bytes | None = None
+
+
+class SleepStarted(msgspec.Struct, frozen=True, gc=False, tag=True, kw_only=True):
+    """The deadline is stored; `remaining_ms` is 0 once it has passed."""
+
+    wake_at: int
+    remaining_ms: int
+    found: bool
+    """Whether the sleep was begun by an earlier attempt (or call)."""
+    state: bytes | None = None
+    """The stored state, where found."""
+    parked: bool = False
+    """Whether the instance is suspended now and the program must end; it will be launched again."""
+    signal: Signal | None = None
+
+
+class InstanceInfo(msgspec.Struct, frozen=True, gc=False, tag=True, kw_only=True):
+    """Everything that a status query tells."""
+
+    tenant_id: str
+    instance_id: str
+    status: Status
+    epoch: int
+    created_at: int
+    program: str | None = None
+    checkpoint_id: str | None = None
+    checkpoint_count: int = 0
+    wake_at: int | None = None
+    started_at: int | None = None
+    finished_at: int | None = None
+    heartbeat_at: int | None = None
+    termination_reason: TerminationReason | None = None
+    exit_code: int | None = None
+    output: bytes | None = None
+    error: str | None = None
+
+
+class SignalsPending(msgspec.Struct, frozen=True, gc=False, tag=True):
+    """Instance-wide signals that are not acknowledged yet: a cancel first, a resume last, else in order of arrival."""
+
+    signals: tuple[Signal, ...] = ()
+
+
+class SignalTaken(msgspec.Struct, frozen=True, gc=False, tag=True, kw_only=True):
+    """What a place sees: a signal, nothing yet, or (for ever) that its deadline passed."""
+
+    signal: Signal | None = None
+    timed_out: bool = False
+    deadline_at: int | None = None
+    parked: bool = False
+
+
+class SignalAccepted(msgspec.Struct, frozen=True, gc=False, tag=True, kw_only=True):
+    """The signal is stored; `status` names what the instance is now, `created` is False for one sent before."""
+
+    signal_id: str
+    status: Status
+    created: bool = True
+
+
+class InputFound(msgspec.Struct, frozen=True, gc=False, tag=True):
+    """The input that the instance was started with; None where there is none."""
+
+    input: bytes | None = None
+
+
+class RetriesFound(msgspec.Struct, frozen=True, gc=False, tag=True):
+    """Failed tries of a step, oldest first."""
+
+    retries: tuple[Retry, ...] = ()
+
+
+class CheckpointInfo(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """A checkpoint without its state."""
+
+    checkpoint_id: str
+    epoch: int
+    created_at: int
+    size: int
+    """Bytes of the state."""
+    wake_at: int | None = None
+
+
+class CheckpointPage(msgspec.Struct, frozen=True, gc=False, tag=True, kw_only=True):
+    """Checkpoints, oldest first; `cursor` fetches the next page and is None on the last."""
+
+    checkpoints: tuple[CheckpointInfo, ...]
+    cursor: str | None = None
+
+
+class EventPage(msgspec.Struct, frozen=True, gc=False, tag=True, kw_only=True):
+    """Events, oldest first; `cursor` fetches the next page and is None on the last."""
+
+    events: tuple[Event, ...]
+    cursor: str | None = None
+
+
+class InstanceSummary(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """One line of an instance list."""
+
+    instance_id: str
+    status: Status
+    epoch: int
+    created_at: int
+    program: str | None = None
+    wake_at: int | None = None
+    started_at: int | None = None
+    finished_at: int | None = None
+    termination_reason: TerminationReason | None = None
+
+
+class InstancePage(msgspec.Struct, frozen=True, gc=False, tag=True, kw_only=True):
+    """Instances by id; `cursor` fetches the next page and is None on the last."""
+
+    instances: tuple[InstanceSummary, ...]
+    cursor: str | None = None
