@@ -35,7 +35,7 @@ def one_each() -> float:
     return trio.run(_through_the_system, ONE_EACH, {"commit_max_saves": 1})
 
 
-async def _through_the_system(each: int, settings: dict[str, int]) -> float:
+async def _through_the_system(each: int, settings: dict[str, Any]) -> float:
     async def work(sdk: AsyncRuntaraSdk) -> None:
         for number in range(each):
             await sdk.checkpoint(f"step-{number}", STATE)
