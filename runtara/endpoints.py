@@ -1,4 +1,8 @@
-"""Every operation that a door offers: one row per command; doors, clients, docs and tests derive from it."""
+"""Every operation that a door offers: one row per command; doors, clients, docs and tests derive from it.
+
+All of them are idempotent: sent again with the same ids (and `request` numbers), they change nothing more and get the
+answer that was lost. That is what lets a client resend.
+"""
 
 from typing import Final, Literal
 
@@ -8,8 +12,8 @@ from runtara import messages
 
 __all__ = ["ENDPOINTS", "Endpoint", "Owner"]
 
-Owner = Literal["instance", "reader"]
-"""Who answers: the instance's own actor, or a reader of the store."""
+Owner = Literal["instance", "reader", "runner", "system"]
+"""Who answers: the instance's own actor, a reader of the store, the runner of programs, or the system as a whole."""
 
 
 class Endpoint(msgspec.Struct, frozen=True):
@@ -19,12 +23,10 @@ class Endpoint(msgspec.Struct, frozen=True):
     reply: type
     owner: Owner
     caller: Literal["program", "manager", "both"]
-    idempotent: bool
-    """Whether sending it again, with the same ids, changes nothing more."""
 
 
 def _row(command: type, reply: type, owner: Owner, caller: Literal["program", "manager", "both"]) -> Endpoint:
-    return Endpoint(command, reply, owner, caller, idempotent=command is not messages.RecordEvent)
+    return Endpoint(command, reply, owner, caller)
 
 
 _ROWS: Final = (
@@ -49,6 +51,9 @@ _ROWS: Final = (
     _row(messages.ListCheckpoints, messages.CheckpointPage, "reader", "both"),
     _row(messages.ListEvents, messages.EventPage, "reader", "both"),
     _row(messages.ListInstances, messages.InstancePage, "reader", "manager"),
+    _row(messages.ReadLog, messages.LogRead, "runner", "manager"),
+    _row(messages.GetTree, messages.TreeFound, "system", "manager"),
+    _row(messages.GetHealth, messages.HealthFound, "system", "both"),
 )
 
 ENDPOINTS: Final[dict[type, Endpoint]] = {row.command: row for row in _ROWS}

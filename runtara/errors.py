@@ -18,7 +18,9 @@ __all__ = [
     "Code",
     "ConfigError",
     "DeadlineExceeded",
+    "Draining",
     "Fenced",
+    "Forbidden",
     "InstanceCancelled",
     "InstanceNotFound",
     "InstancePaused",
@@ -39,6 +41,9 @@ __all__ = [
     "StoreTooNew",
     "StoreUnavailable",
     "TooLarge",
+    "Unauthenticated",
+    "Unreachable",
+    "UntrustedServer",
 ]
 
 
@@ -58,6 +63,9 @@ class Code(enum.Enum):
 
     INVALID_INPUT = ("invalid-input", 400, 2, Retry.NEVER, "an argument is malformed or out of range")
     CONFIG_ERROR = ("config-error", 400, 2, Retry.NEVER, "a setting is unknown or has an unusable value")
+    UNAUTHENTICATED = ("unauthenticated", 401, 8, Retry.NEVER, "the credential is missing, wrong, expired or revoked")
+    FORBIDDEN = ("forbidden", 403, 8, Retry.NEVER, "the credential is good, but not for this operation")
+    UNTRUSTED_SERVER = ("untrusted-server", 495, 8, Retry.NEVER, "the server's certificate is not the expected one")
     NOT_FOUND = ("not-found", 404, 3, Retry.NEVER, "the named thing does not exist, or is not yours")
     INSTANCE_NOT_FOUND = ("instance-not-found", 404, 3, Retry.NEVER, "no such instance, or not yours")
     ALREADY_EXISTS = ("already-exists", 409, 4, Retry.NEVER, "the id is taken by something with other content")
@@ -76,6 +84,8 @@ class Code(enum.Enum):
     ACTOR_STOPPED = ("actor-stopped", 503, 6, Retry.SAFE, "the actor ended before it read the message")
     QUARANTINED = ("quarantined", 503, 6, Retry.SAFE, "the instance could not be loaded and rests for a while")
     STORE_UNAVAILABLE = ("store-unavailable", 503, 6, Retry.SAFE, "the store cannot be reached; nothing was done")
+    DRAINING = ("draining", 503, 6, Retry.SAFE, "the host is going down and starts nothing new")
+    UNREACHABLE = ("unreachable", 503, 6, Retry.SAFE, "no server answers at the address; nothing was done")
     OUTCOME_UNKNOWN = ("outcome-unknown", 503, 6, Retry.SAME_ID, "it is not known whether the change was stored")
     DEADLINE_EXCEEDED = ("deadline-exceeded", 504, 6, Retry.SAME_ID, "no answer within the time allowed")
     STORE_FULL = ("store-full", 507, 6, Retry.SAFE, "no room left on the store's disk; nothing was done")
@@ -119,6 +129,24 @@ class ConfigError(RuntaraError):
     """A setting is unknown or has an unusable value."""
 
     code = Code.CONFIG_ERROR
+
+
+class Unauthenticated(RuntaraError):
+    """The credential is missing, wrong, expired or revoked."""
+
+    code = Code.UNAUTHENTICATED
+
+
+class Forbidden(RuntaraError):
+    """The credential is good, but not for this operation."""
+
+    code = Code.FORBIDDEN
+
+
+class UntrustedServer(RuntaraError):
+    """The server's certificate is not the expected one; nothing was sent to it."""
+
+    code = Code.UNTRUSTED_SERVER
 
 
 class NotFound(RuntaraError):
@@ -227,6 +255,18 @@ class StoreUnavailable(RuntaraError):
     """The store cannot be reached; nothing was done."""
 
     code = Code.STORE_UNAVAILABLE
+
+
+class Draining(RuntaraError):
+    """The host is going down and starts nothing new."""
+
+    code = Code.DRAINING
+
+
+class Unreachable(RuntaraError):
+    """No server answers at the address; nothing was done."""
+
+    code = Code.UNREACHABLE
 
 
 class OutcomeUnknown(RuntaraError):

@@ -18,6 +18,7 @@ __all__ = [
     "check_checkpoint_id",
     "check_id",
     "new_id",
+    "new_secret",
 ]
 
 ID_MAX_CHARS: Final = 128
@@ -76,3 +77,8 @@ def check_checkpoint_id(value: object, what: str = "checkpoint id") -> str:
 def new_id() -> str:
     """Return a fresh id of 128 random bits as 32 hexadecimal digits."""
     return secrets.token_hex(16)
+
+
+def new_secret() -> str:
+    """Return 256 random bits that nobody can guess, as 64 hexadecimal digits."""
+    return secrets.token_hex(32)

@@ -18,17 +18,21 @@ from runtara.replies import (
     CheckpointPage,
     CheckpointSaved,
     EventPage,
+    HealthFound,
     InputFound,
     InstanceInfo,
     InstancePage,
     InstanceRegistered,
     InstanceStarted,
     InstanceSummary,
+    InstanceWoken,
+    LogRead,
     RetriesFound,
     SignalAccepted,
     SignalsPending,
     SignalTaken,
     SleepStarted,
+    TreeFound,
 )
 
 __all__ = [
@@ -43,11 +47,16 @@ __all__ = [
     "CompleteInstance",
     "CrashInstance",
     "DeclareSilent",
+    "EnforceSignals",
     "EventPage",
+    "ExitInstance",
     "FailInstance",
     "GetCheckpoint",
+    "GetHealth",
     "GetInput",
     "GetStatus",
+    "GetTree",
+    "HealthFound",
     "Heartbeat",
     "InputFound",
     "InstanceInfo",
@@ -55,12 +64,15 @@ __all__ = [
     "InstanceRegistered",
     "InstanceStarted",
     "InstanceSummary",
+    "InstanceWoken",
     "ListCheckpoints",
     "ListEvents",
     "ListInstances",
     "ListRetries",
+    "LogRead",
     "PollSignals",
     "R_co",
+    "ReadLog",
     "RecordEvent",
     "RecordRetry",
     "RegisterInstance",
@@ -77,6 +89,8 @@ __all__ = [
     "StartInstance",
     "SuspendInstance",
     "TakeSignal",
+    "TimeOutInstance",
+    "TreeFound",
     "WakeInstance",
 ]
 
@@ -97,6 +111,10 @@ class StartInstance(msgspec.Struct, Request[InstanceStarted], frozen=True, gc=Fa
 
     program: str
     input: bytes | None = None
+    env: dict[str, str] = {}
+    """Environment variables for the program, kept for every launch."""
+    timeout_ms: int | None = None
+    """How long all attempts together may run; rests do not count."""
 
 
 class RegisterInstance(msgspec.Struct, Request[InstanceRegistered], frozen=True, gc=False, tag=True, kw_only=True):
@@ -113,6 +131,8 @@ class SaveCheckpoint(msgspec.Struct, Request[CheckpointSaved], frozen=True, gc=F
 
     checkpoint_id: str
     state: bytes
+    request: int | None = None
+    """A number that the attempt gives to this call only: sent again after a lost answer, it gets the same answer."""
 
 
 class GetCheckpoint(msgspec.Struct, Request[CheckpointFound], frozen=True, gc=False, tag=True, kw_only=True):
@@ -130,6 +150,8 @@ class Sleep(msgspec.Struct, Request[SleepStarted], frozen=True, gc=False, tag=Tr
     until: int | None = None
     park: bool = False
     """Suspend the instance: the program will end now and be launched again at its time."""
+    request: int | None = None
+    """As in `SaveCheckpoint`."""
 
 
 class Heartbeat(msgspec.Struct, Request[Acknowledged], frozen=True, gc=False, tag=True):
@@ -159,6 +181,8 @@ class RecordEvent(msgspec.Struct, Request[Acknowledged], frozen=True, gc=False, 
 
     subtype: str
     payload: bytes = b""
+    request: int | None = None
+    """As in `SaveCheckpoint`: sent again, the event is written once."""
 
 
 class GetStatus(msgspec.Struct, Request[InstanceInfo], frozen=True, gc=False, tag=True):
@@ -197,6 +221,8 @@ class SendSignal(msgspec.Struct, Request[SignalAccepted], frozen=True, gc=False,
     signal_id: str
     name: str | None = None
     payload: bytes = b""
+    grace_ms: int | None = None
+    """How long a launched program may take to act upon a cancel or shutdown; None for the host's own measure."""
 
 
 class RecordRetry(msgspec.Struct, Request[Acknowledged], frozen=True, gc=False, tag=True, kw_only=True):
@@ -238,7 +264,27 @@ class ListInstances(msgspec.Struct, Request[InstancePage], frozen=True, gc=False
     cursor: str | None = None
 
 
-class WakeInstance(msgspec.Struct, Request[Acknowledged], frozen=True, gc=False, tag=True, kw_only=True):
+class ReadLog(msgspec.Struct, Request[LogRead], frozen=True, gc=False, tag=True, kw_only=True):
+    """Read what a launched program has written, from a byte of the stream on."""
+
+    stream: Literal["stdout", "stderr"] = "stdout"
+    offset: int = 0
+    """Counted from the first byte that the instance's first attempt wrote; negative: that many bytes before the end."""
+    limit: int = 65_536
+    """Most bytes to return."""
+    wait_ms: int = 0
+    """Wait so long for more, where there is nothing at `offset` yet and the program may still write."""
+
+
+class GetTree(msgspec.Struct, Request[TreeFound], frozen=True, gc=False, tag=True):
+    """Ask what every actor is doing."""
+
+
+class GetHealth(msgspec.Struct, Request[HealthFound], frozen=True, gc=False, tag=True):
+    """Ask whether the system serves."""
+
+
+class WakeInstance(msgspec.Struct, Request[InstanceWoken], frozen=True, gc=False, tag=True, kw_only=True):
     """From the scheduler: the instance is due. Ignored unless it still waits for this very instant."""
 
     due_at: int
@@ -251,10 +297,37 @@ class DeclareSilent(msgspec.Struct, Request[Acknowledged], frozen=True, gc=False
 
 
 class CrashInstance(msgspec.Struct, Request[Acknowledged], frozen=True, gc=False, tag=True, kw_only=True):
-    """From a runner: the attempt ended without a report."""
+    """From a runner: the attempt died without a report."""
 
     epoch: int
     error: str
+    exit_code: int | None = None
+    """Of the program; minus the number of the signal that killed it."""
+    counts: bool = True
+    """Whether the program may be at fault; False where it was the host that died or could not do its part."""
+
+
+class ExitInstance(msgspec.Struct, Request[Acknowledged], frozen=True, gc=False, tag=True, kw_only=True):
+    """From a runner: the program has ended by itself. What it reported before counts more."""
+
+    epoch: int
+    exit_code: int
+    output: bytes | None = None
+    """What it left as its output, where it left one."""
+    error: str = ""
+    """The end of what it wrote to stderr."""
+
+
+class TimeOutInstance(msgspec.Struct, Request[Acknowledged], frozen=True, gc=False, tag=True, kw_only=True):
+    """From a runner: the attempt has run for as long as it may."""
+
+    epoch: int
+
+
+class EnforceSignals(msgspec.Struct, Request[Acknowledged], frozen=True, gc=False, tag=True, kw_only=True):
+    """From a runner: the program had its time to act upon a cancel or shutdown; what still pends takes hold now."""
+
+    epoch: int
 
 
 Command = (
@@ -279,9 +352,15 @@ Command = (
     | ListCheckpoints
     | ListEvents
     | ListInstances
+    | ReadLog
+    | GetTree
+    | GetHealth
     | WakeInstance
     | DeclareSilent
     | CrashInstance
+    | ExitInstance
+    | TimeOutInstance
+    | EnforceSignals
 )
 
 

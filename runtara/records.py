@@ -37,6 +37,17 @@ class Instance(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     termination_reason: TerminationReason | None = None
     exit_code: int | None = None
     error: str | None = None
+    timeout_ms: int | None = None
+    """How long all attempts together may run; rests do not count. None for no limit."""
+    claimed_at: int | None = None
+    """When the host has claimed the launch that runs now; None while none does."""
+    ran_ms: int = 0
+    """How long earlier launches ran, all together."""
+    losses: int = 0
+    """Attempts lost in a row, none of which has saved a checkpoint."""
+    claimed_epoch: int | None = None
+    """The epoch of the newest launch, as long as its process may hold the instance: under this epoch, or under a later
+    one where it has registered again. None once it is lost or taken over."""
 
 
 class Checkpoint(msgspec.Struct, frozen=True, gc=False, kw_only=True):
@@ -47,6 +58,8 @@ class Checkpoint(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     epoch: int
     created_at: int
     wake_at: int | None = None
+    request: int | None = None
+    """The attempt's own number for the call that saved it, so that the same call sent again gets the same answer."""
 
 
 class Event(msgspec.Struct, frozen=True, gc=False, kw_only=True):
@@ -61,6 +74,8 @@ class Event(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     subtype: str | None = None
     checkpoint_id: str | None = None
     payload: bytes | None = None
+    request: int | None = None
+    """The attempt's own number for the call that wrote it; the same number of the same epoch is written once."""
     seq: int = 0
     """Place in the log; assigned by the store."""
 

@@ -15,17 +15,21 @@ __all__ = [
     "CheckpointPage",
     "CheckpointSaved",
     "EventPage",
+    "HealthFound",
     "InputFound",
     "InstanceInfo",
     "InstancePage",
     "InstanceRegistered",
     "InstanceStarted",
     "InstanceSummary",
+    "InstanceWoken",
+    "LogRead",
     "RetriesFound",
     "SignalAccepted",
     "SignalTaken",
     "SignalsPending",
     "SleepStarted",
+    "TreeFound",
 ]
 
 
@@ -45,6 +49,15 @@ class InstanceRegistered(msgspec.Struct, frozen=True, gc=False, tag=True, kw_onl
     """The checkpoint saved last."""
     signals: tuple[Signal, ...] = ()
     """Those that wait to be acknowledged."""
+    token: str | None = None
+    """The attempt's own credential, for connecting again; given by doors that ask for credentials."""
+
+
+class InstanceWoken(msgspec.Struct, frozen=True, gc=False, tag=True):
+    """The wake-up was heard; `claimed` tells whether it led to a launch, which then takes one of the host's places."""
+
+    status: Status
+    claimed: bool
 
 
 class InstanceStarted(msgspec.Struct, frozen=True, gc=False, tag=True, kw_only=True):
@@ -106,6 +119,9 @@ class InstanceInfo(msgspec.Struct, frozen=True, gc=False, tag=True, kw_only=True
     exit_code: int | None = None
     output: bytes | None = None
     error: str | None = None
+    timeout_ms: int | None = None
+    losses: int = 0
+    """Attempts lost in a row, none of which has saved a checkpoint."""
 
 
 class SignalsPending(msgspec.Struct, frozen=True, gc=False, tag=True):
@@ -187,3 +203,28 @@ class InstancePage(msgspec.Struct, frozen=True, gc=False, tag=True, kw_only=True
 
     instances: tuple[InstanceSummary, ...]
     cursor: str | None = None
+
+
+class LogRead(msgspec.Struct, frozen=True, gc=False, tag=True, kw_only=True):
+    """A piece of what a launched program has written."""
+
+    data: bytes
+    offset: int
+    """Of the first byte of `data`; larger than what was asked for where older bytes were dropped to keep the cap."""
+    ended: bool
+    """Whether nothing follows: the instance is finished, and everything was read."""
+
+
+class TreeFound(msgspec.Struct, frozen=True, gc=False, tag=True):
+    """What every actor is doing: an `ActorInfo`, as JSON."""
+
+    tree: bytes
+
+
+class HealthFound(msgspec.Struct, frozen=True, gc=False, tag=True, kw_only=True):
+    """The system serves."""
+
+    version: str
+    uptime_ms: int
+    draining: bool
+    """Whether it is going down and starts nothing new."""

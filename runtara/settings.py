@@ -4,19 +4,21 @@ import difflib
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import msgspec
 from msgspec import Meta
 
 from runtara.errors import ConfigError
 
-__all__ = ["Settings", "load_settings"]
+__all__ = ["ProgramSettings", "Settings", "inherited_environment", "load_program_settings", "load_settings"]
 
 PREFIX = "RUNTARA_"
 
 Milliseconds = Annotated[int, Meta(ge=1)]
 Count = Annotated[int, Meta(ge=1)]
+Span = Annotated[int, Meta(ge=0)]
+Port = Annotated[int, Meta(ge=0, le=65_535)]
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=lambda name: PREFIX + name.upper()):
@@ -59,20 +61,156 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=lambda name: PR
     stop_grace_ms: Milliseconds = 10_000
     """How long each part of the system may take to stop."""
 
+    # A host that launches programs
+    programs: str = "."
+    """Folders, separated by colons, below which the programs lie that may be launched."""
+    max_concurrent_instances: Count = 32
+    """Most launched programs at a time; the others wait their turn, each tenant in its own row."""
+    max_auto_restarts: Span = 5
+    """How often in a row a program may crash without having saved a checkpoint before its instance fails."""
+    relaunch_after_ms: Milliseconds = 100
+    """Wait before a crashed program is launched again; doubled with each crash in a row."""
+    relaunch_after_max_ms: Milliseconds = 60_000
+    """The longest such wait."""
+    cancel_grace_ms: Milliseconds = 10_000
+    """How long a launched program may take to act upon a cancel, or to leave once it has ended, until it is stopped."""
+    kill_grace_ms: Milliseconds = 5_000
+    """How long a stopped program may take after SIGTERM before it is killed."""
+    shutdown_grace_ms: Milliseconds = 60_000
+    """How long programs may take to come to rest when the host goes down."""
+    program_log_bytes: Count = 16 * 1024 * 1024
+    """How much of each program's stdout, and of its stderr, is kept; the oldest goes first."""
+    program_files: Count = 4_096
+    """Most files that a launched program may have open (RLIMIT_NOFILE)."""
+    program_memory_bytes: Span = 0
+    """Largest address space of a launched program (RLIMIT_AS); 0 for no limit."""
+    program_file_bytes: Span = 0
+    """Largest file that a launched program may write (RLIMIT_FSIZE); 0 for no limit."""
+
+    # The QUIC door
+    host: str = "127.0.0.1"
+    """Address to listen at, an IPv4 or IPv6 address or a host name; other than loopback, credentials are required."""
+    quic_port: Port = 8001
+    """UDP port of the QUIC door; 0 for any free one."""
+    core_addr: str | None = None
+    """Address that launched programs connect to, as host:port; by default the one that is listened at."""
+    require_credentials: bool | None = None
+    """Whether every client must show a credential; by default only where the door is open beyond loopback."""
+    tls_cert_file: str | None = None
+    """Certificate chain of the server, PEM; by default one made once and kept in the data folder."""
+    tls_key_file: str | None = None
+    """Its private key, PEM, readable by its owner only."""
+    token_lifetime_ms: Milliseconds = 7 * 86_400_000
+    """How long the credential of a launched program is good; renewed while the program is connected."""
+    quic_idle_timeout_ms: Milliseconds = 120_000
+    """A connection on which nothing moved for so long is closed."""
+    quic_max_bi_streams: Count = 64
+    """Most streams that a client may have open at once on one connection."""
+    quic_max_incoming: Count = 1_024
+    """Most connections in the middle of their handshake; a quarter of it, and newcomers must prove their address."""
+    quic_max_handlers: Count = 10_000
+    """Most connections."""
+    quic_max_per_address: Count = 256
+    """Most connections from one address, unless it is loopback."""
+    quic_handshake_timeout_ms: Milliseconds = 5_000
+    """How long a handshake, and then the greeting, may take."""
+    quic_calls_in_flight: Count = 256
+    """Most unanswered calls of one connection; what comes on top waits in the network."""
+    quic_frames_max_bytes: Count = 128 * 1024 * 1024
+    """Memory for large frames while they arrive, all connections together."""
+    quic_frame_timeout_ms: Milliseconds = 60_000
+    """How long a frame that has begun may take to arrive."""
+    quic_udp_recv_buffer: Span = 2 * 1024 * 1024
+    """Receive buffer of the UDP socket; 0 for the system's own measure."""
+    quic_udp_send_buffer: Span = 2 * 1024 * 1024
+    """Send buffer of the UDP socket; 0 for the system's own measure."""
+
     @property
     def store_url(self) -> str:
         """The database URL, or the default one inside the data folder."""
         return self.database_url or f"sqlite:///{Path(self.data_dir) / 'runtara.db'}"
 
 
-_OF_PROGRAMS = frozenset(
-    PREFIX + name
-    for name in (
-        "INSTANCE_ID TENANT_ID SERVER_ADDR SERVER_NAME SKIP_CERT_VERIFICATION CONNECT_TIMEOUT_MS "
-        "SIGNAL_POLL_INTERVAL_MS TOKEN TEST_DATABASE_URL TEST_REQUIRE"
-    ).split()
-)
-"""Variables that the SDK and the test suite read; a system leaves them alone."""
+class ProgramSettings(
+    msgspec.Struct,
+    frozen=True,
+    rename=lambda name: PREFIX + ("TOKEN" if name == "credential" else name.upper()),
+):
+    """What a program knows of itself and of its server: the settings of the SDK. Named like those of a system.
+
+    A host tells the programs that it launches; others are told by whoever starts them.
+    """
+
+    instance_id: str
+    """The instance that the program is."""
+    tenant_id: str = "default"
+    """Whose instance it is."""
+    server_addr: str = "127.0.0.1:8001"
+    """Where the server is, as host:port; an IPv6 address as [::1]:8001."""
+    server_name: str = "localhost"
+    """Name that the server's certificate must be made out to."""
+    skip_cert_verification: bool = False
+    """Whether to trust any server at the address; for trying things out only."""
+    ca_file: str | None = None
+    """PEM file of the authority that has signed the server's certificate."""
+    server_fingerprint: str | None = None
+    """SHA-256 of the server's certificate (DER), hexadecimal; then its name and authority do not matter."""
+    credential: str | None = None
+    """A key of the tenant, or the token of a launched attempt; RUNTARA_TOKEN is taken out once it is read."""
+    connect_timeout_ms: Milliseconds = 10_000
+    """How long the first connection may take."""
+    request_timeout_ms: Milliseconds = 30_000
+    """How long an answer may take, lost connections included."""
+    signal_poll_interval_ms: Milliseconds = 1_000
+    """Accepted for programs that set it, and without effect: signals are pushed, nothing polls."""
+    heartbeat_interval_ms: Milliseconds = 30_000
+    """How often the SDK says that the program is alive while it says nothing else."""
+    park_after_ms: Span | None = None
+    """A launched program that sleeps or waits for longer ends, and is launched again when it is time."""
+    epoch: Span | None = None
+    """The attempt that a launched program is."""
+    data_dir: str = ".data"
+    """Data folder of a server on the same machine, where its address and its authority are found."""
+
+    def __repr__(self) -> str:  # shows no secret
+        shown = ((field.name, getattr(self, field.name)) for field in msgspec.structs.fields(self))
+        parts = [f"{name}={value!r}" for name, value in shown if name != "credential"]
+        return f"{type(self).__name__}({', '.join(parts)})"
+
+
+P = TypeVar("P", bound=ProgramSettings)
+
+_OF_PROGRAMS = {field.encode_name for field in msgspec.structs.fields(ProgramSettings)} | {
+    PREFIX + name for name in "INPUT_FILE OUTPUT_FILE WORK_DIR LAUNCH_ID TEST_DATABASE_URL TEST_REQUIRE".split()
+}
+"""Variables that programs and the test suite read; a system leaves them alone."""
+
+_taken: dict[str, str] = {}
+"""The credential that was taken out of the environment, so that the program's own children do not inherit it."""
+
+
+def load_program_settings(kind: type[P], environment: Mapping[str, str] | None = None, **overrides: object) -> P:
+    """Return the settings of a program, of a kind of `ProgramSettings`, from the process's own environment by default.
+
+    `overrides`, by field name, take precedence.
+
+    Other ``RUNTARA_`` names are left alone: they may be those of a newer host. Raises `ConfigError` for a value that
+    does not fit, and where there is no instance id.
+    """
+    if environment is None:
+        name = PREFIX + "TOKEN"
+        if name in os.environ:
+            _taken[name] = os.environ.pop(name)
+        environment = os.environ | _taken
+    names = {field.name: field.encode_name for field in msgspec.structs.fields(kind)}
+    values: dict[str, object] = {name: environment[name] for name in names.values() if name in environment}
+    values |= {names[field]: value for field, value in overrides.items()}
+    if not values.get(PREFIX + "INSTANCE_ID"):
+        raise ConfigError(f"{PREFIX}INSTANCE_ID is not set: name the instance that this program is")
+    try:
+        return msgspec.convert(values, kind, strict=False)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"a setting has an unusable value: {error}") from None
 
 
 def load_settings(environment: Mapping[str, str] | None = None, **overrides: object) -> Settings:
@@ -96,6 +234,12 @@ def load_settings(environment: Mapping[str, str] | None = None, **overrides: obj
         return msgspec.convert(values, Settings, strict=False)
     except msgspec.ValidationError as error:
         raise ConfigError(f"a setting has an unusable value: {error}") from None
+
+
+def inherited_environment(environment: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return what launched programs inherit of `environment` (the process's own by default): nothing that is secret."""
+    given = os.environ if environment is None else environment
+    return {name: given[name] for name in ("PATH", "LANG", "TZ", "HOME") if name in given}
 
 
 def _nearest(name: str, names: Mapping[str, str]) -> str:

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runtara.errors import InvalidInput
-from runtara.ids import CHECKPOINT_ID_MAX_BYTES, ID_MAX_CHARS, check_checkpoint_id, check_id, new_id
+from runtara.ids import CHECKPOINT_ID_MAX_BYTES, ID_MAX_CHARS, check_checkpoint_id, check_id, new_id, new_secret
 
 
 @pytest.mark.parametrize("value", ["a", "7", "orders:2025-11.01_x@host+1", "a" * ID_MAX_CHARS])
@@ -61,3 +61,10 @@ def test_new_ids_are_plain_and_differ() -> None:
 
     assert len(ids) == 1_000
     assert all(check_id(value, "id") == value and len(value) == 32 for value in ids)
+
+
+def test_new_secrets_are_plain_and_differ() -> None:
+    secrets = {new_secret() for _ in range(1_000)}
+
+    assert len(secrets) == 1_000
+    assert all(len(secret) == 64 and int(secret, 16) >= 0 for secret in secrets)

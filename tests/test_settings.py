@@ -2,7 +2,7 @@ import msgspec
 import pytest
 
 from runtara.errors import ConfigError
-from runtara.settings import Settings, load_settings
+from runtara.settings import Settings, inherited_environment, load_settings
 
 
 def test_an_empty_environment_gives_the_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -45,6 +45,12 @@ def test_names_of_others_are_left_alone() -> None:
 def test_instances_are_kept_in_the_data_folder_unless_said_otherwise() -> None:
     assert load_settings({"RUNTARA_DATA_DIR": "data"}).store_url == "sqlite:///data/runtara.db"
     assert load_settings({"RUNTARA_DATABASE_URL": "memory://"}).store_url == "memory://"
+
+
+def test_launched_programs_inherit_little_and_nothing_secret() -> None:
+    given = {"PATH": "/bin", "HOME": "/home", "TZ": "UTC", "LD_PRELOAD": "x", "RUNTARA_TOKEN": "x", "AWS_SECRET": "x"}
+
+    assert inherited_environment(given) == {"PATH": "/bin", "HOME": "/home", "TZ": "UTC"}
 
 
 def test_every_setting_has_a_default() -> None:
