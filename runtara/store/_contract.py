@@ -9,7 +9,8 @@ Promises, each with a test in the conformance suite:
    has left no trace.
 2. A save applies only if the stored version is `expected_version` (0: the instance must not exist yet).
 3. One save that conflicts does not disturb the others of its batch; saves of a batch apply in order.
-4. A checkpoint, signal, retry or wait that exists already is never overwritten; a wait may be ended once.
+4. A checkpoint, signal, retry or wait that exists already is never overwritten, nor is an event of the same epoch and
+   `request` written twice; a wait may be ended once.
 5. When `commit` raises `StoreUnavailable`, `StoreFull` or `Busy`, nothing of the batch is stored. When it raises
    `OutcomeUnknown`, each save is stored completely or not at all, and which one is settled before the next call on
    the writer succeeds.
@@ -34,9 +35,12 @@ class Save(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """One instance's change: the new row and what is appended to its history, all or nothing."""
 
     instance: Instance
+    """Its program, creation and time limit count when it is inserted; they never change after that."""
     expected_version: int
     input: bytes | None = None
     """Stored when the instance is inserted; ignored otherwise."""
+    env: dict[str, str] = {}
+    """Likewise."""
     output: bytes | None = None
     """Stored when not None."""
     checkpoints: tuple[Checkpoint, ...] = ()
@@ -62,6 +66,10 @@ class RunningInstance(NamedTuple):
     key: InstanceKey
     epoch: int
     program: str | None
+    timeout_at: int | None = None
+    """When the attempt will have run for as long as it may."""
+    claimed_epoch: int | None = None
+    """The epoch under which this host has launched the process that holds the instance; None where it launched none."""
 
 
 class LoadError(Exception):
@@ -98,6 +106,9 @@ class Reader(Protocol):
 
     def read_input(self, key: InstanceKey) -> bytes | None:
         """Return the instance's input."""
+
+    def read_env(self, key: InstanceKey) -> dict[str, str]:
+        """Return the environment variables of the instance's program."""
 
     def read_output(self, key: InstanceKey) -> bytes | None:
         """Return the instance's output."""

@@ -48,9 +48,11 @@ class _History:
     def __init__(self, save: Save) -> None:
         self.instance = save.instance
         self.input = save.input
+        self.env = dict(save.env)
         self.output: bytes | None = None
         self.checkpoints: dict[str, tuple[int, Checkpoint]] = {}
         self.events: list[Event] = []
+        self.requests: set[tuple[int, int | None]] = set()
         self.signals: dict[str, Signal] = {}
         self.waits: dict[str, Wait] = {}
         self.retries: dict[tuple[str, int], Retry] = {}
@@ -124,7 +126,9 @@ class MemoryWriter:
         if history is None:
             history = self._tables.histories[key] = _History(save)
         first = history.instance
-        history.instance = replace(save.instance, program=first.program, created_at=first.created_at)
+        history.instance = replace(
+            save.instance, program=first.program, created_at=first.created_at, timeout_ms=first.timeout_ms
+        )
         if save.output is not None:
             history.output = save.output
         for checkpoint in save.checkpoints:
@@ -132,8 +136,11 @@ class MemoryWriter:
                 self._tables.checkpoint_seq += 1
                 history.checkpoints[checkpoint.checkpoint_id] = self._tables.checkpoint_seq, checkpoint
         for event in save.events:
-            self._tables.event_seq += 1
-            history.events.append(replace(event, seq=self._tables.event_seq))
+            request = event.epoch, event.request
+            if event.request is None or request not in history.requests:
+                self._tables.event_seq += 1
+                history.events.append(replace(event, seq=self._tables.event_seq))
+                history.requests.add(request)
         _apply_signals(history, save)
         _apply_waits(history, save)
         for retry in save.retries:
@@ -188,6 +195,11 @@ class MemoryReader:
         history = self._histories.get(key)
         return history.input if history else None
 
+    def read_env(self, key: InstanceKey) -> dict[str, str]:
+        """Return the environment variables of the instance's program."""
+        history = self._histories.get(key)
+        return dict(history.env) if history else {}
+
     def read_output(self, key: InstanceKey) -> bytes | None:
         """Return the instance's output."""
         history = self._histories.get(key)
@@ -220,7 +232,7 @@ class MemoryReader:
         )
         page = heapq.nsmallest(_cursors.check_limit(limit), keys)
         found = ((key, self._histories[key].instance) for key in page)
-        return [RunningInstance(key, instance.epoch, instance.program) for key, instance in found]
+        return [RunningInstance(key, row.epoch, row.program, _timeout_at(row), row.claimed_epoch) for key, row in found]
 
     def list_instances(self, tenant_id: str, status: Status | None, limit: int, cursor: str | None) -> InstancePage:
         """Page through one tenant's instances by id."""
@@ -279,6 +291,12 @@ def _snapshot(history: _History) -> Snapshot:
         signal_ids=tuple(signal.signal_id for signal in signals),
         waits=tuple(history.waits.values()),
     )
+
+
+def _timeout_at(instance: Instance) -> int | None:
+    if instance.timeout_ms is None or instance.claimed_at is None:
+        return None
+    return instance.claimed_at + instance.timeout_ms - instance.ran_ms
 
 
 def _summary(instance: Instance) -> InstanceSummary:

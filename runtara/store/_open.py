@@ -6,7 +6,7 @@ from typing import Final
 from runtara.errors import ConfigError
 from runtara.store._contract import Store
 
-__all__ = ["open_store"]
+__all__ = ["check_sqlite_version", "open_store", "sqlite_version"]
 
 
 def open_store(url: str) -> Store:
@@ -20,6 +20,20 @@ def open_store(url: str) -> Store:
     if not separator or scheme not in _OPENERS:
         raise ConfigError(f"there is no store at {url!r}: use {_POSSIBLE}")
     return _OPENERS[scheme](url, rest)
+
+
+def sqlite_version() -> tuple[int, int, int]:
+    """Return the version of SQLite that this Python comes with."""
+    import sqlite3
+
+    return sqlite3.sqlite_version_info
+
+
+def check_sqlite_version(version: tuple[int, ...]) -> None:
+    """Raise `ConfigError` for an SQLite that lacks what we need."""
+    from runtara.store._sqlite_door import check_version
+
+    check_version(version)
 
 
 def _open_memory(url: str, rest: str) -> Store:

@@ -5,10 +5,12 @@ conflict leaves no trace and needs no savepoint.
 """
 
 import functools
+import math
 import re
 from itertools import chain
 from typing import Final
 
+import msgspec
 from msgspec.structs import astuple
 
 from runtara.lifecycle import Status
@@ -29,6 +31,10 @@ _ROWS_AT_ONCE: Final = 40
 
 Row = tuple[object, ...]
 """The values of a statement."""
+
+_NULL: Final = math.nan
+"""What SQLite takes for NULL, as it has no NaN. It does so with None, too, but only after the sqlite3 module has looked
+for somebody who would adapt it, which takes as long as binding three numbers; most rows have several."""
 
 # These run for every save; looked up once.
 _INSERT_INSTANCE: Final = SQL["insert_instance"]
@@ -68,17 +74,19 @@ class Batch:
     def _insert_many(self, statement: str, rows: list[Row]) -> None:
         """Insert most rows a few dozen at a time, which costs little more than half, and the rest one by one."""
         split = len(rows) - len(rows) % _ROWS_AT_ONCE
-        several = (tuple(chain(*rows[start : start + _ROWS_AT_ONCE])) for start in range(0, split, _ROWS_AT_ONCE))
+        several = (_row(*chain(*rows[start : start + _ROWS_AT_ONCE])) for start in range(0, split, _ROWS_AT_ONCE))
         self._cursor.executemany(_insert_several(statement), several)
-        self._cursor.executemany(SQL[statement], rows[split:])
+        self._cursor.executemany(SQL[statement], (_row(*row) for row in rows[split:]))
 
     def _insert(self, save: Save) -> int | None:
-        self._execute(_INSERT_INSTANCE, (*astuple(save.instance), save.output))
+        self._execute(_INSERT_INSTANCE, _row(*astuple(save.instance), save.output))
         if self._cursor.rowcount == 0:
             return None
         number = self._remember(save.instance, self._cursor.lastrowid)
         if save.input is not None:
             self._execute(SQL["insert_input"], (number, save.input))
+        if save.env:
+            self._execute(SQL["insert_env"], (number, msgspec.json.encode(save.env).decode()))
         return number
 
     def _update(self, save: Save) -> int | None:
@@ -87,20 +95,24 @@ class Batch:
         if number is None:
             return None
         if _may_have_kept_running(save):
-            row = (
+            row = _row(
                 instance.version,
                 instance.epoch,
                 instance.attempt_id,
                 instance.checkpoint_id,
                 instance.started_at,
                 instance.heartbeat_at,
+                instance.claimed_at,
+                instance.ran_ms,
+                instance.losses,
+                instance.claimed_epoch,
                 number,
                 save.expected_version,
             )
             self._execute(_UPDATE_RUNNING, row)
             if self._cursor.rowcount == 1:
                 return number
-        self._execute(_UPDATE_INSTANCE, (*astuple(instance), save.output, number, save.expected_version))
+        self._execute(_UPDATE_INSTANCE, _row(*astuple(instance), save.output, number, save.expected_version))
         return number if self._cursor.rowcount == 1 else None
 
     def _find_number(self, instance: Instance) -> int | None:
@@ -116,10 +128,14 @@ class Batch:
 
     def _add_history(self, save: Save, number: int) -> None:
         many = self._cursor.executemany
-        many(SQL["insert_signal"], [(number, *astuple(signal)) for signal in save.signals])
+        many(SQL["insert_signal"], [_row(number, *astuple(signal)) for signal in save.signals])
         many(SQL["acknowledge_signal"], [(number, *acknowledged) for acknowledged in save.acknowledged])
-        many(SQL["insert_wait"], [(number, *astuple(wait)) for wait in save.waits])
-        many(SQL["insert_retry"], [(number, *astuple(retry)) for retry in save.retries])
+        many(SQL["insert_wait"], [_row(number, *astuple(wait)) for wait in save.waits])
+        many(SQL["insert_retry"], [_row(number, *astuple(retry)) for retry in save.retries])
+
+
+def _row(*values: object) -> Row:
+    return tuple([_NULL if value is None else value for value in values])
 
 
 @functools.cache

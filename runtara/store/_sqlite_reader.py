@@ -71,6 +71,14 @@ class SqliteReader:
         """Return the instance's input."""
         return next((row[0] for row in self._rows("read_input", key)), None)
 
+    def read_env(self, key: InstanceKey) -> dict[str, str]:
+        """Return the environment variables of the instance's program."""
+        text = next((row[0] for row in self._rows("read_env", key)), "{}")
+        try:
+            return msgspec.json.decode(text, type=dict[str, str])
+        except msgspec.DecodeError as error:
+            raise self._corrupt(error) from None
+
     def read_output(self, key: InstanceKey) -> bytes | None:
         """Return the instance's output."""
         return next((row[0] for row in self._rows("read_output", key)), None)
@@ -90,7 +98,7 @@ class SqliteReader:
         """Return running instances by key; `after` continues behind an earlier page."""
         names = {"limit": _cursors.check_limit(limit)} | (after or _BEFORE_ALL.key)._asdict()
         rows = self._rows("list_running", names)
-        return [RunningInstance(InstanceKey(*key), epoch, program) for *key, epoch, program in rows]
+        return [RunningInstance(InstanceKey(*row[:2]), *row[2:]) for row in rows]
 
     def list_instances(self, tenant_id: str, status: Status | None, limit: int, cursor: str | None) -> InstancePage:
         """Page through one tenant's instances by id."""

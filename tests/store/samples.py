@@ -42,6 +42,11 @@ FULL_INSTANCE = Instance(
     termination_reason=TerminationReason.SLEEPING,
     exit_code=-9,
     error="it broke: \N{SNOWMAN}",
+    timeout_ms=60_000,
+    claimed_at=NOW + 5,
+    ran_ms=1_234,
+    losses=2,
+    claimed_epoch=4,
 )
 """Every field has a value of its own, so that no two can be mixed up."""
 

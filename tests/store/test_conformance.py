@@ -41,7 +41,7 @@ def test_every_field_of_an_instance_comes_back(writer: Writer, reader: Reader) -
 
 
 def test_every_field_of_an_update_comes_back(writer: Writer, reader: Reader) -> None:
-    put(writer, save(program="orders"), save(version=2, instance=instance(version=2)))
+    put(writer, save(program="orders", timeout_ms=60_000), save(version=2, instance=instance(version=2)))
     new = replace(FULL_INSTANCE, version=3)
 
     put(writer, save(version=3, instance=new))
@@ -56,8 +56,13 @@ def test_every_field_of_a_running_instance_comes_back(writer: Writer, reader: Re
         "checkpoint_id": "c",
         "started_at": NOW + 5,
         "heartbeat_at": NOW + 6,
+        "timeout_ms": 9,
+        "claimed_at": NOW + 7,
+        "ran_ms": 8,
+        "losses": 3,
+        "claimed_epoch": 5,
     }
-    put(writer, save(epoch=6, attempt_id="a"))
+    put(writer, save(epoch=6, attempt_id="a", timeout_ms=9))
 
     put(writer, save(version=2, **running))
 
@@ -88,11 +93,13 @@ def test_a_running_instance_may_follow_on_any_row_and_any_row_on_it(
 
 
 def test_every_field_of_the_history_comes_back(writer: Writer, reader: Reader) -> None:
-    saved = Checkpoint(checkpoint_id="step é", state=b"\0\xff", epoch=2, created_at=NOW + 1, wake_at=NOW + 2)
+    saved = Checkpoint(checkpoint_id="step é", state=b"\0\xff", epoch=2, created_at=NOW + 1, wake_at=NOW + 2, request=5)
     sent = Signal(signal_id="s", kind="custom", sent_at=NOW, name="n", payload=b"\0p", acknowledged_at=NOW + 7, seq=4)
     waited = Wait(place="p", name="n", started_at=NOW, deadline_at=NOW + 1, ended_at=NOW + 2, signal_id="s")
     tried = Retry(checkpoint_id="step é", attempt=2, recorded_at=NOW, error="e", retry_at=NOW + 9)
-    noted = Event(type="custom", epoch=2, created_at=NOW, subtype="sub", checkpoint_id="step é", payload=b"\0")
+    noted = Event(
+        type="custom", epoch=2, created_at=NOW, subtype="sub", checkpoint_id="step é", payload=b"\0", request=6
+    )
 
     put(writer, save(checkpoints=(saved,), signals=(sent,), waits=(waited,), retries=(tried,), events=(noted,)))
 
@@ -132,11 +139,31 @@ def test_what_was_not_given_is_absent_and_not_empty(writer: Writer, reader: Read
     put(writer, save(events=(event(),)))
 
     assert reader.read_input(KEY) is None
+    assert reader.read_env(KEY) == {}
+    assert reader.read_env(OTHER) == {}
     assert reader.read_output(KEY) is None
     assert reader.read_checkpoint(KEY, "step") is None
     assert reader.read_signal(KEY, "s") is None
     assert reader.read_retries(KEY, "step") == []
     assert reader.list_events(KEY, None, None, 1, None).events[0].payload is None
+
+
+def test_an_environment_comes_back_as_it_went_in(writer: Writer, reader: Reader) -> None:
+    env = {"Z": "last comes first", "EMPTY": "", "MANY": 'é "quoted"\n\0\t=' * 5_000}
+    put(writer, save(env=dict(env)), save(FOREIGN, env={"Z": "foreign"}))
+
+    reader.read_env(KEY).clear()
+
+    assert list(reader.read_env(KEY).items()) == list(env.items())
+
+
+def test_an_environment_does_not_change_with_the_dictionary_that_it_came_in(writer: Writer, reader: Reader) -> None:
+    env = {"A": "1"}
+    put(writer, save(env=env))
+
+    env["A"] = "2"
+
+    assert reader.read_env(KEY) == {"A": "1"}
 
 
 def test_what_was_stored_is_there_for_the_next_writer(store: Store) -> None:
@@ -154,12 +181,13 @@ def test_what_was_stored_is_there_for_the_next_writer(store: Store) -> None:
 
 
 def test_an_instance_is_inserted_once(writer: Writer, reader: Reader) -> None:
-    put(writer, save(program="first", input=b"first"))
+    put(writer, save(program="first", input=b"first", env={"A": "first"}))
 
-    stored = writer.commit([save(program="second", input=b"second")])
+    stored = writer.commit([save(program="second", input=b"second", env={"A": "second"})])
 
     assert stored == [False]
     assert (loaded(reader).instance.program, reader.read_input(KEY)) == ("first", b"first")
+    assert reader.read_env(KEY) == {"A": "first"}
 
 
 @pytest.mark.parametrize("expected", [0, 1, 3, 4])
@@ -179,10 +207,10 @@ def test_a_save_of_an_unknown_instance_does_not_apply(writer: Writer, reader: Re
     assert reader.load([KEY]) == {}
 
 
-def test_an_input_is_stored_with_the_insert_only(writer: Writer, reader: Reader) -> None:
-    put(writer, save(), save(version=2, input=b"late"))
+def test_input_and_environment_are_stored_with_the_insert_only(writer: Writer, reader: Reader) -> None:
+    put(writer, save(), save(version=2, input=b"late", env={"A": "late"}))
 
-    assert reader.read_input(KEY) is None
+    assert (reader.read_input(KEY), reader.read_env(KEY)) == (None, {})
 
 
 def test_an_output_stays_until_another_one_is_given(writer: Writer, reader: Reader) -> None:
@@ -194,12 +222,13 @@ def test_an_output_stays_until_another_one_is_given(writer: Writer, reader: Read
     assert (kept, reader.read_output(KEY)) == (b"a", b"")
 
 
-def test_program_and_creation_never_change(writer: Writer, reader: Reader) -> None:
-    put(writer, save(program="orders"))
+@pytest.mark.parametrize("status", [Status.RUNNING, Status.SUSPENDED])
+def test_program_creation_and_time_limit_never_change(writer: Writer, reader: Reader, status: Status) -> None:
+    put(writer, save(program="orders", timeout_ms=9))
 
-    put(writer, save(version=2, program="other", created_at=NOW + 1, status=Status.SUSPENDED))
+    put(writer, save(version=2, program="other", created_at=NOW + 1, timeout_ms=10, status=status))
 
-    assert loaded(reader).instance == instance(version=2, program="orders", status=Status.SUSPENDED)
+    assert loaded(reader).instance == instance(version=2, program="orders", timeout_ms=9, status=status)
 
 
 # 3: conflicts within a batch ------------------------------------------------------------------------------------------
@@ -211,7 +240,7 @@ def test_a_conflict_leaves_no_trace_and_does_not_disturb_its_neighbours(writer: 
         version=9,
         output=b"x",
         checkpoints=(checkpoint("step"),),
-        events=(event(),),
+        events=(event(), event(request=1)),
         signals=(signal("s"),),
         waits=(wait("p"),),
         retries=(retry("step", 1),),
@@ -285,6 +314,37 @@ def test_a_retry_is_never_overwritten(writer: Writer, reader: Reader) -> None:
     put(writer, save(version=2, retries=(retry("step", 1, error="late"),)))
 
     assert reader.read_retries(KEY, "step") == [retry("step", 1), retry("step", 2)]
+
+
+def test_an_event_of_a_request_is_written_once(writer: Writer, reader: Reader) -> None:
+    put(writer, save(events=(event(subtype="first", request=1), event(subtype="same save", request=1))))
+    put(writer, save(version=2, events=(event(subtype="again", request=1), event(subtype="next", request=2))))
+
+    put(writer, save(version=3, events=(event(subtype="late", request=2), event(subtype="after"))))
+
+    found = reader.list_events(KEY, None, None, 10, None).events
+    assert [(one.subtype, one.request) for one in found] == [("first", 1), ("next", 2), ("after", None)]
+    assert [one.seq - found[0].seq for one in found] == [0, 1, 2]
+
+
+def test_events_of_other_attempts_instances_and_of_no_request_are_written_each(writer: Writer, reader: Reader) -> None:
+    same = event(request=1)
+    put(writer, save(events=(same, event(), event())), save(OTHER, events=(same,)), save(FOREIGN, events=(same,)))
+
+    put(writer, save(version=2, events=(event(epoch=2, request=1), event())))
+
+    found = reader.list_events(KEY, None, None, 10, None).events
+    assert [(one.epoch, one.request) for one in found] == [(1, 1), (1, None), (1, None), (2, 1), (1, None)]
+    assert [len(reader.list_events(key, None, None, 10, None).events) for key in (OTHER, FOREIGN)] == [1, 1]
+
+
+def test_of_many_events_in_one_batch_each_request_is_written_once(writer: Writer, reader: Reader) -> None:
+    numbers = [*range(1, 61), *range(1, 61), *range(30, 91)]
+    put(writer, save(), *(save(version=2 + n, events=(event(request=i),)) for n, i in enumerate(numbers)))
+
+    found = reader.list_events(KEY, None, None, 200, None).events
+
+    assert [one.request for one in found] == list(range(1, 91))
 
 
 def test_a_wait_ends_once(writer: Writer, reader: Reader) -> None:
@@ -421,6 +481,24 @@ def test_running_instances_are_listed_by_key(writer: Writer, reader: Reader) -> 
     assert reader.list_running(10) == expected
     assert reader.list_running(2) == expected[:2]
     assert reader.list_running(10, after=OTHER) == expected[2:]
+
+
+@pytest.mark.parametrize(
+    ("fields", "timeout_at"),
+    [
+        ({"timeout_ms": 50, "claimed_at": NOW}, NOW + 50),
+        ({"timeout_ms": 50, "claimed_at": NOW, "ran_ms": 20}, NOW + 30),
+        ({"timeout_ms": 50, "claimed_at": NOW, "ran_ms": 70}, NOW - 20),
+        ({"timeout_ms": 50}, None),
+        ({"claimed_at": NOW, "ran_ms": 20}, None),
+    ],
+)
+def test_a_running_instance_is_listed_with_the_end_of_its_time(
+    writer: Writer, reader: Reader, fields: dict[str, Any], timeout_at: int | None
+) -> None:
+    put(writer, save(epoch=3, program="p", claimed_epoch=2, **fields))
+
+    assert reader.list_running(10) == [RunningInstance(KEY, 3, "p", timeout_at, 2)]
 
 
 def test_instances_are_paged_by_id(writer: Writer, reader: Reader) -> None:

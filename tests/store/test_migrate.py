@@ -7,10 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from runtara.errors import ConfigError, StoreCorrupt, StoreTooNew
+from runtara.errors import ConfigError, StoreCorrupt, StoreTooNew, StoreUnavailable
+from runtara.ids import InstanceKey
+from runtara.lifecycle import Status, TerminationReason
+from runtara.records import Checkpoint, Event, Instance, Retry, Signal, Snapshot, Wait
+from runtara.store import DueInstance, RunningInstance
 from runtara.store._migrate import check_schema, migrate, pending_migrations, schema_differences
-from runtara.store._sqlite_door import connect_memory
+from runtara.store._sqlite import SqliteStore
+from runtara.store._sqlite_door import SqliteLimits, connect_memory
+from runtara.store._sqlite_reader import SqliteReader
 from runtara.store._statements import Migration, load_migrations
+from tests.store.old_files import contents, first_file, schema_of
+from tests.store.samples import event, loaded, put, save
 
 PATH = Path("runtara.db")
 FIRST = Migration(1, "0001_first", "CREATE TABLE instances (a); CREATE TABLE settings (key PRIMARY KEY, value);", "one")
@@ -114,3 +122,107 @@ def test_the_real_migrations_make_the_schema_that_is_expected(file: sqlite3.Conn
     assert "table instances is missing" in before
     assert schema_differences(file) == []
     assert len(names(file)) == len(load_migrations("sqlite"))
+
+
+# A file of schema 1 ---------------------------------------------------------------------------------------------------
+
+RESTING = InstanceKey("acme", "order-1")
+LAUNCHED = InstanceKey("acme", "order-2")
+BY_ITSELF = InstanceKey("acme", "by-itself")
+ENDED = InstanceKey("globex", "order-1")
+
+RESTING_ROW = Instance(
+    tenant_id="acme",
+    instance_id="order-1",
+    status=Status.SUSPENDED,
+    version=7,
+    epoch=3,
+    created_at=1000,
+    program="orders",
+    attempt_id="attempt",
+    checkpoint_id="nap",
+    wake_at=1009,
+    started_at=1001,
+    heartbeat_at=1002,
+    termination_reason=TerminationReason.SLEEPING,
+    exit_code=-9,
+    error="it broke: \N{SNOWMAN}",
+)
+
+
+@pytest.fixture
+def old(tmp_path: Path) -> Path:
+    """A file of schema 1 with something in every table."""
+    path = tmp_path / "runtara.db"
+    path.write_bytes(first_file())
+    return path
+
+
+def test_a_file_of_the_first_schema_keeps_every_row_and_column(old: Path) -> None:
+    before = contents(old)
+
+    SqliteStore(str(old)).open_writer().close()
+
+    assert all(before.values())
+    assert contents(old) == before
+    assert schema_of(old)[1] == [migration.name for migration in load_migrations("sqlite")]
+
+
+def test_what_a_file_of_the_first_schema_held_is_read_as_records(old: Path) -> None:
+    store = SqliteStore(str(old))
+    paused = Signal(signal_id="p", kind="pause", sent_at=1000, seq=2)
+    waited = Wait(place="here", name="go", started_at=1000, deadline_at=1002, ended_at=1001, signal_id="s")
+    with contextlib.closing(store.open_writer()), contextlib.closing(store.open_reader()) as reader:
+        assert reader.verify() == []
+        assert loaded(reader, RESTING) == Snapshot(
+            instance=RESTING_ROW,
+            checkpoint_ids=("step é", "nap"),
+            signals=(paused,),
+            signal_ids=("s", "p"),
+            waits=(waited,),
+        )
+        assert reader.read_checkpoint(RESTING, "nap") == Checkpoint(
+            checkpoint_id="nap", state=b"", epoch=3, created_at=1002, wake_at=1009
+        )
+        assert reader.list_events(RESTING, None, None, 1, None).events == (
+            Event(type="custom", epoch=1, created_at=1000, subtype="sub", checkpoint_id="nap", payload=b"\0", seq=1),
+        )
+        assert reader.read_retries(RESTING, "nap")[1] == Retry(checkpoint_id="nap", attempt=2, recorded_at=1001)
+        assert (reader.read_input(RESTING), reader.read_output(RESTING)) == (b"\0in", b"\0")
+        assert (reader.read_input(ENDED), reader.read_output(ENDED)) == (b"", b"\0out")
+        assert reader.read_env(RESTING) == {}
+        assert reader.list_due(2000, 10) == [DueInstance(1009, RESTING)]
+
+
+def test_a_program_that_ran_before_the_second_schema_was_launched_by_the_host(old: Path) -> None:
+    store = SqliteStore(str(old))
+
+    with contextlib.closing(store.open_writer()), contextlib.closing(store.open_reader()) as reader:
+        running = reader.list_running(10)
+
+    assert running == [RunningInstance(BY_ITSELF, 1, None), RunningInstance(LAUNCHED, 4, "orders", None, 4)]
+
+
+def test_an_instance_of_the_first_schema_goes_on_in_the_second(old: Path) -> None:
+    store = SqliteStore(str(old))
+    fields = {"program": "orders", "epoch": 4, "created_at": 1000, "claimed_at": 2000, "ran_ms": 5, "losses": 1}
+    noted = event(epoch=4, request=1)
+    with contextlib.closing(store.open_writer()) as writer, contextlib.closing(store.open_reader()) as reader:
+        put(
+            writer, save(LAUNCHED, 3, events=(noted, noted), **fields), save(InstanceKey("acme", "new"), env={"A": "1"})
+        )
+
+        row = loaded(reader, LAUNCHED).instance
+        events = reader.list_events(LAUNCHED, None, None, 10, None).events
+        env = reader.read_env(InstanceKey("acme", "new"))
+
+    assert (row.version, row.claimed_at, row.ran_ms, row.losses) == (3, 2000, 5, 1)
+    assert [(one.request, one.seq) for one in events] == [(1, 4)]
+    assert env == {"A": "1"}
+
+
+def test_a_file_of_the_first_schema_is_not_read_before_a_writer_has_opened_it(old: Path) -> None:
+    with pytest.raises(StoreUnavailable, match="open its writer first"):
+        SqliteReader(old, SqliteLimits())
+
+    assert old.read_bytes() == first_file()

@@ -45,9 +45,23 @@ instances = st.builds(
     exit_code=st.none() | st.integers(-1, 1),
     error=st.none() | names,
     version=st.integers(1, 3),
+    timeout_ms=st.none() | st.integers(1, 3),
+    claimed_at=MAYBE_INSTANTS,
+    ran_ms=st.integers(0, 2),
+    losses=st.integers(0, 2),
+    claimed_epoch=st.none() | st.integers(1, 2),
 )
-checkpoints = st.builds(checkpoint, names, BYTES, wake_at=MAYBE_INSTANTS)
-events = st.builds(event, names, subtype=st.none() | names, checkpoint_id=st.none() | names, payload=st.none() | BYTES)
+requests = st.none() | st.integers(1, 2)
+checkpoints = st.builds(checkpoint, names, BYTES, wake_at=MAYBE_INSTANTS, request=requests)
+events = st.builds(
+    event,
+    names,
+    epoch=st.integers(1, 2),
+    subtype=st.none() | names,
+    checkpoint_id=st.none() | names,
+    payload=st.none() | BYTES,
+    request=requests,
+)
 signals = st.builds(
     signal, names, st.integers(1, 3), payload=BYTES, name=st.none() | names, acknowledged_at=MAYBE_INSTANTS
 )
@@ -60,6 +74,7 @@ saves = st.builds(
     instance=instances,
     expected_version=st.integers(0, 2),
     input=st.none() | BYTES,
+    env=st.dictionaries(names, st.sampled_from(["", "é"]), max_size=2),
     output=st.none() | BYTES,
     checkpoints=few(checkpoints),
     events=few(events),
@@ -113,7 +128,7 @@ def view(reader: Reader) -> list[Any]:
     seen += [reader.list_due(NOW + 2, 10), reader.list_running(10)]
     seen += [reader.list_instances(tenant, status, 10, None) for tenant in ("a", "b") for status in [None, *Status]]
     for key in KEYS:
-        seen += [reader.read_input(key), reader.read_output(key)]
+        seen += [reader.read_input(key), reader.read_env(key), reader.read_output(key)]
         seen += [reader.list_checkpoints(key, 10, None), reader.list_events(key, None, None, 99, None)]
         for name in NAMES:
             seen += [reader.read_checkpoint(key, name), reader.read_signal(key, name), reader.read_retries(key, name)]

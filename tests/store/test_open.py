@@ -1,5 +1,6 @@
 """From a URL to a store."""
 
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +9,7 @@ import pytest
 
 from runtara.errors import ConfigError
 from runtara.settings import Settings
-from runtara.store import open_store
+from runtara.store import check_sqlite_version, open_store, sqlite_version
 from runtara.store._memory import MemoryStore
 from runtara.store._sqlite import SqliteStore
 
@@ -71,3 +72,12 @@ def test_a_file_that_is_up_to_date_needs_no_migration_library(tmp_path: Path) ->
     answer = subprocess.run([sys.executable, "-c", script, url], capture_output=True, text=True, timeout=60, check=True)
 
     assert answer.stdout == "False\n"
+
+
+def test_the_sqlite_of_this_python_is_known_and_new_enough() -> None:
+    version = sqlite_version()
+
+    check_sqlite_version(version)
+    assert version == sqlite3.sqlite_version_info
+    with pytest.raises(ConfigError, match=r"SQLite 3\.31\.0"):
+        check_sqlite_version((3, 31, 0))

@@ -19,7 +19,9 @@ def test_bytes_come_back_as_bytes() -> None:
     assert decode_row(Checkpoint, astuple(checkpoint("a", b"\0\xff"))) == checkpoint("a", b"\0\xff")
 
 
-@pytest.mark.parametrize("row", [(1, b"", 1, 1, None), ("a", None, 1, 1, None), ("a", b"", "1", 1, None)])
+@pytest.mark.parametrize(
+    "row", [(1, b"", 1, 1, None, None), ("a", None, 1, 1, None, None), ("a", b"", "1", 1, None, None)]
+)
 def test_a_value_of_another_type_is_refused(row: tuple[object, ...]) -> None:
     with pytest.raises(LoadError, match="a stored checkpoint cannot be understood"):
         decode_row(Checkpoint, row)

@@ -323,6 +323,8 @@ PLANTED = {
     "an instance that goes on has an instant": "UPDATE instances SET finished_at = 1",
     "last checkpoint that is not stored": "UPDATE instances SET checkpoint_id = 'never'",
     "ended by a signal that is not stored": "DELETE FROM signals",
+    "not a list of names and values": "INSERT INTO environments VALUES (1, '[]')",
+    "names and values: acme/order-1": "INSERT INTO environments VALUES (1, '{')",
     "index instances_due is missing": "DROP INDEX instances_due",
     "trigger checkpoints_stay is missing": "DROP TRIGGER checkpoints_stay",
     "table events was changed": "ALTER TABLE events ADD COLUMN more TEXT",
@@ -384,16 +386,34 @@ def test_a_list_with_a_row_that_nobody_understands_says_so(path: Path) -> None:
             reader.count_by_status()
 
 
+@pytest.mark.parametrize("env", ["", "{", "[]", '{"A": 1}', '{"A": null}'])
+def test_an_environment_that_nobody_understands_is_never_believed(path: Path, env: str) -> None:
+    with opened(SqliteStore(str(path))) as (writer, _):
+        put(writer, save(), save(OTHER, env={"A": "1"}))
+    with raw(path) as file:
+        file.execute("INSERT INTO environments VALUES (1, ?)", [env])
+
+    with opened(SqliteStore(str(path))) as (_, reader):
+        with pytest.raises(StoreCorrupt, match="nobody can have written"):
+            reader.read_env(InstanceKey("acme", "order-1"))
+        neighbour = reader.read_env(OTHER)
+
+    assert neighbour == {"A": "1"}
+
+
 # Guards in the database itself ----------------------------------------------------------------------------------------
 
 FORBIDDEN = [
     "UPDATE checkpoints SET state = x''",
     "UPDATE events SET type = 'x'",
     "UPDATE inputs SET input = x''",
+    "UPDATE environments SET env = '{}'",
     "UPDATE waits SET signal_id = 'x'",
     "UPDATE instances SET status = 'running'",
     "UPDATE instances SET status = 'lost', finished_at = NULL WHERE instance_id = 'order-2'",
     "INSERT INTO checkpoints (instance_number, checkpoint_id, state, epoch, created_at) VALUES (1, 'step', x'', 1, 1)",
+    "INSERT INTO events (instance_number, type, epoch, created_at, request) VALUES (1, 'custom', 1, 1, 7)",
+    "INSERT INTO environments VALUES (1, '{}')",
     "UPDATE instances SET version = 'one'",
 ]
 
@@ -402,11 +422,11 @@ FORBIDDEN = [
 def test_the_database_itself_refuses(path: Path, statement: str) -> None:
     history: dict[str, Any] = {
         "checkpoints": (checkpoint("step"),),
-        "events": (event(),),
+        "events": (event(request=7),),
         "waits": (wait("p", ended_at=1),),
     }
     with opened(SqliteStore(str(path))) as (writer, _):
-        put(writer, save(status=Status.FAILED, finished_at=1, input=b"i", **history), save(OTHER))
+        put(writer, save(status=Status.FAILED, finished_at=1, input=b"i", env={"A": "1"}, **history), save(OTHER))
 
     with raw(path) as file, pytest.raises(sqlite3.IntegrityError):
         file.execute(statement)
@@ -415,14 +435,14 @@ def test_the_database_itself_refuses(path: Path, statement: str) -> None:
 def test_an_instance_that_is_deleted_takes_all_its_rows_with_it(path: Path) -> None:
     history: dict[str, Any] = {"checkpoints": (checkpoint("step"),), "events": (event(),), "signals": (signal("s"),)}
     with opened(SqliteStore(str(path))) as (writer, _):
-        put(writer, save(input=b"i", waits=(wait("p"),), **history))
+        put(writer, save(input=b"i", env={"A": "1"}, waits=(wait("p"),), **history))
     with raw(path) as file:
         file.execute("PRAGMA foreign_keys = ON")
         file.execute("DELETE FROM instances")
-        tables = ("checkpoints", "events", "signals", "waits", "inputs", "retries")
+        tables = ("checkpoints", "events", "signals", "waits", "inputs", "environments", "retries")
         left = [file.execute(f"SELECT count(*) FROM {table}").fetchone() for table in tables]
 
-    assert left == [(0,)] * 6
+    assert left == [(0,)] * 7
 
 
 @pytest.mark.parametrize("status", Status)

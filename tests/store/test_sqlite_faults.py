@@ -352,8 +352,8 @@ def test_a_file_at_its_size_limit_loses_nothing_that_was_acknowledged(tmp_path: 
 # Death ----------------------------------------------------------------------------------------------------------------
 
 
-def deaths(folder: Path, manner: str, step: int) -> list[str]:
-    ended = run_module("tests.store.crashing", "die", folder, manner, step)
+def deaths(folder: Path, manner: str, step: int, task: str = "die") -> list[str]:
+    ended = run_module("tests.store.crashing", task, folder, manner, step)
     *lines, last = ended.stdout.splitlines()
     assert (ended.returncode, last) == (0, "survived"), ended.stderr
     return [line.partition(": ")[2] for line in lines]
@@ -376,6 +376,23 @@ class TestDeath:
     @pytest.mark.slow
     def test_an_acknowledgement_before_the_commit_would_be_noticed(self, tmp_path: Path) -> None:
         assert any("acknowledged but lost" in line for line in deaths(tmp_path, "hasty", 5))
+
+    def test_killed_at_some_statements_an_older_file_has_the_old_schema_or_the_new_one(self, tmp_path: Path) -> None:
+        found = deaths(tmp_path, "honest", 5, "upgrade")
+
+        assert found == sorted(found, key=["old", "new"].index)
+        assert set(found) == {"old", "new"}
+
+    @pytest.mark.slow
+    def test_killed_at_any_statement_an_older_file_has_the_old_schema_or_the_new_one(self, tmp_path: Path) -> None:
+        found = deaths(tmp_path, "honest", 1, "upgrade")
+
+        assert found == sorted(found, key=["old", "new"].index)
+        assert set(found) == {"old", "new"}
+        assert found.count("old") > 15
+
+    def test_an_older_file_that_is_changed_without_a_transaction_would_be_noticed(self, tmp_path: Path) -> None:
+        assert any("torn" in line for line in deaths(tmp_path, "torn", 7, "upgrade"))
 
 
 # The disk lies --------------------------------------------------------------------------------------------------------

@@ -1,7 +1,8 @@
 -- name: load_instances
 -- Instances by a JSON list of [tenant, id]: their numbers, then the fields of `Instance` in order.
 SELECT instances.number, instances.tenant_id, instances.instance_id, status, version, epoch, created_at, program,
-    attempt_id, checkpoint_id, wake_at, started_at, finished_at, heartbeat_at, termination_reason, exit_code, error
+    attempt_id, checkpoint_id, wake_at, started_at, finished_at, heartbeat_at, termination_reason, exit_code, error,
+    timeout_ms, claimed_at, ran_ms, losses, claimed_epoch
 FROM json_each(?) AS wanted
 CROSS JOIN instances
     ON instances.tenant_id = json_extract(wanted.value, '$[0]')
@@ -34,7 +35,7 @@ ORDER BY number;
 
 -- name: read_checkpoint
 -- One checkpoint; the fields of `Checkpoint` in order.
-SELECT checkpoint_id, state, epoch, created_at, wake_at FROM checkpoints
+SELECT checkpoint_id, state, epoch, created_at, wake_at, request FROM checkpoints
 WHERE instance_number = (SELECT number FROM instances WHERE tenant_id = ? AND instance_id = ?) AND checkpoint_id = ?;
 
 -- name: read_signal
@@ -45,6 +46,11 @@ WHERE instance_number = (SELECT number FROM instances WHERE tenant_id = ? AND in
 -- name: read_input
 -- The input of an instance.
 SELECT input FROM inputs
+WHERE instance_number = (SELECT number FROM instances WHERE tenant_id = ? AND instance_id = ?);
+
+-- name: read_env
+-- The environment of an instance's program, as a JSON object.
+SELECT env FROM environments
 WHERE instance_number = (SELECT number FROM instances WHERE tenant_id = ? AND instance_id = ?);
 
 -- name: read_output
@@ -66,8 +72,10 @@ ORDER BY wake_at, tenant_id, instance_id
 LIMIT :limit;
 
 -- name: list_running
--- Running instances by key, behind a given one.
-SELECT tenant_id, instance_id, epoch, program FROM instances
+-- Running instances by key, behind a given one; the column before the last is when the newest attempt will have used
+-- up what time the earlier ones left, or null where nothing limits it.
+SELECT tenant_id, instance_id, epoch, program, claimed_at + timeout_ms - ran_ms, claimed_epoch
+FROM instances
 WHERE status = 'running' AND (tenant_id, instance_id) > (:tenant_id, :instance_id)
 ORDER BY tenant_id, instance_id
 LIMIT :limit;
@@ -103,7 +111,7 @@ ORDER BY seq;
 
 -- name: list_events
 -- An instance's events behind a given one, of one type or subtype where that is given; the fields of `Event` in order.
-SELECT type, epoch, created_at, subtype, checkpoint_id, payload, seq FROM events
+SELECT type, epoch, created_at, subtype, checkpoint_id, payload, request, seq FROM events
 WHERE instance_number = (SELECT number FROM instances WHERE tenant_id = :tenant_id AND instance_id = :instance_id)
     AND seq > :after AND (:type IS NULL OR type = :type) AND (:subtype IS NULL OR subtype = :subtype)
 ORDER BY seq

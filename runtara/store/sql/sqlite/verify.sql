@@ -38,6 +38,12 @@ WHERE waits.signal_id IS NOT NULL AND NOT EXISTS (
     WHERE signals.instance_number = waits.instance_number AND signals.signal_id = waits.signal_id
 );
 
+-- name: verify_environments
+-- an environment is not a list of names and values
+SELECT tenant_id || '/' || instance_id
+FROM environments JOIN instances ON instances.number = environments.instance_number
+WHERE CASE WHEN json_valid(env) THEN json_type(env) <> 'object' ELSE true END;
+
 -- name: read_schema
 -- The tables, indexes and triggers as they were written.
 SELECT type || ' ' || name, sql FROM sqlite_schema WHERE sql IS NOT NULL;

@@ -3,44 +3,54 @@
 SELECT number FROM instances WHERE tenant_id = ? AND instance_id = ?;
 
 -- name: insert_instance
--- A new instance, unless it exists; ?1 to ?16 are the fields of `Instance` in order.
+-- A new instance, unless it exists; ?1 to ?21 are the fields of `Instance` in order.
 INSERT INTO instances (
     tenant_id, instance_id, status, version, epoch, created_at, program, attempt_id, checkpoint_id, wake_at,
-    started_at, finished_at, heartbeat_at, termination_reason, exit_code, error, output
+    started_at, finished_at, heartbeat_at, termination_reason, exit_code, error, timeout_ms, claimed_at, ran_ms, losses,
+    claimed_epoch, output
 )
-VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)
+VALUES (
+    ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22
+)
 ON CONFLICT DO NOTHING;
 
 -- name: insert_input
 -- The input of a new instance.
 INSERT INTO inputs (instance_number, input) VALUES (?, ?);
 
+-- name: insert_env
+-- The environment of a new instance's program, as a JSON object.
+INSERT INTO environments (instance_number, env) VALUES (?, ?);
+
 -- name: update_instance
--- The new row of an instance whose version is the expected one; ?1 to ?16 are the fields of `Instance` in order.
+-- The new row of an instance whose version is the expected one; ?1 to ?21 are the fields of `Instance` in order.
 UPDATE instances
 SET status = ?3, version = ?4, epoch = ?5, attempt_id = ?8, checkpoint_id = ?9, wake_at = ?10, started_at = ?11,
     finished_at = ?12, heartbeat_at = ?13, termination_reason = ?14, exit_code = ?15, error = ?16,
-    output = coalesce(?17, output)
-WHERE number = ?18 AND version = ?19;
+    claimed_at = ?18, ran_ms = ?19, losses = ?20, claimed_epoch = ?21, output = coalesce(?22, output)
+WHERE number = ?23 AND version = ?24;
 
 -- name: update_running
 -- The same for an instance that was running and goes on running: the most frequent change, which touches no index,
 -- needs no check and no trigger, and takes a third of the time.
 UPDATE instances
-SET version = ?, epoch = ?, attempt_id = ?, checkpoint_id = ?, started_at = ?, heartbeat_at = ?
+SET version = ?, epoch = ?, attempt_id = ?, checkpoint_id = ?, started_at = ?, heartbeat_at = ?, claimed_at = ?,
+    ran_ms = ?, losses = ?, claimed_epoch = ?
 WHERE number = ? AND version = ? AND status = 'running' AND wake_at IS NULL AND finished_at IS NULL
     AND termination_reason IS NULL AND exit_code IS NULL AND error IS NULL;
 
 -- name: insert_checkpoint
 -- A checkpoint, unless its id is taken; the fields of `Checkpoint` in order.
-INSERT INTO checkpoints (instance_number, checkpoint_id, state, epoch, created_at, wake_at)
-VALUES (?, ?, ?, ?, ?, ?)
+INSERT INTO checkpoints (instance_number, checkpoint_id, state, epoch, created_at, wake_at, request)
+VALUES (?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (instance_number, checkpoint_id) DO NOTHING;
 
 -- name: insert_event
--- A line of the audit log; the fields of `Event` in order, but for the seq, which is assigned here.
-INSERT INTO events (instance_number, type, epoch, created_at, subtype, checkpoint_id, payload)
-VALUES (?, ?, ?, ?, ?, ?, ?);
+-- A line of the audit log, unless the same request wrote it before; the fields of `Event` in order, but for the seq,
+-- which is assigned here.
+INSERT INTO events (instance_number, type, epoch, created_at, subtype, checkpoint_id, payload, request)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (instance_number, epoch, request) WHERE request IS NOT NULL DO NOTHING;
 
 -- name: insert_signal
 -- A signal, unless it was sent before; the fields of `Signal` in order.
