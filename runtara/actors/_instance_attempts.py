@@ -1,23 +1,21 @@
-"""Decisions about the life of an instance: how it begins, who holds it, how it rests, wakes and ends.
+"""Decisions about the life of an instance as it is told: how it begins, who holds it, how it rests and ends.
 
-Pure functions of a `Case` and a command. Signals and checkpoints have files of their own.
+Pure functions of a `Case` and a command. What the host notices by itself (that it is time, or that an attempt is lost),
+signals and checkpoints have files of their own.
 """
 
+from msgspec.structs import replace
+
 from runtara.actors._instance_case import Case, Decision, Need, instance_wide, refusal, unknown_instance
-from runtara.actors._instance_departures import Change, cancelled, leave, tell_cancelled
+from runtara.actors._instance_departures import cancelled, depart, stop, tell_cancelled
 from runtara.actors._instance_events import (
     DISARM,
     Arm,
-    AttemptClaimed,
-    AttemptLost,
     AttemptRegistered,
-    Departure,
     Effect,
     InstanceCreated,
     InstanceEnded,
     InstanceSuspended,
-    Launch,
-    Stop,
     Track,
 )
 from runtara.actors._instance_state import InstanceState
@@ -28,8 +26,6 @@ from runtara.messages import (
     Acknowledged,
     Call,
     CompleteInstance,
-    CrashInstance,
-    DeclareSilent,
     FailInstance,
     GetInput,
     GetStatus,
@@ -41,17 +37,13 @@ from runtara.messages import (
     RegisterInstance,
     StartInstance,
     SuspendInstance,
-    WakeInstance,
 )
 from runtara.records import Instance
 
 __all__ = [
-    "claim",
     "complete_instance",
-    "crash_instance",
     "create_by_register",
     "create_by_start",
-    "declare_silent",
     "fail_instance",
     "get_input",
     "get_status",
@@ -62,7 +54,6 @@ __all__ = [
     "register_instance",
     "start_instance",
     "suspend_instance",
-    "wake_instance",
 ]
 
 
@@ -71,9 +62,9 @@ __all__ = [
 
 def create_by_start(call: Call, command: StartInstance, now: int) -> Decision:
     """A new instance waits for its first launch, which is due at once."""
-    row = _new_row(call.key, now, program=command.program, wake_at=now)
+    row = replace(_new_row(call.key, now), program=command.program, wake_at=now, timeout_ms=command.timeout_ms)
     reply = InstanceStarted(instance_id=row.instance_id, status=row.status, created=True)
-    return Decision((InstanceCreated(row, command.input),), reply, (Arm(now),))
+    return Decision((InstanceCreated(row, command.input, command.env),), reply, (Arm(now),))
 
 
 def create_by_register(call: Call, command: RegisterInstance, now: int) -> Decision:
@@ -88,17 +79,24 @@ def create_by_register(call: Call, command: RegisterInstance, now: int) -> Decis
 
 def needs_of_start(state: InstanceState, command: StartInstance) -> tuple[Need, ...]:
     """Only a start of the same program is compared further."""
-    return (Need("input"),) if state.instance is not None and state.instance.program == command.program else ()
+    row = state.instance
+    return (Need("input"), Need("env")) if row is not None and row.program == command.program else ()
 
 
 def start_instance(case: Case, command: StartInstance) -> Decision:
     """The same start twice is one instance, whatever became of it."""
     row = case.row
-    if row.program != command.program or case.read_payload("input") != command.input:
+    if row.program != command.program or not _is_same_start(case, command):
         raise AlreadyExists(
-            f"instance {row.instance_id!r} exists with another program or input: use another id, or the same start"
+            f"instance {row.instance_id!r} exists with another program, input, environment or timeout: "
+            "use another id, or the same start"
         )
     return Decision((), InstanceStarted(instance_id=row.instance_id, status=row.status, created=False))
+
+
+def _is_same_start(case: Case, command: StartInstance) -> bool:
+    given = (command.timeout_ms, command.input, command.env)
+    return given == (case.row.timeout_ms, case.read_payload("input"), case.read(Need("env")))
 
 
 def register_instance(case: Case, command: RegisterInstance) -> Decision:
@@ -116,18 +114,18 @@ def register_instance(case: Case, command: RegisterInstance) -> Decision:
     cancel = case.pending("cancel")
     if cancel is not None:  # its owner died before it could end; nobody else shall begin
         return tell_cancelled(case, cancelled(case, cancel))
-    claimed = case.managed and row.status is Status.RUNNING and row.attempt_id is None
-    epoch = row.epoch if claimed else row.epoch + 1
-    events = (AttemptRegistered(command.attempt_id, epoch, case.now),)
-    return Decision(events, _registered(case, epoch), _effects_of_takeover(case, epoch))
+    epoch = row.epoch if case.unregistered else row.epoch + 1
+    # Whoever names the epoch that it replaces lives in the launched process itself, which must not be stopped for it.
+    launched = case.unregistered or (case.epoch is not None and row.claimed_epoch is not None)
+    events = (AttemptRegistered(command.attempt_id, epoch, case.now, launched),)
+    return Decision(events, _registered(case, epoch), _effects_of_takeover(case, epoch, launched))
 
 
-def _effects_of_takeover(case: Case, epoch: int) -> tuple[Effect, ...]:
+def _effects_of_takeover(case: Case, epoch: int, launched: bool) -> tuple[Effect, ...]:
     effects: list[Effect] = [DISARM] if case.armed else []
     effects.append(Track(epoch))
-    # An attempt that names the epoch it replaces lives in the launched process itself, which must not be stopped.
-    if case.managed and case.row.status is Status.RUNNING and epoch != case.row.epoch and case.epoch is None:
-        effects.append(Stop(case.row.epoch))
+    if case.launched and not launched:
+        effects += stop(case, "ask")
     return tuple(effects)
 
 
@@ -141,7 +139,7 @@ def _registered(case: Case, epoch: int) -> InstanceRegistered:
     )
 
 
-def _new_row(key: InstanceKey, now: int, program: str | None = None, wake_at: int | None = None) -> Instance:
+def _new_row(key: InstanceKey, now: int) -> Instance:
     return Instance(
         tenant_id=key.tenant_id,
         instance_id=key.instance_id,
@@ -149,8 +147,6 @@ def _new_row(key: InstanceKey, now: int, program: str | None = None, wake_at: in
         version=0,
         epoch=0,
         created_at=now,
-        program=program,
-        wake_at=wake_at,
     )
 
 
@@ -195,6 +191,8 @@ def get_status(case: Case, command: GetStatus) -> Decision:
         exit_code=row.exit_code,
         output=case.read_payload("output") if row.status is Status.COMPLETED else None,
         error=row.error,
+        timeout_ms=row.timeout_ms,
+        losses=row.losses,
     )
     return Decision((), info)
 
@@ -224,7 +222,7 @@ def complete_instance(case: Case, command: CompleteInstance) -> Decision:
         at=case.now,
         output=command.output,
     )
-    return _left(case, end)
+    return depart(case, end)
 
 
 def fail_instance(case: Case, command: FailInstance) -> Decision:
@@ -239,7 +237,7 @@ def fail_instance(case: Case, command: FailInstance) -> Decision:
         at=case.now,
         error=command.error,
     )
-    return _left(case, end)
+    return depart(case, end)
 
 
 def suspend_instance(case: Case, command: SuspendInstance) -> Decision:
@@ -250,57 +248,4 @@ def suspend_instance(case: Case, command: SuspendInstance) -> Decision:
         return Decision((), Acknowledged(row.status))
     case.require(Trigger.SUSPENDED)
     rest = InstanceSuspended(trigger=Trigger.SUSPENDED, reason=reason, epoch=row.epoch, at=case.now, wake_at=wake_at)
-    return _left(case, rest)
-
-
-def _left(case: Case, wish: Departure) -> Decision:
-    change = leave(case, wish)
-    return Decision(change.events, Acknowledged(change.status), change.effects)
-
-
-# What the host notices -----------------------------------------------------------------------------------------------
-
-
-def wake_instance(case: Case, command: WakeInstance) -> Decision:
-    """Claim the next epoch for a launch, if the instance still waits for this very instant; else change nothing."""
-    row = case.row
-    waits = next_status(row.status, Trigger.WOKEN) is not None and row.wake_at == command.due_at
-    if not waits or not case.managed:
-        return Decision((), Acknowledged(row.status))
-    if case.now < command.due_at:  # the clock was set back after the scheduler had looked: not yet, but not never
-        return Decision((), Acknowledged(row.status), (Arm(command.due_at),))
-    change = claim(case, Trigger.WOKEN)
-    return Decision(change.events, Acknowledged(change.status), change.effects)
-
-
-def claim(case: Case, trigger: Trigger) -> Change:
-    """Return the claim of the next epoch by the host, which then launches the program."""
-    assert case.row.program is not None, "only a managed instance is launched"
-    epoch = case.row.epoch + 1
-    effects = (Launch(case.row.program, epoch), Track(epoch))
-    return Change((AttemptClaimed(trigger, epoch, case.now),), effects, Status.RUNNING)
-
-
-def declare_silent(case: Case, command: DeclareSilent) -> Decision:
-    """Fence and stop an attempt that was not heard of; a report about another attempt changes nothing."""
-    return _lose(case, command.epoch, Trigger.WENT_SILENT, TerminationReason.HEARTBEAT_TIMEOUT)
-
-
-def crash_instance(case: Case, command: CrashInstance) -> Decision:
-    """Fence an attempt that died; a report about another attempt, or after a reported end, changes nothing."""
-    return _lose(case, command.epoch, Trigger.CRASHED, TerminationReason.CRASHED, command.error)
-
-
-def _lose(case: Case, epoch: int, trigger: Trigger, reason: TerminationReason, error: str | None = None) -> Decision:
-    row = case.row
-    if row.status is not Status.RUNNING or row.epoch != epoch:
-        return Decision((), Acknowledged(row.status))
-    loss = AttemptLost(
-        trigger=trigger,
-        reason=reason,
-        epoch=epoch,
-        at=case.now,
-        wake_at=case.now if case.managed else None,  # nobody here can launch a program that registers by itself
-        error=error,
-    )
-    return _left(case, loss)
+    return depart(case, rest)

@@ -32,7 +32,7 @@ __all__ = ["Case", "Decision", "Limits", "Need", "instance_wide", "refusal", "un
 class Need(NamedTuple):
     """Something to read from the store before a call can be decided; `id` names the checkpoint or signal."""
 
-    kind: Literal["checkpoint", "signal", "input", "output"]
+    kind: Literal["checkpoint", "signal", "input", "env", "output"]
     id: str | None = None
 
 
@@ -41,6 +41,12 @@ class Limits(msgspec.Struct, frozen=True, gc=False):
 
     pending_signals_max: int = 1_000
     """Most unacknowledged signals."""
+    max_auto_restarts: int = 5
+    """How often in a row an attempt may be lost, without progress, before the instance fails."""
+    relaunch_after_ms: int = 100
+    """Wait after a lost attempt; doubled with each in a row."""
+    relaunch_after_max_ms: int = 60_000
+    """The longest such wait."""
 
 
 class Decision(_cell.Decision, frozen=True, gc=False):
@@ -66,6 +72,20 @@ class Case(msgspec.Struct, frozen=True, gc=False):
     def managed(self) -> bool:
         """Whether this host launches the program."""
         return self.row.program is not None
+
+    @property
+    def launched(self) -> bool:
+        """Whether a process that this host has launched holds the instance."""
+        return self.row.status is Status.RUNNING and self.row.claimed_epoch is not None
+
+    def is_about_holder(self, epoch: int) -> bool:
+        """Whether a report about the launch `epoch` is one about the process that holds the instance."""
+        return self.launched and epoch == self.row.claimed_epoch
+
+    @property
+    def unregistered(self) -> bool:
+        """Whether it is launched, but nobody has registered; perhaps the program does not use the SDK."""
+        return self.launched and self.row.attempt_id is None
 
     @property
     def armed(self) -> bool:

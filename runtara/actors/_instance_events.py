@@ -6,7 +6,7 @@ done after the commit and at most once). It applies nothing and does nothing; a 
 Every event that names a `trigger` is a status transition and leaves one line in the audit log.
 """
 
-from typing import ClassVar, Final
+from typing import ClassVar, Final, Literal
 
 import msgspec
 
@@ -26,6 +26,7 @@ __all__ = [
     "Disarm",
     "DomainEvent",
     "Effect",
+    "Enforce",
     "EventRecorded",
     "InstanceCreated",
     "InstanceEnded",
@@ -36,6 +37,7 @@ __all__ = [
     "SignalAcknowledged",
     "SignalSent",
     "Stop",
+    "StopHow",
     "Track",
     "Transition",
     "Untrack",
@@ -55,6 +57,8 @@ class AttemptRegistered(msgspec.Struct, frozen=True, gc=False):
     attempt_id: str
     epoch: int
     at: int
+    launched: bool = False
+    """Whether it lives in the process that the host has launched."""
 
 
 class AttemptClaimed(msgspec.Struct, frozen=True, gc=False):
@@ -92,7 +96,10 @@ class AttemptLost(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     reason: TerminationReason
     epoch: int
     at: int
+    losses: int = 0
+    """In a row, with this one."""
     wake_at: int | None = None
+    exit_code: int | None = None
     error: str | None = None
 
 
@@ -104,6 +111,7 @@ class InstanceEnded(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     epoch: int
     at: int
     output: bytes | None = None
+    exit_code: int | None = None
     error: str | None = None
 
 
@@ -122,12 +130,15 @@ class InstanceCreated(msgspec.Struct, frozen=True, gc=False):
 
     instance: Instance
     input: bytes | None = None
+    env: dict[str, str] = {}
 
 
 class WakeMoved(msgspec.Struct, frozen=True, gc=False):
     """A resting instance is to be woken at another time."""
 
     wake_at: int
+    resumed: bool = False
+    """Whether what it rested for is over."""
 
 
 class CheckpointAdded(msgspec.Struct, frozen=True, gc=False):
@@ -217,12 +228,27 @@ class Launch(msgspec.Struct, frozen=True, gc=False):
 
     program: str
     epoch: int
+    timeout_at: int | None = None
+    """When the attempt will have run for as long as it may."""
+
+
+StopHow = Literal["leave", "ask", "kill"]
+"""Give it time to leave by itself, or ask it to go now (SIGTERM), or kill it at once."""
 
 
 class Stop(msgspec.Struct, frozen=True, gc=False):
     """Make sure that the launched attempt `epoch` is gone. Derivable: it is not the epoch of a running row."""
 
     epoch: int
+    how: StopHow = "leave"
+
+
+class Enforce(msgspec.Struct, frozen=True, gc=False):
+    """Come back with `EnforceSignals` after a while. Derivable: done for every running attempt after a restart."""
+
+    epoch: int
+    after_ms: int | None = None
+    """None for the host's own measure."""
 
 
 class Push(msgspec.Struct, frozen=True, gc=False):
@@ -231,7 +257,7 @@ class Push(msgspec.Struct, frozen=True, gc=False):
     signal: Signal
 
 
-Effect = Arm | Disarm | Track | Untrack | Launch | Stop | Push
+Effect = Arm | Disarm | Track | Untrack | Launch | Stop | Enforce | Push
 
 DISARM: Final = Disarm()
 UNTRACK: Final = Untrack()

@@ -32,6 +32,7 @@ def save_of(before: InstanceState, after: InstanceState, events: Sequence[Domain
         instance=replace(after.instance, version=version + 1),
         expected_version=version,
         input=draft.input,
+        env=draft.env,
         output=draft.output,
         checkpoints=draft.checkpoints,
         events=draft.events,
@@ -45,10 +46,11 @@ def save_of(before: InstanceState, after: InstanceState, events: Sequence[Domain
 class _Draft:
     """The rows of a save while they are collected."""
 
-    __slots__ = ("acknowledged", "checkpoints", "events", "input", "output", "retries", "signals", "waits")
+    __slots__ = ("acknowledged", "checkpoints", "env", "events", "input", "output", "retries", "signals", "waits")
 
     def __init__(self) -> None:
         self.input: bytes | None = None
+        self.env: dict[str, str] = {}
         self.output: bytes | None = None
         self.checkpoints: tuple[Checkpoint, ...] = ()
         self.events: tuple[Event, ...] = ()
@@ -60,7 +62,7 @@ class _Draft:
 
 def _created(draft: _Draft, event: happened.InstanceCreated) -> None:
     row = event.instance
-    draft.input = event.input
+    draft.input, draft.env = event.input, event.env
     draft.events += (Event(type="created", epoch=row.epoch, created_at=row.created_at),)
 
 

@@ -7,13 +7,15 @@ what a pending signal does to an instance that leaves RUNNING, in `_instance_dep
 from collections.abc import Callable
 from typing import Final
 
-from runtara.actors._instance_attempts import claim
+from msgspec.structs import replace
+
 from runtara.actors._instance_case import Case, Decision, instance_wide
-from runtara.actors._instance_departures import Change, acknowledged, cancelled, leave, paused
+from runtara.actors._instance_departures import Change, acknowledged, cancelled, depart, leave, paused, shut_down
 from runtara.actors._instance_events import (
     DISARM,
     Arm,
     AttemptContinued,
+    Enforce,
     InstanceSuspended,
     Push,
     SignalSent,
@@ -25,6 +27,7 @@ from runtara.lifecycle import FINAL, Status, TerminationReason, Trigger
 from runtara.messages import (
     Acknowledged,
     AcknowledgeSignal,
+    EnforceSignals,
     PollSignals,
     SendSignal,
     SignalAccepted,
@@ -33,7 +36,7 @@ from runtara.messages import (
 )
 from runtara.records import Signal
 
-__all__ = ["acknowledge_signal", "poll_signals", "send_signal"]
+__all__ = ["acknowledge_signal", "enforce_signals", "poll_signals", "send_signal"]
 
 
 # Send ----------------------------------------------------------------------------------------------------------------
@@ -56,13 +59,24 @@ def send_signal(case: Case, command: SendSignal) -> Decision:
         payload=command.payload,
         seq=len(case.state.signal_ids) + 1,
     )
-    return _SEND[command.kind](case, signal)
+    decision = _SEND[command.kind](case, signal)
+    return decision if command.kind not in _ENFORCED else _with_enforcement(case, decision, command.grace_ms)
+
+
+def _with_enforcement(case: Case, decision: Decision, grace_ms: int | None) -> Decision:
+    """Have the runner come back where a launched program has yet to act; also for a signal that asks for it again."""
+    assert isinstance(decision.reply, SignalAccepted), "a signal is accepted or refused"
+    if decision.reply.status is not Status.RUNNING or case.row.claimed_epoch is None:
+        return decision
+    return replace(decision, effects=(*decision.effects, Enforce(case.row.claimed_epoch, grace_ms)))
 
 
 def _send_cancel(case: Case, signal: Signal) -> Decision:
     pending = case.pending("cancel")
     if pending is not None:
         return _accepted(case, pending.signal_id)
+    if case.unregistered:  # nobody there who could act upon it
+        return _take_hold(case, signal, cancelled(case, signal, how="ask"))
     if case.row.status is Status.RUNNING:
         return _deliver(case, signal)
     return _take_hold(case, signal, cancelled(case, signal))
@@ -73,6 +87,8 @@ def _send_pause(case: Case, signal: Signal) -> Decision:
     pending = case.pending("pause")
     if pending is not None:
         return _accepted(case, pending.signal_id)
+    if case.unregistered:
+        return _leave_at_once(case, signal, paused(case))
     if row.status is Status.RUNNING:
         return _deliver(case, signal)
     case.require(Trigger.PAUSED)
@@ -86,6 +102,8 @@ def _send_shutdown(case: Case, signal: Signal) -> Decision:
     pending = case.pending("shutdown")
     if pending is not None:
         return _accepted(case, pending.signal_id)
+    if case.unregistered:
+        return _leave_at_once(case, signal, shut_down(case))
     if case.row.status is Status.RUNNING:
         return _deliver(case, signal)
     raise InvalidState(
@@ -101,10 +119,10 @@ def _send_resume(case: Case, signal: Signal) -> Decision:
     if not case.managed:  # the program may still be connected, and goes on when it sees the signal
         goes_on = AttemptContinued(row.epoch, case.now)
         return _take_hold(case, signal, Change((goes_on,), (Track(row.epoch), Push(signal)), Status.RUNNING))
-    claimed = claim(case, Trigger.RESUMED)
-    effects = ((DISARM,) if case.armed else ()) + claimed.effects
-    events = (acknowledged(case, signal), *claimed.events)
-    return _take_hold(case, signal, Change(events, effects, claimed.status))
+    done = acknowledged(case, signal)
+    if row.wake_at is not None and row.wake_at <= case.now:  # it waits for its turn already, and keeps it
+        return _take_hold(case, signal, Change((done,), (), row.status))
+    return _take_hold(case, signal, Change((done, WakeMoved(case.now, True)), (Arm(case.now),), row.status))
 
 
 def _resume_running(case: Case, signal: Signal) -> Decision:
@@ -139,10 +157,19 @@ _SEND: Final[dict[SignalKind, Callable[[Case, Signal], Decision]]] = {
 }
 """What each kind of signal does when it arrives."""
 
+_ENFORCED: Final = frozenset({"cancel", "shutdown"})
+"""Kinds that take hold after a grace also if the program does nothing about them."""
+
 
 def _deliver(case: Case, signal: Signal) -> Decision:
     """Keep the signal until the live attempt acts upon it, and show it to the attempt."""
     return _take_hold(case, signal, Change((), (Push(signal),), case.row.status))
+
+
+def _leave_at_once(case: Case, signal: Signal, rest: InstanceSuspended) -> Decision:
+    """Stop a program that has not registered, so that nobody there could act upon the signal."""
+    change = leave(case, rest, how="ask")
+    return _take_hold(case, signal, change._replace(events=(acknowledged(case, signal), *change.events)))
 
 
 def _take_hold(case: Case, signal: Signal, change: Change) -> Decision:
@@ -185,14 +212,7 @@ def _acknowledge_pause(case: Case, signal: Signal) -> Change:
 
 
 def _acknowledge_shutdown(case: Case, signal: Signal) -> Change:
-    rest = InstanceSuspended(
-        trigger=Trigger.SHUT_DOWN,
-        reason=TerminationReason.SHUTDOWN_REQUESTED,
-        epoch=case.row.epoch,
-        at=case.now,
-        wake_at=case.now if case.managed else None,
-    )
-    return leave(case, rest, signal)
+    return leave(case, shut_down(case), signal)
 
 
 _ACKNOWLEDGE: Final[dict[str, Callable[[Case, Signal], Change]]] = {
@@ -201,3 +221,11 @@ _ACKNOWLEDGE: Final[dict[str, Callable[[Case, Signal], Change]]] = {
     "shutdown": _acknowledge_shutdown,
 }
 """What the acknowledgement of a signal does, where it does more than that."""
+
+
+def enforce_signals(case: Case, command: EnforceSignals) -> Decision:
+    """Let a cancel or shutdown take hold that the program had its time for; without one, nothing changes."""
+    unheeded = case.is_about_holder(command.epoch) and any(map(case.pending, _ENFORCED))
+    if not unheeded:
+        return Decision((), Acknowledged(case.row.status))
+    return depart(case, shut_down(case), "ask")

@@ -146,16 +146,17 @@ def _create(state: InstanceState, event: happened.InstanceCreated) -> InstanceSt
 
 def _register(state: InstanceState, event: happened.AttemptRegistered) -> InstanceState:
     row = state.instance
-    started_at = event.at if row is None or row.started_at is None else row.started_at
+    assert row is not None, "only a created instance is registered for"
+    goes_on = {"claimed_at": event.at if row.claimed_at is None else row.claimed_at}
     return _move(
         state,
         event,
         epoch=event.epoch,
         attempt_id=event.attempt_id,
-        started_at=started_at,
+        started_at=event.at if row.started_at is None else row.started_at,
         heartbeat_at=event.at,
-        wake_at=None,
-        termination_reason=None,
+        **_BEGUN,
+        **(goes_on if event.launched else {**_stopped(row, event.at), "claimed_epoch": None}),
     )
 
 
@@ -166,27 +167,37 @@ def _claim(state: InstanceState, event: happened.AttemptClaimed) -> InstanceStat
         epoch=event.epoch,
         attempt_id=None,
         heartbeat_at=event.at,
-        wake_at=None,
-        termination_reason=None,
+        claimed_at=event.at,
+        claimed_epoch=event.epoch,
+        **_BEGUN,
     )
 
 
 def _continue(state: InstanceState, event: happened.AttemptContinued) -> InstanceState:
-    return _move(state, event, heartbeat_at=event.at, wake_at=None, termination_reason=None)
+    return _move(state, event, heartbeat_at=event.at, **_BEGUN)
 
 
 def _suspend(state: InstanceState, event: happened.InstanceSuspended) -> InstanceState:
-    return _move(state, event, wake_at=event.wake_at, termination_reason=event.reason)
+    assert state.instance is not None, "only a created instance rests"
+    stopped = _stopped(state.instance, event.at)
+    return _move(state, event, wake_at=event.wake_at, termination_reason=event.reason, **stopped)
 
 
 def _lose(state: InstanceState, event: happened.AttemptLost) -> InstanceState:
+    row = state.instance
+    assert row is not None, "only a created instance loses its attempt"
+    # Nobody knows for how long it lived on after it was last heard of, and nothing shall time out for that.
     return _move(
         state,
         event,
         epoch=event.epoch + 1,
         attempt_id=None,
+        claimed_epoch=None,
+        losses=event.losses,
         wake_at=event.wake_at,
         termination_reason=event.reason,
+        exit_code=event.exit_code,
+        **_stopped(row, event.at if row.heartbeat_at is None else min(event.at, row.heartbeat_at)),
     )
 
 
@@ -200,21 +211,35 @@ def _end(state: InstanceState, event: happened.InstanceEnded) -> InstanceState:
         finished_at=max(event.at, begun_at),
         wake_at=None,
         termination_reason=event.reason,
+        exit_code=event.exit_code,
         error=event.error,
+        **_stopped(row, event.at),
     )
 
 
+_BEGUN: Final[dict[str, Any]] = {"wake_at": None, "termination_reason": None, "exit_code": None}
+"""What a running instance has no more of; Any: fields of a row."""
+
+
+def _stopped(row: Instance, at: int) -> dict[str, Any]:  # Any: fields of a row
+    """Return what changes in the row because no launch runs any more since `at`."""
+    if row.claimed_at is None:
+        return {}
+    return {"claimed_at": None, "ran_ms": row.ran_ms + max(0, at - row.claimed_at)}
+
+
 def _move_wake(state: InstanceState, event: happened.WakeMoved) -> InstanceState:
-    return _change(state, wake_at=event.wake_at)
+    reason = {"termination_reason": None} if event.resumed else {}
+    return _change(state, wake_at=event.wake_at, **reason)
 
 
 def _add_checkpoint(state: InstanceState, event: happened.CheckpointAdded) -> InstanceState:
-    # A checkpoint is a sign of life, and the row is rewritten anyway.
+    # A checkpoint is progress and a sign of life, and the row is rewritten anyway.
     assert state.instance is not None, "only a created instance changes"
     checkpoint_id, at = event.checkpoint.checkpoint_id, event.checkpoint.created_at
     return replace(
         state,
-        instance=replace(state.instance, checkpoint_id=checkpoint_id, heartbeat_at=at),
+        instance=replace(state.instance, checkpoint_id=checkpoint_id, heartbeat_at=at, losses=0),
         checkpoint_ids=state.checkpoint_ids.adding(checkpoint_id, None),
     )
 

@@ -65,9 +65,11 @@ def save_checkpoint(case: Case, command: SaveCheckpoint) -> Decision:
     state: bytes | None = None
     found = checkpoint_id in case.state.checkpoint_ids
     if found:
-        state = case.read_checkpoint(checkpoint_id).state
+        stored = case.read_checkpoint(checkpoint_id)
+        found = not _is_resent(case, command, stored)
+        state = stored.state if found else None
     else:
-        added = (CheckpointAdded(_checkpoint(case, checkpoint_id, command.state)),)
+        added = (CheckpointAdded(_checkpoint(case, command)),)
     custom_signal, binding = bind_signal(case, checkpoint_id)
     reply = CheckpointSaved(found=found, state=state, signal=_most_urgent(case), custom_signal=custom_signal)
     return Decision(added + binding, reply)
@@ -87,14 +89,15 @@ def sleep(case: Case, command: Sleep) -> Decision:
     resent = stored is not None and command.park and _sleeps_until(case, stored.wake_at)
     if not resent:
         case.require_running()
-    row = _checkpoint(case, checkpoint_id, command.state, _deadline(case, command)) if stored is None else stored
+    row = _checkpoint(case, command, _deadline(case, command)) if stored is None else stored
     wake_at = case.now if row.wake_at is None else row.wake_at  # a plain checkpoint leaves nothing to sleep
     added = (CheckpointAdded(row),) if stored is None else ()
+    found = stored is not None and not _is_resent(case, command, stored)
     reply = SleepStarted(
         wake_at=wake_at,
         remaining_ms=max(0, wake_at - case.now),
-        found=stored is not None,
-        state=None if stored is None else stored.state,
+        found=found,
+        state=row.state if found else None,
         parked=resent,
         signal=_most_urgent(case),
     )
@@ -126,9 +129,20 @@ def _deadline(case: Case, command: Sleep) -> int:
     raise InvalidInput(f"sleep {command.checkpoint_id!r} needs a duration or an instant: give exactly one of them")
 
 
-def _checkpoint(case: Case, checkpoint_id: str, state: bytes, wake_at: int | None = None) -> Checkpoint:
+def _is_resent(case: Case, command: SaveCheckpoint | Sleep, stored: Checkpoint) -> bool:
+    """Whether this very call has saved the checkpoint: its answer was lost, and it gets the same one again."""
+    request = command.request
+    return request is not None and (stored.epoch, stored.request) == (case.row.epoch, request)
+
+
+def _checkpoint(case: Case, command: SaveCheckpoint | Sleep, wake_at: int | None = None) -> Checkpoint:
     return Checkpoint(
-        checkpoint_id=checkpoint_id, state=state, epoch=case.row.epoch, created_at=case.now, wake_at=wake_at
+        checkpoint_id=command.checkpoint_id,
+        state=command.state,
+        epoch=case.row.epoch,
+        created_at=case.now,
+        wake_at=wake_at,
+        request=command.request,
     )
 
 
@@ -150,9 +164,19 @@ def record_retry(case: Case, command: RecordRetry) -> Decision:
 
 
 def record_event(case: Case, command: RecordEvent) -> Decision:
-    """Write into the audit log. A program that is about to rest may still do so; a finished one may not."""
+    """Write into the audit log. A program that is about to rest may still do so; a finished one may not.
+
+    What is sent again under its number is kept once, by the store.
+    """
     row = case.row
     if row.status in FINAL:
         raise refusal(row, Trigger.CHECKPOINTED)
-    event = Event(type="custom", epoch=row.epoch, created_at=case.now, subtype=command.subtype, payload=command.payload)
+    event = Event(
+        type="custom",
+        epoch=row.epoch,
+        created_at=case.now,
+        subtype=command.subtype,
+        payload=command.payload,
+        request=command.request,
+    )
     return Decision((EventRecorded(event),), Acknowledged(row.status))

@@ -21,8 +21,21 @@ from runtara.actors import _instance_attempts as attempts
 from runtara.actors import _instance_signals as signals
 from runtara.actors import _instance_steps as steps
 from runtara.actors import _instance_waits as waits
+from runtara.actors import _instance_watch as watch
 from runtara.actors._instance_case import Case, Decision, Limits, Need, unknown_instance
-from runtara.actors._instance_events import Arm, Disarm, DomainEvent, Effect, Launch, Push, Stop, Track, Untrack
+from runtara.actors._instance_events import (
+    Arm,
+    Disarm,
+    DomainEvent,
+    Effect,
+    Enforce,
+    Launch,
+    Push,
+    Stop,
+    Track,
+    Untrack,
+)
+from runtara.actors._instance_recovery import derive
 from runtara.actors._instance_save import save_of
 from runtara.actors._instance_state import InstanceState, evolve
 from runtara.endpoints import ENDPOINTS
@@ -34,6 +47,7 @@ __all__ = [
     "Disarm",
     "DomainEvent",
     "Effect",
+    "Enforce",
     "InstanceState",
     "Launch",
     "Limits",
@@ -43,6 +57,7 @@ __all__ = [
     "Track",
     "Untrack",
     "decide",
+    "derive",
     "evolve",
     "needs_of",
     "save_of",
@@ -95,9 +110,12 @@ _DECIDE: Final[dict[type, Callable[[Case, Any], Decision]]] = {
     messages.CompleteInstance: attempts.complete_instance,
     messages.FailInstance: attempts.fail_instance,
     messages.SuspendInstance: attempts.suspend_instance,
-    messages.WakeInstance: attempts.wake_instance,
-    messages.DeclareSilent: attempts.declare_silent,
-    messages.CrashInstance: attempts.crash_instance,
+    messages.WakeInstance: watch.wake_instance,
+    messages.DeclareSilent: watch.declare_silent,
+    messages.CrashInstance: watch.crash_instance,
+    messages.ExitInstance: watch.exit_instance,
+    messages.TimeOutInstance: watch.time_out_instance,
+    messages.EnforceSignals: signals.enforce_signals,
     messages.SaveCheckpoint: steps.save_checkpoint,
     messages.GetCheckpoint: steps.get_checkpoint,
     messages.Sleep: steps.sleep,

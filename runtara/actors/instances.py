@@ -1,6 +1,7 @@
 """The region of all instances: joins the pure logic of `instance` with the store, and acts on what was decided."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from math import inf
 from typing import Any, Final
 
@@ -15,9 +16,9 @@ from runtara.actors._service import hears
 from runtara.actors.instance import Effect, InstanceState, Limits, Need
 from runtara.actors.storage import Answer, Commit, Load
 from runtara.clock import Clock
-from runtara.errors import RuntaraError
+from runtara.errors import OutcomeUnknown, RuntaraError
 from runtara.ids import InstanceKey
-from runtara.messages import Call, Request
+from runtara.messages import Call, GetStatus, Request
 from runtara.store import LoadError
 
 __all__ = ["Effected", "Instances", "TakeHeard"]
@@ -32,6 +33,14 @@ class Effected(msgspec.Struct, frozen=True):
 
 class TakeHeard(msgspec.Struct, Request[dict[InstanceKey, int]], frozen=True):
     """Ask which attempts were heard of since the last time, and when (milliseconds since 1970 UTC)."""
+
+
+_LOOK_AGAIN_AFTER: Final = 1.0
+"""Seconds until instances whose change is in doubt are looked at again."""
+
+
+class _LookAgain(msgspec.Struct, frozen=True):
+    """It is time to find out what became of changes that were in doubt."""
 
 
 class Instances(Region[InstanceKey, InstanceState]):
@@ -59,6 +68,8 @@ class Instances(Region[InstanceKey, InstanceState]):
         self._heard: dict[InstanceKey, int] = {}
         self._in_charge: dict[str, Ref] = {}
         self._turn = 0
+        self._doubtful: set[InstanceKey] = set()
+        """Instances of which it is not known whether their last change is stored; nothing was done about it."""
 
     async def on_start(self) -> None:
         """Look up the store's actors."""
@@ -85,7 +96,10 @@ class Instances(Region[InstanceKey, InstanceState]):
                 settle(reply.error)
                 return
             found: Any = reply.value
-            settle({key: _state(key, found.get(key)) for key in keys})
+            states = {key: _state(key, found.get(key)) for key in keys}
+            settle(states)
+            for key in self._doubtful.intersection(keys):
+                self._resolve(key, states[key])
 
         self._reader().ask_then(Load(tuple(keys)), then, timeout=inf)
 
@@ -104,7 +118,7 @@ class Instances(Region[InstanceKey, InstanceState]):
     def decide(self, state: InstanceState, message: Call, now_ms: int, found: Any) -> Decision:
         """Decide a call."""
         decision = instance.decide(state, message, now_ms, found or {}, self._limits)
-        if message.epoch is not None:
+        if state.instance is not None and message.epoch == state.instance.epoch:  # an older attempt counts for nobody
             self._heard[message.key] = now_ms
         return decision
 
@@ -126,6 +140,8 @@ class Instances(Region[InstanceKey, InstanceState]):
 
         def then(reply: Reply) -> None:
             kept: Any = reply.value
+            if isinstance(reply.error, OutcomeUnknown):
+                self._doubt(write.key for write in writes)
             settle(kept if not isinstance(reply.error, Exception) else reply.error)
 
         # No deadline: the writer always answers, and what it has not read yet may still be stored later.
@@ -140,6 +156,26 @@ class Instances(Region[InstanceKey, InstanceState]):
                     self._ref(path).tell_nowait(told)
                 except RuntaraError:  # effects happen at most once; each is derived again from what is stored
                     self.system.dead_letters.add(path, "effect", effect)
+
+    def _doubt(self, keys: Iterable[InstanceKey]) -> None:
+        """See to it that what a change has led to is done, if it turns out to be stored."""
+        if not self._doubtful:
+            self.tell_later(_LOOK_AGAIN_AFTER, _LookAgain())
+        self._doubtful.update(keys)
+
+    @hears(_LookAgain)
+    def look_again(self, _: _LookAgain) -> None:
+        """Have instances loaded that are in doubt, until they are; any message does it."""
+        for key in tuple(self._doubtful):
+            with suppress(RuntaraError):
+                self.system.cell(self.ref.path, key).tell_nowait(Call(key, GetStatus()))
+        if self._doubtful:
+            self.tell_later(_LOOK_AGAIN_AFTER, _LookAgain())
+
+    def _resolve(self, key: InstanceKey, state: InstanceState | LoadError) -> None:
+        self._doubtful.discard(key)
+        if isinstance(state, InstanceState):
+            self.perform(key, state, instance.derive(state))
 
     def _reader(self) -> Ref:
         """Return the readers in turn."""

@@ -1,7 +1,8 @@
 """The runner of programs that live in this process: functions that an embedding service has registered by name.
 
 It launches an attempt when its instance says so, and reports attempts that ended without a report of their own. Those
-that ran when the process died are reported when it is back, and are then launched again.
+that ran when the process died are reported when it is back, and are then launched again. It decides nothing: whether
+and when a lost attempt is followed by another, its instance knows.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -10,14 +11,15 @@ from typing import Any, Final
 import msgspec
 import trio
 
+from runtara.actors._reply import Reply
 from runtara.actors._service import Actor, hears
 from runtara.actors._specs import Backoff
-from runtara.actors.instance import Launch, Stop
+from runtara.actors.instance import Enforce, Launch, Stop
 from runtara.actors.instances import Effected
 from runtara.actors.storage import Query
-from runtara.errors import RuntaraError
+from runtara.errors import Retry, RuntaraError
 from runtara.ids import InstanceKey
-from runtara.messages import Call, CrashInstance
+from runtara.messages import Call, CrashInstance, EnforceSignals
 from runtara.store import RunningInstance
 
 __all__ = ["Program", "Programs"]
@@ -26,8 +28,12 @@ Program = Callable[[InstanceKey, int], Awaitable[None]]
 """Runs one attempt, given its instance and its epoch, and reports its end to the instance."""
 
 _PAGE: Final = 1_000
-_RELAUNCH: Final = Backoff(first=0.2, most=60.0)
-"""Between the crash of an attempt and the report that has it launched again."""
+_TELL_AGAIN: Final = Backoff(first=0.2, most=30.0)
+"""Between tries to report something."""
+_TROUBLE: Final = Backoff(first=0.2, most=60.0)
+"""Between an attempt that this host could not run, and its report: these do not count, so they must not come fast."""
+_TROUBLES_MAX: Final = 10_000
+"""Most instances whose troubles are remembered; beyond it all are forgotten, and wait shortly again."""
 
 
 class _Over(msgspec.Struct, frozen=True):
@@ -35,17 +41,40 @@ class _Over(msgspec.Struct, frozen=True):
 
     key: InstanceKey
     epoch: int
-    error: str | None
+    error: str | None = None
+    """None where it has said itself how it ended."""
+    is_trouble: bool = False
+    """Whether it was the host that could not do its part."""
+
+
+class _Report(msgspec.Struct, frozen=True):
+    """It is time to tell an instance something."""
+
+    key: InstanceKey
+    command: CrashInstance | EnforceSignals
+    failures: int = 0
+    """How often it could not be told."""
+
+
+class _Untold(msgspec.Struct, frozen=True):
+    """It could not be told, and has to be again."""
+
+    report: _Report
 
 
 class Programs(Actor):
-    """Runs attempts as tasks. `instances` and `reader` are paths of actors."""
+    """Runs attempts as tasks. `instances` and `reader` are paths of actors.
 
-    def __init__(self, *, instances: str, reader: str, programs: Mapping[str, Program]) -> None:
+    `grace` is how many seconds a program has to leave by itself once its attempt is over, and to act upon a cancel.
+    """
+
+    def __init__(self, *, instances: str, reader: str, programs: Mapping[str, Program], grace: float = 10.0) -> None:
         self._paths = (instances, reader)
         self._programs = programs
-        self._running: dict[tuple[InstanceKey, int], trio.CancelScope] = {}
-        self._crashes: dict[InstanceKey, int] = {}
+        self._grace = grace
+        self._running: dict[InstanceKey, dict[int, trio.CancelScope]] = {}
+        self._troubles: dict[InstanceKey, int] = {}
+        """How often in a row this host could not run an instance."""
 
     async def on_start(self) -> None:
         """Report the attempts that ran in this process's earlier life."""
@@ -55,65 +84,103 @@ class Programs(Actor):
         while True:
             rows: list[RunningInstance] = await self.system.ref(reader).ask(Query("list_running", (_PAGE, after)))
             for row in rows:
-                if row.program is not None and (row.key, row.epoch) not in self._running:
-                    self._report_crash(row.key, row.epoch, "the process that ran the attempt has ended")
+                if row.claimed_epoch is not None and row.claimed_epoch not in self._running.get(row.key, ()):
+                    error = "the process that ran the attempt has ended"
+                    self.report(_Report(row.key, CrashInstance(epoch=row.claimed_epoch, error=error, counts=False)))
             if len(rows) < _PAGE:
                 return
             after = rows[-1].key
 
     def describe(self) -> dict[str, Any]:
         """Return how many attempts run, and how many programs are known."""
-        return {"running": len(self._running), "programs": len(self._programs)}
+        return {"running": sum(map(len, self._running.values())), "programs": len(self._programs)}
 
     @hears(Effected)
     def effected(self, message: Effected) -> None:
-        """Launch an attempt, or make sure that one is gone."""
-        effect = message.effect
+        """Launch an attempt, make sure that one is gone, or come back later to see whether it should be."""
+        key, effect = message.key, message.effect
         if isinstance(effect, Launch):
-            scope = self._running[message.key, effect.epoch] = trio.CancelScope()
-            self.start_soon(self._run, message.key, effect.program, effect.epoch, scope)
+            self._launch(key, effect)
         elif isinstance(effect, Stop):
-            running = self._running.get((message.key, effect.epoch))
-            if running is not None:
-                running.cancel()
+            self._stop(key, effect)
+        elif isinstance(effect, Enforce):
+            after = self._grace if effect.after_ms is None else effect.after_ms / 1000
+            self.tell_later(after, _Report(key, EnforceSignals(epoch=effect.epoch)))
+
+    def _launch(self, key: InstanceKey, effect: Launch) -> None:
+        attempts = self._running.setdefault(key, {})
+        if effect.epoch in attempts:
+            return  # told again after a failure of the store
+        for older in attempts.values():
+            older.cancel()
+        scope = attempts[effect.epoch] = trio.CancelScope()
+        self.start_soon(self._run, key, effect.program, effect.epoch, scope)
+
+    def _stop(self, key: InstanceKey, effect: Stop) -> None:
+        scope = self._running.get(key, {}).get(effect.epoch)
+        if scope is None:
+            return
+        if effect.how == "leave":
+            scope.deadline = min(scope.deadline, trio.current_time() + self._grace)
+        else:
+            scope.cancel()
 
     @hears(_Over)
     def over(self, message: _Over) -> None:
-        """Forget an attempt that has ended; if it crashed, report it after a while, longer with each crash in a row."""
-        del self._running[message.key, message.epoch]
+        """Forget an attempt that has ended, and report it where it has not done so itself."""
+        key = message.key
+        attempts = self._running[key]
+        del attempts[message.epoch]
+        if not attempts:
+            del self._running[key]
+        troubles = self._troubles.pop(key, 0)
         if message.error is None:
-            self._crashes.pop(message.key, None)
             return
-        crashes = self._crashes[message.key] = self._crashes.get(message.key, 0) + 1
-        delay = _RELAUNCH.delay(crashes, self.system.random)
-        self.start_soon(self._report_later, delay, message.key, message.epoch, message.error)
+        command = CrashInstance(epoch=message.epoch, error=message.error, counts=not message.is_trouble)
+        if not message.is_trouble:
+            self.report(_Report(key, command))
+            return
+        if len(self._troubles) >= _TROUBLES_MAX:
+            self._troubles.clear()
+        self._troubles[key] = troubles + 1
+        self.tell_later(_TROUBLE.delay(troubles + 1, self.system.random), _Report(key, command))
 
     @trio.lowlevel.enable_ki_protection  # an interrupt from the keyboard is for the host, not for some program
     async def _run(self, key: InstanceKey, name: str, epoch: int, scope: trio.CancelScope) -> None:
-        error: str | None = None
+        over = _Over(key, epoch)
         try:
             with scope:
                 program = self._programs.get(name)
                 if program is None:
-                    error = (
-                        f"no program called {name!r} is registered in this process: register it, or cancel the instance"
-                    )
+                    error = f"no program called {name!r} is registered in this process: register it, or cancel it"
+                    over = _Over(key, epoch, error, True)
                 else:
                     await program(key, epoch)
         except trio.Cancelled:
             raise
         except BaseException as failure:  # noqa: BLE001 - whatever a program does, an exit included, ends only itself
-            error = repr(failure)
+            trouble = isinstance(failure, RuntaraError) and failure.retry is not Retry.NEVER
+            over = _Over(key, epoch, repr(failure), trouble)
         finally:
-            self._slot.mailbox.put_control(_Over(key, epoch, error))
+            self._slot.mailbox.put_control(over)
 
-    async def _report_later(self, delay: float, key: InstanceKey, epoch: int, error: str) -> None:
-        await trio.sleep(delay)
-        self._report_crash(key, epoch, error)
+    @hears(_Report)
+    def report(self, report: _Report) -> None:
+        """Tell an instance what became of its attempt; again and again, until it has heard."""
+        mine = self._slot.mailbox
 
-    def _report_crash(self, key: InstanceKey, epoch: int, error: str) -> None:
-        call = Call(key, CrashInstance(epoch=epoch, error=error))
+        def then(reply: Reply) -> None:
+            if isinstance(reply.error, RuntaraError) and reply.error.retry is not Retry.NEVER:
+                mine.put_control(_Untold(report))
+
         try:
-            self.system.cell(self._instances, key).tell_nowait(call)
-        except RuntaraError as refusal:
-            self.system.dead_letters.add(self._slot.path, refusal.code.wire, call)
+            self.system.cell(self._instances, report.key).ask_then(Call(report.key, report.command), then)
+        except RuntaraError:
+            mine.put_control(_Untold(report))
+
+    @hears(_Untold)
+    def tell_again(self, message: _Untold) -> None:
+        """Try once more, after a while."""
+        report = message.report
+        failures = report.failures + 1
+        self.tell_later(_TELL_AGAIN.delay(failures, self.system.random), _Report(report.key, report.command, failures))

@@ -1,9 +1,10 @@
 """The wake scheduler: wakes pending and suspended instances when their time has come.
 
 It holds the next wake-ups in a heap and sleeps until the first; what lies further ahead stays in the store and is read
-in time. It never changes an instance: it tells its actor that it is due, and the actor decides, so a wake-up that comes
+in time. Who is due waits in a queue, fair to every tenant, until one of the host's places is free; the runner says when
+one is. It never changes an instance: it tells its actor that it is due, and the actor decides, so a wake-up that comes
 twice does nothing the second time. One that fails goes to the back of the queue and holds up nobody. After a restart
-everything is read from the store again, so nothing is lost with this actor.
+everything is read from the store, and asked of the runner, again, so nothing is lost with this actor.
 """
 
 import heapq
@@ -14,17 +15,19 @@ import msgspec
 import trio
 
 from runtara.actors._cell import CellRef
+from runtara.actors._launch_queue import LaunchQueue
 from runtara.actors._ref import Ref
 from runtara.actors._reply import Reply
 from runtara.actors._service import Actor, hears
 from runtara.actors._specs import Backoff
 from runtara.actors.instance import Arm, Disarm
 from runtara.actors.instances import Effected
+from runtara.actors.places import ListPlaces, PlaceFreed, PlacesInUse, StopWaking
 from runtara.actors.storage import Query
 from runtara.clock import INSTANT_MAX_MS, Clock
 from runtara.errors import InstanceNotFound, RuntaraError
 from runtara.ids import InstanceKey
-from runtara.messages import Call, WakeInstance
+from runtara.messages import Call, InstanceWoken, WakeInstance
 from runtara.store import DueInstance
 
 __all__ = ["WakeScheduler"]
@@ -43,16 +46,37 @@ class _Settled(msgspec.Struct, frozen=True):
     due: DueInstance
     done: bool
     """False where it could not be woken, and has to be tried again."""
+    claimed: bool
+    """Whether it has taken a place."""
 
 
 class WakeScheduler(Actor):
-    """Wakes instances, earliest first. `instances` and `reader` are paths of actors."""
+    """Wakes instances, earliest first, the tenants in turn where they have to wait.
+
+    `instances`, `reader` and `runner` are paths of actors. Without `places` there are enough for all, and the runner is
+    not asked. `window` limits both what is held of the future and how many queue; whoever is beyond it waits in the
+    store, in the order of time.
+    """
 
     def __init__(
-        self, *, instances: str, reader: str, clock: Clock, window: int, in_flight: int, clock_check: float
+        self,
+        *,
+        instances: str,
+        reader: str,
+        clock: Clock,
+        window: int,
+        in_flight: int,
+        clock_check: float,
+        places: int | None = None,
+        runner: str | None = None,
     ) -> None:
-        self._paths = (instances, reader)
+        self._paths = (instances, reader, runner)
         self._clock = clock
+        self._places = inf if places is None else places
+        self._in_use: set[InstanceKey] = set()
+        """Instances that have a place."""
+        self._queue = LaunchQueue()
+        self._stopped = False
         self._window = window
         self._most_in_flight = in_flight
         self._clock_check = clock_check
@@ -69,16 +93,24 @@ class WakeScheduler(Actor):
         self._latest_ms = 0
 
     async def on_start(self) -> None:
-        """Read the next wake-ups from the store."""
-        instances, reader = self._paths
+        """Read the next wake-ups from the store, and ask the runner which places are free."""
+        instances, reader, runner = self._paths
         self._instances: Ref = self.system.ref(instances)
         self._reader: Ref = self.system.ref(reader)
+        if runner is not None:
+            self._in_use.update(await self.system.ref(runner).ask(ListPlaces()))
         await self._read(None)
         self._arm_tick()
 
     def describe(self) -> dict[str, Any]:
-        """Return how many wake-ups wait, how many were delivered, and how late the latest of them was."""
-        return {"armed": len(self._armed), "woken": self._woken, "latest_ms": self._latest_ms}
+        """Return how many wake-ups lie ahead, are due, and were delivered, the longest delay, and the places in use."""
+        return {
+            "armed": len(self._armed),
+            "queued": len(self._queue),
+            "woken": self._woken,
+            "latest_ms": self._latest_ms,
+            "places_in_use": len(self._in_use),
+        }
 
     @hears(Effected)
     def effected(self, message: Effected) -> None:
@@ -89,6 +121,24 @@ class WakeScheduler(Actor):
             self._arm_tick()
         elif isinstance(effect, Disarm):
             self._armed.pop(message.key, None)
+            self._queue.discard(message.key)
+
+    @hears(PlaceFreed)
+    def place_freed(self, message: PlaceFreed) -> None:
+        """Give the place to whose turn it is."""
+        self._in_use.discard(message.key)
+        self._go_on()
+
+    @hears(PlacesInUse)
+    def places_in_use(self, message: PlacesInUse) -> None:
+        """Believe the runner, who has just looked."""
+        self._in_use = set(message.keys)
+        self._go_on()
+
+    @hears(StopWaking)
+    def stop_waking(self, _: StopWaking) -> None:
+        """Wake nobody any more; those who are due stay so in the store."""
+        self._stopped = True
 
     @hears(_Tick)
     async def tick(self, _: _Tick) -> None:
@@ -96,7 +146,7 @@ class WakeScheduler(Actor):
         self._tick = None
         self._tick_at = inf
         self._wake_due()
-        if self._read_until is not None and not self._heap:
+        if self._read_until is not None and not self._heap and not self._is_full():
             try:
                 await self._read(self._read_until)
             except RuntaraError:  # the store is away: what is in it comes late, but is not forgotten
@@ -109,6 +159,8 @@ class WakeScheduler(Actor):
         """Hear what came of a wake-up."""
         key = message.due.key
         self._waking.discard(key)
+        if message.claimed and self._places != inf:
+            self._in_use.add(key)
         if message.done:
             self._failures.pop(key, None)
             self._woken += 1
@@ -116,10 +168,18 @@ class WakeScheduler(Actor):
             # At the back of the queue, where it holds up nobody; its true due time is what it will be woken with.
             failures = self._failures[key] = self._failures.get(key, 0) + 1
             self.tell_later(_TRY_AGAIN.delay(failures, self.system.random), Effected(key, Arm(message.due.wake_at)))
+        self._go_on()
+
+    def _go_on(self) -> None:
         self._wake_due()
         self._arm_tick()
 
     def _arm(self, due: DueInstance) -> None:
+        if due.key in self._queue:
+            if due.wake_at <= self._clock.now_ms():
+                self._queue.put(due)
+                return
+            self._queue.discard(due.key)
         if self._read_until is not None and due > self._read_until:
             self._armed.pop(due.key, None)  # it will be read from the store when the time comes nearer
             return
@@ -146,18 +206,33 @@ class WakeScheduler(Actor):
                 self._arm(due)
 
     def _wake_due(self) -> None:
-        """Tell instances that are due, as many as may be under way at once."""
+        """Tell instances whose turn it is, as many as may be under way at once and as there are places."""
         now_ms = self._clock.now_ms()
-        while self._heap and len(self._waking) < self._most_in_flight:
+        self._queue_due(now_ms)
+        while self._queue and self._may_wake():
+            self._wake(self._queue.take(), now_ms)
+            self._queue_due(now_ms)
+
+    def _queue_due(self, now_ms: int) -> None:
+        """Let those queue who are due."""
+        while self._heap and not self._is_full():
             due = self._heap[0]
-            if self._armed.get(due.key) != due.wake_at:
-                heapq.heappop(self._heap)
-                continue
-            if due.wake_at > now_ms:
+            is_current = self._armed.get(due.key) == due.wake_at
+            if is_current and due.wake_at > now_ms:
                 return
             heapq.heappop(self._heap)
-            del self._armed[due.key]
-            self._wake(due, now_ms)
+            if is_current:
+                del self._armed[due.key]
+                self._queue.put(due)
+
+    def _is_full(self) -> bool:
+        return len(self._queue) >= self._window
+
+    def _may_wake(self) -> bool:
+        under_way = len(self._waking)
+        if self._stopped or under_way >= self._most_in_flight:
+            return False
+        return self._places == inf or len(self._in_use | self._waking) < self._places
 
     def _wake(self, due: DueInstance, now_ms: int) -> None:
         self._waking.add(due.key)
@@ -165,13 +240,14 @@ class WakeScheduler(Actor):
         mine = self._slot.mailbox
 
         def then(reply: Reply) -> None:
-            gone = reply.error is None or isinstance(reply.error, InstanceNotFound)
-            mine.put_control(_Settled(due, gone))
+            done = reply.error is None or isinstance(reply.error, InstanceNotFound)
+            woken = reply.value
+            mine.put_control(_Settled(due, done, isinstance(woken, InstanceWoken) and woken.claimed))
 
         try:
             CellRef(self._instances, due.key).ask_then(Call(due.key, WakeInstance(due_at=due.wake_at)), then)
         except RuntaraError:
-            mine.put_control(_Settled(due, False))
+            mine.put_control(_Settled(due, False, False))
 
     def _arm_tick(self) -> None:
         """Sleep until the first wake-up is due, but look at the wall clock now and then: it may have been set."""
@@ -179,8 +255,8 @@ class WakeScheduler(Actor):
             heapq.heappop(self._heap)
         if not self._heap and self._read_until is None:
             return
-        if len(self._waking) >= self._most_in_flight:
-            return  # those under way call again when they have settled
+        if self._stopped or self._is_full() or len(self._waking) >= self._most_in_flight:
+            return  # those under way call again when they have settled, and those who leave when they are gone
         left_ms = max(0, self._heap[0].wake_at - self._clock.now_ms()) if self._heap else 0
         delay = min(left_ms / 1000, self._clock_check)
         self._tick_in(delay)

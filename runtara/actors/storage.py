@@ -161,6 +161,8 @@ def _transactions(deliveries: Sequence[Delivery], max_saves: int, max_bytes: int
 def _weight(save: Save) -> int:
     """Return how many bytes of the user's a save holds."""
     weight = len(save.input or b"") + len(save.output or b"")
+    for name, value in save.env.items():
+        weight += len(name) + len(value)
     for checkpoint in save.checkpoints:
         weight += len(checkpoint.state)
     for signal in save.signals:
@@ -197,6 +199,7 @@ _NEEDS: Final[dict[str, Callable[[Reader, InstanceKey, str], object]]] = {
     "checkpoint": lambda reader, key, name: reader.read_checkpoint(key, name),
     "signal": lambda reader, key, name: reader.read_signal(key, name),
     "input": lambda reader, key, _: reader.read_input(key),
+    "env": lambda reader, key, _: reader.read_env(key),
     "output": lambda reader, key, _: reader.read_output(key),
 }
 

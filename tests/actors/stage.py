@@ -23,7 +23,7 @@ from runtara.messages import Request
 from runtara.settings import Settings
 from runtara.store import LoadError, Reader, Save, Store, Writer
 from runtara.store._memory import MemoryStore
-from runtara.system import INSTANCES, READER, tree
+from runtara.system import INSTANCES, READER, Launcher, in_process, tree
 from tests.store.samples import NOW, save
 
 __all__ = ["NOW", "Stage", "TrioClock", "WatchedStore", "key_of", "open_stage", "sleeper"]
@@ -159,6 +159,7 @@ async def open_stage(
     store: WatchedStore | None = None,
     *,
     programs: Mapping[str, Program] | None = None,
+    launcher: Launcher | None = None,
     clock: TrioClock | None = None,
     **settings: Any,
 ) -> AsyncIterator[Stage]:
@@ -166,7 +167,7 @@ async def open_stage(
     store, clock = store or WatchedStore(), clock or TrioClock()
     patient = {"heartbeat_timeout_ms": 10**15}  # programs of tests may end without a word
     all_settings = Settings(database_url="memory://", **patient | settings)
-    root = tree(all_settings, store, clock, programs or {})
+    root = tree(all_settings, store, clock, launcher or in_process(programs or {}))
     async with open_system(root, name="stage", rng=random.Random(0)) as system:
         dispatch = Dispatch(system, instances=INSTANCES, reader=READER, payload_max_bytes=all_settings.state_max_bytes)
         yield Stage(system, dispatch, clock, store)

@@ -119,6 +119,7 @@ async def test_a_silent_attempt_of_a_program_of_this_host_is_stopped_and_launche
 
     async def hang(key: InstanceKey, epoch: int) -> None:
         lives.append((epoch, "begun"))
+        await system.ask(key.instance_id, REGISTER, epoch)
         try:
             await trio.sleep_forever()
         finally:

@@ -8,7 +8,20 @@ from msgspec.structs import replace
 
 from runtara.actors import instance
 from runtara.actors._instance_events import AttemptClaimed
-from runtara.actors.instance import Arm, Disarm, InstanceState, Launch, Track, Untrack, decide, needs_of
+from runtara.actors.instance import (
+    Arm,
+    Disarm,
+    Enforce,
+    InstanceState,
+    Launch,
+    Limits,
+    Stop,
+    Track,
+    Untrack,
+    decide,
+    derive,
+    needs_of,
+)
 from runtara.endpoints import ENDPOINTS
 from runtara.errors import Fenced, InstanceNotFound, RuntaraError
 from runtara.ids import InstanceKey
@@ -22,6 +35,8 @@ from runtara.messages import (
     CompleteInstance,
     CrashInstance,
     DeclareSilent,
+    EnforceSignals,
+    ExitInstance,
     FailInstance,
     GetCheckpoint,
     GetInput,
@@ -42,6 +57,7 @@ from runtara.messages import (
     StartInstance,
     SuspendInstance,
     TakeSignal,
+    TimeOutInstance,
     WakeInstance,
 )
 from runtara.records import Instance
@@ -61,7 +77,7 @@ OWNER_ONLY: list[Command] = [
     RecordRetry(checkpoint_id="a", attempt=1),
 ]
 FREE_READS: list[Command] = [GetCheckpoint(checkpoint_id="a"), GetStatus(), GetInput()]
-INTERNAL = {WakeInstance, DeclareSilent, CrashInstance}
+INTERNAL = {WakeInstance, DeclareSilent, CrashInstance, ExitInstance, TimeOutInstance, EnforceSignals}
 """What is only said between actors."""
 
 
@@ -135,9 +151,9 @@ def _in(status: Status) -> World:
     """A managed instance in a status, with a wake-up that is due where it can have one."""
     if status is Status.PENDING:
         world = World()
-        world.ask(StartInstance(program="ship"))
+        world.ask(StartInstance(program="ship", timeout_ms=1_000))
         return world
-    world = managed()
+    world = managed(timeout_ms=1_000)
     if status is Status.SUSPENDED:
         world.tell(SuspendInstance(wake_at=world.now))
     elif status is Status.CANCELLED:
@@ -148,10 +164,21 @@ def _in(status: Status) -> World:
     return world
 
 
+def _at_rest_by_itself() -> World:
+    world = unmanaged()
+    world.tell(SuspendInstance())
+    return world
+
+
 def _send(world: World, kind: SignalKind) -> None:
     world.send(kind)
     if any(signal.kind == kind for signal in world.state.signals):
         world.acknowledge(kind)
+
+
+def _lose_the_last(world: World) -> object:
+    world.limits = Limits(max_auto_restarts=0)
+    return world.ask(CrashInstance(epoch=world.row.epoch, error="exit 1"))
 
 
 DRIVE: dict[Trigger, Callable[[World], object]] = {
@@ -167,18 +194,30 @@ DRIVE: dict[Trigger, Callable[[World], object]] = {
     Trigger.FAILED: lambda world: world.tell(FailInstance(error="no")),
     Trigger.CRASHED: lambda world: world.ask(CrashInstance(epoch=world.row.epoch, error="exit 1")),
     Trigger.WENT_SILENT: lambda world: world.ask(DeclareSilent(epoch=world.row.epoch)),
+    Trigger.TIMED_OUT: lambda world: world.ask(TimeOutInstance(epoch=world.row.epoch)),
+    Trigger.GAVE_UP: _lose_the_last,
     Trigger.CANCELLED: lambda world: _send(world, "cancel"),
 }
-"""How each trigger comes about. Nothing times out or gives up yet."""
+"""How each trigger comes about."""
 
-WITHOUT_COMMAND = {(Status.PENDING, Trigger.FAILED), (Status.PENDING, Trigger.CRASHED)}
-"""Legal, but a pending instance has no attempt that could say so."""
+WITHOUT_COMMAND = {
+    (Status.PENDING, Trigger.FAILED): "there is no attempt that could say so",
+    (Status.PENDING, Trigger.CRASHED): "there is no attempt that could",
+    (Status.PENDING, Trigger.GAVE_UP): "there is no attempt to lose",
+    (Status.SUSPENDED, Trigger.GAVE_UP): "the loss that was one too many has ended it already",
+}
+"""Legal, but nothing leads there now; each with its reason."""
+
+
+def test_every_trigger_is_driven() -> None:
+    assert set(DRIVE) == set(Trigger)
 
 
 @pytest.mark.parametrize("trigger", DRIVE)
 @pytest.mark.parametrize("status", Status)
 def test_every_trigger_does_in_every_status_what_the_table_says(status: Status, trigger: Trigger) -> None:
-    world = _in(status)
+    # Of a launched program, a resume makes no more than a wake-up: it goes on when its turn has come.
+    world = _in(status) if (status, trigger) != (Status.SUSPENDED, Trigger.RESUMED) else _at_rest_by_itself()
     expected = None if (status, trigger) in WITHOUT_COMMAND else next_status(status, trigger)
     before, told = world.row, world.audit.count(trigger)
 
@@ -236,6 +275,14 @@ CANCEL = st.builds(SendSignal, kind=st.just("cancel"), signal_id=SIGNAL_IDS)
 CUSTOM = st.builds(SendSignal, kind=st.just("custom"), signal_id=SIGNAL_IDS, name=IDS)
 
 
+REPORT = st.one_of(
+    st.builds(CrashInstance, epoch=st.just(0), error=IDS, counts=st.booleans()),
+    st.builds(ExitInstance, epoch=st.just(0), exit_code=st.integers(0, 1)),
+    st.sampled_from([TimeOutInstance(epoch=0), EnforceSignals(epoch=0)]),
+)
+REPORTS = (DeclareSilent, CrashInstance, ExitInstance, TimeOutInstance, EnforceSignals)
+
+
 LONG_LIFE = 16
 """Steps before a random life may end."""
 
@@ -249,14 +296,18 @@ class Lives(RuleBasedStateMachine):
         self.armed: int | None = None
         self.tracked: int | None = None
         self.launched: int | None = None
+        """The epoch of the process that the host has, as far as nobody has stopped it."""
+        self.launches: list[int] = []
         self.cancel_accepted = False
         self.first_answers: dict[tuple[str, str], object] = {}
         self.taken: list[str] = []
         self.steps = 0
 
-    @initialize(start=st.booleans())
-    def begin(self, start: bool) -> None:
-        self.ask(StartInstance(program="ship", input=b"") if start else RegisterInstance(attempt_id="first"))
+    @initialize(start=st.booleans(), timeout_ms=st.sampled_from([None, 1_000]), restarts=st.integers(0, 3))
+    def begin(self, start: bool, timeout_ms: int | None, restarts: int) -> None:
+        self.world.limits = Limits(max_auto_restarts=restarts, relaunch_after_ms=10, relaunch_after_max_ms=25)
+        started = StartInstance(program="ship", input=b"", timeout_ms=timeout_ms)
+        self.ask(started if start else RegisterInstance(attempt_id="first"))
 
     @rule(program=st.sampled_from(["ship", "fly"]), data=st.none() | STATES)
     def start(self, program: str, data: bytes | None) -> None:
@@ -323,9 +374,11 @@ class Lives(RuleBasedStateMachine):
     def declare_silent(self, back: int) -> None:
         self.ask(DeclareSilent(epoch=self.world.row.epoch - back))
 
-    @rule(back=st.integers(0, 1))
-    def crash(self, back: int) -> None:
-        self.ask(CrashInstance(epoch=self.world.row.epoch - back, error="exit 1"))
+    @rule(report=REPORT, back=st.integers(0, 1))
+    def report(self, report: Command, back: int) -> None:
+        epoch = self.launched if self.launched is not None and not back else self.world.row.epoch - back
+        if self.steps > LONG_LIFE or not isinstance(report, TimeOutInstance | ExitInstance):
+            self.ask(replace(report, epoch=epoch))
 
     @rule(span=st.integers(-500, 500))
     def let_time_pass(self, span: int) -> None:
@@ -359,8 +412,15 @@ class Lives(RuleBasedStateMachine):
         elif isinstance(effect, Untrack):
             self.tracked = None
         elif isinstance(effect, Launch):
-            assert effect.epoch != self.launched, "an epoch is launched once"
+            assert effect.epoch not in self.launches, "an epoch is launched once"
             self.launched = effect.epoch
+            self.launches.append(effect.epoch)
+        elif isinstance(effect, Stop):
+            assert effect.epoch in self.launches, "only what was launched is stopped"
+            gone = effect.epoch == self.launched and effect.how != "leave"
+            self.launched = None if gone else self.launched
+        elif isinstance(effect, Enforce):
+            assert effect.epoch == self.launched, "only a process that lives is told to hurry"
 
     def _check_step(self, before: Instance, command: Command, epoch: int | None, reply: object) -> None:
         after = self.world.row
@@ -369,13 +429,14 @@ class Lives(RuleBasedStateMachine):
         assert after.started_at == (before.started_at or after.started_at)
         if before.status in FINAL:
             assert after == before
-        speaks_for = command.epoch if isinstance(command, DeclareSilent | CrashInstance) else epoch
-        if speaks_for != before.epoch and self._is_said_by_an_attempt(command, epoch):
+        if self._is_said_by_somebody_else(before, command, epoch):
             assert isinstance(reply, Fenced | Acknowledged | InstanceRegistered)
             assert after == before
-        if before.termination_reason is TerminationReason.PAUSED and after.status is Status.RUNNING:
+        if before.termination_reason is TerminationReason.PAUSED and after.termination_reason is None:
             assert isinstance(command, SendSignal)
             assert command.kind == "resume"
+        assert after.losses <= self.world.limits.max_auto_restarts
+        assert after.losses >= before.losses or (self.world.saved is not None and self.world.saved.checkpoints)
         if isinstance(command, WakeInstance) and self.world.saved is not None:
             assert self.world.now >= command.due_at == before.wake_at
         if before.program and before.status is Status.RUNNING and before.attempt_id is None and after.attempt_id:
@@ -384,9 +445,14 @@ class Lives(RuleBasedStateMachine):
             assert after == before
 
     @staticmethod
-    def _is_said_by_an_attempt(command: Command, epoch: int | None) -> bool:
+    def _is_said_by_somebody_else(before: Instance, command: Command, epoch: int | None) -> bool:
+        """Whether it is said for an attempt, and not for the one that holds the instance."""
+        if isinstance(command, DeclareSilent):
+            return before.status is not Status.RUNNING or command.epoch != before.epoch
+        if isinstance(command, REPORTS):
+            return before.status is not Status.RUNNING or command.epoch != before.claimed_epoch
         registers = isinstance(command, RegisterInstance) and epoch is not None
-        return registers or type(command) in {*instance._OWNER_ONLY, DeclareSilent, CrashInstance}
+        return epoch != before.epoch and (registers or type(command) in instance._OWNER_ONLY)
 
     def _check_answer(self, command: Command, reply: object) -> None:
         if isinstance(command, SaveCheckpoint) and isinstance(reply, CheckpointSaved):
@@ -416,8 +482,26 @@ class Lives(RuleBasedStateMachine):
             due = row.wake_at if row.program and row.status in (Status.PENDING, Status.SUSPENDED) else None
             assert self.armed == due
             assert self.tracked == (row.epoch if row.status is Status.RUNNING else None)
+            if row.status is Status.RUNNING:
+                assert row.claimed_epoch in (self.launched, None)
+                assert (row.claimed_at is not None) == (row.claimed_epoch is not None)
             if row.program and row.status is Status.RUNNING and row.attempt_id is None:
-                assert self.launched == row.epoch
+                assert row.claimed_epoch == row.epoch
+
+    @invariant()
+    def what_is_stored_is_enough_to_do_it_all_again(self) -> None:
+        row = self.world.rows.instance
+        if row is not None:
+            done = Lives()
+            done.launches = self.launches
+            done.launched = row.claimed_epoch
+            for effect in derive(self.world.state):
+                if not isinstance(effect, Launch | Disarm):
+                    done._follow(effect)
+            launches = [effect.epoch for effect in derive(self.world.state) if isinstance(effect, Launch)]
+            waits_for_launch = row.status is Status.RUNNING and row.program is not None and row.attempt_id is None
+            assert (done.armed, done.tracked) == (self.armed, self.tracked)
+            assert launches == ([self.launched] if waits_for_launch else [])
 
     @invariant()
     def an_accepted_cancel_leaves_only_one_end(self) -> None:
@@ -458,7 +542,8 @@ class Lives(RuleBasedStateMachine):
         row = self.world.rows.instance
         if row is not None:
             assert (row.finished_at is not None) == (row.status in FINAL)
-            assert (row.termination_reason is not None) == (row.status in {*FINAL, Status.SUSPENDED})
+            due = row.status is Status.SUSPENDED and row.program is not None and row.wake_at is not None
+            assert due or (row.termination_reason is not None) == (row.status in {*FINAL, Status.SUSPENDED})
             assert row.wake_at is None or row.status in (Status.PENDING, Status.SUSPENDED)
             if row.finished_at is not None:
                 assert row.finished_at >= (row.started_at or row.created_at)

@@ -1,8 +1,9 @@
 from collections.abc import Callable
 
 import pytest
+from msgspec.structs import replace
 
-from runtara.actors.instance import Arm, Disarm, Launch, Stop, Track, Untrack
+from runtara.actors.instance import Arm, Disarm, Stop, Track, Untrack
 from runtara.errors import (
     AlreadyExists,
     Fenced,
@@ -18,7 +19,6 @@ from runtara.messages import (
     Command,
     CompleteInstance,
     CrashInstance,
-    DeclareSilent,
     FailInstance,
     GetInput,
     GetStatus,
@@ -32,23 +32,15 @@ from runtara.messages import (
     Sleep,
     StartInstance,
     SuspendInstance,
-    WakeInstance,
 )
-from tests.actors.world import NOW, World, managed, unmanaged
+from tests.actors.world import NOW, World, claimed, managed, unmanaged
 
-START = StartInstance(program="ship", input=b"input")
+START = StartInstance(program="ship", input=b"input", env={"REGION": "north"}, timeout_ms=5_000)
 
 
 def started() -> World:
     world = World()
     world.ask(START)
-    return world
-
-
-def claimed() -> World:
-    """Launched as attempt 1, which has not registered yet."""
-    world = started()
-    world.wake()
     return world
 
 
@@ -68,15 +60,18 @@ def test_a_start_creates_a_pending_instance_that_is_due_at_once() -> None:
 
     assert reply == InstanceStarted(instance_id="order-7", status=Status.PENDING, created=True)
     assert (world.row.version, world.row.epoch, world.row.wake_at, world.row.created_at) == (1, 0, NOW, NOW)
-    assert (world.row.program, world.rows.input) == ("ship", b"input")
+    assert (world.row.program, world.rows.input, world.rows.env) == ("ship", b"input", {"REGION": "north"})
+    assert world.row.timeout_ms == 5_000
     assert world.effects == (Arm(NOW),)
     assert world.audit == ["created"]
 
 
 @pytest.mark.parametrize("finish", [False, True])
 def test_the_same_start_twice_is_one_instance_whatever_became_of_it(finish: bool) -> None:
-    world = managed()
+    world = started()
+    world.wake()
     if finish:
+        world.tell(RegisterInstance(attempt_id="first"))
         world.tell(CompleteInstance())
 
     reply = world.ask(START)
@@ -89,13 +84,17 @@ def test_the_same_start_twice_is_one_instance_whatever_became_of_it(finish: bool
 @pytest.mark.parametrize(
     "other",
     [
-        StartInstance(program="fly", input=b"input"),
-        StartInstance(program="ship", input=b""),
-        StartInstance(program="ship"),
+        replace(START, program="fly"),
+        replace(START, input=b""),
+        replace(START, input=None),
+        replace(START, env={}),
+        replace(START, env={"REGION": "south"}),
+        replace(START, timeout_ms=None),
+        replace(START, timeout_ms=5_001),
     ],
 )
 def test_a_different_start_under_the_same_id_is_refused(other: StartInstance) -> None:
-    with pytest.raises(AlreadyExists, match="another program or input"):
+    with pytest.raises(AlreadyExists, match="another program, input, environment or timeout"):
         started().ask(other)
 
 
@@ -241,7 +240,8 @@ def test_an_outsider_who_takes_over_a_launched_instance_stops_its_process() -> N
 
     world.ask(RegisterInstance(attempt_id="by hand"))
 
-    assert world.effects == (Track(2), Stop(1))
+    assert world.effects == (Track(2), Stop(1, "ask"))
+    assert world.row.claimed_epoch is None
 
 
 def test_a_process_that_registers_anew_is_not_stopped_for_it() -> None:
@@ -250,6 +250,17 @@ def test_a_process_that_registers_anew_is_not_stopped_for_it() -> None:
     world.ask(RegisterInstance(attempt_id="reconnected"), epoch=1)
 
     assert world.effects == (Track(2),)
+    assert (world.row.epoch, world.row.claimed_epoch) == (2, 1)
+
+
+def test_a_process_that_was_to_leave_and_registers_anew_is_still_the_hosts() -> None:
+    world = managed()
+    world.tell(Sleep(checkpoint_id="nap", duration_ms=60_000, park=True))
+    world.now += 5
+
+    world.ask(RegisterInstance(attempt_id="anew"), epoch=1)
+
+    assert (world.row.epoch, world.row.claimed_epoch, world.row.claimed_at) == (2, 1, NOW + 5)
 
 
 def test_a_registration_tells_pending_signals_to_the_instance_with_the_cancel_first() -> None:
@@ -306,6 +317,7 @@ def test_a_status_tells_everything_about_the_row() -> None:
     assert isinstance(done, InstanceInfo)
     assert (running.status, running.output, running.checkpoint_count) == (Status.RUNNING, None, 1)
     assert (done.status, done.output, done.checkpoint_id) == (Status.COMPLETED, b"", "a")
+    assert (running.timeout_ms, running.losses) == (None, 0)
     assert (done.program, done.epoch, done.started_at, done.finished_at) == ("ship", 1, NOW, NOW)
     assert done.termination_reason is TerminationReason.COMPLETED
 
@@ -389,7 +401,7 @@ def test_a_pending_instance_cannot_be_failed_by_a_program() -> None:
         started().tell(FailInstance(error="no"))
 
 
-# Suspend and wake ----------------------------------------------------------------------------------------------------
+# Suspend ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("make", [managed, unmanaged])
@@ -403,7 +415,9 @@ def test_a_suspended_instance_rests_until_its_time_or_a_signal(make: Callable[[]
     reason = TerminationReason.SLEEPING if sleeping else TerminationReason.WAITING_SIGNAL
     assert reply == Acknowledged(Status.SUSPENDED)
     assert (world.row.termination_reason, world.row.wake_at, world.row.epoch) == (reason, wake_at, 1)
-    assert world.effects == ((Untrack(), Arm(NOW + 5)) if sleeping and world.row.program else (Untrack(),))
+    stop = (Stop(1, "leave"),) if world.row.program else ()
+    arm = (Arm(NOW + 5),) if sleeping and world.row.program else ()
+    assert world.effects == (Untrack(), *stop, *arm)
 
 
 def test_a_suspension_that_is_told_again_is_acknowledged_again() -> None:
@@ -414,117 +428,3 @@ def test_a_suspension_that_is_told_again_is_acknowledged_again() -> None:
     assert world.saved is None
     with pytest.raises(InvalidState, match="is suspended \\(sleeping\\)"):
         world.tell(SuspendInstance(wake_at=NOW + 6))
-
-
-def test_a_due_instance_is_claimed_for_the_next_attempt_and_launched() -> None:
-    world = managed()
-    world.tell(SuspendInstance(wake_at=NOW + 5))
-
-    reply = world.wake()
-
-    assert reply == Acknowledged(Status.RUNNING)
-    assert (world.row.epoch, world.row.attempt_id, world.row.wake_at) == (2, None, None)
-    assert (world.row.heartbeat_at, world.row.termination_reason) == (NOW + 5, None)
-    assert world.effects == (Launch("ship", 2), Track(2))
-    assert world.audit[-1] == "woken"
-
-
-def test_a_wake_up_that_comes_twice_wakes_once() -> None:
-    world = started()
-    world.wake()
-
-    reply = world.ask(WakeInstance(due_at=NOW))
-
-    assert reply == Acknowledged(Status.RUNNING)
-    assert world.saved is None
-    assert world.effects == ()
-
-
-def test_a_wake_up_for_another_instant_changes_nothing() -> None:
-    world = managed()
-    world.tell(SuspendInstance(wake_at=NOW + 5))
-    world.now += 10
-
-    assert world.ask(WakeInstance(due_at=NOW + 4)) == Acknowledged(Status.SUSPENDED)
-    assert world.saved is None
-
-
-def test_a_program_that_registers_by_itself_is_not_launched() -> None:
-    world = unmanaged()
-    world.tell(SuspendInstance(wake_at=NOW + 5))
-
-    assert world.wake() == Acknowledged(Status.SUSPENDED)
-
-
-def test_a_wake_up_before_its_time_is_armed_again_because_the_clock_was_set_back() -> None:
-    world = managed()
-    world.tell(SuspendInstance(wake_at=NOW + 5))
-    world.now = NOW + 4
-
-    assert world.ask(WakeInstance(due_at=NOW + 5)) == Acknowledged(Status.SUSPENDED)
-    assert world.saved is None
-    assert world.effects == (Arm(NOW + 5),)
-
-
-@pytest.mark.parametrize(
-    "command", [WakeInstance(due_at=NOW), DeclareSilent(epoch=1), CrashInstance(epoch=1, error="")]
-)
-def test_news_about_an_unknown_instance_are_refused(command: Command) -> None:
-    with pytest.raises(InstanceNotFound):
-        World().ask(command)
-
-
-# Silence and crashes -------------------------------------------------------------------------------------------------
-
-
-def test_a_silent_launched_attempt_is_fenced_stopped_and_followed_by_another() -> None:
-    world = managed()
-    world.now += 9
-
-    reply = world.ask(DeclareSilent(epoch=1))
-
-    assert reply == Acknowledged(Status.SUSPENDED)
-    assert (world.row.epoch, world.row.attempt_id, world.row.wake_at) == (2, None, NOW + 9)
-    assert world.row.termination_reason is TerminationReason.HEARTBEAT_TIMEOUT
-    assert world.effects == (Untrack(), Stop(1), Arm(NOW + 9))
-    with pytest.raises(Fenced):
-        world.ask(Heartbeat(), epoch=1)
-
-
-def test_a_silent_program_that_registers_by_itself_is_fenced_and_may_register_again() -> None:
-    world = unmanaged()
-
-    world.ask(DeclareSilent(epoch=1))
-
-    assert (world.row.status, world.row.epoch, world.row.wake_at) == (Status.SUSPENDED, 2, None)
-    assert world.effects == (Untrack(),)
-    assert world.ask(RegisterInstance(attempt_id="first")) == InstanceRegistered(epoch=3, resumed=False)
-
-
-def test_a_crash_is_followed_by_another_attempt_and_its_error_is_kept_in_the_audit_log() -> None:
-    world = managed()
-
-    reply = world.ask(CrashInstance(epoch=1, error="killed \udcff"))
-
-    assert reply == Acknowledged(Status.SUSPENDED)
-    assert (world.row.epoch, world.row.termination_reason) == (2, TerminationReason.CRASHED)
-    assert world.effects == (Untrack(), Arm(NOW))
-    line = world.rows.events[-1]
-    assert (line.type, line.epoch, line.payload) == ("crashed", 1, b"killed ?")
-
-
-@pytest.mark.parametrize("command", [DeclareSilent(epoch=1), CrashInstance(epoch=1, error="exit 1")])
-def test_news_about_an_earlier_attempt_change_nothing(command: Command) -> None:
-    world = unmanaged()
-    world.ask(RegisterInstance(attempt_id="second"))
-
-    assert world.ask(command) == Acknowledged(Status.RUNNING)
-    assert world.saved is None
-
-
-def test_an_exit_after_a_reported_end_changes_nothing() -> None:
-    world = managed()
-    world.tell(CompleteInstance())
-
-    assert world.ask(CrashInstance(epoch=1, error="exit 0")) == Acknowledged(Status.COMPLETED)
-    assert world.saved is None

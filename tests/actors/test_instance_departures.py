@@ -10,6 +10,7 @@ from runtara.messages import (
     CompleteInstance,
     CrashInstance,
     DeclareSilent,
+    ExitInstance,
     FailInstance,
     RegisterInstance,
     SaveCheckpoint,
@@ -20,11 +21,16 @@ from runtara.messages import (
 )
 from tests.actors.world import NOW, managed, unmanaged
 
-ENDS: list[Command] = [CompleteInstance(output=b"done"), FailInstance(error="no")]
+ENDS: list[Command] = [
+    CompleteInstance(output=b"done"),
+    FailInstance(error="no"),
+    ExitInstance(epoch=1, exit_code=0, output=b"done"),
+]
 RESTS: list[Command] = [
     SuspendInstance(),
     SuspendInstance(wake_at=NOW + 5),
     CrashInstance(epoch=1, error="exit 1"),
+    ExitInstance(epoch=1, exit_code=1),
     DeclareSilent(epoch=1),
 ]
 PARKS: list[Command] = [
@@ -44,7 +50,7 @@ def test_a_pending_cancel_turns_every_way_out_into_cancelled(way: Command) -> No
     assert (world.row.status, world.row.termination_reason) == (Status.CANCELLED, TerminationReason.CANCELLED)
     assert (world.row.epoch, world.rows.output, world.row.error) == (1, None, None)
     assert world.rows.signals["s"].acknowledged_at == NOW
-    assert world.effects == (Untrack(), Stop(1))
+    assert world.effects == (Untrack(), Stop(1, "kill" if isinstance(way, DeclareSilent) else "leave"))
     assert world.audit[-2:] == ["signal-acknowledged", "cancelled"]
 
 

@@ -2,14 +2,17 @@ from collections.abc import Callable
 
 import pytest
 
-from runtara.actors.instance import Arm, Disarm, Effect, Launch, Limits, Push, Stop, Track, Untrack
+from runtara.actors.instance import Arm, Disarm, Effect, Enforce, Limits, Push, Stop, Track, Untrack
 from runtara.errors import Busy, InstanceCancelled, InstancePaused, InvalidInput, InvalidState, NotFound
 from runtara.lifecycle import FINAL, Status, TerminationReason
 from runtara.messages import (
     Acknowledged,
     AcknowledgeSignal,
     CompleteInstance,
+    CrashInstance,
+    EnforceSignals,
     FailInstance,
+    InstanceWoken,
     PollSignals,
     RegisterInstance,
     SendSignal,
@@ -20,7 +23,7 @@ from runtara.messages import (
     SuspendInstance,
     TakeSignal,
 )
-from tests.actors.world import NOW, World, managed, unmanaged
+from tests.actors.world import NOW, World, claimed, managed, unmanaged
 
 KINDS: list[SignalKind] = ["cancel", "pause", "resume", "shutdown", "custom"]
 
@@ -166,9 +169,9 @@ def test_a_running_instance_is_cancelled_when_it_acts_upon_it() -> None:
     done = world.acknowledge("cancel")
 
     assert told == SignalAccepted(signal_id="s", status=Status.RUNNING)
-    assert effects == expected
+    assert effects == (*expected, Enforce(1))
     assert done == Acknowledged(Status.CANCELLED)
-    assert world.effects == (Untrack(), Stop(1))
+    assert world.effects == (Untrack(), Stop(1, "leave"))
     assert world.audit[-2:] == ["signal-acknowledged", "cancelled"]
 
 
@@ -180,6 +183,93 @@ def test_a_second_cancel_is_the_first_one() -> None:
 
     assert reply == SignalAccepted(signal_id="first", status=Status.RUNNING, created=False)
     assert world.saved is None
+
+
+@pytest.mark.parametrize(("kind", "status"), [("cancel", Status.CANCELLED), ("shutdown", Status.SUSPENDED)])
+def test_a_launched_program_that_does_not_heed_a_signal_is_stopped_after_its_grace(
+    kind: SignalKind, status: Status
+) -> None:
+    world = managed()
+    world.send(kind, "s", grace_ms=750)
+    enforce = world.effects[-1]
+    world.now += 750
+
+    reply = world.ask(EnforceSignals(epoch=1))
+
+    assert enforce == Enforce(1, 750)
+    assert reply == Acknowledged(status)
+    assert world.rows.signals["s"].acknowledged_at == NOW + 750
+    assert Stop(1, "ask") in world.effects
+    assert world.row.wake_at == (None if kind == "cancel" else NOW + 750)
+
+
+def test_a_cancel_is_enforced_before_a_shutdown_and_a_shutdown_does_not_wake_what_is_paused() -> None:
+    cancelled, paused = managed(), managed()
+    for kind in ("shutdown", "cancel"):
+        cancelled.send(kind)
+    for kind in ("shutdown", "pause"):
+        paused.send(kind)
+
+    for world in (cancelled, paused):
+        world.ask(EnforceSignals(epoch=1))
+
+    assert cancelled.row.status is Status.CANCELLED
+    assert (paused.row.termination_reason, paused.row.wake_at) == (TerminationReason.PAUSED, None)
+    assert paused.effects == (Untrack(), Stop(1, "ask"))
+
+
+def test_nothing_is_enforced_once_the_program_has_acted_or_where_only_a_pause_pends() -> None:
+    acted, held = managed(), managed()
+    acted.send("shutdown")
+    acted.acknowledge("shutdown")
+    held.send("pause")
+
+    assert acted.ask(EnforceSignals(epoch=1)) == Acknowledged(Status.SUSPENDED)
+    assert held.ask(EnforceSignals(epoch=1)) == Acknowledged(Status.RUNNING)
+    assert (acted.saved, held.saved) == (None, None)
+
+
+@pytest.mark.parametrize("kind", ["cancel", "shutdown"])
+def test_a_signal_that_is_asked_for_again_may_be_enforced_sooner(kind: SignalKind) -> None:
+    world = managed()
+    world.send(kind, "first", grace_ms=60_000)
+
+    world.send(kind, "second", grace_ms=0)
+
+    assert (world.saved, world.effects) == (None, (Enforce(1, 0),))
+
+
+@pytest.mark.parametrize("kind", ["cancel", "shutdown"])
+def test_nobody_here_can_stop_a_program_that_this_host_has_not_launched(kind: SignalKind) -> None:
+    by_hand = managed()
+    by_hand.ask(RegisterInstance(attempt_id="mine"))
+
+    for world in (unmanaged(), by_hand):
+        world.send(kind, "s", grace_ms=5)
+        assert world.effects == pushed(world, "s")
+        assert world.ask(EnforceSignals(epoch=1)) == Acknowledged(Status.RUNNING)
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "reason", "wake_at"),
+    [
+        ("cancel", Status.CANCELLED, TerminationReason.CANCELLED, None),
+        ("pause", Status.SUSPENDED, TerminationReason.PAUSED, None),
+        ("shutdown", Status.SUSPENDED, TerminationReason.SHUTDOWN_REQUESTED, NOW),
+    ],
+)
+def test_a_signal_takes_hold_at_once_of_a_launched_program_that_has_not_registered(
+    kind: SignalKind, status: Status, reason: TerminationReason, wake_at: int | None
+) -> None:
+    world = claimed()
+
+    reply = world.send(kind, "s")
+
+    assert reply == SignalAccepted(signal_id="s", status=status)
+    assert (world.row.status, world.row.termination_reason, world.row.wake_at) == (status, reason, wake_at)
+    assert world.rows.signals["s"].acknowledged_at == NOW
+    assert world.effects == (Untrack(), Stop(1, "ask"), *(() if wake_at is None else (Arm(wake_at),)))
+    assert world.audit[-3:-1] == ["signal-sent", "signal-acknowledged"]
 
 
 # Pause and shutdown --------------------------------------------------------------------------------------------------
@@ -197,7 +287,7 @@ def test_a_running_instance_is_paused_when_it_acts_upon_it() -> None:
     assert effects == expected
     assert done == Acknowledged(Status.SUSPENDED)
     assert (world.row.termination_reason, world.row.wake_at) == (TerminationReason.PAUSED, None)
-    assert world.effects == (Untrack(),)
+    assert world.effects == (Untrack(), Stop(1, "leave"))
     assert world.audit[-2:] == ["signal-acknowledged", "paused"]
 
 
@@ -252,7 +342,7 @@ def test_a_shut_down_instance_is_launched_again_at_once() -> None:
 
     assert reply == Acknowledged(Status.SUSPENDED)
     assert (world.row.termination_reason, world.row.wake_at) == (TerminationReason.SHUTDOWN_REQUESTED, NOW)
-    assert world.effects == (Untrack(), Arm(NOW))
+    assert world.effects == (Untrack(), Stop(1, "leave"), Arm(NOW))
     assert world.audit[-2:] == ["signal-acknowledged", "shut-down"]
 
 
@@ -273,24 +363,49 @@ def test_an_instance_without_an_attempt_cannot_be_shut_down() -> None:
 # Resume --------------------------------------------------------------------------------------------------------------
 
 
-def test_a_resumed_managed_instance_is_claimed_and_launched() -> None:
-    world = paused(managed())
+def lost(world: World) -> World:
+    world.ask(CrashInstance(epoch=1, error="exit 1"))
+    return world
+
+
+@pytest.mark.parametrize("make", [paused, sleeping, lost])
+def test_a_resumed_managed_instance_is_due_now_and_waits_for_its_turn(make: Callable[[World], World]) -> None:
+    world = make(managed())
+    epoch = world.row.epoch
+    world.now += 5
 
     reply = world.send("resume", "s")
 
-    assert reply == SignalAccepted(signal_id="s", status=Status.RUNNING)
-    assert (world.row.epoch, world.row.attempt_id, world.row.termination_reason) == (2, None, None)
-    assert world.rows.signals["s"].acknowledged_at == NOW
-    assert world.effects == (Launch("ship", 2), Track(2))
-    assert world.audit[-1] == "resumed"
+    assert reply == SignalAccepted(signal_id="s", status=Status.SUSPENDED)
+    assert (world.row.epoch, world.row.wake_at, world.row.termination_reason) == (epoch, NOW + 5, None)
+    assert world.rows.signals["s"].acknowledged_at == NOW + 5
+    assert world.effects == (Arm(NOW + 5),)
+    assert world.audit[-2:] == ["signal-sent", "signal-acknowledged"]
+    assert world.wake() == InstanceWoken(Status.RUNNING, True)
 
 
-def test_a_resumed_sleeper_is_not_woken_a_second_time() -> None:
-    world = sleeping(managed())
-
+def test_an_instance_that_is_due_already_keeps_its_turn_when_it_is_resumed() -> None:
+    world = paused(managed())
     world.send("resume")
+    world.now += 5
 
-    assert world.effects == (Disarm(), Launch("ship", 2), Track(2))
+    reply = world.send("resume", "again")
+
+    assert reply == SignalAccepted(signal_id="again", status=Status.SUSPENDED)
+    assert (world.row.wake_at, world.effects) == (NOW, ())
+    assert world.state.signals == ()
+
+
+def test_a_resumed_instance_may_be_run_by_hand_or_paused_once_more_before_it_is_woken() -> None:
+    by_hand, again = paused(managed()), paused(managed())
+    by_hand.send("resume")
+    again.send("resume")
+
+    by_hand.ask(RegisterInstance(attempt_id="mine"))
+    again.send("pause", "s-second")
+
+    assert (by_hand.row.status, by_hand.effects) == (Status.RUNNING, (Disarm(), Track(2)))
+    assert (again.row.termination_reason, again.effects) == (TerminationReason.PAUSED, (Disarm(),))
 
 
 def test_a_resumed_program_that_registers_by_itself_goes_on_under_its_epoch_and_sees_the_signal() -> None:
@@ -365,7 +480,7 @@ def test_a_parked_instance_is_woken_by_the_signal_it_waits_for(timeout_ms: int |
     assert reply == SignalAccepted(signal_id="s", status=Status.SUSPENDED)
     assert world.row.wake_at == NOW + 5
     assert world.effects == (Arm(NOW + 5),)
-    assert world.wake() == Acknowledged(Status.RUNNING)
+    assert world.wake() == InstanceWoken(Status.RUNNING, True)
 
 
 def test_a_wake_up_is_not_put_off_by_the_next_signal() -> None:

@@ -1,6 +1,7 @@
 import pytest
+from msgspec.structs import replace
 
-from runtara.actors.instance import Arm, Untrack
+from runtara.actors.instance import Arm, Stop, Untrack
 from runtara.errors import (
     InstanceCancelled,
     InstancePaused,
@@ -15,6 +16,7 @@ from runtara.messages import (
     CheckpointSaved,
     Command,
     CompleteInstance,
+    CrashInstance,
     GetCheckpoint,
     RecordEvent,
     RecordRetry,
@@ -47,6 +49,47 @@ def test_a_new_checkpoint_is_stored_with_its_attempt_and_time() -> None:
     assert (stored.state, stored.epoch, stored.created_at, stored.wake_at) == (b"1", 1, NOW + 5, None)
     assert (world.row.checkpoint_id, world.row.heartbeat_at) == ("a", NOW + 5)
     assert world.effects == ()
+
+
+def test_a_save_that_is_sent_again_gets_the_answer_that_was_lost() -> None:
+    world = unmanaged()
+    save = replace(SAVE, request=7)
+    first = world.tell(save)
+
+    again = world.tell(save)
+
+    assert again == first == CheckpointSaved(found=False)
+    assert (world.saved, world.rows.checkpoints["a"].request) == (None, 7)
+
+
+@pytest.mark.parametrize("request_number", [None, 8])
+def test_another_save_under_the_same_id_finds_the_checkpoint(request_number: int | None) -> None:
+    world = unmanaged()
+    world.tell(replace(SAVE, request=7))
+
+    assert world.tell(replace(SAVE, request=request_number)) == CheckpointSaved(found=True, state=b"1")
+
+
+def test_the_next_attempt_finds_the_checkpoint_whatever_number_it_gives_to_its_save() -> None:
+    world = unmanaged()
+    world.tell(replace(SAVE, request=7))
+    world.ask(RegisterInstance(attempt_id="second"))
+
+    assert world.tell(replace(SAVE, request=7)) == CheckpointSaved(found=True, state=b"1")
+
+
+def test_a_new_checkpoint_is_progress_and_a_known_one_is_not() -> None:
+    world = managed()
+    world.tell(SAVE)
+    world.ask(CrashInstance(epoch=1, error="exit 1"))
+    world.wake()
+    world.tell(RegisterInstance(attempt_id="second"))
+
+    world.tell(SAVE)
+    before = world.row.losses
+    world.tell(replace(SAVE, checkpoint_id="b"))
+
+    assert (before, world.row.losses) == (1, 0)
 
 
 def test_the_first_write_wins() -> None:
@@ -277,8 +320,29 @@ def test_a_parked_sleep_suspends_the_instance_until_its_deadline() -> None:
     assert reply == SleepStarted(wake_at=NOW + 1_000, remaining_ms=1_000, found=False, parked=True)
     assert (world.row.status, world.row.wake_at) == (Status.SUSPENDED, NOW + 1_000)
     assert world.row.termination_reason is TerminationReason.SLEEPING
-    assert world.effects == (Untrack(), Arm(NOW + 1_000))
+    assert world.effects == (Untrack(), Stop(1, "leave"), Arm(NOW + 1_000))
     assert (world.rows.events[-1].type, world.rows.events[-1].checkpoint_id) == ("slept", "nap")
+
+
+@pytest.mark.parametrize("park", [False, True])
+def test_a_sleep_that_is_sent_again_gets_the_answer_that_was_lost(park: bool) -> None:
+    world = managed()
+    nap = replace(NAP, park=park, request=7)
+    first = world.tell(nap)
+
+    again = world.tell(nap)
+
+    assert again == first == SleepStarted(wake_at=NOW + 1_000, remaining_ms=1_000, found=False, parked=park)
+    assert world.saved is None
+
+
+def test_another_sleep_under_the_same_id_finds_it() -> None:
+    world = unmanaged()
+    world.tell(replace(NAP, park=False, request=7))
+
+    reply = world.tell(replace(NAP, park=False, request=8))
+
+    assert reply == SleepStarted(wake_at=NOW + 1_000, remaining_ms=1_000, found=True, state=b"tired")
 
 
 def test_a_parked_program_that_registers_by_itself_is_not_armed() -> None:
@@ -372,3 +436,19 @@ def test_a_finished_program_records_nothing_more(command: Command) -> None:
 
     with pytest.raises(InvalidState):
         world.tell(command)
+
+
+def test_a_note_that_is_sent_again_under_its_number_is_kept_once() -> None:
+    world = unmanaged()
+    note = RecordEvent(subtype="note", payload=b"1", request=3)
+
+    first, again = world.tell(note), world.tell(note)
+    world.tell(replace(note, request=4))
+    world.tell(RecordEvent(subtype="note"))
+
+    assert first == again == Acknowledged(Status.RUNNING)
+    assert [(event.request, event.payload) for event in world.rows.events if event.type == "custom"] == [
+        (3, b"1"),
+        (4, b"1"),
+        (None, b""),
+    ]

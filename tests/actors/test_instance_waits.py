@@ -1,6 +1,6 @@
 import pytest
 
-from runtara.actors.instance import Arm, Untrack
+from runtara.actors.instance import Arm, Stop, Untrack
 from runtara.errors import AlreadyExists, InstanceCancelled, InstancePaused, InvalidState
 from runtara.lifecycle import Status, TerminationReason
 from runtara.messages import CompleteInstance, RegisterInstance, SignalTaken, SuspendInstance, TakeSignal
@@ -83,6 +83,7 @@ def test_a_wait_without_a_deadline_never_gets_one() -> None:
     world = managed()
     world.tell(PARK)
     world.send("resume")
+    world.wake()
 
     assert world.tell(WAIT) == SignalTaken()
     assert world.rows.waits["p"].deadline_at is None
@@ -142,7 +143,7 @@ def test_a_parked_wait_suspends_the_instance_until_its_deadline(timeout_ms: int 
     assert (world.row.status, world.row.wake_at) == (Status.SUSPENDED, deadline_at)
     assert world.row.termination_reason is TerminationReason.WAITING_SIGNAL
     assert world.rows.waits["p"].ended_at is None
-    assert world.effects == ((Untrack(),) if deadline_at is None else (Untrack(), Arm(deadline_at)))
+    assert world.effects == (Untrack(), Stop(1, "leave"), *(() if deadline_at is None else (Arm(deadline_at),)))
 
 
 def test_a_known_wait_is_parked_without_being_stored_again() -> None:

@@ -20,6 +20,7 @@ from runtara.errors import (
     StoreFull,
     StoreUnavailable,
 )
+from runtara.ids import InstanceKey
 from runtara.lifecycle import Status
 from runtara.messages import (
     CompleteInstance,
@@ -31,11 +32,13 @@ from runtara.messages import (
     RegisterInstance,
     SaveCheckpoint,
     SendSignal,
+    Sleep,
+    StartInstance,
 )
 from runtara.records import Snapshot
 from runtara.store import Save, open_store
 from runtara.system import HEARTBEAT, INSTANCES
-from tests.actors.stage import WatchedStore, key_of, open_stage
+from tests.actors.stage import NOW, TrioClock, WatchedStore, key_of, open_stage, sleeper
 
 REGISTER = RegisterInstance(attempt_id="a")
 PATIENCE_S = 20
@@ -241,6 +244,71 @@ async def test_a_completion_whose_outcome_is_unknown_may_be_sent_again(
 
     assert (info.status, info.output) == (Status.COMPLETED, b"done")
     assert len(events.events) == 1
+
+
+@pytest.mark.parametrize("hook", ["before_commit", "after_commit"])
+async def test_a_claim_whose_outcome_is_unknown_leads_to_exactly_one_launch(
+    hook: str, store: WatchedStore, autojump_clock: MockClock
+) -> None:
+    launched: list[int] = []
+
+    async def program(key: InstanceKey, epoch: int) -> None:
+        launched.append(epoch)
+        await trio.sleep_forever()
+
+    store.put(sleeper("one", NOW + 5_000, program="p"))
+    async with open_stage(store, programs={"p": program}) as stage:
+        once(store, hook, OutcomeUnknown("the disk did not say"))
+        await trio.sleep(60)
+        info = await stage.ask("one", GetStatus())
+
+    assert launched == [2]
+    assert (info.status, info.epoch) == (Status.RUNNING, 2)
+
+
+@pytest.mark.parametrize("hook", ["before_commit", "after_commit"])
+async def test_a_rest_whose_outcome_is_unknown_ends_at_its_time(
+    hook: str, store: WatchedStore, autojump_clock: MockClock
+) -> None:
+    launched: list[tuple[int, float]] = []
+
+    async def program(key: InstanceKey, epoch: int) -> None:
+        launched.append((epoch, trio.current_time()))
+        if epoch == 1:
+            await stage.ask("one", REGISTER, epoch)
+            once(store, hook, OutcomeUnknown("the disk did not say"))
+            sleep = Sleep(checkpoint_id="nap", duration_ms=30_000, park=True)
+            with pytest.raises(OutcomeUnknown):
+                await stage.ask("one", sleep, epoch)
+            await stage.ask("one", sleep, epoch)
+
+    async with open_stage(store, programs={"p": program}) as stage:
+        await stage.ask("one", StartInstance(program="p"))
+        await trio.sleep(60)
+
+    assert launched == [(1, 0.0), (2, pytest.approx(30.0, abs=0.1))]
+
+
+async def test_a_doubt_that_nobody_asks_about_is_resolved_when_the_store_can_be_read_again(
+    store: WatchedStore, autojump_clock: MockClock
+) -> None:
+    def unreadable(method: str) -> None:
+        if trio.current_time() < 10:
+            raise StoreUnavailable("the disk is away")
+
+    async with open_stage(store, clock=TrioClock()) as stage:
+        await stage.ask("one", StartInstance(program="p"))
+        await stage.ask("one", SendSignal(kind="cancel", signal_id="c"))
+        await stage.ask("two", REGISTER)
+        once(store, "after_commit", OutcomeUnknown("the disk did not say"))
+        store.before_read = unreadable
+        with pytest.raises(OutcomeUnknown):
+            await stage.ask("two", CompleteInstance(), epoch=1)
+        watched = stage.facts(HEARTBEAT)["watched"]
+        await trio.sleep(12)
+        watched_later = stage.facts(HEARTBEAT)["watched"]
+
+    assert (watched, watched_later) == (1, 0)
 
 
 async def test_somebody_else_who_changes_an_instance_is_noticed_and_it_is_decided_again(

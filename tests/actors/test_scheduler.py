@@ -1,3 +1,4 @@
+from contextlib import suppress
 from itertools import pairwise
 from typing import Any
 
@@ -5,15 +6,19 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from runtara.actors.instance import Arm, Disarm
+from runtara.actors import Actor, child, hears
+from runtara.actors.instance import Arm, Disarm, Launch
 from runtara.actors.instances import Effected
+from runtara.actors.places import ListPlaces, PlaceFreed, PlacesInUse, StopWaking
 from runtara.actors.programs import Program
-from runtara.errors import StoreUnavailable
+from runtara.errors import NotFound, StoreUnavailable
 from runtara.ids import InstanceKey
 from runtara.lifecycle import Status
 from runtara.messages import Call, GetStatus, RegisterInstance, SendSignal, Sleep, StartInstance, WakeInstance
-from runtara.system import INSTANCES, SCHEDULER
-from tests.actors.stage import NOW, TrioClock, WatchedStore, key_of, open_stage, sleeper
+from runtara.store import Save
+from runtara.system import INSTANCES, PROGRAMS, SCHEDULER, Launcher
+from tests.actors.stage import NOW, Stage, TrioClock, WatchedStore, key_of, open_stage, sleeper
+from tests.store.samples import save
 
 YEAR_MS = 366 * 86_400_000
 
@@ -332,3 +337,210 @@ async def test_a_store_that_cannot_be_read_when_the_window_is_empty_delays_the_r
         await trio.sleep(600)
 
     assert sorted(log.names) == [f"s{n}" for n in range(1, 7)]
+
+
+# Places --------------------------------------------------------------------------------------------------------------
+
+
+class FakeRunner(Actor):
+    """Launches nothing, but notes what it is told to; processes end when the test says so."""
+
+    def __init__(self, processes: set[InstanceKey], launched: list[InstanceKey]) -> None:
+        self._processes = processes
+        self._launched = launched
+
+    async def on_start(self) -> None:
+        """Say which processes there are, as after every start."""
+        with suppress(NotFound):  # at the first start nobody is there yet
+            self.system.ref(SCHEDULER).tell_nowait(PlacesInUse(frozenset(self._processes)))
+
+    @hears(Effected)
+    def effected(self, message: Effected) -> None:
+        """Take note of a launch."""
+        if isinstance(message.effect, Launch):
+            self._launched.append(message.key)
+            self._processes.add(message.key)
+
+    @hears(ListPlaces)
+    def list_places(self, _: ListPlaces) -> frozenset[InstanceKey]:
+        """Say which processes there are."""
+        return frozenset(self._processes)
+
+
+class Host:
+    """A host with places, whose processes end on command."""
+
+    def __init__(self, places: int) -> None:
+        self.processes: set[InstanceKey] = set()
+        self.launched: list[InstanceKey] = []
+        runner = child(PROGRAMS.rpartition("/")[2], FakeRunner, self.processes, self.launched)
+        self.launcher = Launcher(runner=runner, places=places)
+
+    @property
+    def names(self) -> list[str]:
+        return [key.instance_id for key in self.launched]
+
+    def end(self, stage: Stage, key: InstanceKey) -> None:
+        """Let a process end."""
+        self.processes.remove(key)
+        stage.system.ref(SCHEDULER).tell_nowait(PlaceFreed(key))
+
+    async def drain(self, stage: Stage) -> None:
+        """Let all processes end, one after the other, in the order of their launch."""
+        for key in self.launched:  # which grows meanwhile
+            self.end(stage, key)
+            await trio.sleep(0.1)
+
+
+def of(tenant_id: str, name: str, wake_at: int) -> Save:
+    return save(InstanceKey(tenant_id, name), status=Status.SUSPENDED, program="nap", wake_at=wake_at)
+
+
+async def test_no_more_instances_are_claimed_than_there_are_places_and_the_others_follow_in_order(
+    store: WatchedStore, clock: TrioClock, autojump_clock: MockClock
+) -> None:
+    host = Host(places=3)
+    store.put(*(sleeper(f"s{n}", NOW + n) for n in range(10)))
+
+    async with open_stage(store, launcher=host.launcher, clock=clock) as stage:
+        await trio.sleep(60)
+        first, facts = list(host.names), stage.facts(SCHEDULER)
+        waiting = await stage.ask("s3", GetStatus())
+        host.end(stage, key_of("s1"))
+        await trio.sleep(1)
+        second = list(host.names)
+
+    assert first == ["s0", "s1", "s2"]
+    assert (facts["places_in_use"], facts["queued"]) == (3, 7)
+    assert (waiting.status, waiting.epoch) == (Status.SUSPENDED, 1)
+    assert second == ["s0", "s1", "s2", "s3"]
+
+
+async def test_a_tenant_with_many_instances_does_not_hold_up_one_with_few(
+    store: WatchedStore, clock: TrioClock, autojump_clock: MockClock
+) -> None:
+    host = Host(places=1)
+    store.put(*(of("many", f"m{n}", NOW + n) for n in range(4)), of("few", "f", NOW + 10), of("some", "s", NOW + 11))
+
+    async with open_stage(store, launcher=host.launcher, clock=clock) as stage:
+        await trio.sleep(1)
+        await host.drain(stage)
+
+    assert host.names == ["m0", "m1", "f", "s", "m2", "m3"]
+
+
+async def test_an_instance_that_waits_for_a_place_may_be_paused_cancelled_and_resumed(
+    store: WatchedStore, clock: TrioClock, autojump_clock: MockClock
+) -> None:
+    host = Host(places=1)
+    store.put(*(sleeper(f"s{n}", NOW + n) for n in range(5)))
+
+    async with open_stage(store, launcher=host.launcher, clock=clock) as stage:
+        await trio.sleep(1)
+        await stage.ask("s1", SendSignal(kind="cancel", signal_id="c"))
+        await stage.ask("s2", SendSignal(kind="pause", signal_id="p"))
+        await stage.ask("s3", SendSignal(kind="resume", signal_id="r"))
+        await stage.ask("s2", SendSignal(kind="resume", signal_id="r"))
+        await host.drain(stage)
+
+    assert host.names == ["s0", "s3", "s4", "s2"]
+
+
+async def test_an_instance_that_still_has_its_process_takes_no_second_place(
+    store: WatchedStore, clock: TrioClock, autojump_clock: MockClock
+) -> None:
+    host = Host(places=2)
+    store.put(sleeper("one", NOW), sleeper("two", NOW + 1), sleeper("three", NOW + 2))
+
+    async with open_stage(store, launcher=host.launcher, clock=clock) as stage:
+        await trio.sleep(1)
+        await stage.ask("one", RegisterInstance(attempt_id="a"), epoch=2)
+        await stage.ask("one", Sleep(checkpoint_id="nap", duration_ms=1_000, park=True), epoch=2)
+        await trio.sleep(5)
+        while_it_leaves = list(host.names)
+        host.end(stage, key_of("one"))
+        await trio.sleep(1)
+
+    assert while_it_leaves == ["one", "two"]
+    assert host.names == ["one", "two", "three"]
+
+
+async def test_places_that_are_in_use_when_the_scheduler_starts_stay_in_use(
+    store: WatchedStore, clock: TrioClock, autojump_clock: MockClock
+) -> None:
+    host = Host(places=2)
+    host.processes.add(key_of("adopted"))
+    store.put(*(sleeper(f"s{n}", NOW + n) for n in range(4)))
+
+    async with open_stage(store, launcher=host.launcher, clock=clock) as stage:
+        await trio.sleep(1)
+        at_the_start = list(host.names)
+        await stage.crash(SCHEDULER)
+        await trio.sleep(1)
+        after_a_crash = list(host.names)
+        host.end(stage, key_of("adopted"))
+        await trio.sleep(1)
+
+    assert at_the_start == after_a_crash == ["s0"]
+    assert host.names == ["s0", "s1"]
+
+
+async def test_a_runner_that_is_back_says_which_places_are_free(
+    store: WatchedStore, clock: TrioClock, autojump_clock: MockClock
+) -> None:
+    host = Host(places=2)
+    store.put(*(sleeper(f"s{n}", NOW + n) for n in range(4)))
+
+    async with open_stage(store, launcher=host.launcher, clock=clock) as stage:
+        await trio.sleep(1)
+        host.processes.clear()
+        await stage.crash(PROGRAMS)
+        await trio.sleep(1)
+
+    assert host.names == ["s0", "s1", "s2", "s3"]
+
+
+async def test_an_instance_that_cannot_be_woken_keeps_no_place(
+    store: WatchedStore, clock: TrioClock, autojump_clock: MockClock
+) -> None:
+    host = Host(places=1)
+    store.put(sleeper("bad", NOW), sleeper("good", NOW + 1))
+    store.poison = {key_of("bad")}
+
+    async with open_stage(store, launcher=host.launcher, clock=clock):
+        await trio.sleep(10)
+
+    assert host.names == ["good"]
+
+
+@pytest.mark.parametrize("window", [1, 3, 100])
+async def test_what_does_not_fit_into_the_queue_waits_in_the_store(
+    window: int, store: WatchedStore, clock: TrioClock, autojump_clock: MockClock
+) -> None:
+    host = Host(places=2)
+    store.put(*(sleeper(f"s{n:02}", NOW + n) for n in range(30)))
+
+    async with open_stage(store, launcher=host.launcher, clock=clock, wake_window=window) as stage:
+        await trio.sleep(60)
+        facts = stage.facts(SCHEDULER)
+        await host.drain(stage)
+
+    assert facts["queued"] <= window
+    assert host.names == [f"s{n:02}" for n in range(30)]
+
+
+async def test_a_host_that_goes_down_wakes_nobody_any_more(
+    store: WatchedStore, clock: TrioClock, autojump_clock: MockClock
+) -> None:
+    host = Host(places=2)
+    store.put(*(sleeper(f"s{n}", NOW + n) for n in range(4)), sleeper("later", NOW + 5_000))
+
+    async with open_stage(store, launcher=host.launcher, clock=clock) as stage:
+        await trio.sleep(1)
+        await stage.system.ref(SCHEDULER).ask(StopWaking())
+        await host.drain(stage)
+        await trio.sleep(60)
+        status = (await stage.ask("s2", GetStatus())).status
+
+    assert host.names == ["s0", "s1"]
+    assert status is Status.SUSPENDED

@@ -121,6 +121,7 @@ PAYLOADS: dict[str, dict[str, Any]] = {
     "state": {"checkpoints": (checkpoint("step", bytes(1_000)),)},
     "output": {"output": bytes(1_000)},
     "input": {"input": bytes(1_000)},
+    "env": {"env": {"NAME": "x" * 996}},
     "signal": {"signals": (signal("s", payload=bytes(1_000)),)},
     "event": {"events": (event(payload=bytes(1_000)),)},
 }
@@ -283,15 +284,16 @@ async def test_reads_do_not_wait_for_a_commit(store: WatchedStore, gate: Gate) -
 
 async def test_a_reader_answers_what_cells_need(any_store: WatchedStore) -> None:
     history: dict[str, Any] = {"checkpoints": (checkpoint("step", b"state"),), "signals": (signal("s"),)}
-    needs = (Need("checkpoint", "step"), Need("signal", "s"), Need("input"), Need("output"), Need("checkpoint", "none"))
+    payloads = (Need("input"), Need("output"), Need("env"), Need("checkpoint", "none"))
+    needs = (Need("checkpoint", "step"), Need("signal", "s"), *payloads)
     async with open_storage(any_store) as system:
-        await system.ref("root/writer").ask(new("one", input=b"in", output=b"out", **history))
+        await system.ref("root/writer").ask(new("one", input=b"in", output=b"out", env={"A": "1"}, **history))
         found = await system.ref("root/reader").ask(Answer(key_of("one"), needs))
 
     assert list(found) == list(needs)
     assert found[needs[0]].state == b"state"
     assert found[needs[1]].signal_id == "s"
-    assert (found[needs[2]], found[needs[3]], found[needs[4]]) == (b"in", b"out", None)
+    assert [found[need] for need in payloads] == [b"in", b"out", {"A": "1"}, None]
 
 
 async def test_an_instance_that_cannot_be_loaded_does_not_keep_others_from_it(any_store: WatchedStore) -> None:

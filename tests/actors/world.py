@@ -36,7 +36,7 @@ from runtara.messages import (
 from runtara.records import Checkpoint, Event, Instance, Retry, Signal, Snapshot, Wait
 from runtara.store import Save
 
-__all__ = ["KEY", "NOW", "Rows", "World", "managed", "unmanaged"]
+__all__ = ["KEY", "NOW", "Rows", "World", "claimed", "managed", "unmanaged"]
 
 KEY = InstanceKey("acme", "order-7")
 NOW = 1_750_000_000_000
@@ -48,6 +48,7 @@ class Rows:
     def __init__(self) -> None:
         self.instance: Instance | None = None
         self.input: bytes | None = None
+        self.env: dict[str, str] = {}
         self.output: bytes | None = None
         self.checkpoints: dict[str, Checkpoint] = {}
         self.events: list[Event] = []
@@ -61,7 +62,7 @@ class Rows:
         assert save.expected_version == stored
         assert save.instance.version == stored + 1
         if self.instance is None:
-            self.input = save.input
+            self.input, self.env = save.input, save.env
         self.instance = save.instance
         self.output = self.output if save.output is None else save.output
         for checkpoint in save.checkpoints:
@@ -79,7 +80,8 @@ class Rows:
             self.waits[wait.place] = wait
         for retry in save.retries:
             self.retries.setdefault((retry.checkpoint_id, retry.attempt), retry)
-        self.events.extend(save.events)
+        known = {_request(event) for event in self.events}
+        self.events.extend(event for event in save.events if event.request is None or _request(event) not in known)
 
     def snapshot(self) -> Snapshot | None:
         """What a restart would read."""
@@ -99,7 +101,11 @@ class Rows:
             return self.checkpoints.get(need.id or "")
         if need.kind == "signal":
             return self.signals.get(need.id or "")
-        return self.input if need.kind == "input" else self.output
+        return {"input": self.input, "env": self.env, "output": self.output}[need.kind]
+
+
+def _request(event: Event) -> tuple[int, int | None]:
+    return event.epoch, event.request
 
 
 class World:
@@ -172,12 +178,13 @@ class World:
         """Send a command as the attempt that holds the instance."""
         return self.ask(command, self.row.epoch)
 
-    def send(self, kind: SignalKind, signal_id: str | None = None, name: str | None = None) -> object:
+    def send(
+        self, kind: SignalKind, signal_id: str | None = None, name: str | None = None, grace_ms: int | None = None
+    ) -> object:
         """Send a signal, under a fresh id if none is given."""
         self._ids += 1
-        return self.ask(
-            SendSignal(kind=kind, signal_id=signal_id or f"signal-{self._ids}", name=name, payload=b"payload")
-        )
+        signal_id = signal_id or f"signal-{self._ids}"
+        return self.ask(SendSignal(kind=kind, signal_id=signal_id, name=name, payload=b"payload", grace_ms=grace_ms))
 
     def acknowledge(self, kind: SignalKind) -> object:
         """Acknowledge the oldest pending signal of a kind."""
@@ -216,10 +223,16 @@ def unmanaged(limits: Limits | None = None) -> World:
     return world
 
 
-def managed(limits: Limits | None = None) -> World:
-    """A program that this host launched and that registered as attempt 1."""
+def claimed(limits: Limits | None = None, timeout_ms: int | None = None) -> World:
+    """A program that this host launched as attempt 1, and that has not registered yet."""
     world = World(limits)
-    world.ask(StartInstance(program="ship", input=b"input"))
+    world.ask(StartInstance(program="ship", input=b"input", timeout_ms=timeout_ms))
     world.wake()
+    return world
+
+
+def managed(limits: Limits | None = None, timeout_ms: int | None = None) -> World:
+    """A program that this host launched and that registered as attempt 1."""
+    world = claimed(limits, timeout_ms)
     world.tell(RegisterInstance(attempt_id="first"))
     return world

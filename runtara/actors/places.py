@@ -1,0 +1,50 @@
+"""What the wake scheduler and the runner of programs say to each other about the places of a host: who has one.
+
+A launched attempt takes a place from its claim until its process is gone. The scheduler counts them, so that no more
+are claimed than fit; the runner knows which processes there are.
+"""
+
+import msgspec
+
+from runtara.ids import InstanceKey
+from runtara.messages import Request
+
+__all__ = ["AwaitEmpty", "KillAttempts", "ListAttempts", "ListPlaces", "PlaceFreed", "PlacesInUse", "StopWaking"]
+
+
+# To the scheduler -----------------------------------------------------------------------------------------------------
+
+
+class PlaceFreed(msgspec.Struct, frozen=True):
+    """The process of an instance is gone."""
+
+    key: InstanceKey
+
+
+class PlacesInUse(msgspec.Struct, frozen=True):
+    """From a runner that has just started: these instances have a process, or are about to get one, and no others."""
+
+    keys: frozenset[InstanceKey]
+
+
+class StopWaking(msgspec.Struct, Request[None], frozen=True):
+    """Wake nobody any more: the host is going down."""
+
+
+# To the runner --------------------------------------------------------------------------------------------------------
+
+
+class ListPlaces(msgspec.Struct, Request[frozenset[InstanceKey]], frozen=True):
+    """Ask which instances have a process, or are about to get one."""
+
+
+class ListAttempts(msgspec.Struct, Request[tuple[tuple[InstanceKey, int], ...]], frozen=True):
+    """Ask which attempts (instance and epoch) have a process."""
+
+
+class AwaitEmpty(msgspec.Struct, Request[None], frozen=True):
+    """Answered as soon as no process is left."""
+
+
+class KillAttempts(msgspec.Struct, Request[None], frozen=True):
+    """Kill every process at once; what becomes of their instances is decided as after any crash that does not count."""

@@ -1,0 +1,87 @@
+"""One command of every operation, and a system in which every operation has an owner that answers it."""
+
+from collections.abc import Callable
+from typing import Any
+
+import trio
+
+from runtara import messages
+from runtara.actors import Actor, child, hears
+from runtara.actors.dispatch import Dispatch
+from runtara.errors import NotFound
+from runtara.messages import Call
+from runtara.system import INSTANCES, READER
+from tests.actors.stage import NOW, Stage
+
+__all__ = ["EXAMPLES", "HEALTH", "PAYLOAD_MAX", "TREE", "host", "running"]
+
+PAYLOAD_MAX = 1_000
+
+EXAMPLES: dict[type, Any] = {
+    messages.StartInstance: messages.StartInstance(program="ship", input=b"input"),
+    messages.RegisterInstance: messages.RegisterInstance(attempt_id="attempt"),
+    messages.SaveCheckpoint: messages.SaveCheckpoint(checkpoint_id="step", state=b"state"),
+    messages.GetCheckpoint: messages.GetCheckpoint(checkpoint_id="step"),
+    messages.Sleep: messages.Sleep(checkpoint_id="nap", state=b"state", duration_ms=5),
+    messages.Heartbeat: messages.Heartbeat(),
+    messages.CompleteInstance: messages.CompleteInstance(output=b"output"),
+    messages.FailInstance: messages.FailInstance(error="it broke"),
+    messages.SuspendInstance: messages.SuspendInstance(wake_at=NOW),
+    messages.RecordEvent: messages.RecordEvent(subtype="note", payload=b"payload"),
+    messages.GetStatus: messages.GetStatus(),
+    messages.GetInput: messages.GetInput(),
+    messages.PollSignals: messages.PollSignals(),
+    messages.TakeSignal: messages.TakeSignal(name="go", place="here", timeout_ms=5),
+    messages.AcknowledgeSignal: messages.AcknowledgeSignal(signal_id="signal"),
+    messages.SendSignal: messages.SendSignal(kind="custom", signal_id="signal", name="go", payload=b"payload"),
+    messages.RecordRetry: messages.RecordRetry(checkpoint_id="step", attempt=1, error="it broke", retry_after_ms=5),
+    messages.ListRetries: messages.ListRetries(checkpoint_id="step"),
+    messages.ListCheckpoints: messages.ListCheckpoints(),
+    messages.ListEvents: messages.ListEvents(event_type="custom", subtype="note"),
+    messages.ListInstances: messages.ListInstances(status=messages.Status.RUNNING),
+    messages.ReadLog: messages.ReadLog(),
+    messages.GetTree: messages.GetTree(),
+    messages.GetHealth: messages.GetHealth(),
+}
+"""One command of every kind that a running instance, to which ``signal`` was sent, answers."""
+
+TREE = messages.TreeFound(b"{}")
+HEALTH = messages.HealthFound(version="1", uptime_ms=1, draining=False)
+ANSWERS: dict[type, Callable[[], object]] = {messages.GetTree: lambda: TREE, messages.GetHealth: lambda: HEALTH}
+
+
+class LogKeeper(Actor):
+    """Answers with whose log it was asked for, and for which attempt."""
+
+    @hears(Call)
+    async def read(self, call: Call) -> messages.LogRead:
+        assert isinstance(call.command, messages.ReadLog)
+        if call.command.wait_ms:
+            await trio.sleep(call.command.wait_ms / 1000)
+        return messages.LogRead(data=f"{call.key} {call.epoch}".encode(), offset=0, ended=True)
+
+
+def check_program(program: str) -> None:
+    if program.startswith("missing"):
+        raise NotFound(f"there is no program {program!a}")
+
+
+async def host(stage: Stage) -> Stage:
+    """The same stage with all that only a host has."""
+    await stage.system.start_child("root", child("logs", LogKeeper))
+    dispatch = Dispatch(
+        stage.system,
+        instances=INSTANCES,
+        reader=READER,
+        payload_max_bytes=PAYLOAD_MAX,
+        runner="root/logs",
+        answers=ANSWERS,
+        check_program=check_program,
+    )
+    return Stage(stage.system, dispatch, stage.clock, stage.store)
+
+
+async def running(stage: Stage, name: str = "one") -> None:
+    """Register an instance as attempt 1, and send it a signal."""
+    await stage.ask(name, EXAMPLES[messages.RegisterInstance])
+    await stage.ask(name, EXAMPLES[messages.SendSignal])
