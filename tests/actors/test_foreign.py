@@ -7,10 +7,8 @@ import pytest
 import trio
 import trio.testing
 
-from runtara.actors import ForeignEvent, MailboxSpec, Policy, Ref, System, child, open_system, supervisor
-from runtara.actors import _foreign as foreign
-from runtara.actors._foreign import Ingress
-from runtara.actors._mailbox import DeadLetters
+from runtara import threads
+from runtara.actors import MailboxSpec, Policy, Ref, System, child, open_system, supervisor
 from runtara.errors import ActorStopped, AskCycle, DeadlineExceeded, InvalidInput, MailboxFull, OutcomeUnknown
 from tests.actors.tally import Shelf, Tally
 from tests.actors.troupe import Blocker, Forward, Gate, Hold, Later, Run, Worker, caught, one
@@ -155,7 +153,7 @@ async def test_a_deadline_holds_for_threads_too() -> None:
 
 
 async def test_too_much_mail_on_its_way_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(foreign, "INGRESS_BOUND", 3)
+    monkeypatch.setattr(threads, "INGRESS_BOUND", 3)
     async with one(Worker) as system:
         ref, outcomes = system.ref("root/it"), []
 
@@ -170,7 +168,7 @@ async def test_too_much_mail_on_its_way_is_refused(monkeypatch: pytest.MonkeyPat
 
 
 async def test_answers_of_our_own_threads_are_never_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(foreign, "INGRESS_BOUND", 0)
+    monkeypatch.setattr(threads, "INGRESS_BOUND", 0)
     async with one(Blocker) as system:
         assert await system.ref("root/it").ask(1) == 1
 
@@ -374,101 +372,6 @@ def test_askers_of_a_thread_that_is_stuck_are_answered_when_the_system_ends() ->
         released.set()
 
         assert got == [OutcomeUnknown]
-
-
-class Token:
-    """Stands for a loop that has ended: the first wake-up is refused, and others rely on it."""
-
-    def __init__(self, ingress: Ingress, others: Callable[[], None]) -> None:
-        self._ingress = ingress
-        self._others = others
-
-    def run_sync_soon(self, _: object) -> None:
-        self._others()
-        raise trio.RunFinishedError
-
-
-async def test_those_who_rely_on_the_wake_up_of_somebody_else_are_answered_too() -> None:
-    ingress, ran = Ingress("system", DeadLetters()), []
-    ingress._token = Token(ingress, lambda: ingress.post(ran.append, "other"))  # type: ignore[assignment]
-
-    with pytest.raises(ActorStopped):
-        ingress.post(ran.append, "first")
-
-    assert ran == ["first", "other"]
-
-
-async def test_a_callback_that_fails_does_not_end_the_loop() -> None:
-    letters = DeadLetters()
-    ingress, ran = Ingress("system", letters), trio.Event()
-
-    ingress.post(lambda: 1 / 0)
-    ingress.post(ran.set)
-    await ran.wait()
-
-    assert letters.counts == {"failed": 1}
-
-
-async def test_a_flood_costs_one_wake_up() -> None:
-    ingress, ran, wake_ups = Ingress("system", DeadLetters()), [], []
-    token = ingress._token
-
-    class Counting:
-        def run_sync_soon(self, callback: Callable[[], None]) -> None:
-            wake_ups.append(1)
-            token.run_sync_soon(callback)
-
-    ingress._token = Counting()  # type: ignore[assignment]
-    for number in range(100):
-        ingress.post(ran.append, number)
-    await trio.testing.wait_all_tasks_blocked()
-
-    assert ran == list(range(100))
-    assert len(wake_ups) == 1
-
-
-async def test_what_was_handed_over_before_the_end_is_still_run() -> None:
-    ingress, ran = Ingress("system", DeadLetters()), []
-    ingress.post(ran.append, 1)
-
-    ingress.close()
-
-    assert ran == [1]
-    with pytest.raises(ActorStopped):
-        ingress.post(ran.append, 2)
-
-
-async def test_an_event_is_set_from_another_thread_and_waited_for_under_trio() -> None:
-    event = ForeignEvent()
-    threading.Thread(target=event.set).start()
-
-    waited = await event.wait(30)
-
-    assert waited < 30
-
-
-async def test_an_event_that_is_not_set_is_waited_for_until_its_time(autojump_clock: object) -> None:
-    assert await ForeignEvent().wait(5) == 5
-
-
-def test_an_event_is_set_from_another_thread_and_waited_for_under_asyncio() -> None:
-    async def main() -> list[float]:
-        event = ForeignEvent()
-        threading.Thread(target=event.set).start()
-        return [await event.wait(30), await ForeignEvent().wait(0.01)]
-
-    waited = asyncio.run(main())
-
-    assert waited[0] < 30
-    assert waited[1] >= 0.01
-
-
-def test_an_event_of_a_loop_that_has_ended_may_be_set() -> None:
-    async def main() -> ForeignEvent:
-        return ForeignEvent()
-
-    trio.run(main).set()
-    asyncio.run(main()).set()
 
 
 async def test_systems_in_one_loop_do_not_know_each_other() -> None:
