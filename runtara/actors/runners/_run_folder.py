@@ -1,0 +1,231 @@
+"""The files of one instance's attempts on this host: what a launch needs, what it leaves, and how it is found again.
+
+    <home>/<digest>/               named by a digest of tenant and instance, because ids never become paths
+        input, output, work/       of the program
+        lock                       held by the shim of a launched attempt, for as long as it lives
+        shim.<launch>.json         who is the shim, and who the program
+        exit.json                  how the attempt ended
+        stdout.<offset>, stderr.<offset>
+    <home>/attempts/<digest>.json  the marker: an attempt was launched, and its end is not stored yet
+
+Every method does its work at once, in files; call it in a thread. It starts and signals nothing.
+"""
+
+import fcntl
+import hashlib
+import os
+import shutil
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Final, TypeVar
+
+import msgspec
+
+from runtara.actors.runners._shim import EXIT, LOCK, note_of, segments
+from runtara.ids import InstanceKey
+
+__all__ = ["ExitNote", "Marker", "RunFolder", "ShimNote", "read_markers"]
+
+T = TypeVar("T")
+
+_FLAGS: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_MARKERS: Final = "attempts"
+
+
+class Marker(msgspec.Struct, frozen=True, kw_only=True):
+    """An attempt was launched, or is about to be."""
+
+    tenant_id: str
+    instance_id: str
+    epoch: int
+    launch_id: str
+    boot_id: str
+    stderr_from: int
+    """How much earlier attempts had written to stderr."""
+
+    @property
+    def key(self) -> InstanceKey:
+        """The instance."""
+        return InstanceKey(self.tenant_id, self.instance_id)
+
+
+class ShimNote(msgspec.Struct, frozen=True, kw_only=True):
+    """Who looks after the program, and who is the program."""
+
+    launch_id: str
+    pid: int
+    started: int
+    program: int | None = None
+    program_started: int | None = None
+
+
+class ExitNote(msgspec.Struct, frozen=True, kw_only=True):
+    """How an attempt has ended; the exit code is None where nobody saw it."""
+
+    launch_id: str
+    exit_code: int | None
+    dropped: dict[str, int] = {}
+
+
+class RunFolder:
+    """The files of one instance."""
+
+    def __init__(self, home: Path, key: InstanceKey) -> None:
+        digest = hashlib.sha256(f"{key.tenant_id}\0{key.instance_id}".encode()).hexdigest()[:32]
+        self.path: Final = home / digest
+        self.marker: Final = home / _MARKERS / f"{digest}.json"
+        self.input: Final = self.path / "input"
+        self.output: Final = self.path / "output"
+        self.work: Final = self.path / "work"
+
+    def make(self) -> None:
+        """Make the folders that are missing, for the host's user only."""
+        for folder in (self.marker.parent, self.path, self.work):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def prepare(self, marker: Marker, data: bytes | None) -> None:
+        """Clear away what an earlier attempt has left, and mark that one is launched. Its lock must be free."""
+        with self.locked() as free:
+            if not free:
+                raise BlockingIOError(f"another attempt of {marker.instance_id!r} still holds {self.path}")
+            for left in (self.path / EXIT, self.input, self.output, *self.path.glob(note_of("*"))):
+                _remove(left)
+            if data is not None:
+                _write(self.input, data)
+            _write(self.marker, msgspec.json.encode(marker))
+
+    def forget(self, launch_id: str) -> None:
+        """Take the marker away, and what is of no use any more. The logs and what lies in the work folder stay."""
+        for left in (self.path / note_of(launch_id), self.path / EXIT, self.input, self.output, self.marker):
+            _remove(left)
+        with suppress(OSError):  # only if it is empty
+            self.work.rmdir()
+
+    @contextmanager
+    def locked(self) -> Iterator[bool]:
+        """Hold the lock for the length of the block; False where a shim holds it."""
+        descriptor = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            yield _try_lock(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def wait_unlocked(self) -> None:
+        """Wait until no shim holds the lock; for one that is known to be dead or dying."""
+        descriptor = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        finally:
+            os.close(descriptor)
+
+    def read_shim(self, launch_id: str) -> ShimNote | None:
+        """Return who is the shim of a launch, if it got so far."""
+        return _read_note(self.path / note_of(launch_id), ShimNote)
+
+    def read_exit(self, launch_id: str) -> ExitNote | None:
+        """Return how a launch has ended, if it has."""
+        note = _read_note(self.path / EXIT, ExitNote)
+        return note if note is not None and note.launch_id == launch_id else None
+
+    def give_up(self, launch_id: str) -> None:
+        """Note that nobody saw how a launch ended; a shim of it that is late then does not begin."""
+        _write(self.path / EXIT, msgspec.json.encode(ExitNote(launch_id=launch_id, exit_code=None)))
+
+    def read_output(self, most: int) -> bytes | None:
+        """Return what the program has left as its output, if it has.
+
+        Raises `ValueError` where that is no file, or larger than `most`.
+        """
+        try:
+            descriptor = os.open(self.output, _FLAGS)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise ValueError(f"the program's output cannot be read: {error.strerror}") from None
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise ValueError("the program's output is not a file")
+        with os.fdopen(descriptor, "rb") as file:
+            data = file.read(most + 1)
+        if len(data) > most:
+            raise ValueError(f"the program's output has more than {most} bytes: keep large data elsewhere")
+        return data
+
+    def written(self, stream: str) -> int:
+        """Return how much all attempts have written to a stream."""
+        found = self._segments(stream)
+        return found[-1][0] + found[-1][1] if found else 0
+
+    def read_log(self, stream: str, offset: int, limit: int) -> tuple[bytes, int]:
+        """Return at most `limit` bytes from `offset` on (negative: counted from the end), and where they begin."""
+        found = self._segments(stream)
+        if offset < 0:
+            end = found[-1][0] + found[-1][1] if found else 0
+            offset = max(0, end + offset)
+        for start, size, path in found:
+            if offset < start + size:
+                at = max(offset, start)
+                with suppress(FileNotFoundError):  # it has just made room for a newer one
+                    return _read(path, at - start, limit), at
+        return b"", offset
+
+    def _segments(self, stream: str) -> list[tuple[int, int, Path]]:
+        """Return start, size and path of each segment."""
+        found = []
+        with suppress(FileNotFoundError):
+            for start, name in segments(str(self.path), stream):
+                with suppress(FileNotFoundError):
+                    found.append((start, (self.path / name).stat().st_size, self.path / name))
+        return found
+
+
+def read_markers(home: Path) -> list[Marker]:
+    """Return the marker of every attempt that was launched and not forgotten."""
+    markers = []
+    for path in sorted((home / _MARKERS).glob("*.json")):
+        marker = _read_note(path, Marker)
+        if marker is None:
+            path.unlink()  # garbled: its instance is then one of those whose process is missing
+        else:
+            markers.append(marker)
+    return markers
+
+
+def _try_lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _remove(path: Path) -> None:
+    """Remove what is there, if anything is; programs may have made a folder of what should be a file."""
+    try:
+        path.unlink(missing_ok=True)
+    except IsADirectoryError:
+        shutil.rmtree(path)
+
+
+def _read_note(path: Path, kind: type[T]) -> T | None:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=kind)
+    except (FileNotFoundError, msgspec.DecodeError):
+        return None
+
+
+def _read(path: Path, offset: int, limit: int) -> bytes:
+    with path.open("rb") as file:
+        file.seek(offset)
+        return file.read(limit)
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Write a file in one go, for the host's user only."""
+    new = path.with_name(f"{path.name}.new")
+    _remove(new)
+    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
+        file.write(data)
+    new.replace(path)

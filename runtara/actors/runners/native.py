@@ -1,0 +1,271 @@
+"""The engine that launches programs as processes of this host. Linux only.
+
+Every attempt has a small parent of its own, the shim (`_shim`), which outlives the server and leaves its notes in the
+run's folder (`_run_folder`). So a server that comes back finds every attempt, running or ended. A shim is known by the
+lock that it holds and by number and start time, and is signalled through a descriptor: never a foreign process.
+
+It does not know how instances stand; the actor `Runner` does.
+"""
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import Final, Literal
+
+import trio
+
+from runtara.actors.runners import _shim
+from runtara.actors.runners._contract import Ended, HostFailed, Plan
+from runtara.actors.runners._inotify import FolderWatch
+from runtara.actors.runners._process import LAUNCH_ID, boot_id, kill_launched, kill_process, open_process, reap
+from runtara.actors.runners._program import command_of, environment_of, folders_of
+from runtara.actors.runners._run_folder import ExitNote, Marker, RunFolder, read_markers
+from runtara.ids import InstanceKey, new_id
+from runtara.settings import Settings
+
+__all__ = ["NativeAttempt", "NativeEngine"]
+
+_TAIL_BYTES: Final = 4_096
+"""How much of the end of stderr is part of what an attempt has left."""
+_LOST: Final = "the process that looked after the program is gone, and nobody saw how the program ended"
+_NOT_BEGUN: Final = "the host has ended before it could launch the program"
+_REBOOTED: Final = "the machine was started anew while the program ran"
+_SIGNALS: Final = {"ask": signal.SIGTERM, "kill": signal.SIGINT, "destroy": signal.SIGKILL}
+"""What each way to stop an attempt is to its shim. A shim that is killed takes the program with it."""
+_WRITE: Final = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+_SIGNALS_RESET: Final = signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}
+
+
+class NativeAttempt:
+    """A program on this host, and its shim."""
+
+    def __init__(self, marker: Marker, folder: RunFolder, shim: int | None, output_max_bytes: int) -> None:
+        self.key: Final = marker.key
+        self.epoch: Final = marker.epoch
+        self._marker = marker
+        self._folder = folder
+        self._shim = shim
+        """Descriptor of its process; None if it is gone."""
+        self._output_max_bytes = output_max_bytes
+
+    def stop(self, how: Literal["ask", "kill", "destroy"]) -> None:
+        """Signal the shim, which sees to the rest."""
+        if self._shim is not None:
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._shim, _SIGNALS[how])
+
+    async def wait_ended(self) -> Ended:
+        """Wait for the end of the shim, which is that of all processes of the program."""
+        if self._shim is not None:
+            await trio.lowlevel.wait_readable(self._shim)
+        return await trio.to_thread.run_sync(self._ended)
+
+    async def forget(self) -> None:
+        """Take the marker away."""
+        await trio.to_thread.run_sync(self._folder.forget, self._marker.launch_id)
+
+    def close(self) -> None:
+        """Close the descriptor."""
+        if self._shim is not None:
+            os.close(self._shim)
+            self._shim = None
+
+    def _ended(self) -> Ended:
+        """Return what is known of the end; where the shim has left no note, see to it that it is one."""
+        if self._shim is not None:
+            reap(self._shim)
+        self._folder.wait_unlocked()
+        note = self._folder.read_exit(self._marker.launch_id)
+        if note is None:
+            note = self._give_up()
+        if note.exit_code is None:
+            return self._lost()
+        error = self._tail_of_stderr()
+        if note.exit_code != 0:
+            return Ended(exit_code=note.exit_code, error=error)
+        try:
+            return Ended(exit_code=0, output=self._folder.read_output(self._output_max_bytes), error=error)
+        except ValueError as unusable:
+            return Ended(exit_code=1, error=str(unusable))
+
+    def _lost(self) -> Ended:
+        """Return what can be said where nobody saw the end."""
+        shim = self._folder.read_shim(self._marker.launch_id)
+        if self._marker.boot_id != boot_id():
+            return Ended(exit_code=None, error=_REBOOTED, counts=False)
+        if shim is None or shim.program is None:
+            return Ended(exit_code=None, error=_NOT_BEGUN, counts=False)
+        return Ended(exit_code=None, error=_LOST)
+
+    def _give_up(self) -> ExitNote:
+        launch_id = self._marker.launch_id
+        if self._marker.boot_id == boot_id():
+            shim = self._folder.read_shim(launch_id)
+            if shim is not None and shim.program is not None and shim.program_started is not None:
+                kill_process(shim.program, shim.program_started)
+            kill_launched(launch_id)
+        self._folder.give_up(launch_id)
+        return ExitNote(launch_id=launch_id, exit_code=None)
+
+    def _tail_of_stderr(self) -> str:
+        end = self._folder.written("stderr")
+        offset = max(self._marker.stderr_from, end - _TAIL_BYTES)
+        tail = b""
+        while offset + len(tail) < end:
+            data, at = self._folder.read_log("stderr", offset + len(tail), _TAIL_BYTES)
+            if not data:
+                break
+            tail, offset = (tail, offset) if at == offset + len(tail) else (b"", at)
+            tail += data
+        return tail.decode(errors="replace").replace("\0", "\N{REPLACEMENT CHARACTER}").strip()
+
+
+class NativeEngine:
+    """Launches programs as processes; what it keeps lies in ``runs`` in the data folder."""
+
+    def __init__(self, settings: Settings, inherited: Mapping[str, str]) -> None:
+        """Take what there is to set, and the part of the host's own environment that programs are to see."""
+        self._home: Final = (Path(settings.data_dir) / "runs").resolve()
+        self._folders: Final = folders_of(settings.programs)
+        self._inherited: Final = dict(inherited)
+        self._output_max_bytes: Final = settings.state_max_bytes
+        self._log_bytes: Final = settings.program_log_bytes
+        self._grace_ms: Final = settings.kill_grace_ms
+        self._limits: Final = _limits_of(settings)
+        self._watch: FolderWatch | None = None
+
+    def check(self, program: str) -> None:
+        """Raise `NotFound` or `Forbidden` unless the program may be launched here."""
+        command_of(program, self._folders)
+
+    async def launch(self, plan: Plan) -> NativeAttempt:
+        """Start a shim, which starts the program; see `Engine.launch`. Not interrupted half-way."""
+        return await trio.to_thread.run_sync(self._launch, plan)
+
+    async def adopt(self) -> Sequence[NativeAttempt]:
+        """Return every attempt that has a marker."""
+        return await trio.to_thread.run_sync(self._adopt)
+
+    async def read_log(self, key: InstanceKey, stream: str, offset: int, limit: int) -> tuple[bytes, int]:
+        """Read from the segments of a stream."""
+        return await trio.to_thread.run_sync(RunFolder(self._home, key).read_log, stream, offset, limit)
+
+    def watch_log(self, key: InstanceKey) -> trio.Event:
+        """Watch the run's folder; see `Engine.watch_log`."""
+        folder = RunFolder(self._home, key)
+        event = trio.Event()
+        if self._watch is not None:
+            with suppress(OSError):  # without a watch, the reader has to come back by itself
+                folder.make()
+                event = self._watch.watch(folder.path)
+        return event
+
+    async def serve(self) -> None:
+        """Hear from the kernel about the folders that are watched, until cancelled."""
+        self._watch = FolderWatch()
+        try:
+            await self._watch.serve()
+        finally:
+            watch, self._watch = self._watch, None
+            watch.close()
+
+    def _launch(self, plan: Plan) -> NativeAttempt:
+        argv = command_of(plan.program, self._folders)
+        folder, launch_id = RunFolder(self._home, plan.key), new_id()
+        try:
+            folder.make()
+            marker = Marker(
+                tenant_id=plan.key.tenant_id,
+                instance_id=plan.key.instance_id,
+                epoch=plan.epoch,
+                launch_id=launch_id,
+                boot_id=boot_id(),
+                stderr_from=folder.written("stderr"),
+            )
+            folder.prepare(marker, plan.input)
+            shim = _start_shim(self._spec(plan, marker, folder, argv), folder.path)
+        except OSError as error:
+            with suppress(OSError):
+                folder.forget(launch_id)
+            raise HostFailed(f"the host could not launch {plan.program!r}: {error}") from error
+        return NativeAttempt(marker, folder, shim, self._output_max_bytes)
+
+    def _spec(self, plan: Plan, marker: Marker, folder: RunFolder, argv: list[str]) -> bytes:
+        files = {
+            LAUNCH_ID: marker.launch_id,
+            "RUNTARA_OUTPUT_FILE": str(folder.output),
+            "RUNTARA_WORK_DIR": str(folder.work),
+        }
+        if plan.input is not None:
+            files["RUNTARA_INPUT_FILE"] = str(folder.input)
+        return json.dumps(
+            {
+                "launch_id": marker.launch_id,
+                "folder": str(folder.path),
+                "marker": str(folder.marker),
+                "work": str(folder.work),
+                "argv": argv,
+                "env": environment_of(plan, self._inherited, files),
+                "limits": self._limits,
+                "log_bytes": self._log_bytes,
+                "grace_ms": self._grace_ms,
+            }
+        ).encode()
+
+    def _adopt(self) -> list[NativeAttempt]:
+        return [self._find(marker) for marker in read_markers(self._home)]
+
+    def _find(self, marker: Marker) -> NativeAttempt:
+        """Return the attempt that a marker speaks of, running or ended."""
+        folder = RunFolder(self._home, marker.key)
+        folder.make()
+        note = folder.read_shim(marker.launch_id)
+        shim = open_process(note.pid, note.started) if note is not None else None
+        if note is None:
+            with folder.locked() as free:  # if it is, a shim that is merely late finds that it shall not begin
+                if free and folder.read_exit(marker.launch_id) is None:
+                    folder.give_up(marker.launch_id)
+        return NativeAttempt(marker, folder, shim, self._output_max_bytes)
+
+
+def _limits_of(settings: Settings) -> dict[str, int]:
+    limits = {"RLIMIT_CORE": 0, "RLIMIT_NOFILE": settings.program_files}
+    if settings.program_memory_bytes:
+        limits["RLIMIT_AS"] = settings.program_memory_bytes
+    if settings.program_file_bytes:
+        limits["RLIMIT_FSIZE"] = settings.program_file_bytes
+    return limits
+
+
+def _start_shim(spec: bytes, folder: Path) -> int:
+    """Start a shim and return the descriptor of its process, once the program runs. Raises `OSError`."""
+    log = folder / "shim.log"
+    with ExitStack() as ours:
+        hear, say = (
+            ours.enter_context(os.fdopen(end, mode)) for end, mode in zip(os.pipe(), ("rb", "wb"), strict=True)
+        )
+        take, give = (
+            ours.enter_context(os.fdopen(end, mode)) for end, mode in zip(os.pipe(), ("rb", "wb"), strict=True)
+        )
+        errors = ours.enter_context(os.fdopen(os.open(log, _WRITE, 0o600), "wb"))
+        pid = os.posix_spawn(
+            sys.executable,
+            [sys.executable, "-I", "-S", "-X", "utf8", _shim.__file__],
+            {},
+            file_actions=[(os.POSIX_SPAWN_DUP2, file.fileno(), to) for to, file in enumerate((take, say, errors))],
+            setsid=True,
+            setsigmask=(),
+            setsigdef=_SIGNALS_RESET,
+        )
+        take.close()
+        say.close()
+        with suppress(BrokenPipeError), give:
+            give.write(spec)
+        if hear.read() == _shim.LAUNCHED:
+            return os.pidfd_open(pid)  # not waited for yet, so the number is its own
+    os.waitpid(pid, 0)
+    raise OSError(log.read_text(errors="replace").strip().rpartition("\n")[2] or "the shim has died")

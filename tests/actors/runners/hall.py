@@ -1,0 +1,155 @@
+"""An engine with programs to launch, and ways to wait for what they do without ever looking twice in vain."""
+
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import trio
+import trio.testing
+
+from runtara.actors.runners import Attempt, Ended, Plan
+from runtara.actors.runners._process import start_time
+from runtara.actors.runners._run_folder import RunFolder, ShimNote, read_markers
+from runtara.actors.runners.native import NativeEngine
+from runtara.ids import InstanceKey
+from runtara.settings import Settings, inherited_environment
+from tests.requirements import require
+
+__all__ = ["KEY", "PATIENCE_S", "Hall", "children", "descriptors", "is_alive", "kill_child", "open_hall", "wait_gone"]
+
+KEY = InstanceKey("acme", "order-7")
+PATIENCE_S = 30.0
+"""How long anything may take that is waited for, before the test fails instead of hanging."""
+
+if sys.platform != "linux":
+    require("linux", "programs are launched as processes of Linux")
+
+
+class Hall:
+    """A folder of programs, and an engine that launches them. Another one on the same folder finds its attempts."""
+
+    def __init__(self, folder: Path, **settings: Any) -> None:
+        self.folder = folder
+        self.programs = folder / "programs"
+        self.programs.mkdir(exist_ok=True)
+        options = {"data_dir": str(folder / "data"), "programs": str(self.programs), "kill_grace_ms": 60_000}
+        self.settings = Settings(**options | settings)
+        self.engine = NativeEngine(self.settings, inherited_environment())
+        self.home = folder / "data" / "runs"
+        self._programs = 0
+
+    def write(self, text: str, name: str = "program", mode: int = 0o755) -> str:
+        """Make a program: a script for the shell, or for Python where its name says so."""
+        path = self.programs / name
+        path.write_text(text if name.endswith(".py") else f"#!/bin/sh\n{text}")
+        path.chmod(mode)
+        return str(path)
+
+    def plan(self, program: str, **more: Any) -> Plan:
+        """What it takes to launch a program."""
+        return Plan(**{"key": KEY, "epoch": 1, "program": program} | more)
+
+    async def launch(self, text: str, name: str = "program", **plan: Any) -> Attempt:
+        """Launch a new program, in a file of its own: one that is just being executed cannot be written."""
+        self._programs += 1
+        return await self.engine.launch(self.plan(self.write(text, f"{self._programs}-{name}"), **plan))
+
+    async def run(self, text: str, name: str = "program", **plan: Any) -> Ended:
+        """Launch a new program and wait for its end."""
+        attempt = await self.launch(text, name, **plan)
+        return await self.end(attempt)
+
+    async def end(self, attempt: Attempt) -> Ended:
+        """Wait for the end of an attempt, and forget it."""
+        try:
+            with trio.fail_after(PATIENCE_S):
+                ended = await attempt.wait_ended()
+        finally:
+            attempt.close()
+        await attempt.forget()
+        return ended
+
+    async def read(self, stream: str = "stdout", key: InstanceKey = KEY) -> bytes:
+        """All that is kept of a stream."""
+        found, offset = b"", 0
+        while True:
+            data, offset = await self.engine.read_log(key, stream, offset, 1 << 20)
+            if not data:
+                return found
+            found, offset = found + data, offset + len(data)
+
+    async def wait_written(self, text: str, stream: str = "stdout", key: InstanceKey = KEY) -> str:
+        """Wait until a program has written something; return all of the stream."""
+        while True:
+            written = self.engine.watch_log(key)
+            found = (await self.read(stream, key)).decode()
+            if text in found:
+                return found
+            with trio.fail_after(PATIENCE_S):
+                await written.wait()
+
+    def shim(self, key: InstanceKey = KEY) -> ShimNote:
+        """Who looks after the only attempt of an instance."""
+        marker = next(marker for marker in read_markers(self.home) if marker.key == key)
+        note = RunFolder(self.home, key).read_shim(marker.launch_id)
+        assert note is not None
+        return note
+
+
+@asynccontextmanager
+async def open_hall(folder: Path, **settings: Any) -> AsyncIterator[Hall]:
+    """Have an engine for the length of the block; whatever it has launched and not forgotten is killed then."""
+    hall = Hall(folder, **settings)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(hall.engine.serve)
+        await trio.testing.wait_all_tasks_blocked()
+        try:
+            yield hall
+        finally:
+            with trio.CancelScope(shield=True):
+                for attempt in await hall.engine.adopt():
+                    attempt.stop("kill")
+                    await hall.end(attempt)
+        nursery.cancel_scope.cancel()
+
+
+def is_alive(pid: int) -> bool:
+    """Whether there is a process of that number that has not ended."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state not in "ZX" and start_time(pid) is not None
+
+
+def descriptors() -> int:
+    """How many descriptors this process has open."""
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def children() -> set[int]:
+    """The children of this process, zombies among them."""
+    lists = Path("/proc/self/task").glob("*/children")
+    return {int(pid) for path in lists for pid in path.read_text().split()}
+
+
+def kill_child(pid: int) -> None:
+    """Kill a child of this process, and let it leave the process table."""
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+
+
+async def wait_gone(pid: int) -> None:
+    """Wait until a process has ended, whoever its parent is."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        await trio.lowlevel.wait_readable(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,291 @@
+"""What every engine promises, whatever it launches programs as."""
+
+import os
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import trio
+
+from runtara.actors.runners import Ended, Engine
+from runtara.errors import Forbidden, NotFound
+from runtara.ids import InstanceKey
+from tests.actors.runners.hall import KEY, Hall, is_alive, open_hall, wait_gone
+
+
+@pytest.fixture
+async def hall(tmp_path: Path) -> AsyncIterator[Hall]:
+    async with open_hall(tmp_path) as hall:
+        yield hall
+
+
+async def pid_of(hall: Hall, name: str) -> int:
+    """The number that a program has written behind a name."""
+    text = await hall.wait_written(f"{name}=")
+    return int(next(line for line in text.splitlines() if line.startswith(f"{name}=")).partition("=")[2])
+
+
+def test_the_native_engine_has_the_shape_of_one(tmp_path: Path) -> None:
+    engine: Engine = Hall(tmp_path).engine  # held by the type checker
+
+    assert callable(engine.launch)
+
+
+async def test_exit_code_output_and_the_end_of_stderr_are_what_an_attempt_leaves(hall: Hall) -> None:
+    good = await hall.run('printf result >"$RUNTARA_OUTPUT_FILE"; echo note >&2')
+    bad = await hall.run('printf result >"$RUNTARA_OUTPUT_FILE"; echo oops >&2; exit 3')
+
+    assert good == Ended(exit_code=0, output=b"result", error="note")
+    assert bad == Ended(exit_code=3, error="oops")
+
+
+async def test_only_what_this_attempt_wrote_is_its_error(hall: Hall) -> None:
+    await hall.run("echo first >&2; exit 1")
+
+    ended = await hall.run("echo second >&2; exit 1", epoch=2)
+
+    assert ended.error == "second"
+
+
+async def test_an_empty_output_is_not_a_missing_one(hall: Hall) -> None:
+    assert (await hall.run(': >"$RUNTARA_OUTPUT_FILE"')).output == b""
+    assert (await hall.run("true")).output is None
+
+
+async def test_a_program_reads_its_input(hall: Hall) -> None:
+    ended = await hall.run('cat "$RUNTARA_INPUT_FILE" >"$RUNTARA_OUTPUT_FILE"', input=b"\0\xff")
+
+    assert ended.output == b"\0\xff"
+
+
+async def test_a_signal_that_kills_the_program_is_told(hall: Hall) -> None:
+    attempt = await hall.launch("echo pid=$$; exec sleep 1000")
+    os.kill(await pid_of(hall, "pid"), signal.SIGKILL)
+
+    assert (await hall.end(attempt)).exit_code == -signal.SIGKILL
+
+
+async def test_asked_to_end_a_program_has_its_grace(hall: Hall) -> None:
+    attempt = await hall.launch("trap 'echo bye; exit 7' TERM; echo ready; sleep 1000 & wait")
+    await hall.wait_written("ready")
+
+    attempt.stop("ask")
+    ended = await hall.end(attempt)
+
+    assert ended.exit_code == 7
+    assert await hall.read() == b"ready\nbye\n"
+
+
+async def test_a_program_that_does_not_end_is_killed_when_its_grace_is_over(tmp_path: Path) -> None:
+    async with open_hall(tmp_path, kill_grace_ms=50) as hall:
+        attempt = await hall.launch("trap '' TERM; echo ready; while :; do :; done")
+        await hall.wait_written("ready")
+
+        attempt.stop("ask")
+
+        assert (await hall.end(attempt)).exit_code == -signal.SIGKILL
+
+
+async def test_a_program_that_was_halted_can_still_be_asked_to_end(hall: Hall) -> None:
+    attempt = await hall.launch("trap 'exit 7' TERM; echo pid=$$; sleep 1000 & wait")
+    os.kill(await pid_of(hall, "pid"), signal.SIGSTOP)
+
+    attempt.stop("ask")
+
+    assert (await hall.end(attempt)).exit_code == 7
+
+
+@pytest.mark.parametrize("how", ["kill", "destroy"])
+async def test_a_killed_program_is_gone_with_all_its_descendants(hall: Hall, how: str) -> None:
+    attempt = await hall.launch(
+        "sleep 1000 & echo child=$!\n"
+        "setsid sh -c 'sleep 1000 & echo orphan=$!; exec sleep 1000' & echo session=$!\n"
+        "trap '' TERM; wait"
+    )
+    family = [await pid_of(hall, name) for name in ("child", "orphan", "session")]
+
+    attempt.stop(how)
+    await hall.end(attempt)
+
+    assert not [pid for pid in family if is_alive(pid)]
+
+
+async def test_a_program_that_has_only_just_begun_is_killed_too(hall: Hall) -> None:
+    for epoch in range(1, 6):
+        attempt = await hall.launch("exec sleep 1000", epoch=epoch)
+        attempt.stop("kill")
+
+        assert (await hall.end(attempt)).exit_code == -signal.SIGKILL
+
+
+async def test_what_a_program_leaves_running_ends_with_it(hall: Hall) -> None:
+    attempt = await hall.launch("(setsid sh -c 'echo orphan=$$; exec sleep 1000' &)\nexec sleep 1000")
+    orphan = await pid_of(hall, "orphan")
+    os.kill(hall.shim().program or 0, signal.SIGTERM)
+
+    await hall.end(attempt)
+
+    assert not is_alive(orphan)
+
+
+async def test_stopping_again_or_too_late_does_no_harm(hall: Hall) -> None:
+    attempt = await hall.launch("exit 5")
+
+    ended = await attempt.wait_ended()
+    for how in ("ask", "kill", "destroy"):
+        attempt.stop(how)
+    attempt.close()
+    attempt.stop("kill")
+    await attempt.forget()
+
+    assert ended.exit_code == 5
+
+
+@pytest.mark.parametrize(("program", "error"), [("missing", NotFound), ("../outside", NotFound), ("plain", Forbidden)])
+async def test_a_program_that_may_not_be_launched_is_refused(hall: Hall, program: str, error: type[Exception]) -> None:
+    hall.write("true", "plain", mode=0o644)
+    (hall.folder / "outside").write_text("#!/bin/sh\n")
+    (hall.folder / "outside").chmod(0o755)
+
+    with pytest.raises(error):
+        hall.engine.check(program)
+
+
+async def test_what_cannot_be_executed_ends_at_once_and_says_why(hall: Hall) -> None:
+    (hall.programs / "odd").write_text("#!/no/such/interpreter\n")
+    (hall.programs / "odd").chmod(0o755)
+    (hall.programs / "garbage").write_bytes(b"\0\1\2")
+    (hall.programs / "garbage").chmod(0o755)
+    ends = []
+    for name in ("odd", "garbage"):
+        plan = hall.plan(name)
+        ends.append(await hall.end(await hall.engine.launch(plan)))
+
+    assert [ended.exit_code for ended in ends] == [127, 126]
+    assert "No such file" in ends[0].error
+    assert "garbage could not be launched" in ends[1].error
+
+
+# What outlives the server ---------------------------------------------------------------------------------------------
+
+
+async def test_a_running_attempt_is_adopted_and_its_end_seen(hall: Hall) -> None:
+    (await hall.launch("trap 'exit 7' TERM; echo ready; sleep 1000 & wait", epoch=4)).close()
+    await hall.wait_written("ready")
+
+    (adopted,) = await Hall(hall.folder).engine.adopt()
+    adopted.stop("ask")
+    ended = await hall.end(adopted)
+
+    assert (adopted.key, adopted.epoch) == (KEY, 4)
+    assert ended.exit_code == 7
+
+
+async def test_an_attempt_that_ended_meanwhile_is_found_until_it_is_forgotten(hall: Hall) -> None:
+    attempt = await hall.launch('printf result >"$RUNTARA_OUTPUT_FILE"')
+    await attempt.wait_ended()
+    attempt.close()
+    later = Hall(hall.folder).engine
+
+    found = [await (await later.adopt())[0].wait_ended() for _ in range(2)]
+    await (await later.adopt())[0].forget()
+
+    assert found == [Ended(exit_code=0, output=b"result")] * 2
+    assert await later.adopt() == []
+
+
+async def test_several_attempts_are_found_each_under_its_own_instance(hall: Hall) -> None:
+    keys = [InstanceKey("acme", "a"), InstanceKey("acme", "b"), InstanceKey("other", "a")]
+    for epoch, key in enumerate(keys):
+        (await hall.launch("exec sleep 1000", key=key, epoch=epoch)).close()
+
+    adopted = await hall.engine.adopt()
+    for attempt in adopted:
+        attempt.stop("kill")
+        await hall.end(attempt)
+
+    assert {(attempt.key, attempt.epoch) for attempt in adopted} == {(key, epoch) for epoch, key in enumerate(keys)}
+
+
+async def test_an_attempt_whose_end_nobody_saw_is_told_from_one_that_ended(hall: Hall) -> None:
+    attempt = await hall.launch("(setsid sh -c 'echo orphan=$$; exec sleep 1000' &)\necho pid=$$; exec sleep 1000")
+    orphan, program = await pid_of(hall, "orphan"), await pid_of(hall, "pid")
+
+    os.kill(hall.shim().pid, signal.SIGKILL)
+    ended = await hall.end(attempt)
+
+    assert (ended.exit_code, ended.counts) == (None, True)
+    assert not is_alive(orphan)
+    assert not is_alive(program)
+
+
+async def test_everything_killed_at_once_leaves_an_attempt_that_can_be_launched_again(hall: Hall) -> None:
+    attempt = await hall.launch("echo pid=$$; exec sleep 1000")
+    program, shim = await pid_of(hall, "pid"), hall.shim().pid
+    for pid in (program, shim):
+        os.kill(pid, signal.SIGKILL)
+    await wait_gone(program)
+    attempt.close()
+
+    (adopted,) = await Hall(hall.folder).engine.adopt()
+    lost = await hall.end(adopted)
+    again = await hall.run("exit 9", epoch=2)
+
+    assert lost.exit_code in (None, -signal.SIGKILL)
+    assert again.exit_code == 9
+
+
+# What is written ------------------------------------------------------------------------------------------------------
+
+
+async def test_what_all_attempts_write_is_one_stream(hall: Hall) -> None:
+    for epoch in range(1, 4):
+        await hall.run(f"echo attempt {epoch}; echo aside {epoch} >&2", epoch=epoch)
+
+    assert await hall.read() == b"attempt 1\nattempt 2\nattempt 3\n"
+    assert await hall.read("stderr") == b"aside 1\naside 2\naside 3\n"
+
+
+@pytest.mark.parametrize(
+    ("offset", "limit", "found"),
+    [(0, 4, (b"0123", 0)), (4, 100, (b"456789", 4)), (-3, 100, (b"789", 7)), (-100, 2, (b"01", 0)), (10, 5, (b"", 10))],
+)
+async def test_a_stream_is_read_from_any_byte(hall: Hall, offset: int, limit: int, found: tuple[bytes, int]) -> None:
+    await hall.run("printf 0123456789")
+
+    assert await hall.engine.read_log(KEY, "stdout", offset, limit) == found
+
+
+async def test_of_an_instance_that_was_never_launched_there_is_nothing_to_read(hall: Hall) -> None:
+    assert await hall.engine.read_log(KEY, "stdout", 0, 10) == (b"", 0)
+    assert await hall.engine.read_log(KEY, "stderr", -5, 10) == (b"", 0)
+
+
+async def test_a_reader_waits_for_what_is_written_next(hall: Hall) -> None:
+    os.mkfifo(hall.folder / "gate")
+    attempt = await hall.launch(f"echo one; read x <{hall.folder / 'gate'}; echo two")
+    await hall.wait_written("one")
+    quiet = hall.engine.watch_log(KEY)
+    was_set = quiet.is_set()
+
+    await trio.Path(hall.folder / "gate").write_text("\n")
+    await quiet.wait()
+    await hall.end(attempt)
+
+    assert not was_set
+    assert await hall.read() == b"one\ntwo\n"
+
+
+@pytest.mark.parametrize("megabytes", [pytest.param(64, id="64 MiB"), pytest.param(1024, marks=pytest.mark.slow)])
+async def test_a_flood_is_capped_and_never_makes_the_program_wait_for_long(tmp_path: Path, megabytes: int) -> None:
+    async with open_hall(tmp_path, program_log_bytes=1 << 20) as hall:
+        with trio.fail_after(60):
+            ended = await hall.run(f"head -c {megabytes}M /dev/zero; echo; echo the end")
+
+        kept, (_, start) = await hall.read(), await hall.engine.read_log(KEY, "stdout", 0, 1)
+
+        assert ended.exit_code == 0
+        assert 1 << 19 <= len(kept) <= 1 << 20
+        assert kept.endswith(b"\nthe end\n")
+        assert start + len(kept) == megabytes * (1 << 20) + len("\nthe end\n")
