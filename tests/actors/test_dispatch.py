@@ -1,46 +1,32 @@
 import math
+import threading
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import Any
 
 import msgspec
 import pytest
+import trio
+from trio.testing import MockClock
 
 from runtara import messages
-from runtara.actors.dispatch import PAGE_MAX, TEXT_MAX_BYTES
+from runtara.actors._dispatch_checks import (
+    ENV_MAX_BYTES,
+    ENV_MAX_NAMES,
+    LOG_MAX_BYTES,
+    LOG_WAIT_MAX_MS,
+    PROGRAM_MAX_BYTES,
+    REQUEST_MAX,
+)
+from runtara.actors.dispatch import PAGE_MAX, TEXT_MAX_BYTES, Dispatch, Outcome
 from runtara.clock import INSTANT_MAX_MS, SPAN_MAX_MS
 from runtara.endpoints import ENDPOINTS
-from runtara.errors import InstanceNotFound, InvalidInput, RuntaraError, TooLarge
+from runtara.errors import DeadlineExceeded, InstanceNotFound, InvalidInput, NotFound, RuntaraError, TooLarge
 from runtara.ids import InstanceKey
 from runtara.messages import Call
+from runtara.system import INSTANCES, READER
+from tests.actors.operations import EXAMPLES, PAYLOAD_MAX, TREE, host, running
 from tests.actors.stage import NOW, Stage, WatchedStore, key_of, open_stage
-
-PAYLOAD_MAX = 1_000
-
-EXAMPLES: dict[type, Any] = {
-    messages.StartInstance: messages.StartInstance(program="ship", input=b"input"),
-    messages.RegisterInstance: messages.RegisterInstance(attempt_id="attempt"),
-    messages.SaveCheckpoint: messages.SaveCheckpoint(checkpoint_id="step", state=b"state"),
-    messages.GetCheckpoint: messages.GetCheckpoint(checkpoint_id="step"),
-    messages.Sleep: messages.Sleep(checkpoint_id="nap", state=b"state", duration_ms=5),
-    messages.Heartbeat: messages.Heartbeat(),
-    messages.CompleteInstance: messages.CompleteInstance(output=b"output"),
-    messages.FailInstance: messages.FailInstance(error="it broke"),
-    messages.SuspendInstance: messages.SuspendInstance(wake_at=NOW),
-    messages.RecordEvent: messages.RecordEvent(subtype="note", payload=b"payload"),
-    messages.GetStatus: messages.GetStatus(),
-    messages.GetInput: messages.GetInput(),
-    messages.PollSignals: messages.PollSignals(),
-    messages.TakeSignal: messages.TakeSignal(name="go", place="here", timeout_ms=5),
-    messages.AcknowledgeSignal: messages.AcknowledgeSignal(signal_id="signal"),
-    messages.SendSignal: messages.SendSignal(kind="custom", signal_id="signal", name="go", payload=b"payload"),
-    messages.RecordRetry: messages.RecordRetry(checkpoint_id="step", attempt=1, error="it broke", retry_after_ms=5),
-    messages.ListRetries: messages.ListRetries(checkpoint_id="step"),
-    messages.ListCheckpoints: messages.ListCheckpoints(),
-    messages.ListEvents: messages.ListEvents(event_type="custom", subtype="note"),
-    messages.ListInstances: messages.ListInstances(status=messages.Status.RUNNING),
-}
-"""One command of every kind that a running instance, to which ``signal`` was sent, answers."""
 
 COMMANDS = pytest.mark.parametrize("command", EXAMPLES.values(), ids=lambda command: type(command).__name__)
 
@@ -48,13 +34,7 @@ COMMANDS = pytest.mark.parametrize("command", EXAMPLES.values(), ids=lambda comm
 @pytest.fixture
 async def stage() -> AsyncIterator[Stage]:
     async with open_stage(state_max_bytes=PAYLOAD_MAX) as stage:
-        yield stage
-
-
-async def running(stage: Stage, name: str = "one") -> None:
-    """Register an instance as attempt 1, and send it a signal."""
-    await stage.ask(name, EXAMPLES[messages.RegisterInstance])
-    await stage.ask(name, EXAMPLES[messages.SendSignal])
+        yield await host(stage)
 
 
 def short(value: object) -> str:
@@ -88,6 +68,9 @@ async def test_every_operation_reaches_an_owner_that_answers_with_its_reply(stag
         messages.WakeInstance(due_at=1),
         messages.DeclareSilent(epoch=1),
         messages.CrashInstance(epoch=1, error="x"),
+        messages.ExitInstance(epoch=1, exit_code=0),
+        messages.TimeOutInstance(epoch=1),
+        messages.EnforceSignals(epoch=1),
         Call(key_of("one"), messages.GetStatus()),
         object(),
         None,
@@ -101,10 +84,90 @@ async def test_what_is_no_operation_of_a_door_is_refused(stage: Stage, command: 
         await stage.ask("one", command)
 
 
+async def test_the_keeper_of_logs_is_told_whose_log_it_is(stage: Stage) -> None:
+    found = await stage.ask("one", messages.ReadLog(), epoch=7)
+
+    assert found.data == f"{key_of('one')} 7".encode()
+
+
+async def test_whoever_waits_for_a_log_is_given_the_time(autojump_clock: MockClock) -> None:
+    async with open_stage() as bare:
+        stage = await host(bare)
+
+        assert await stage.ask("one", messages.ReadLog(wait_ms=LOG_WAIT_MAX_MS))
+
+
+@pytest.mark.parametrize("command", [messages.ReadLog(), messages.GetTree(), messages.GetHealth()], ids=short)
+async def test_what_only_a_host_can_answer_is_not_found_elsewhere(command: Any) -> None:
+    async with open_stage() as stage:
+        with pytest.raises(NotFound, match="not answered by this system"):
+            await stage.ask("one", command)
+
+
+async def test_the_system_answers_on_its_own_loop_whoever_asks(stage: Stage) -> None:
+    loop = threading.get_ident()
+    threads: list[int] = []
+    dispatch = Dispatch(
+        stage.system,
+        instances=INSTANCES,
+        reader=READER,
+        payload_max_bytes=PAYLOAD_MAX,
+        answers={messages.GetTree: lambda: threads.append(threading.get_ident()) or TREE},
+    )
+
+    await dispatch.call(key_of("one"), messages.GetTree())
+    await trio.to_thread.run_sync(dispatch.call_from_thread, key_of("one"), messages.GetTree())
+
+    assert threads == [loop, loop]
+
+
+# Callbacks ------------------------------------------------------------------------------------------------------------
+
+
+async def outcome_of(stage: Stage, name: str, command: Any, epoch: int | None, timeout: float | None = None) -> Any:
+    """What a call with a callback leads to."""
+    outcomes: list[Outcome] = []
+    settled = trio.Event()
+
+    def then(outcome: Outcome) -> None:
+        outcomes.append(outcome)
+        settled.set()
+
+    stage.dispatch.line(key_of(name)).call_then(command, epoch, then, timeout)
+    await settled.wait()
+    assert len(outcomes) == 1
+    return outcomes[0].value if outcomes[0].error is None else outcomes[0].error
+
+
+@COMMANDS
+async def test_a_callback_hears_what_an_awaiting_caller_would_be_answered(stage: Stage, command: Any) -> None:
+    name = "new" if isinstance(command, messages.StartInstance) else "one"
+    await running(stage)
+
+    reply = await outcome_of(stage, name, command, None if name == "new" else 1)
+
+    assert type(reply) is ENDPOINTS[type(command)].reply
+
+
+async def test_a_callback_hears_of_a_refusal(stage: Stage) -> None:
+    assert isinstance(await outcome_of(stage, "none", messages.GetStatus(), None), InstanceNotFound)
+
+
+async def test_what_is_malformed_is_refused_before_there_is_a_callback(stage: Stage) -> None:
+    heard: list[Outcome] = []
+
+    for bad in (changed(messages.SaveCheckpoint, checkpoint_id=""), messages.WakeInstance(due_at=1)):
+        with pytest.raises(InvalidInput):
+            stage.dispatch.line(key_of("one")).call_then(bad, 1, heard.append)
+    with pytest.raises(DeadlineExceeded):
+        stage.dispatch.line(key_of("one")).call_then(messages.GetStatus(), None, heard.append, timeout=-1)
+
+    assert heard == []
+
+
 # Limits ---------------------------------------------------------------------------------------------------------------
 
 PLAIN_IDS: list[tuple[type, str]] = [
-    (messages.StartInstance, "program"),
     (messages.RegisterInstance, "attempt_id"),
     (messages.AcknowledgeSignal, "signal_id"),
     (messages.SendSignal, "signal_id"),
@@ -134,6 +197,16 @@ SPANS: list[tuple[type, str]] = [
     (messages.Sleep, "duration_ms"),
     (messages.TakeSignal, "timeout_ms"),
     (messages.RecordRetry, "retry_after_ms"),
+    (messages.SendSignal, "grace_ms"),
+]
+NUMBERS: list[tuple[type, str, int, int]] = [
+    (messages.SaveCheckpoint, "request", 1, REQUEST_MAX),
+    (messages.Sleep, "request", 1, REQUEST_MAX),
+    (messages.RecordEvent, "request", 1, REQUEST_MAX),
+    (messages.StartInstance, "timeout_ms", 1, SPAN_MAX_MS),
+    (messages.ReadLog, "offset", -(2**63), 2**63 - 1),
+    (messages.ReadLog, "limit", 1, LOG_MAX_BYTES),
+    (messages.ReadLog, "wait_ms", 0, LOG_WAIT_MAX_MS),
 ]
 ERRORS: list[tuple[type, str]] = [(messages.FailInstance, "error"), (messages.RecordRetry, "error")]
 LIMITS: list[tuple[type, str]] = [
@@ -206,6 +279,88 @@ async def test_spans_are_whole_milliseconds_up_to_a_hundred_years(stage: Stage, 
         await refused(stage, changed(command, **{name: bad}))
     for good in (0, SPAN_MAX_MS):
         assert await stage.ask("one", changed(command, **{name: good}), epoch=1)
+
+
+@pytest.mark.parametrize(
+    ("command", "name", "least", "most"), NUMBERS, ids=lambda part: getattr(part, "__name__", part)
+)
+async def test_numbers_are_whole_and_have_bounds(
+    autojump_clock: MockClock, command: type, name: str, least: int, most: int
+) -> None:
+    async with open_stage() as bare:
+        stage = await host(bare)
+        await running(stage)
+
+        for bad in (least - 1, most + 1, 10**30, math.nan, math.inf, 1.5, True, "5"):
+            await refused(stage, changed(command, **{name: bad}))
+        for good in (least, most):
+            target, epoch = (f"new-{good}", None) if command is messages.StartInstance else ("one", 1)
+            assert await stage.ask(target, changed(command, **{name: good}), epoch)
+
+
+@pytest.mark.parametrize(
+    "program", ["", "x" * 4097, "é" * 2049, "a\0", "a\n", "a\u2028", "\ud800", 7, None, b"a"], ids=short
+)
+async def test_a_program_is_a_printable_path_or_name(stage: Stage, program: Any) -> None:
+    await running(stage)
+
+    await refused(stage, changed(messages.StartInstance, program=program))
+
+
+@pytest.mark.parametrize("program", ["ship", "ships/größer als.py", "/opt/ship.py", "x" * PROGRAM_MAX_BYTES], ids=short)
+async def test_a_path_may_hold_any_printable_text(stage: Stage, program: str) -> None:
+    started = await stage.ask("new", messages.StartInstance(program=program))
+
+    assert started.created
+
+
+async def test_a_program_that_cannot_be_launched_creates_no_instance(stage: Stage) -> None:
+    with pytest.raises(NotFound, match="missing/ship"):
+        await stage.ask("new", messages.StartInstance(program="missing/ship"))
+    with pytest.raises(InstanceNotFound):
+        await stage.ask("new", messages.GetStatus())
+
+
+RESERVED = ["RUNTARA_TOKEN", "RUNTARA_", "LD_PRELOAD", "LD_", "PYTHONPATH", "PYTHON", "GLIBC_TUNABLES"]
+
+
+@pytest.mark.parametrize("name", ["", "1A", "A B", "A=B", "A\0", "É", "A-B", "A\n", "\ud800", 7, *RESERVED], ids=short)
+async def test_the_name_of_a_variable_is_plain_and_not_the_runtimes_own(stage: Stage, name: Any) -> None:
+    await running(stage)
+
+    await refused(stage, changed(messages.StartInstance, env={name: "value"}))
+
+
+@pytest.mark.parametrize("name", ["A", "_", "a1_B", "PATH", "HOME", "MY_RUNTARA_", "runtara_x", "GLIBC_TUNABLES_"])
+async def test_other_variables_are_the_callers(stage: Stage, name: str) -> None:
+    assert await stage.ask("new", changed(messages.StartInstance, env={name: "any\nvalue é"}))
+
+
+@pytest.mark.parametrize(
+    "env", [{"A": "\0"}, {"A": "\ud800"}, {"A": 7}, {"A": None}, {"A": b"x"}, ["A"], "A", None], ids=short
+)
+async def test_the_value_of_a_variable_is_text_without_nul(stage: Stage, env: Any) -> None:
+    await running(stage)
+
+    await refused(stage, changed(messages.StartInstance, env=env))
+
+
+async def test_an_environment_has_a_limit(stage: Stage) -> None:
+    await running(stage)
+    many = {f"A{number}": "" for number in range(ENV_MAX_NAMES)}
+    large = {"A": "x" * (ENV_MAX_BYTES - 1)}
+
+    for env in (many | {"B": ""}, {"AB": large["A"]}, {"A": "é" * (ENV_MAX_BYTES // 2)}):
+        await refused(stage, changed(messages.StartInstance, env=env), TooLarge)
+    for number, env in enumerate((many, large)):
+        assert await stage.ask(f"new-{number}", changed(messages.StartInstance, env=env))
+
+
+@pytest.mark.parametrize("stream", ["stdin", "", "\ud800", 7, None], ids=short)
+async def test_a_log_has_two_streams(stage: Stage, stream: Any) -> None:
+    await running(stage)
+
+    await refused(stage, changed(messages.ReadLog, stream=stream))
 
 
 @pytest.mark.parametrize("field", ["until", "wake_at"])

@@ -129,3 +129,29 @@ async def test_beside_a_door_another_instance_of_the_tenant_is_managed(call: Cal
     assert hall.lines[1].said == [(GetStatus(), None, None)]  # no attempt speaks
     assert hall.attached == [door.session]
     other.close()
+
+
+async def test_whoever_watches_another_instance_is_attached_from_the_first_call_until_it_is_closed(
+    call: Callable[..., Any],
+) -> None:
+    hall = Hall()
+    watching = hall.door().beside("other", watch=True)
+    assert hall.attached == []
+
+    await call(watching, Heartbeat())
+    assert hall.attached == [watching.session]
+
+    watching.close()
+    assert hall.attached == []
+
+
+async def test_a_door_in_the_same_process_is_always_connected() -> None:
+    hall = Hall()
+    door = hall.door()
+
+    await door.connect()
+    door.connect_from_thread()
+    door.stop_heartbeat()
+
+    assert door.is_connected
+    assert hall.attached == []

@@ -1,0 +1,205 @@
+"""By what a client is known: the keys of tenants, and the tokens of launched attempts. The one door to itsdangerous.
+
+A tenant key opens everything of one tenant until it is revoked; the server keeps only its SHA-256. A token is signed,
+not kept: it names a tenant, an instance, an epoch and its own end. What their holders may do is decided by the gate.
+"""
+
+import hashlib
+import hmac
+import os
+import re
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import msgspec
+from itsdangerous import BadData, URLSafeSerializer
+
+from runtara.clock import Clock, SystemClock
+from runtara.errors import Busy, ConfigError, NotFound, Unauthenticated
+from runtara.ids import InstanceKey, check_id, new_id, new_secret
+from runtara.transport._private_file import make_once, read_private, wait_lock, write_private
+
+__all__ = ["KEYS_MAX", "KEY_PREFIX", "TOKEN_PREFIX", "Grant", "KeyRing", "TenantKey", "TokenMint", "not_accepted"]
+
+KEY_PREFIX: Final = "rtk_"
+TOKEN_PREFIX: Final = "rti_"
+
+KEYS_MAX: Final = 10_000
+"""Most tenant keys of one server."""
+
+_CREDENTIAL_MAX_CHARS: Final = 2_048
+
+
+def not_accepted() -> Unauthenticated:
+    """Return the one answer to every credential that is not good, so that nobody learns what is wrong with it."""
+    return Unauthenticated(
+        "the credential is not accepted: it is wrong, expired, revoked, or of another tenant or instance; "
+        "ask whoever runs the server for a new one"
+    )
+
+
+# Keys of tenants ------------------------------------------------------------------------------------------------------
+
+
+class TenantKey(msgspec.Struct, frozen=True):
+    """What is known of a tenant key, without the key."""
+
+    key_id: str
+    tenant_id: str
+    created_at: int
+
+
+class _KeyRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    key: TenantKey
+    sha256: str
+
+
+class _KeyFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    keys: tuple[_KeyRow, ...] = ()
+
+
+_KEY: Final = re.compile(rf"{KEY_PREFIX}([0-9a-f]{{12}})_[0-9a-f]{{64}}", re.ASCII)
+_NOBODY: Final = "0" * 64
+
+
+class KeyRing:
+    """The tenant keys in a file, which may be changed by others at any time; a change counts from then on."""
+
+    def __init__(self, path: Path, clock: Clock | None = None) -> None:
+        self._path = path
+        self._name = str(path)
+        self._clock = clock or SystemClock()
+        self._seen: tuple[int, int, int] | None = None
+        self._rows: dict[str, _KeyRow] = {}
+        self._version = 0
+
+    def add(self, tenant_id: str) -> str:
+        """Make a key for a tenant and return it, this once. Raises `InvalidInput`, `Busy` or `ConfigError`."""
+        check_id(tenant_id, "tenant id")
+        with wait_lock(self._path):
+            self._refresh()
+            if len(self._rows) >= KEYS_MAX:
+                raise Busy(f"there are {KEYS_MAX} keys, the bound: revoke some first")
+            key_id = new_id()[:12]
+            key = f"{KEY_PREFIX}{key_id}_{new_secret()}"
+            row = _KeyRow(TenantKey(key_id, tenant_id, self._clock.now_ms()), _digest(key))
+            self._write((*self._rows.values(), row))
+        return key
+
+    def list(self) -> tuple[TenantKey, ...]:
+        """Return what is known of every key, the oldest first. Raises `ConfigError`."""
+        self._refresh()
+        return tuple(row.key for row in self._rows.values())
+
+    def revoke(self, key_id: str) -> None:
+        """Make a key worthless, at once. Raises `NotFound`, or `ConfigError`."""
+        with wait_lock(self._path):
+            self._refresh()
+            if key_id not in self._rows:
+                raise NotFound(f"there is no key {key_id!r}: list the keys to see their ids")
+            self._write(tuple(row for row in self._rows.values() if row.key.key_id != key_id))
+
+    def check(self, key: str) -> TenantKey:
+        """Return whose key it is. Raises `Unauthenticated`, or `ConfigError` if the file cannot be used."""
+        self._refresh()
+        found = _KEY.fullmatch(key)
+        row = None if found is None else self._rows.get(found[1])
+        expected = _NOBODY if row is None else row.sha256
+        if not hmac.compare_digest(_digest(key), expected) or row is None:
+            raise not_accepted()
+        return row.key
+
+    def version(self) -> int:
+        """Return a number that changes whenever the keys do. Raises `ConfigError` if the file cannot be used."""
+        self._refresh()
+        return self._version
+
+    def holds(self, key: TenantKey) -> bool:
+        """Return whether a key that was checked is still good."""
+        row = self._rows.get(key.key_id)
+        return row is not None and row.key == key
+
+    def _refresh(self) -> None:
+        """Read the file again if it is another one than the last time."""
+        try:
+            found = os.stat(self._name)  # noqa: PTH116 - once per call of a keyed client: three times as fast
+        except FileNotFoundError:
+            seen = None
+        except OSError as error:
+            raise ConfigError(f"{self._path} cannot be read: {error.strerror}") from error
+        else:
+            seen = found.st_ino, found.st_mtime_ns, found.st_size
+        if seen == self._seen:
+            return
+        self._rows = {} if seen is None else self._read()
+        self._seen = seen
+        self._version += 1
+
+    def _read(self) -> dict[str, _KeyRow]:
+        try:
+            file = msgspec.json.decode(read_private(self._path), type=_KeyFile)
+        except msgspec.MsgspecError as error:
+            raise ConfigError(f"{self._path} is damaged: {error}; restore it, or remove it and make new keys") from None
+        return {row.key.key_id: row for row in file.keys}
+
+    def _write(self, rows: tuple[_KeyRow, ...]) -> None:
+        try:
+            write_private(self._path, msgspec.json.format(msgspec.json.encode(_KeyFile(rows))) + b"\n")
+        except OSError as error:
+            raise ConfigError(f"{self._path} cannot be written: {error.strerror}; look at its folder") from error
+
+
+def _digest(key: str) -> str:
+    return hashlib.sha256(key.encode(errors="replace")).hexdigest()
+
+
+# Tokens of attempts ---------------------------------------------------------------------------------------------------
+
+
+class Grant(NamedTuple):
+    """What a token says: whose it is, of which attempt, and when it ends (milliseconds since 1970 UTC)."""
+
+    key: InstanceKey
+    epoch: int
+    expires_at: int
+
+
+class TokenMint:
+    """Signs tokens and knows its own. The secret is made once and kept; without it every token is worthless."""
+
+    def __init__(self, secret_path: Path, clock: Clock, lifetime_ms: int) -> None:
+        """Read the secret, made first if it is missing. Raises `ConfigError`."""
+        self.lifetime_ms: Final = lifetime_ms
+        self._clock = clock
+        options: dict[str, Any] = {"digest_method": hashlib.sha256, "key_derivation": "hmac"}
+        self._signer = URLSafeSerializer(_secret(secret_path), salt="runtara.instance-token", signer_kwargs=options)
+
+    def mint(self, key: InstanceKey, epoch: int) -> str:
+        """Return a fresh token for an attempt."""
+        expires_at = self._clock.now_ms() + self.lifetime_ms
+        return TOKEN_PREFIX + str(self._signer.dumps([key.tenant_id, key.instance_id, epoch, expires_at]))
+
+    def check(self, token: str) -> Grant:
+        """Return what a token says. Raises `Unauthenticated` unless it is our own and its time has not passed."""
+        if not token.startswith(TOKEN_PREFIX) or len(token) > _CREDENTIAL_MAX_CHARS or not token.isascii():
+            raise not_accepted()
+        try:
+            tenant_id, instance_id, epoch, expires_at = self._signer.loads(token.removeprefix(TOKEN_PREFIX))
+        except BadData:
+            raise not_accepted() from None
+        if expires_at <= self._clock.now_ms():
+            raise not_accepted()
+        return Grant(InstanceKey(tenant_id, instance_id), epoch, expires_at)
+
+
+def _secret(path: Path) -> bytes:
+    try:
+        make_once(path, new_secret().encode())
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be made: {error.strerror}; look at its folder") from error
+    secret = read_private(path).strip()
+    if not re.fullmatch(rb"[0-9a-f]{64}", secret):
+        raise ConfigError(
+            f"{path} is damaged: restore it, or remove it to have a new secret; launched programs then stop"
+        )
+    return secret

@@ -1,0 +1,84 @@
+import socket
+
+import pytest
+import trio
+
+from runtara.errors import InvalidInput, Unreachable
+from runtara.transport.addresses import DEFAULT_PORT, Address, parse_address, resolve
+
+
+@pytest.mark.parametrize(
+    ("text", "host", "port"),
+    [
+        ("127.0.0.1:9", "127.0.0.1", 9),
+        ("localhost", "localhost", DEFAULT_PORT),
+        (" db.example.org:65535 ", "db.example.org", 65_535),
+        ("[::1]:9", "::1", 9),
+        ("[::1]", "::1", DEFAULT_PORT),
+        ("::1", "::1", DEFAULT_PORT),
+        ("fe80::1%eth0", "fe80::1%eth0", DEFAULT_PORT),
+    ],
+)
+def test_an_address_is_read_as_people_write_it(text: str, host: str, port: int) -> None:
+    assert parse_address(text) == (host, port)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        ":",
+        ":8001",
+        "host:",
+        "host:x",
+        "host:-1",
+        "host:65536",
+        "host:1:2]",
+        "[::1",
+        "[::1]x",
+        "[host]:1",
+        "a b:1",
+        "h/x:1",
+        "u@h:1",
+        "host:٣",
+    ],
+)
+def test_what_is_no_address_is_refused(text: str) -> None:
+    with pytest.raises(InvalidInput, match="write host:port"):
+        parse_address(text)
+
+
+@pytest.mark.parametrize("address", [Address("127.0.0.1", 9), Address("::1", 9), Address("localhost", 8001)])
+def test_an_address_is_written_as_it_is_read(address: Address) -> None:
+    assert parse_address(str(address)) == address
+
+
+async def test_addresses_of_both_families_are_found() -> None:
+    assert await resolve(Address("127.0.0.1", 9)) == [(socket.AF_INET, ("127.0.0.1", 9))]
+    assert await resolve(Address("::1", 9)) == [(socket.AF_INET6, ("::1", 9, 0, 0))]
+
+
+async def test_every_address_of_a_name_is_tried_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [
+        (socket.AF_INET6, socket.SOCK_DGRAM, 17, "", ("::1", 9, 0, 0)),
+        (socket.AF_INET, socket.SOCK_DGRAM, 17, "", ("127.0.0.1", 9)),
+        (socket.AF_INET, socket.SOCK_DGRAM, 17, "", ("127.0.0.1", 9)),
+    ]
+
+    async def found(*_: object, **__: object) -> object:
+        return rows
+
+    monkeypatch.setattr(trio.socket, "getaddrinfo", found)
+
+    assert [family for family, _ in await resolve(Address("both", 9))] == [socket.AF_INET6, socket.AF_INET]
+
+
+@pytest.mark.parametrize("error", [socket.gaierror(-2, "Name or service not known"), UnicodeError("label too long")])
+async def test_a_name_that_nobody_knows_is_unreachable(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    async def fails(*_: object, **__: object) -> object:
+        raise error
+
+    monkeypatch.setattr(trio.socket, "getaddrinfo", fails)
+
+    with pytest.raises(Unreachable, match=r"'nowhere\.invalid' is not known"):
+        await resolve(Address("nowhere.invalid", 9))

@@ -1,0 +1,542 @@
+import logging
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from trio.testing import MockClock
+
+from runtara import messages
+from runtara.endpoints import ENDPOINTS
+from runtara.errors import Unauthenticated
+from runtara.ids import InstanceKey
+from runtara.lifecycle import Status
+from runtara.transport import gate as gate_module
+from runtara.transport.credentials import TokenMint, not_accepted
+from runtara.transport.frames import Hello, Refusal, Renewed, Welcome
+from runtara.transport.gate import FAILURE_FORGOTTEN_AFTER, FAILURES_MAX
+from tests.actors.operations import EXAMPLES, running
+from tests.actors.stage import key_of
+from tests.transport.lobby import LIFETIME_MS, Guest, Lobby, open_lobby
+
+COMMANDS = pytest.mark.parametrize("command", EXAMPLES.values(), ids=lambda command: type(command).__name__)
+AWAY = "203.0.113.7"
+BEGINS = (messages.StartInstance, messages.RegisterInstance)
+
+
+@pytest.fixture
+async def lobby(tmp_path: Path) -> AsyncIterator[Lobby]:
+    async with open_lobby(tmp_path) as lobby:
+        yield lobby
+
+
+@pytest.fixture
+async def open_lobby_door(tmp_path: Path) -> AsyncIterator[Lobby]:
+    """One that asks for no credentials."""
+    async with open_lobby(tmp_path, require_credentials=False) as lobby:
+        yield lobby
+
+
+def row_of(command: Any) -> Any:
+    return ENDPOINTS[type(command)]
+
+
+def is_reply(command: Any, answer: Any) -> bool:
+    return type(answer) is row_of(command).reply
+
+
+def code_of(answer: Any) -> str:
+    assert isinstance(answer, Refusal)
+    return answer.code
+
+
+# Every operation with every credential --------------------------------------------------------------------------------
+#
+# Instance one of tenant acme is running as attempt 1, unless the test says otherwise.
+
+
+@COMMANDS
+async def test_without_a_credential_nothing_is_answered_where_one_is_required(lobby: Lobby, command: Any) -> None:
+    await running(lobby.stage)
+
+    guest = lobby.meet(epoch=1)
+
+    assert await refused_at_the_door(guest, command) == "unauthenticated"
+
+
+async def refused_at_the_door(guest: Guest, command: Any) -> str | None:
+    """Check that a guest was turned away, and hears nothing however much it asks; return the code that it was told."""
+    told = list(guest.heard)
+    guest.ask_soon(command)
+    assert guest.heard == told
+    assert not guest.conversation.is_welcome
+    assert isinstance(guest.ended_by, Unauthenticated)
+    return guest.turned_away
+
+
+@pytest.mark.parametrize("epoch", [None, 1])
+@COMMANDS
+async def test_a_token_is_good_for_what_its_own_program_may_do(lobby: Lobby, command: Any, epoch: int | None) -> None:
+    await running(lobby.stage)
+    guest = lobby.meet(credential=lobby.mint.mint(key_of("one"), 1), epoch=epoch)
+
+    answer = await guest.ask(command)
+
+    if row_of(command).caller == "manager":
+        assert code_of(answer) == "forbidden"
+    else:
+        assert is_reply(command, answer)
+
+
+@COMMANDS
+async def test_a_token_that_names_its_own_instance_in_a_call_can_do_no_more(lobby: Lobby, command: Any) -> None:
+    await running(lobby.stage)
+    guest = lobby.meet(credential=lobby.mint.mint(key_of("one"), 1))
+
+    answer = await guest.ask(command, instance_id="one")
+
+    if row_of(command).caller == "manager":
+        assert code_of(answer) == "forbidden"
+    else:
+        assert is_reply(command, answer)
+
+
+@pytest.mark.parametrize("exists", [True, False])
+@COMMANDS
+async def test_to_a_token_every_other_instance_looks_like_one_that_does_not_exist(
+    lobby: Lobby, command: Any, exists: bool
+) -> None:
+    await running(lobby.stage)
+    if exists:
+        await running(lobby.stage, "two")
+    guest = lobby.meet(credential=lobby.mint.mint(key_of("one"), 1))
+
+    answer = await guest.ask(command, instance_id="two")
+
+    if row_of(command).caller == "manager":
+        assert code_of(answer) == "forbidden"
+    else:
+        manager = lobby.meet(credential=lobby.keys.add("acme"))
+        unknown = await manager.ask(messages.GetStatus(), instance_id="none")
+        assert code_of(answer) == "instance-not-found"
+        assert answer.message.replace("two", "none") == unknown.message
+
+
+@COMMANDS
+async def test_the_token_of_an_older_attempt_changes_nothing(lobby: Lobby, command: Any) -> None:
+    await running(lobby.stage)
+    token = lobby.mint.mint(key_of("one"), 1)
+    await lobby.stage.ask("one", messages.RegisterInstance(attempt_id="newer"))
+    before = await lobby.stage.ask("one", messages.GetStatus())
+    guest = lobby.meet(credential=token)
+
+    answers = [await guest.ask(command), await guest.ask(command, instance_id="one")]
+
+    expected = {"manager": "forbidden", "program": "fenced"}.get(row_of(command).caller)
+    if expected is None:
+        assert all(is_reply(command, answer) for answer in answers)
+    else:
+        assert [code_of(answer) for answer in answers] == [expected, expected]
+    after = await lobby.stage.ask("one", messages.GetStatus())
+    assert msgspec.structs.replace(after, heartbeat_at=None) == msgspec.structs.replace(before, heartbeat_at=None)
+
+
+def tokens_that_are_no_good(lobby: Lobby, folder: Path) -> dict[str, dict[str, Any]]:
+    """What a client may show, in its greeting for instance one, that must not let it in."""
+    expired = lobby.mint.mint(key_of("one"), 1)
+    revoked = lobby.keys.add("acme")
+    lobby.keys.revoke(lobby.keys.list()[-1].key_id)
+    lobby.stage.clock.jump_ms(LIFETIME_MS)
+    stranger = TokenMint(folder / "another secret", lobby.stage.clock, LIFETIME_MS)
+    return {
+        "an expired token": {"credential": expired},
+        "a revoked key": {"credential": revoked},
+        "the token of another instance": {"credential": lobby.mint.mint(key_of("two"), 1)},
+        "the token of another tenant": {"credential": lobby.mint.mint(InstanceKey("rival", "one"), 1)},
+        "a token for another attempt": {"credential": lobby.mint.mint(key_of("one"), 2), "epoch": 1},
+        "a token of another server": {"credential": stranger.mint(key_of("one"), 1)},
+        "the key of another tenant": {"credential": lobby.keys.add("rival")},
+        "garbage": {"credential": "garbage"},
+        "garbage like a token": {"credential": "rti_garbage"},
+        "garbage like a key": {"credential": "rtk_garbage"},
+        "nothing at all": {"credential": ""},
+    }
+
+
+@pytest.mark.parametrize("require_credentials", [True, False])
+@COMMANDS
+async def test_a_credential_that_is_no_good_gets_one_and_the_same_answer(
+    tmp_path: Path, command: Any, require_credentials: bool
+) -> None:
+    async with open_lobby(tmp_path, require_credentials=require_credentials) as lobby:
+        await running(lobby.stage)
+        for what, hello in tokens_that_are_no_good(lobby, tmp_path).items():
+            guest = lobby.meet(**hello)
+
+            assert await refused_at_the_door(guest, command) == "unauthenticated", what
+            assert guest.told(Refusal)[0].message == str(not_accepted()), what
+
+
+@COMMANDS
+async def test_a_tenant_key_is_good_for_everything_of_its_tenant(lobby: Lobby, command: Any) -> None:
+    await running(lobby.stage)
+    guest = lobby.meet(
+        "new" if isinstance(command, messages.StartInstance) else "one", credential=lobby.keys.add("acme")
+    )
+    attempt = lobby.meet(credential=lobby.keys.add("acme"), epoch=1)
+    asks = attempt if row_of(command).caller == "program" else guest
+
+    assert is_reply(command, await asks.ask(command))
+
+
+@COMMANDS
+async def test_whoever_manages_an_instance_is_not_its_attempt(lobby: Lobby, command: Any) -> None:
+    await running(lobby.stage)
+    guest = lobby.meet("manager", credential=lobby.keys.add("acme"), epoch=1)
+
+    answer = await guest.ask(command, instance_id="new" if isinstance(command, messages.StartInstance) else "one")
+
+    if row_of(command).caller == "program" and not isinstance(command, messages.RegisterInstance):
+        assert code_of(answer) == "fenced"
+    else:
+        assert is_reply(command, answer)
+
+
+@COMMANDS
+async def test_the_key_of_another_tenant_shows_nothing_of_ours(lobby: Lobby, command: Any) -> None:
+    await running(lobby.stage)
+    before = await lobby.stage.ask("one", messages.GetStatus())
+    guest = lobby.meet(tenant_id="rival", credential=lobby.keys.add("rival"), epoch=1)
+
+    ours = [await guest.ask(command), await guest.ask(command, instance_id="one")]
+    unknown = [await guest.ask(command, instance_id="none")]
+    unknown.insert(
+        0, await lobby.meet("none", tenant_id="rival", credential=lobby.keys.add("rival"), epoch=1).ask(command)
+    )
+
+    def shown(answer: Any) -> str:
+        answer = msgspec.structs.replace(answer, token=None) if hasattr(answer, "token") else answer
+        answer = msgspec.structs.replace(answer, id=0) if isinstance(answer, Refusal) else answer
+        return repr(answer).replace("none", "one")
+
+    if isinstance(command, BEGINS):  # it may begin one of its own under the name, with all that follows
+        assert not any(isinstance(answer, Refusal) and answer.code == "fenced" for answer in ours)
+    elif isinstance(command, messages.ListInstances | messages.GetTree | messages.GetHealth):
+        assert all(is_reply(command, answer) and "acme" not in repr(answer) for answer in ours)
+    else:
+        assert [shown(answer) for answer in ours] == [shown(answer) for answer in unknown]
+    assert await lobby.stage.ask("one", messages.GetStatus()) == before
+
+
+@COMMANDS
+async def test_a_key_that_is_revoked_while_its_owner_is_connected_is_worthless_at_once(
+    lobby: Lobby, command: Any
+) -> None:
+    await running(lobby.stage)
+    guest = lobby.meet(credential=lobby.keys.add("acme"), epoch=1)
+    assert is_reply(messages.GetHealth(), await guest.ask(messages.GetHealth()))
+    lobby.keys.revoke(lobby.keys.list()[0].key_id)
+
+    answer = await guest.ask(command)
+
+    assert code_of(answer) == "unauthenticated"
+    assert answer.message == str(not_accepted())
+
+
+@COMMANDS
+async def test_a_token_that_expires_while_its_owner_is_connected_is_worthless_at_once(
+    lobby: Lobby, command: Any
+) -> None:
+    await running(lobby.stage)
+    guest = lobby.meet(credential=lobby.mint.mint(key_of("one"), 1))
+    lobby.stage.clock.jump_ms(LIFETIME_MS)
+
+    assert code_of(await guest.ask(command)) == "unauthenticated"
+
+
+@COMMANDS
+async def test_where_no_credential_is_required_a_client_is_believed(open_lobby_door: Lobby, command: Any) -> None:
+    lobby = open_lobby_door
+    await running(lobby.stage)
+
+    new = isinstance(command, messages.StartInstance)
+    guest = lobby.meet("new" if new else "one", epoch=None if new else 1)
+
+    assert is_reply(command, await guest.ask(command))
+
+
+# Greeting -------------------------------------------------------------------------------------------------------------
+
+
+async def test_a_welcome_says_what_a_client_must_know(lobby: Lobby) -> None:
+    guest = lobby.meet(credential=lobby.keys.add("acme"))
+
+    assert guest.told(Welcome) == [
+        Welcome(server_version="1.2.3", heartbeat_every_ms=30_000, frame_max_bytes=lobby.gate.frame_max_bytes)
+    ]
+
+
+@pytest.mark.parametrize("names", [{"tenant_id": ""}, {"tenant_id": "a/b"}, {"instance_id": "é"}, {"instance_id": ""}])
+async def test_malformed_names_are_refused_by_name(open_lobby_door: Lobby, names: dict[str, str]) -> None:
+    guest = open_lobby_door.meet(**({"instance_id": "one"} | names))
+
+    assert guest.turned_away == "invalid-input"
+    assert next(iter(names)).replace("_", " ") in guest.told(Refusal)[0].message
+
+
+async def test_keys_that_cannot_be_read_let_nobody_in_and_tell_only_the_owner_of_the_server(
+    lobby: Lobby, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    credential = lobby.keys.add("acme")
+    guest = lobby.meet(credential=credential)
+    (tmp_path / "keys.json").write_text("damaged")
+
+    with caplog.at_level(logging.INFO):
+        late = lobby.meet(credential=credential)
+        answer = await guest.ask(messages.GetHealth())
+
+    assert late.turned_away == "unauthenticated"
+    assert code_of(answer) == "unauthenticated"
+    assert str(tmp_path) not in repr(late.heard) + answer.message
+    assert {record.message for record in caplog.records} == {"keys-unusable", "credential-refused"}
+
+
+async def test_no_credential_is_written_into_the_log(lobby: Lobby, caplog: pytest.LogCaptureFixture) -> None:
+    key, token = lobby.keys.add("acme"), lobby.mint.mint(key_of("two"), 1)
+
+    with caplog.at_level(logging.DEBUG):
+        for credential in (key, token, "rti_canary", "rtk_canary"):
+            lobby.meet(tenant_id="rival", credential=credential, peer=AWAY)
+
+    assert [record.__dict__["peer"] for record in caplog.records] == [AWAY] * 4
+    shown = "".join(repr(record.__dict__) for record in caplog.records)
+    assert not [secret for secret in (key, token, "canary") if secret in shown]
+
+
+# Wrong credentials ----------------------------------------------------------------------------------------------------
+
+
+class Watch:
+    """A clock that is set by hand."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 100.0
+        monkeypatch.setattr(gate_module, "monotonic", lambda: self.now)
+
+
+async def test_an_address_with_many_wrong_credentials_has_to_wait(
+    lobby: Lobby, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watch, good = Watch(monkeypatch), lobby.keys.add("acme")
+
+    wrong = [lobby.meet(credential="rtk_wrong", peer=AWAY).turned_away for _ in range(FAILURES_MAX + 5)]
+    good_too = lobby.meet(credential=good, peer=AWAY).turned_away
+    elsewhere = lobby.meet(credential=good, peer="203.0.113.8").turned_away
+    watch.now += FAILURE_FORGOTTEN_AFTER
+    later = [lobby.meet(credential=credential, peer=AWAY).turned_away for credential in (good, "rtk_wrong", good)]
+
+    assert wrong == ["unauthenticated"] * FAILURES_MAX + ["busy"] * 5
+    assert (good_too, elsewhere) == ("busy", None)
+    assert later == [None, "unauthenticated", "busy"]
+
+
+@pytest.mark.parametrize("peer", ["127.0.0.1", "127.8.0.1", "::1", "::ffff:127.0.0.1"])
+async def test_loopback_is_shared_and_never_has_to_wait(
+    lobby: Lobby, monkeypatch: pytest.MonkeyPatch, peer: str
+) -> None:
+    Watch(monkeypatch)
+
+    wrong = {lobby.meet(credential="rtk_wrong", peer=peer).turned_away for _ in range(3 * FAILURES_MAX)}
+
+    assert wrong == {"unauthenticated"}
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("2001:db8::1", "2001:db8::ffff:2", True),
+        ("2001:db8::1", "2001:db8:0:1::1", False),
+        ("fe80::1%eth0", "fe80::2%eth1", True),
+        ("::ffff:203.0.113.7", "203.0.113.7", True),
+        ("203.0.113.7", "203.0.113.8", False),
+        ("a socket", "a socket", True),
+    ],
+)
+async def test_who_shares_an_address_is_one(
+    lobby: Lobby, monkeypatch: pytest.MonkeyPatch, one: str, other: str, same: bool
+) -> None:
+    Watch(monkeypatch)
+    for _ in range(FAILURES_MAX):
+        lobby.meet(credential="rtk_wrong", peer=one)
+
+    assert (lobby.meet(credential="rtk_wrong", peer=other).turned_away == "busy") is same
+
+
+async def test_only_so_many_addresses_are_remembered(lobby: Lobby, monkeypatch: pytest.MonkeyPatch) -> None:
+    Watch(monkeypatch)
+    monkeypatch.setattr(gate_module, "ADDRESSES_MAX", 3)
+    for host in range(1, 6):
+        for _ in range(FAILURES_MAX):
+            lobby.meet(credential="rtk_wrong", peer=f"203.0.113.{host}")
+
+    answers = [lobby.meet(credential="rtk_wrong", peer=f"203.0.113.{host}").turned_away for host in (5, 4, 3, 1)]
+
+    assert answers == ["busy", "busy", "busy", "unauthenticated"]
+    assert len(lobby.gate._failures._counts) == 3
+
+
+# Tokens ---------------------------------------------------------------------------------------------------------------
+
+REGISTER = messages.RegisterInstance(attempt_id="mine")
+
+
+async def test_whoever_registers_gets_a_token_of_its_attempt(open_lobby_door: Lobby) -> None:
+    lobby = open_lobby_door
+    guest = lobby.meet()
+
+    registered = await guest.ask(REGISTER)
+    grant = lobby.mint.check(registered.token)
+
+    assert (grant.key, grant.epoch) == (key_of("one"), registered.epoch)
+    assert lobby.meet(credential=registered.token, epoch=registered.epoch).turned_away is None
+
+
+async def test_a_token_that_is_registered_under_a_newer_attempt_is_of_that_attempt(lobby: Lobby) -> None:
+    await running(lobby.stage)
+    guest = lobby.meet(credential=lobby.mint.mint(key_of("one"), 1))
+
+    registered = await guest.ask(messages.RegisterInstance(attempt_id="again"))
+    saved = await guest.ask(EXAMPLES[messages.SaveCheckpoint])
+
+    assert registered.epoch == 2
+    assert lobby.mint.check(registered.token).epoch == 2
+    assert is_reply(EXAMPLES[messages.SaveCheckpoint], saved)
+
+
+async def test_who_registers_another_instance_gets_its_token_and_stays_who_it_was(open_lobby_door: Lobby) -> None:
+    guest = open_lobby_door.meet("manager")
+
+    registered = await guest.ask(REGISTER, instance_id="two")
+    refused = await guest.ask(EXAMPLES[messages.SaveCheckpoint])
+
+    assert open_lobby_door.mint.check(registered.token).key == key_of("two")
+    assert code_of(refused) == "instance-not-found"
+
+
+@pytest.mark.parametrize(("age_ms", "renewed"), [(0, False), (LIFETIME_MS // 2 - 1, False), (LIFETIME_MS // 2, True)])
+async def test_a_token_past_half_its_life_is_renewed_in_the_welcome(
+    lobby: Lobby, mock_clock: MockClock, age_ms: int, renewed: bool
+) -> None:
+    token = lobby.mint.mint(key_of("one"), 3)
+    lobby.stage.clock.jump_ms(age_ms)
+
+    newer = lobby.meet(credential=token).told(Welcome)[0].token
+
+    assert (newer is not None) is renewed
+    if newer is not None:
+        grant = lobby.mint.check(newer)
+        assert (grant.key, grant.epoch) == (key_of("one"), 3)
+        assert grant.expires_at == lobby.stage.clock.now_ms() + LIFETIME_MS
+
+
+async def test_a_token_is_renewed_at_a_heartbeat_once_it_is_half_its_life_old(
+    lobby: Lobby, mock_clock: MockClock
+) -> None:
+    await running(lobby.stage)
+    guest = lobby.meet(credential=lobby.mint.mint(key_of("one"), 1))
+    told = []
+    for _ in range(8):
+        await guest.ask(messages.Heartbeat())
+        told.append(len(guest.told(Renewed)))
+        lobby.stage.clock.jump_ms(LIFETIME_MS // 4)
+
+    assert told == [0, 0, 1, 1, 2, 2, 3, 3]
+    assert lobby.mint.check(guest.told(Renewed)[-1].token).epoch == 1
+
+
+async def test_a_fenced_attempt_gets_no_newer_token_however_often_it_beats(lobby: Lobby, mock_clock: MockClock) -> None:
+    await running(lobby.stage)
+    guest = lobby.meet(credential=lobby.mint.mint(key_of("one"), 1))
+    await lobby.stage.ask("one", messages.RegisterInstance(attempt_id="newer"))
+    lobby.stage.clock.jump_ms(LIFETIME_MS - 1)
+
+    assert code_of(await guest.ask(messages.Heartbeat())) == "fenced"
+    assert guest.told(Renewed) == []
+
+
+# Time -----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("timeout_ms", [0, -1, -(2**63)])
+async def test_a_call_that_has_no_time_left_is_not_made(open_lobby_door: Lobby, timeout_ms: int) -> None:
+    lobby = open_lobby_door
+    guest = lobby.meet()
+
+    assert code_of(await guest.ask(REGISTER, timeout_ms=timeout_ms)) == "deadline-exceeded"
+    assert code_of(await guest.ask(messages.GetStatus())) == "instance-not-found"
+
+
+async def test_no_client_waits_for_ever(open_lobby_door: Lobby, autojump_clock: MockClock) -> None:
+    guest = open_lobby_door.meet()
+
+    waits = messages.ReadLog(wait_ms=60_000)
+
+    assert is_reply(waits, await guest.ask(waits, timeout_ms=2**62))
+    assert code_of(await guest.ask(waits, timeout_ms=59_000)) == "deadline-exceeded"
+
+
+# Drain ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", [EXAMPLES[kind] for kind in BEGINS], ids=lambda command: type(command).__name__)
+async def test_a_host_that_goes_down_begins_nothing_new(open_lobby_door: Lobby, command: Any) -> None:
+    lobby = open_lobby_door
+    lobby.gate.drain()
+
+    answer = await lobby.meet("new").ask(command)
+
+    assert code_of(answer) == "draining"
+    assert code_of(await lobby.meet().ask(messages.GetStatus(), instance_id="new")) == "instance-not-found"
+
+
+async def test_a_host_that_goes_down_still_talks_to_those_it_knows(open_lobby_door: Lobby) -> None:
+    lobby = open_lobby_door
+    await running(lobby.stage)
+    await lobby.stage.ask("started", EXAMPLES[messages.StartInstance])
+    lobby.gate.drain()
+    guest = lobby.meet()
+
+    registered = await guest.ask(messages.RegisterInstance(attempt_id="again"))
+    saved = await guest.ask(EXAMPLES[messages.SaveCheckpoint])
+    started = await lobby.meet("started").ask(EXAMPLES[messages.StartInstance])
+
+    assert registered.epoch == 2
+    assert is_reply(EXAMPLES[messages.SaveCheckpoint], saved)
+    assert not started.created
+
+
+async def test_a_host_that_goes_down_refuses_what_is_wrong_as_ever(open_lobby_door: Lobby) -> None:
+    lobby = open_lobby_door
+    await running(lobby.stage)
+    await lobby.stage.ask("one", messages.CompleteInstance(), epoch=1)
+    lobby.gate.drain()
+
+    malformed = await lobby.meet().ask(messages.RegisterInstance(attempt_id="a b"))
+    finished = await lobby.meet().ask(REGISTER)
+    late = await lobby.meet("new").ask(REGISTER, timeout_ms=0)
+
+    assert [code_of(answer) for answer in (malformed, finished, late)] == [
+        "invalid-input",
+        "invalid-state",
+        "deadline-exceeded",
+    ]
+    assert (await lobby.stage.ask("one", messages.GetStatus())).status is Status.COMPLETED
+
+
+async def test_admission_is_the_gates_own_word(lobby: Lobby) -> None:
+    hello = Hello(tenant_id="acme", instance_id="one", credential=lobby.keys.add("acme"), epoch=4)
+
+    caller = lobby.gate.admit(hello, AWAY)
+
+    assert (caller.key, caller.epoch) == (key_of("one"), 4)
