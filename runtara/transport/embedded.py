@@ -62,9 +62,28 @@ class EmbeddedDoor:
         self.session.received(reply)
         return reply
 
-    def beside(self, instance_id: str) -> "EmbeddedDoor":
-        """Return a way to another instance of the same tenant, as somebody who manages it and hears of nothing."""
-        return EmbeddedDoor(Session(InstanceKey(self.session.key.tenant_id, instance_id)), self._find_line)
+    @property
+    def is_connected(self) -> bool:
+        """Whether there is a connection, which there always is."""
+        return True
+
+    async def connect(self) -> None:
+        """Return at once."""
+
+    def connect_from_thread(self) -> None:
+        """Return at once."""
+
+    def beside(self, instance_id: str, *, watch: bool = False) -> "EmbeddedDoor":
+        """Return a way to another instance of the same tenant, as somebody who manages it.
+
+        Its session hears of what happens there only if it is to `watch`, from its first call until it is closed.
+        """
+        session = Session(InstanceKey(self.session.key.tenant_id, instance_id))
+        attach, detach = (self._attach, self._detach) if watch else (_nothing, _nothing)
+        return EmbeddedDoor(session, self._find_line, attach, detach)
+
+    def stop_heartbeat(self) -> None:
+        """Do nothing: a program in this process lives for as long as the process does, and with it the system."""
 
     def close(self) -> None:
         """Hear of nothing any more; harmless when repeated."""

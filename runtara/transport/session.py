@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from runtara.ids import InstanceKey
 from runtara.lifecycle import Status
-from runtara.messages import Acknowledged, InstanceRegistered
+from runtara.messages import Acknowledged, CheckpointSaved, InstanceRegistered, SignalsPending, SleepStarted
 from runtara.records import Signal
 
 __all__ = ["Session"]
@@ -23,6 +23,8 @@ class Session:
         """The attempt, once it is registered."""
         self.status: Status | None = None
         """What the instance was after the last thing that the program reported."""
+        self.told_to_rest = False
+        """Whether the program was told of a pause or shutdown, and has not come to rest since."""
         self.pushes = 0
         """How much was pushed; whoever waits for something notes it before looking, and misses nothing."""
         self._lock = threading.Lock()
@@ -34,6 +36,15 @@ class Session:
             self.epoch = reply.epoch
         elif isinstance(reply, Acknowledged):
             self.status = reply.status
+        elif isinstance(reply, CheckpointSaved | SleepStarted):
+            self._heard(reply.signal)
+        elif isinstance(reply, SignalsPending):
+            for signal in reply.signals:
+                self._heard(signal)
+
+    def _heard(self, signal: Signal | None) -> None:
+        if signal is not None and signal.kind in ("pause", "shutdown"):
+            self.told_to_rest = True
 
     def pushed(self, _signal: Signal | None) -> None:
         """Take note that the runtime has pushed a signal or a change of status, and wake those who wait for it."""
