@@ -1,21 +1,26 @@
 """What both faces of the SDK share: the session, the places in the program, and the state of the attempt."""
 
+import os
 import random
 from collections.abc import Callable
 from contextlib import suppress
 from contextvars import ContextVar, Token
+from itertools import count
 from math import inf
 from typing import Any, Final
+
+from msgspec.structs import replace
 
 from runtara import messages
 from runtara.clock import Clock
 from runtara.errors import InvalidInput
 from runtara.ids import InstanceKey, new_id
 from runtara.sdk import _flows as flows
-from runtara.sdk._places import Places
-from runtara.transport import EmbeddedDoor
+from runtara.sdk._scopes import Scope, scope_in_use
+from runtara.sdk.progress import Reporter
+from runtara.transport import Door
 
-__all__ = ["TENANT", "SdkBase", "sdk_in_use"]
+__all__ = ["TENANT", "SdkBase", "registered_sdk", "sdk_in_use"]
 
 TENANT: Final = "default"
 """The tenant of those who do not say."""
@@ -23,13 +28,16 @@ TENANT: Final = "default"
 sdk_in_use: ContextVar["SdkBase | None"] = ContextVar("runtara_sdk", default=None)
 """The SDK that durable functions use, in this task or thread."""
 
+registered_sdk: list["SdkBase"] = []
+"""The SDK that durable functions use where none is in use, if there is one."""
+
 
 class SdkBase:
     """An instance's connection to the runtime. Use `RuntaraSdk` or `AsyncRuntaraSdk`."""
 
     def __init__(
         self,
-        door: EmbeddedDoor,
+        door: Door,
         clock: Clock,
         *,
         park_after: float = inf,
@@ -41,12 +49,13 @@ class SdkBase:
         self._attempt_id: Final = new_id()
         self.park_after: Final = park_after
         """Seconds from which on a sleep or wait suspends the instance and ends the program; for launched ones only."""
-        self._places: Final = Places()
-        self._scope: Any = None
+        self._program: Final = Scope(self)
+        self._progress: Final = Reporter()
         self._in_use: list[Token[SdkBase | None]] = []
         self._on_close = on_close
         self._looked_at = -1
         self.random: Final[Callable[[], float]] = random.random
+        self._requests: Final = _Requests()
 
     @property
     def instance_id(self) -> str:
@@ -78,15 +87,24 @@ class SdkBase:
         """Whether an earlier attempt may have left something behind."""
         return self._session.epoch is not None and self._session.epoch > 1
 
+    @property
+    def is_connected(self) -> bool:
+        """Whether there is a connection to the server right now; calls make one where there is none."""
+        return self._door.is_connected
+
+    def stop_heartbeat(self) -> None:
+        """Say no more by itself that the program is alive; from then on, only its calls do."""
+        self._door.stop_heartbeat()
+
     def now_ms(self) -> int:
         """Return the time of day, in milliseconds since 1970 UTC."""
         return self.clock.now_ms()
 
-    def program_scope(self, make: Callable[[], Any]) -> Any:
-        """Return the scope of steps that the program itself calls, made once."""
-        if self._scope is None:
-            self._scope = make()
-        return self._scope
+    @property
+    def scope(self) -> Scope:
+        """The part of the program that runs here: a durable function, an item of a loop, or the program itself."""
+        scope = scope_in_use.get()
+        return scope if scope is not None and scope.owner is self else self._program
 
     def look_for_signals(self) -> flows.Flow[None]:
         """Raise if a signal to the whole instance waits; asks the runtime only if one was pushed since last time."""
@@ -105,6 +123,8 @@ class SdkBase:
             seconds -= yield flows.AwaitPush(min(seconds, flows.RECHECK), since)
 
     def _closed(self) -> None:
+        if registered_sdk == [self]:
+            registered_sdk.clear()
         on_close, self._on_close = self._on_close, None
         if on_close is not None:
             on_close()
@@ -118,7 +138,37 @@ class SdkBase:
         with suppress(ValueError):  # left in another context than entered in, which is gone then
             sdk_in_use.reset(self._in_use.pop())
 
-    def _check_registered(self, wish: Any) -> None:
-        """Raise `InvalidInput` for a wish that only a registered attempt may have."""
-        if self._session.epoch is None and not isinstance(wish, messages.RegisterInstance):
+    def _prepare(self, wish: Any) -> Any:
+        """Return a wish as it is to be sent. Raises `InvalidInput` for one that only a registered attempt may have."""
+        kind = wish.__class__
+        self.scope.check()
+        if self._session.epoch is None and kind not in _OF_ANYBODY:
             raise InvalidInput(f"instance {self.instance_id} is not registered by this program: call register() first")
+        return replace(wish, request=self._requests.next()) if kind in _NUMBERED else wish
+
+
+_OF_ANYBODY: Final = frozenset({messages.RegisterInstance, messages.GetHealth})
+"""What may be asked before the attempt is registered."""
+
+_NUMBERED: Final = frozenset({messages.SaveCheckpoint, messages.Sleep, messages.RecordEvent})
+"""Commands that carry a number, by which the instance tells one that was sent again from another one like it."""
+
+
+class _Requests:
+    """Numbers for the calls of an attempt. They begin anywhere, and anew in a child process.
+
+    Two processes may speak for one attempt, one after the other or at once: none must take the other's number.
+    """
+
+    def __init__(self) -> None:
+        self._begin()
+
+    def next(self) -> int:
+        """Return a number that no other call of the attempt has."""
+        if self._pid != os.getpid():
+            self._begin()
+        return next(self._numbers)
+
+    def _begin(self) -> None:
+        self._pid = os.getpid()
+        self._numbers = count(random.getrandbits(52) + 1)

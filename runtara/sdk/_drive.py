@@ -4,10 +4,9 @@ import threading
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
-from runtara.actors import ForeignEvent
 from runtara.clock import monotonic
 from runtara.sdk._flows import AwaitPush, Flow
-from runtara.transport import EmbeddedDoor, Session
+from runtara.transport import Door, Session
 
 __all__ = ["drive", "drive_blocking", "perform", "perform_blocking"]
 
@@ -52,14 +51,14 @@ async def drive(flow: Flow[T], perform: Callable[[Any], Awaitable[Any]]) -> T:
         flow.close()
 
 
-def perform_blocking(door: EmbeddedDoor, wish: Any) -> Any:
+def perform_blocking(door: Door, wish: Any) -> Any:
     """Do what a flow wishes for, blocking the thread."""
     if wish.__class__ is AwaitPush:
         return _await_push_blocking(door.session, wish)
     return door.call_from_thread(wish)
 
 
-async def perform(door: EmbeddedDoor, wish: Any) -> Any:
+async def perform(door: Door, wish: Any) -> Any:
     """Do what a flow wishes for, awaiting it."""
     if wish.__class__ is AwaitPush:
         return await _await_push(door.session, wish)
@@ -81,6 +80,8 @@ def _await_push_blocking(session: Session, wish: AwaitPush) -> float:
 
 async def _await_push(session: Session, wish: AwaitPush) -> float:
     """Wait until a signal is pushed or the time is over, under trio or asyncio; return the seconds that passed."""
+    from runtara.threads import ForeignEvent  # takes trio, which a blocking program's own thread need not wait for
+
     pushed = ForeignEvent()
     session.on_push(wish.since, pushed.set)
     try:

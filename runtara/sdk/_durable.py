@@ -12,26 +12,27 @@ import functools
 import hashlib
 import inspect
 import re
-import typing
 from collections.abc import Callable
-from contextvars import ContextVar
-from itertools import count
-from typing import Any, Final, NamedTuple, ParamSpec, TypeVar, overload
+from datetime import timedelta
+from functools import partial
+from typing import Any, Final, ParamSpec, TypeVar, cast, overload
 
 import msgspec
 
 from runtara import messages
 from runtara.errors import InvalidInput, RetriesExhausted, Retry, RuntaraError
-from runtara.ids import CHECKPOINT_ID_MAX_BYTES
 from runtara.sdk import _flows as flows
 from runtara.sdk._base import SdkBase
+from runtara.sdk._bodies import Outcome, try_async, try_blocking
 from runtara.sdk._drive import drive, drive_blocking
+from runtara.sdk._results import UNFIT, Codec, declared_result
+from runtara.sdk._scopes import Scope
 from runtara.sdk._types import RetryConfig, RetryStrategy, Signal
 from runtara.sdk.aio import AsyncRuntaraSdk
 from runtara.sdk.context import sdk
 from runtara.sdk.sync import RuntaraSdk
 
-__all__ = ["PermanentError", "durable"]
+__all__ = ["PermanentError", "RetryLater", "durable"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -41,75 +42,52 @@ class PermanentError(Exception):
     """Raise it, or a subclass, from a durable function when trying again would not help."""
 
 
+class RetryLater(Exception):
+    """Raise it, or a subclass, from a durable function to say when trying again may help: `after` so many seconds.
+
+    Any exception with an attribute `retry_after` (seconds, or a timedelta) says the same.
+    """
+
+    def __init__(self, error: object = "not now", after: float | timedelta = 0.0) -> None:
+        super().__init__(error)
+        self.retry_after = after
+
+
 class _Body:
-    """The wish to have the function run; the reply is an `_Outcome`."""
+    """The wish to have the function run once; the reply is an `Outcome`."""
 
-
-class _Outcome(NamedTuple):
-    value: Any = None
-    error: Exception | None = None
-
-
-_BODY: Final = _Body()
-
-_UNFIT: Final = (TypeError, ValueError, RecursionError, msgspec.MsgspecError)
-"""What JSON raises where a value does not fit into it, or into the declared type."""
-
-
-class _Scope:
-    """The durable function that is running, and how often each step was called in it."""
-
-    def __init__(self, owner: SdkBase, path: str) -> None:
-        self.owner = owner
-        self.path = path
-        self._calls: dict[str, count[int]] = {}
-
-    def step(self, name: str, *, counted: bool) -> str:
-        """Return the checkpoint id of a call: the same one in every replay; a `counted` one has it for itself."""
-        calls = next(self._calls.setdefault(name, count(1))) if counted else 1  # safe among threads
-        step = f"{self.path}{name}#{calls}" if calls > 1 else f"{self.path}{name}"
-        if len(step.encode()) <= CHECKPOINT_ID_MAX_BYTES:
-            return step
-        return f"durable::{hashlib.blake2b(step.encode(), digest_size=32).hexdigest()}"
+    def __init__(self, scope: Scope) -> None:
+        self.scope = scope
 
 
 _PLAIN: Final = re.compile(r"[\w .:@+-]*")
 """Keys that are written as they are; others are quoted."""
-
-_PROGRAM: Final = "durable::"
-"""The path of steps that the program itself calls."""
-
-_scope: ContextVar[_Scope | None] = ContextVar("durable_scope", default=None)
-
-
-def _current_scope(owner: SdkBase) -> _Scope:
-    """Return the scope that a step is called in: a durable function's, or the program's own."""
-    scope = _scope.get()
-    if scope is not None and scope.owner is owner:
-        return scope
-    found: _Scope = owner.program_scope(lambda: _Scope(owner, _PROGRAM))
-    return found
 
 
 class _Step:
     """A decorated function: how its calls are named, tried again, and their results kept."""
 
     def __init__(
-        self, function: Callable[..., Any], config: RetryConfig, key: str | Callable[..., object] | None
+        self,
+        function: Callable[..., Any],
+        config: RetryConfig,
+        key: str | Callable[..., object] | None,
+        timeout: float | None,
     ) -> None:
         self.function = function
+        self.timeout = timeout
         self._config = config
         self._key = key
         self._signature = inspect.signature(function)
         self._name = f"{function.__module__}.{function.__qualname__}"
 
-    def begin(self, owner: SdkBase, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[str, flows.Flow[Any]]:
-        """Return the checkpoint id of a call and the flow that runs the call."""
-        scope = _current_scope(owner)
+    def begin(self, owner: SdkBase, args: tuple[Any, ...], kwargs: dict[str, Any]) -> flows.Flow[Any]:
+        """Return the flow that runs a call."""
+        scope = owner.scope
         step = scope.step(f"{self._name}({self._key_of(args, kwargs)})", counted=self._key is None)
         # What only this attempt can have saved, under a name that it gives out once, need not be looked for.
-        is_new = scope.path == _PROGRAM and self._key is None and not owner.is_resumed
-        return step, self._flow(owner, step, self._decoder, is_new=is_new)
+        is_new = scope.is_program and self._key is None and not owner.is_resumed
+        return self._flow(owner, scope, step, self._codec, is_new=is_new)
 
     def _key_of(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
         if self._key is not None:
@@ -120,7 +98,7 @@ class _Step:
             return ""
         try:
             encoded = msgspec.json.encode(bound.arguments, order="sorted")
-        except _UNFIT as error:
+        except UNFIT as error:
             raise InvalidInput(f"the arguments of {self._name} cannot name a checkpoint ({error}): give key=") from None
         return hashlib.blake2b(encoded, digest_size=12).hexdigest()
 
@@ -135,18 +113,19 @@ class _Step:
         bound.apply_defaults()
         return bound
 
-    def _flow(self, owner: SdkBase, step: str, decoder: msgspec.json.Decoder[Any], *, is_new: bool) -> flows.Flow[Any]:
+    def _flow(self, owner: SdkBase, scope: Scope, step: str, codec: Codec, *, is_new: bool) -> flows.Flow[Any]:
         """Return the kept result, or have the function run until it has one, and keep it."""
         if not is_new:
             found: messages.CheckpointFound = yield messages.GetCheckpoint(checkpoint_id=step)
             if found.found:
-                return _stored(step, decoder, found.state)
+                return _stored(step, codec, found.state)
         failures = yield from self._earlier_failures(owner, step)
         while True:
             yield from owner.look_for_signals()
-            outcome: _Outcome = yield _BODY
+            # A new scope: a second try finds what the first has saved.
+            outcome: Outcome = yield _Body(scope.inside(step))
             if outcome.error is None:
-                return (yield from _keep(step, decoder, outcome.value))
+                return (yield from _keep(step, codec, outcome.value))
             failures += 1
             yield from self._after_failure(owner, step, failures, outcome.error)
 
@@ -160,8 +139,9 @@ class _Step:
         last = found.retries[-1]
         if last.attempt > self._config.max_retries:
             raise RetriesExhausted(f"{step} failed {last.attempt} times, the last time with {last.error}")
-        left = ((last.retry_at or 0) - owner.now_ms()) / 1000
-        yield from owner.pause(min(left, self._config.max_delay))  # no longer, should the clock have been set back
+        retry_at = last.retry_at or 0
+        left = min(retry_at - owner.now_ms(), retry_at - last.recorded_at)  # no longer, should the clock be set back
+        yield from owner.pause(left / 1000)
         return last.attempt
 
     def _after_failure(self, owner: SdkBase, step: str, failures: int, error: Exception) -> flows.Flow[None]:
@@ -169,7 +149,7 @@ class _Step:
         config = self._config
         if not config.max_retries or _is_permanent(error) or not isinstance(error, config.retry_on):
             raise error
-        delay = config.delay_for_attempt(failures, owner.random)
+        delay = config.delay_after(error, failures, owner.random)
         yield messages.RecordRetry(
             checkpoint_id=step,
             attempt=failures,
@@ -181,16 +161,9 @@ class _Step:
         yield from owner.pause(delay.total_seconds())
 
     @functools.cached_property
-    def _decoder(self) -> msgspec.json.Decoder[Any]:
-        """Reads results as the declared type, which is found when the step is first called."""
-        try:
-            declared = typing.get_type_hints(self.function).get("return", Any)
-        except (NameError, AttributeError):  # an annotation that only type checkers can resolve
-            declared = Any
-        try:
-            return msgspec.json.Decoder(declared)
-        except TypeError as error:
-            raise InvalidInput(f"{self._name} returns {declared}, which cannot be read from JSON: {error}") from None
+    def _codec(self) -> Codec:
+        """Keeps results as the declared type, which is found when the step is first called."""
+        return Codec(declared_result(self.function), f"{self._name} returns")
 
 
 def _is_permanent(error: Exception) -> bool:
@@ -198,28 +171,16 @@ def _is_permanent(error: Exception) -> bool:
     return isinstance(error, PermanentError) or (isinstance(error, RuntaraError) and error.retry is Retry.NEVER)
 
 
-def _keep(step: str, decoder: msgspec.json.Decoder[Any], value: Any) -> flows.Flow[Any]:
+def _keep(step: str, codec: Codec, value: Any) -> flows.Flow[Any]:
     """Save a result; return what a replay will return, so that both see the same (a tuple may have become a list)."""
-    try:
-        state = msgspec.json.encode(value)
-        kept = decoder.decode(state)
-    except _UNFIT as error:
-        raise InvalidInput(
-            f"the result of {step} cannot be stored ({error}): return what JSON can express, of the declared type"
-        ) from None
+    state, kept = codec.keep(value, f"the result of {step}")
     saved: messages.CheckpointSaved = yield messages.SaveCheckpoint(checkpoint_id=step, state=state)
     flows.raise_for(Signal.of(saved.signal))
-    return _stored(step, decoder, saved.state) if saved.found else kept
+    return _stored(step, codec, saved.state) if saved.found else kept
 
 
-def _stored(step: str, decoder: msgspec.json.Decoder[Any], state: bytes | None) -> Any:
-    try:
-        return decoder.decode(state or b"")
-    except _UNFIT as error:
-        raise InvalidInput(
-            f"the stored result of {step} is not what the function returns any more ({error}): "
-            "keep reading the old form, or give the step a new name"
-        ) from None
+def _stored(step: str, codec: Codec, state: bytes | None) -> Any:
+    return codec.read(state, f"result of {step} is not what the function returns")
 
 
 @overload
@@ -232,7 +193,9 @@ def durable(
     delay: float = 1.0,
     max_delay: float = 60.0,
     jitter: float = 0.1,
+    max_retry_after: float = 3600.0,
     retry_on: tuple[type[BaseException], ...] = (Exception,),
+    timeout: float | None = None,
     key: str | Callable[..., object] | None = None,
 ) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
 def durable(
@@ -240,6 +203,7 @@ def durable(
     /,
     *,
     key: str | Callable[..., object] | None = None,
+    timeout: float | None = None,
     max_retries: int = 3,
     **retry: Any,
 ) -> Any:
@@ -247,18 +211,35 @@ def durable(
 
     Works on plain functions with the sync SDK and on async functions with the async SDK. A failure is tried again up to
     `max_retries` times, after `delay` seconds and then twice as long each time up to `max_delay`, spread by ±`jitter`;
-    the count and the waiting survive a crash. `retry_on` limits which exceptions are tried again; `PermanentError`
+    the count and the waiting survive a crash. An exception with a `retry_after` (`RetryLater`, for one) says itself how
+    long to wait, up to `max_retry_after` seconds. `retry_on` limits which exceptions are tried again; `PermanentError`
     never is, and neither is what the runtime refuses for good. `key` is the identity of the call where its arguments
     should not be: a function of the arguments, or a format of their names, as in ``key="{order_id}"``.
+
+    A try that takes longer than `timeout` seconds fails with `TimeoutError`: an async function is cancelled; a plain
+    one runs on a thread of its own, which Python cannot stop: it is left to itself, and refused what it asks of the SDK
+    from then on. A try that is interrupted, be it by a crash or by parking, has the whole time when it begins anew.
 
     Calling it raises what the function raises in the end; `InstanceCancelled`, `InstancePaused` or `InstanceShutdown`
     if such a signal came; `InvalidInput` if the result cannot be stored as JSON; `RetriesExhausted` in a replay of a
     step whose tries were used up before a crash.
     """
+    _check(timeout, key)
     config = RetryConfig(max_retries=max_retries, **retry)
-    if function is None:
-        return lambda function: _wrap(_Step(function, config, key))
-    return _wrap(_Step(function, config, key))
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        if isinstance(function, type) or not callable(cast(object, function)):
+            raise InvalidInput(f"{function!r} cannot be durable: decorate a function; options have names")
+        return _wrap(_Step(function, config, key, timeout))
+
+    return decorate if function is None else decorate(function)
+
+
+def _check(timeout: object, key: object) -> None:
+    if timeout is not None and not (type(timeout) in (int, float) and 0 < timeout < 1e9):  # type: ignore[operator]  # numbers
+        raise InvalidInput(f"timeout of {timeout!r} is not allowed: give seconds, more than 0")
+    if not (key is None or isinstance(key, str) or callable(key)):
+        raise InvalidInput(f"key of {key!r} is not allowed: give a format of the arguments, or a function of them")
 
 
 def _wrap(step: _Step) -> Callable[..., Any]:
@@ -283,20 +264,14 @@ async def _call(step: _Step, args: tuple[Any, ...], kwargs: dict[str, Any]) -> A
         raise InvalidInput(
             f"{step.function.__qualname__} is async and needs the async SDK: this program uses the sync one"
         )
-    name, flow = step.begin(owner, args, kwargs)
+    call = partial(step.function, *args, **kwargs)
 
     async def perform(wish: Any) -> Any:
-        if wish is not _BODY:
-            return await owner.perform(wish)
-        outer = _scope.set(_Scope(owner, f"{name}/"))  # a new one: a second try finds what the first has saved
-        try:
-            return _Outcome(await step.function(*args, **kwargs))
-        except Exception as error:  # noqa: BLE001 - the flow decides what an error means
-            return _Outcome(error=error)
-        finally:
-            _scope.reset(outer)
+        if wish.__class__ is _Body:
+            return await try_async(wish.scope, call, step.timeout)
+        return await owner.perform(wish)
 
-    return await drive(flow, perform)
+    return await drive(step.begin(owner, args, kwargs), perform)
 
 
 def _call_blocking(step: _Step, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -305,17 +280,11 @@ def _call_blocking(step: _Step, args: tuple[Any, ...], kwargs: dict[str, Any]) -
         raise InvalidInput(
             f"{step.function.__qualname__} is sync and needs the sync SDK: this program uses the async one"
         )
-    name, flow = step.begin(owner, args, kwargs)
+    call = partial(step.function, *args, **kwargs)
 
     def perform(wish: Any) -> Any:
-        if wish is not _BODY:
-            return owner.perform(wish)
-        outer = _scope.set(_Scope(owner, f"{name}/"))  # a new one: a second try finds what the first has saved
-        try:
-            return _Outcome(step.function(*args, **kwargs))
-        except Exception as error:  # noqa: BLE001 - the flow decides what an error means
-            return _Outcome(error=error)
-        finally:
-            _scope.reset(outer)
+        if wish.__class__ is _Body:
+            return try_blocking(wish.scope, call, step.timeout)
+        return owner.perform(wish)
 
-    return drive_blocking(flow, perform)
+    return drive_blocking(step.begin(owner, args, kwargs), perform)

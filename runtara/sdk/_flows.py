@@ -7,7 +7,7 @@ what came of it. The sync face does these things by blocking, the async face by 
 from collections.abc import Generator
 from datetime import UTC, datetime, timedelta
 from math import inf
-from typing import Any, Final, TypeAlias, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar, cast
 
 import msgspec
 from msgspec.structs import replace
@@ -37,6 +37,7 @@ __all__ = [
     "acknowledged",
     "check",
     "get_status",
+    "health",
     "instant_ms",
     "load_input",
     "look",
@@ -68,11 +69,14 @@ class AwaitPush(msgspec.Struct, frozen=True):
     """`Session.pushes` at the time of the last look."""
 
 
-class Parked(BaseException):
+class Parked(SystemExit):
     """The instance is suspended and will be launched again when it is time: the program must end now.
 
-    Not an `Exception`, so that no program catches it by mistake.
+    A program that lets it pass ends quietly, with exit code 0. Not an `Exception`, so that none catches it by mistake.
     """
+
+    def __init__(self) -> None:
+        super().__init__(0)
 
 
 Flow: TypeAlias = Generator[Any, Any, T]
@@ -104,6 +108,8 @@ def sleep_until(
 
 def instant_ms(instant: datetime) -> int:
     """Return milliseconds since 1970 UTC, rounded up. Raises `InvalidInput` for an instant without a time zone."""
+    if not isinstance(cast(object, instant), datetime):
+        raise InvalidInput(f"an instant must be a datetime with a time zone, not {type(instant).__name__}")
     if instant.utcoffset() is None:
         raise InvalidInput(f"instant {instant.isoformat()} has no time zone: add one, for example datetime.UTC")
     return -((_EPOCH - instant) // timedelta(milliseconds=1))
@@ -216,19 +222,35 @@ def acknowledged(command: messages.Request[messages.Acknowledged]) -> Flow[Insta
 
 def acknowledge_signal(signal: Signal | CustomSignal | str) -> Flow[InstanceStatus]:
     """Say that a signal was acted upon."""
+    if not isinstance(cast(object, signal), Signal | CustomSignal | str):
+        raise InvalidInput(f"a signal is acknowledged by itself or by its id, not by {signal!r}")
     signal_id = signal if isinstance(signal, str) else signal.signal_id
     return (yield from acknowledged(messages.AcknowledgeSignal(signal_id=signal_id)))
 
 
-def suspended(wake_at: datetime | None) -> Flow[InstanceStatus]:
-    """Acknowledge the pause or shutdown that asked for it, or suspend on the program's own account."""
-    if wake_at is None:
-        pending = yield messages.PollSignals()
-        for record in pending.signals:
-            if record.kind in (SignalType.PAUSE, SignalType.SHUTDOWN):
-                return (yield from acknowledge_signal(record.signal_id))
+def suspended(session: Session, clock: Clock, wake_at: datetime | None) -> Flow[InstanceStatus]:
+    """Acknowledge the pause or shutdown that asked for it, or suspend on the program's own account.
+
+    Where what asked for it was taken back since, the instance is due at once: the resume that would wake it has passed.
+    """
     instant = None if wake_at is None else instant_ms(wake_at)
+    if wake_at is None:
+        status = yield from _rest_as_told()
+        was_told, session.told_to_rest = session.told_to_rest, False
+        if status is not None and status is not InstanceStatus.RUNNING:
+            return status
+        if was_told:
+            instant = clock.now_ms()
     return (yield from acknowledged(messages.SuspendInstance(wake_at=instant)))
+
+
+def _rest_as_told() -> Flow[InstanceStatus | None]:
+    """Acknowledge the pause or shutdown that pends; None if there is none, running if it was taken back just now."""
+    pending = yield messages.PollSignals()
+    for record in pending.signals:
+        if record.kind in (SignalType.PAUSE, SignalType.SHUTDOWN):
+            return (yield from acknowledge_signal(record.signal_id))
+    return None
 
 
 def start(program: str, input: bytes | None) -> Flow[str]:
@@ -271,6 +293,12 @@ def acknowledge_pending(signal_type: SignalType) -> Flow[bool]:
     return False
 
 
+def health() -> Flow[messages.HealthFound]:
+    """Ask whether the server serves."""
+    reply: messages.HealthFound = yield messages.GetHealth()
+    return reply
+
+
 def get_status() -> Flow[StatusResponse]:
     """Ask how an instance stands; one that does not exist is not found."""
     try:
@@ -294,8 +322,12 @@ def _response(info: messages.InstanceInfo) -> StatusResponse:
     )
 
 
-def send_signal(kind: messages.SignalKind, name: str | None, payload: bytes) -> Flow[InstanceStatus]:
-    """Send a signal to an instance."""
+def send_signal(signal_type: SignalType | None, name: str | None, payload: bytes) -> Flow[InstanceStatus]:
+    """Send a signal to an instance: of a type, or a custom one with a name."""
+    if signal_type is not None and not isinstance(cast(object, signal_type), SignalType):
+        known = ", ".join(f"SignalType.{one.name}" for one in SignalType)
+        raise InvalidInput(f"a signal of type {signal_type!r} does not exist: use one of {known}")
+    kind: messages.SignalKind = "custom" if signal_type is None else signal_type.value
     reply: messages.SignalAccepted = yield messages.SendSignal(
         kind=kind, signal_id=new_id(), name=name, payload=payload
     )

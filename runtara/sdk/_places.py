@@ -18,9 +18,13 @@ class Place:
 
 
 class Places:
-    """Gives every call a place of its own, the first one that is free, also to calls at the same time."""
+    """Gives every call a place of its own, the first one that is free, also to calls at the same time.
 
-    def __init__(self) -> None:
+    `part` tells the places of one part of the program from those of another.
+    """
+
+    def __init__(self, part: str = "") -> None:
+        self._part = part and f"{part}::"
         self._lock = threading.Lock()
         self._next: dict[str, int] = {}
         self._free: dict[str, list[int]] = {}
@@ -30,7 +34,7 @@ class Places:
     def hold(self, name: str) -> Iterator[Place]:
         """Hold the next place for a signal of that name."""
         number = self._hold(name)
-        place = Place(f"signal::{name}::{number}")
+        place = Place(f"signal::{name}::{self._part}{number}")
         try:
             yield place
         finally:

@@ -3,30 +3,18 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Any, Final, TypeAlias
 
-import msgspec
 import trio
 
-from runtara import messages
 from runtara.actors.programs import Program
-from runtara.errors import (
-    Fenced,
-    InstanceCancelled,
-    InstancePaused,
-    InstanceShutdown,
-    InvalidState,
-    NotFound,
-    Retry,
-    RuntaraError,
-)
+from runtara.errors import NotFound
 from runtara.ids import InstanceKey
 from runtara.sdk._doors import Doors
 from runtara.sdk._drive import drive
-from runtara.sdk._flows import Flow, Parked
-from runtara.sdk._types import InstanceStatus, SignalType
+from runtara.sdk._endings import End, complete, report
 from runtara.sdk.aio import AsyncRuntaraSdk
 from runtara.sdk.context import use_sdk
 from runtara.sdk.sync import RuntaraSdk
@@ -39,9 +27,6 @@ AnyProgram: TypeAlias = Callable[[RuntaraSdk], Any] | Callable[[AsyncRuntaraSdk]
 
 THREADS: Final = 1_000
 """Most sync programs that run at once."""
-
-_OVER: Final = (Fenced, InvalidState, InstanceCancelled, InstancePaused, InstanceShutdown)
-"""Refusals of a report that say that there is nothing to report: the attempt has ended, or rests, already."""
 
 
 class ProgramHost:
@@ -67,12 +52,10 @@ class ProgramHost:
         sdk = AsyncRuntaraSdk(door, runtime.clock, park_after=runtime.settings.park_after_ms / 1000)
         try:
             await sdk.register()
-            output = _encode(await self._call(program, sdk, door))
-            if door.session.status in (None, InstanceStatus.RUNNING):  # it has not said itself how it ended
-                await sdk.completed(output)
+            output = await self._call(program, sdk, door)
+            await drive(complete(door.session, output), sdk.perform)
         except BaseException as raised:
-            reason = _deciding(raised)
-            if _is_crash(reason) or not await _is_reported(sdk, reason):
+            if await drive(report(raised), sdk.perform) is End.CRASH:
                 raise
         finally:
             door.close()
@@ -101,64 +84,3 @@ def check_known(program: str, programs: Mapping[str, object]) -> str:
 
 def _is_async(program: object) -> bool:
     return inspect.iscoroutinefunction(program) or inspect.iscoroutinefunction(type(program).__call__)
-
-
-def _encode(output: Any) -> bytes:
-    if output is None:
-        return b""
-    return output if isinstance(output, bytes) else msgspec.json.encode(output)
-
-
-# How it ended --------------------------------------------------------------------------------------------------------
-
-
-def _leaves(error: BaseException) -> Iterator[BaseException]:
-    if isinstance(error, BaseExceptionGroup):
-        for part in error.exceptions:
-            yield from _leaves(part)
-    else:
-        yield error
-
-
-def _deciding(raised: BaseException) -> BaseException:
-    """Return the exception that says how a program ended, where a nursery has collected several."""
-    leaves = list(_leaves(raised))
-    return next((leaf for kind in _FIRST for leaf in leaves if isinstance(leaf, kind)), leaves[0])
-
-
-_FIRST: Final = (KeyboardInterrupt, Parked, Fenced, InstanceCancelled, InstancePaused, InstanceShutdown, Exception)
-
-
-def _is_crash(reason: BaseException) -> bool:
-    """Whether a program has not ended by itself: it was stopped, or the runtime could not do its part for a while."""
-    if isinstance(reason, RuntaraError):
-        return reason.retry is not Retry.NEVER
-    return isinstance(reason, trio.Cancelled | KeyboardInterrupt)
-
-
-async def _is_reported(sdk: AsyncRuntaraSdk, reason: BaseException) -> bool:
-    """Report the end of a program. False if it rests without a reason, which makes it a crash, too."""
-    if isinstance(reason, Parked | Fenced):
-        return True  # it is launched again when it is time, or a newer attempt has taken over
-    try:
-        if isinstance(reason, InstancePaused | InstanceShutdown):
-            return await drive(_rest(), sdk.perform)
-        if not isinstance(reason, InstanceCancelled) or not await sdk.acknowledge(SignalType.CANCEL):
-            await sdk.failed(_text(reason))
-    except _OVER:
-        pass  # it has ended already, or rests
-    return True
-
-
-def _rest() -> Flow[bool]:
-    """Let the pause or shutdown take hold. False if it was taken back while the program was ending, or never came."""
-    pending = yield messages.PollSignals()
-    for record in pending.signals:
-        if record.kind in (SignalType.PAUSE, SignalType.SHUTDOWN):
-            reply = yield messages.AcknowledgeSignal(signal_id=record.signal_id)
-            return bool(reply.status is not InstanceStatus.RUNNING)
-    return False
-
-
-def _text(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}".encode(errors="backslashreplace").decode()[:4096]

@@ -3,6 +3,7 @@
 import enum
 from collections.abc import Callable
 from datetime import timedelta
+from typing import Any, TypeGuard, cast
 
 import msgspec
 
@@ -37,8 +38,11 @@ class Signal(msgspec.Struct, frozen=True):
     """A signal to the instance as a whole; acknowledge it by its id once it was acted upon."""
 
     signal_type: SignalType
+    """What it asks for."""
     signal_id: str
+    """By which it is acknowledged."""
     payload: bytes = b""
+    """What the sender has added."""
 
     @classmethod
     def of(cls, record: _Signal | None) -> "Signal | None":
@@ -50,8 +54,11 @@ class CustomSignal(msgspec.Struct, frozen=True):
     """A signal with a name and a payload of the sender's choice."""
 
     name: str
+    """For which a program waits."""
     payload: bytes
+    """What the sender has added."""
     signal_id: str
+    """What tells it from any other signal."""
 
     @classmethod
     def of(cls, record: _Signal | None) -> "CustomSignal | None":
@@ -63,9 +70,13 @@ class CheckpointResult(msgspec.Struct, frozen=True, kw_only=True):
     """What `checkpoint` found: whether the id was saved before, and which signals wait."""
 
     found: bool
+    """Whether the id was saved before; nothing was saved now then."""
     state: bytes | None = None
+    """What was saved before."""
     pending_signal: Signal | None = None
+    """The signal to the whole instance that waits to be acknowledged, a cancel before all others."""
     custom_signal: CustomSignal | None = None
+    """The custom signal that is named like the checkpoint, and bound to it."""
 
     @classmethod
     def of(cls, reply: CheckpointSaved) -> "CheckpointResult":
@@ -102,15 +113,25 @@ class StatusResponse(msgspec.Struct, frozen=True, kw_only=True):
     """How an instance stands. Instants are milliseconds since 1970 UTC."""
 
     found: bool
+    """Whether there is such an instance, and it is not somebody else's; if not, nothing else is said."""
     status: InstanceStatus | None = None
+    """Where it stands."""
     checkpoint_id: str | None = None
+    """The checkpoint that was saved last."""
     checkpoint_count: int = 0
+    """How many checkpoints there are, sleeps included."""
     output: bytes | None = None
+    """With what it has completed."""
     error: str | None = None
+    """With what it has failed."""
     wake_at: int | None = None
+    """When its sleep or its wait is over, if it rests until then."""
     started_at: int | None = None
+    """When its first attempt began."""
     finished_at: int | None = None
+    """When it ended."""
     termination_reason: TerminationReason | None = None
+    """Why it has ended, or rests."""
 
     @property
     def is_finished(self) -> bool:
@@ -137,17 +158,45 @@ class RetryConfig(msgspec.Struct, frozen=True, kw_only=True):
     jitter: float = 0.1
     """Each wait is spread by this part of it, up or down."""
     strategy: RetryStrategy = RetryStrategy.EXPONENTIAL_BACKOFF
+    """Whether waits grow."""
     retry_on: tuple[type[BaseException], ...] = (Exception,)
     """Only these are tried again."""
+    max_retry_after: float = 3600.0
+    """Seconds that no wait exceeds that a failure itself has asked for (`retry_after`)."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.max_retries < 2**31:
-            raise InvalidInput(f"max_retries of {self.max_retries} is not allowed: use 0 or more")
-        if not (0 <= self.delay < 1e9 and 0 <= self.max_delay < 1e9 and 0 <= self.jitter <= 1):
-            raise InvalidInput("delay and max_delay must be seconds from 0, jitter a part from 0 to 1")
+        if not (_is_number(self.max_retries, int) and 0 <= self.max_retries < 2**31):
+            raise InvalidInput(f"max_retries of {self.max_retries!r} is not allowed: use a whole number, 0 or more")
+        for name in ("delay", "max_delay", "jitter", "max_retry_after"):
+            value, limit = getattr(self, name), 1 if name == "jitter" else 1e9
+            if not (_is_number(value, int | float) and 0 <= value <= limit):
+                what = "a part from 0 to 1" if name == "jitter" else "seconds, 0 or more"
+                raise InvalidInput(f"{name} of {value!r} is not allowed: use {what}")
+        strategy, retry_on = cast(object, self.strategy), cast(object, self.retry_on)  # callers may not be checked
+        if not isinstance(strategy, RetryStrategy):
+            known = ", ".join(f"RetryStrategy.{known.name}" for known in RetryStrategy)
+            raise InvalidInput(f"strategy of {strategy!r} is not allowed: use {known}")
+        if not (isinstance(retry_on, tuple) and all(map(_is_exception, retry_on))):
+            raise InvalidInput(f"retry_on of {retry_on!r} is not allowed: use a tuple of exception classes")
 
     def delay_for_attempt(self, attempt: int, random: Callable[[], float] = lambda: 0.5) -> timedelta:
         """Return the wait after the `attempt`-th failure (from 1): delay · 2^(attempt-1), spread and capped."""
         factor = 1.0 if self.strategy is RetryStrategy.FIXED else 2.0 ** min(attempt - 1, 62)
         seconds = min(self.max_delay, self.delay * factor) * (1 + self.jitter * (2 * random() - 1))
         return timedelta(seconds=min(self.max_delay, seconds))
+
+    def delay_after(self, error: Exception, attempt: int, random: Callable[[], float] = lambda: 0.5) -> timedelta:
+        """Return the wait after the `attempt`-th failure: what the error's `retry_after` asks for, if it does."""
+        hint = getattr(error, "retry_after", None)
+        seconds = hint.total_seconds() if isinstance(hint, timedelta) else hint
+        if not (_is_number(seconds, int | float) and seconds >= 0):  # no hint, or one that nobody understands
+            return self.delay_for_attempt(attempt, random)
+        return timedelta(seconds=min(seconds, self.max_retry_after))
+
+
+def _is_number(value: object, kind: Any) -> TypeGuard[float]:
+    return isinstance(value, kind) and not isinstance(value, bool)
+
+
+def _is_exception(kind: object) -> bool:
+    return isinstance(kind, type) and issubclass(kind, BaseException)

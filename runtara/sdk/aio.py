@@ -1,6 +1,6 @@
 """The async face of the SDK, for trio and for asyncio: every call is awaited."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from functools import partial
@@ -8,10 +8,15 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from runtara import messages
+from runtara.clock import SystemClock
 from runtara.sdk import _flows as flows
 from runtara.sdk._base import TENANT, SdkBase
 from runtara.sdk._drive import drive, perform
+from runtara.sdk._each import AsyncEach
+from runtara.sdk._endings import End, Program, complete, report
 from runtara.sdk._types import CheckpointResult, CustomSignal, InstanceStatus, Signal, SignalType, StatusResponse
+from runtara.sdk.config import SdkConfig
+from runtara.sdk.context import check_registration, register_sdk
 
 __all__ = ["AsyncRuntaraSdk"]
 
@@ -61,6 +66,36 @@ class AsyncRuntaraSdk(SdkBase):
     def close(self) -> None:
         """Let go of the runtime, until the next call; the instance stays what it is. Harmless when repeated."""
         self._door.close()
+        self._closed()
+
+    @classmethod
+    def new(cls, config: SdkConfig) -> Self:
+        """Return the SDK for one instance of a server; it connects when it is used. See `SdkConfig` for refusals."""
+        return cls(config.open_door(), SystemClock(), park_after=config.park_after)
+
+    @classmethod
+    def from_env(cls) -> Self:
+        """Return the SDK as the ``RUNTARA_…`` variables say, which a host sets for the programs that it launches.
+
+        Raises `ConfigError` if there is no RUNTARA_INSTANCE_ID, or for a value that does not fit.
+        """
+        return cls.new(SdkConfig.from_env())
+
+    @classmethod
+    def localhost(cls, instance_id: str, tenant_id: str = TENANT, *, data_dir: str = ".data") -> Self:
+        """Return the SDK for one instance of the server on this machine, the one that works in `data_dir` if any."""
+        return cls.new(SdkConfig.localhost(instance_id, tenant_id, data_dir=data_dir))
+
+    async def connect(self) -> None:
+        """Connect to the server, which calls do by themselves, too.
+
+        Raises `Unreachable`, `UntrustedServer` or `Unauthenticated` if that cannot be done.
+        """
+        await self._door.connect()
+
+    async def health(self) -> messages.HealthFound:
+        """Return how the server is. Raises `Unreachable` if none answers."""
+        return await self._run(flows.health())
 
     async def register(self, checkpoint_id: str | None = None) -> messages.InstanceRegistered:
         """Begin an attempt: create the instance, or take it over from an earlier attempt, which is then fenced.
@@ -69,6 +104,14 @@ class AsyncRuntaraSdk(SdkBase):
         that has ended, and `NotFound` for an unknown checkpoint.
         """
         return await self._run(flows.register(checkpoint_id, self._attempt_id))
+
+    async def init(self, checkpoint_id: str | None = None) -> messages.InstanceRegistered:
+        """Connect, register the attempt, and make this the SDK that durable functions use; see `register_sdk`."""
+        check_registration(self)
+        await self.connect()
+        reply = await self.register(checkpoint_id)
+        register_sdk(self)
+        return reply
 
     async def checkpoint(self, checkpoint_id: str, state: bytes) -> CheckpointResult:
         """Save `state` under `checkpoint_id`, or find what was saved there before.
@@ -110,8 +153,11 @@ class AsyncRuntaraSdk(SdkBase):
         return await self._run(flows.acknowledged(messages.FailInstance(error=error)))
 
     async def suspended(self, wake_at: datetime | None = None) -> InstanceStatus:
-        """Stop for now, until a resume signal or `wake_at`. A pending pause or shutdown is thereby acknowledged."""
-        return await self._run(flows.suspended(wake_at))
+        """Stop for now, until a resume signal or `wake_at`. A pending pause or shutdown is thereby acknowledged.
+
+        After a pause that was taken back meanwhile, a launched program is launched again at once.
+        """
+        return await self._run(flows.suspended(self._session, self.clock, wake_at))
 
     async def custom_event(self, subtype: str, payload: bytes = b"") -> None:
         """Write an event of the program's own into the instance's audit log."""
@@ -154,11 +200,11 @@ class AsyncRuntaraSdk(SdkBase):
 
     async def send_signal(self, instance_id: str, signal_type: SignalType, payload: bytes = b"") -> InstanceStatus:
         """Ask another instance of the same tenant to cancel, pause, resume or shut down; return what it is now."""
-        return await self._run_for(instance_id, flows.send_signal(signal_type.value, None, payload))
+        return await self._run_for(instance_id, flows.send_signal(signal_type, None, payload))
 
     async def send_custom_signal(self, instance_id: str, name: str, payload: bytes = b"") -> InstanceStatus:
         """Send a signal with a name to another instance of the same tenant; return what it is now."""
-        return await self._run_for(instance_id, flows.send_signal("custom", name, payload))
+        return await self._run_for(instance_id, flows.send_signal(None, name, payload))
 
     async def poll_custom_signal(self, name: str) -> CustomSignal | None:
         """Take the next custom signal called `name`, or None if there is none yet.
@@ -166,7 +212,7 @@ class AsyncRuntaraSdk(SdkBase):
         What the n-th look for a name finds, or that it finds nothing, is stored: a replay sees the same. So a look
         costs a commit, and `wait_for_signal` is the cheaper way to wait.
         """
-        with self._places.hold(name) as place:
+        with self.scope.places.hold(name) as place:
             signal = await self._run(flows.poll_custom_signal(name, place.id))
             place.is_taken = True
             return signal
@@ -177,7 +223,7 @@ class AsyncRuntaraSdk(SdkBase):
         The deadline is stored when the wait begins; a replay neither prolongs it nor sees another outcome. Raises
         `InstanceCancelled`, `InstancePaused` or `InstanceShutdown` if such a signal comes first.
         """
-        with self._places.hold(name) as place:
+        with self.scope.places.hold(name) as place:
             flow = flows.wait_for_signal(self._session, self.clock, name, place.id, timeout, park_after=self.park_after)
             signal = await self._run(flow)
             place.is_taken = True
@@ -187,9 +233,47 @@ class AsyncRuntaraSdk(SdkBase):
         """Acknowledge the pending signal of that type; False if there is none."""
         return await self._run(flows.acknowledge_pending(signal_type))
 
+    @asynccontextmanager
+    async def program(self) -> AsyncIterator[Program]:
+        """Run the whole program in the block: it registers the attempt, and reports how the program ends.
+
+        A block that ends completes the instance, with `program.output`; one that raises fails it, and the error goes
+        on. One that ends because the instance is cancelled, paused or shut down, or because a newer attempt has taken
+        over, says so to the runtime and ends quietly: what stands behind the block goes on. Trouble of the runtime, an
+        interrupt and `Parked` go on without a report: the instance is to be launched again.
+        """
+        program = Program()
+        async with self:
+            try:
+                yield program
+                await self._run(self._progress.write())
+                await self._run(complete(self._session, program.output))
+            except BaseException as raised:
+                if await self._run(report(raised)) is not End.TOLD:
+                    raise
+
+    def each(self, items: Iterable[T], *, name: str, state: Any = None) -> AsyncEach[T]:
+        """Return a loop over `items` whose body runs once for each, also if the program is interrupted in between.
+
+        A checkpoint is saved when a body has ended; a replay goes on with the item behind the last one, so every
+        attempt must give the same items in the same order. `state` is kept along (as JSON; a dataclass, a msgspec
+        struct or a pydantic model comes back as what it was) and is found again in the `state` of the loop. An item
+        that the program leaves by `break` or with an error is not done. What the body calls belongs to its item.
+
+        Raises `InstanceCancelled`, `InstancePaused` or `InstanceShutdown` between two items if such a signal came, and
+        `InvalidInput` if there are fewer items than are done, or for a state that cannot be stored.
+        """
+        return AsyncEach(self, items, name, state)
+
+    async def progress(self, done: float, total: float | None = None, message: str = "") -> None:
+        """Say how far the program has come, for `runtara status`: `done`, of `total` if that is known.
+
+        Cheap to call for every item: it is written once a second at most, and when everything is done.
+        """
+        await self._run(self._progress.say(done, total, message))
+
     async def _ask(self, command: messages.Request[T]) -> T:
-        self._check_registered(command)
-        return await self._door.call(command)
+        return await self._door.call(self._prepare(command))
 
     async def _run(self, flow: flows.Flow[T]) -> T:
         return await drive(flow, self.perform)
@@ -200,5 +284,4 @@ class AsyncRuntaraSdk(SdkBase):
 
     async def perform(self, wish: Any) -> Any:
         """Do what a flow wishes for."""
-        self._check_registered(wish)
-        return await perform(self._door, wish)
+        return await perform(self._door, self._prepare(wish))

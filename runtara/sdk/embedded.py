@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 import sniffio
 import trio
 
-from runtara.actors import ActorInfo, ForeignEvent
+from runtara.actors import ActorInfo
 from runtara.clock import Clock
 from runtara.errors import InvalidState
 from runtara.ids import InstanceKey, new_id
@@ -33,6 +33,7 @@ from runtara.sdk.aio import AsyncRuntaraSdk
 from runtara.sdk.sync import RuntaraSdk
 from runtara.settings import Settings, load_settings
 from runtara.system import Runtime, open_runtime
+from runtara.threads import ForeignEvent
 from runtara.transport import EmbeddedDoor
 
 __all__ = ["AsyncEmbedded", "Embedded", "Opening", "open"]
@@ -91,14 +92,14 @@ class Embedded(_System):
         self, instance_id: str, signal_type: SignalType, payload: bytes = b"", tenant_id: str = TENANT
     ) -> InstanceStatus:
         """Ask an instance to cancel, pause, resume or shut down; return what it is now."""
-        flow = flows.send_signal(signal_type.value, None, payload)
+        flow = flows.send_signal(signal_type, None, payload)
         return _run(self._open_beside(instance_id, tenant_id), flow)
 
     def custom_signal(
         self, instance_id: str, name: str, payload: bytes = b"", tenant_id: str = TENANT
     ) -> InstanceStatus:
         """Send a signal with a name to an instance; return what it is now."""
-        return _run(self._open_beside(instance_id, tenant_id), flows.send_signal("custom", name, payload))
+        return _run(self._open_beside(instance_id, tenant_id), flows.send_signal(None, name, payload))
 
     def wait(
         self, instance_id: str, timeout: float | timedelta | None = None, tenant_id: str = TENANT
@@ -137,14 +138,14 @@ class AsyncEmbedded(_System):
         self, instance_id: str, signal_type: SignalType, payload: bytes = b"", tenant_id: str = TENANT
     ) -> InstanceStatus:
         """Ask an instance to cancel, pause, resume or shut down; return what it is now."""
-        flow = flows.send_signal(signal_type.value, None, payload)
+        flow = flows.send_signal(signal_type, None, payload)
         return await _run_async(self._open_beside(instance_id, tenant_id), flow)
 
     async def custom_signal(
         self, instance_id: str, name: str, payload: bytes = b"", tenant_id: str = TENANT
     ) -> InstanceStatus:
         """Send a signal with a name to an instance; return what it is now."""
-        return await _run_async(self._open_beside(instance_id, tenant_id), flows.send_signal("custom", name, payload))
+        return await _run_async(self._open_beside(instance_id, tenant_id), flows.send_signal(None, name, payload))
 
     async def wait(
         self, instance_id: str, timeout: float | timedelta | None = None, tenant_id: str = TENANT

@@ -6,17 +6,23 @@ such a conversation never really waits, and is run without a loop.
 
 import asyncio
 import functools
+import inspect
+import itertools
 import threading
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AbstractContextManager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Self
 
 import trio
 
-from runtara.sdk import durable, embedded, use_sdk
+from runtara.sdk import AsyncRuntaraSdk, InstanceStatus, RuntaraSdk, SdkConfig, SignalType, durable, embedded, use_sdk
+from runtara.sdk._types import StatusResponse
 from runtara.sdk.embedded import AsyncEmbedded, Embedded
+from tests.transport.quic.serving import Serving
 
-__all__ = ["FACES", "Awaited", "Face", "commands_of", "outside", "when_it_waits"]
+__all__ = ["FACES", "Awaited", "Face", "RemoteFace", "commands_of", "outside", "when_it_waits"]
 
 Conversation = Callable[[AsyncEmbedded], Coroutine[Any, Any, Any]]
 
@@ -31,7 +37,7 @@ class Awaited:
         found = getattr(self.inner, name)
         if not callable(found) or name.startswith("_") or name in ("close", "now_ms"):
             return found
-        if name == "sdk":
+        if name in ("sdk", "program", "each"):
             return lambda *args, **kwargs: Awaited(found(*args, **kwargs))
 
         async def call(*args: Any, **kwargs: Any) -> Any:
@@ -39,12 +45,28 @@ class Awaited:
 
         return call
 
-    async def __aenter__(self) -> Self:
-        self.inner.__enter__()
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "inner":
+            super().__setattr__(name, value)
+        else:
+            setattr(self.inner, name, value)
+
+    async def __aenter__(self) -> Any:
+        entered = self.inner.__enter__()
+        return self if entered is self.inner else entered
+
+    async def __aexit__(self, *exc_info: Any) -> bool | None:
+        swallowed: bool | None = self.inner.__exit__(*exc_info)
+        return swallowed
+
+    def __aiter__(self) -> Self:
         return self
 
-    async def __aexit__(self, *exc_info: Any) -> None:
-        self.inner.__exit__(*exc_info)
+    async def __anext__(self) -> Any:
+        try:
+            return next(self.inner)
+        except StopIteration:
+            raise StopAsyncIteration from None
 
 
 class Face:
@@ -97,8 +119,111 @@ def _awaited(function: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:
     return call
 
 
-def outside(system: Any) -> Embedded:
+class Remote:
+    """A server as a conversation sees it, who has a tenant of its own: what it calls is what an embedded system has."""
+
+    def __init__(self, server: Serving, tenant_id: str, kind: type[RuntaraSdk] | type[AsyncRuntaraSdk]) -> None:
+        self.server = server
+        self.tenant_id = tenant_id
+        self._kind = kind
+        self._sdks: list[Any] = []
+        self._manager = self._open("manager", tenant_id)
+
+    def _config(self, instance_id: str, tenant_id: str) -> SdkConfig:
+        config = SdkConfig(instance_id, tenant_id).with_server_addr(self.server.address)
+        return config.with_ca_file(str(self.server.identity.ca_file))
+
+    def sdk(self, instance_id: str, tenant_id: str | None = None) -> Any:
+        return self._open(instance_id, self.tenant_id if tenant_id is None else tenant_id)
+
+    def _open(self, instance_id: str, tenant_id: str) -> Any:
+        self._sdks.append(self._kind.new(self._config(instance_id, tenant_id)))
+        return self._sdks[-1]
+
+    async def status(self, instance_id: str, tenant_id: str | None = None) -> StatusResponse:
+        manager = self._manager if tenant_id is None else self._open("manager", tenant_id)
+        found: StatusResponse = await _maybe(manager.get_instance_status(instance_id))
+        return found
+
+    async def signal(self, instance_id: str, signal_type: SignalType, payload: bytes = b"") -> InstanceStatus:
+        status: InstanceStatus = await _maybe(self._manager.send_signal(instance_id, signal_type, payload))
+        return status
+
+    async def custom_signal(self, instance_id: str, name: str, payload: bytes = b"") -> InstanceStatus:
+        status: InstanceStatus = await _maybe(self._manager.send_custom_signal(instance_id, name, payload))
+        return status
+
+    def close(self) -> None:
+        for sdk in self._sdks:
+            sdk.close()
+
+
+async def _maybe(found: Any) -> Any:
+    return await found if inspect.isawaitable(found) else found
+
+
+class Outside:
+    """A way to a server for another thread."""
+
+    def __init__(self, remote: Remote) -> None:
+        self._remote = remote
+
+    def __getattr__(self, name: str) -> Any:
+        inside = self._remote
+        blocking = Remote(inside.server, inside.tenant_id, RuntaraSdk)
+        if name == "sdk":
+            return blocking.sdk
+
+        def call(*args: Any) -> Any:
+            try:
+                getattr(blocking, name)(*args).send(None)
+            except StopIteration as end:
+                return end.value
+            finally:
+                blocking.close()
+            raise AssertionError("a blocking call has waited")
+
+        return call
+
+
+class RemoteFace(Face):
+    """A way to hold a conversation with a server, over QUIC."""
+
+    _tenants = itertools.count(1)
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.server: Serving | None = None
+        """The one that serves all conversations without settings of their own."""
+
+    def hold(self, conversation: Any, **options: Any) -> Any:
+        """Hold the conversation with a server that has these settings."""
+        if options:
+            with TemporaryDirectory() as folder, Serving(Path(folder) / "data", **options) as server:
+                return self._hold(conversation, server)
+        assert self.server is not None
+        return self._hold(conversation, self.server)
+
+    def _hold(self, conversation: Any, server: Serving) -> Any:
+        remote = Remote(server, f"tenant-{next(self._tenants)}", RuntaraSdk if self.name == "sync" else AsyncRuntaraSdk)
+        try:
+            if self.name != "sync":
+                return (trio.run if self.name == "trio" else _run_asyncio)(conversation, remote)
+            remote_sdk = remote.sdk
+            remote.sdk = lambda *args: Awaited(remote_sdk(*args))  # type: ignore[method-assign]
+            try:
+                conversation(remote).send(None)
+            except StopIteration as end:
+                return end.value
+            raise AssertionError("a conversation with the blocking face has waited")
+        finally:
+            remote.close()
+
+
+def outside(system: Any) -> Any:
     """Return a way into the same system for another thread."""
+    if isinstance(system, Remote):
+        return Outside(system)
     return Embedded(system._doors, system._programs)
 
 

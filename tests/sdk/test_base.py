@@ -1,10 +1,13 @@
+import os
 from typing import Any
 
 import pytest
 import trio
+from msgspec.structs import replace
 from trio.testing import MockClock
 
 from runtara.errors import InstanceCancelled, InstancePaused
+from runtara.messages import GetHealth, ListEvents, RecordEvent, SaveCheckpoint, Sleep
 from runtara.sdk import SignalType, embedded
 from runtara.sdk._drive import drive
 from runtara.sdk._flows import RECHECK
@@ -72,7 +75,40 @@ async def test_a_signal_ends_a_pause(autojump_clock: MockClock) -> None:
             assert trio.current_time() == pytest.approx(5)
 
 
-async def test_what_belongs_to_the_program_is_made_once() -> None:
-    async with embedded.open(url="memory://") as system:
-        sdk = system.sdk("i")
-        assert sdk.program_scope(object) is sdk.program_scope(object)
+async def test_calls_that_change_something_are_numbered_each_with_a_number_of_its_own() -> None:
+    async with embedded.open(url="memory://") as system, system.sdk("i") as sdk:
+        wishes = [
+            SaveCheckpoint(checkpoint_id="a", state=b""),
+            Sleep(checkpoint_id="b", duration_ms=0),
+            RecordEvent(subtype="c"),
+        ]
+
+        prepared = [sdk._prepare(wish) for wish in (*wishes, *wishes)]
+
+        assert len({wish.request for wish in prepared}) == 6
+        assert all(1 <= wish.request <= 2**53 for wish in prepared)
+        assert [replace(wish, request=None) for wish in prepared] == wishes * 2
+        assert sdk._prepare(GetHealth()) == GetHealth()
+
+
+async def test_another_process_of_the_same_attempt_takes_other_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with embedded.open(url="memory://") as system, system.sdk("i") as sdk:
+        wish = RecordEvent(subtype="c")
+        ours = sdk._prepare(wish).request
+        monkeypatch.setattr(os, "getpid", lambda: -1)  # as after a fork
+
+        theirs = sdk._prepare(wish).request
+
+        assert theirs != ours + 1
+
+
+async def test_a_call_that_was_sent_again_counts_once() -> None:
+    async with embedded.open(url="memory://") as system, system.sdk("i") as sdk:
+        event = sdk._prepare(RecordEvent(subtype="c"))
+        checkpoint = sdk._prepare(SaveCheckpoint(checkpoint_id="a", state=b""))
+
+        saved = [await sdk._door.call(wish) for wish in (event, event, checkpoint, checkpoint)][2:]
+
+        assert [reply.found for reply in saved] == [False, False]
+        events = await sdk.perform(ListEvents(event_type="custom"))
+        assert len(events.events) == 1

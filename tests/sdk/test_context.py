@@ -6,19 +6,30 @@ from typing import Any
 import pytest
 import trio
 
-from runtara.errors import ConfigError, InvalidState
-from runtara.sdk import context, register_sdk, sdk, try_sdk, use_sdk
+from runtara.errors import ConfigError, InvalidInput, InvalidState, NotFound
+from runtara.sdk import register_sdk, sdk, stop_heartbeat, try_sdk, use_sdk
+from runtara.sdk._base import SdkBase, registered_sdk
 from tests.sdk.faces import Face
 
-ONE: Any = "one"
-TWO: Any = "two"
-THREE: Any = "three"
+
+class Named(SdkBase):
+    """An SDK of which only the name matters."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    @property
+    def instance_id(self) -> str:
+        return self.name
+
+
+ONE, TWO, THREE = Named("one"), Named("two"), Named("three")
 
 
 @pytest.fixture(autouse=True)
 def _forget() -> Iterator[None]:
     yield
-    context._registered.clear()
+    registered_sdk.clear()
 
 
 def on_thread(function: Any) -> Any:
@@ -35,11 +46,62 @@ def test_without_an_sdk_there_is_none() -> None:
         sdk()
 
 
-def test_the_registered_sdk_is_found_everywhere_and_the_last_one_counts() -> None:
+def test_the_registered_sdk_is_found_everywhere() -> None:
     register_sdk(ONE)
-    register_sdk(TWO)
+    register_sdk(ONE)  # harmless
 
-    assert sdk() is try_sdk() is on_thread(sdk) is TWO
+    assert sdk() is try_sdk() is on_thread(sdk) is ONE
+
+
+def test_a_second_sdk_is_refused_and_the_first_stays_registered() -> None:
+    register_sdk(ONE)
+
+    with pytest.raises(InvalidState, match="the SDK of instance one is registered already: close it first"):
+        register_sdk(TWO)
+
+    assert sdk() is ONE
+
+
+@pytest.mark.parametrize("wrong", [None, "one", SdkBase])
+def test_what_is_no_sdk_is_not_registered(wrong: Any) -> None:
+    with pytest.raises(InvalidInput, match="is no SDK"):
+        register_sdk(wrong)
+
+    assert try_sdk() is None
+
+
+def test_an_sdk_that_is_closed_makes_room_for_another(any_face: Face) -> None:
+    def who() -> str:
+        return sdk().instance_id
+
+    step = any_face.durable(who)
+
+    async def conversation(system: Any) -> None:
+        for name in ("one", "two"):
+            mine = system.sdk(name)
+            assert (await mine.init()).epoch == 1
+            assert await step() == name
+            mine.close()
+            assert try_sdk() is None
+
+    any_face.hold(conversation)
+
+
+def test_an_init_that_is_refused_registers_nothing(face: Face) -> None:
+    async def conversation(system: Any) -> None:
+        first, second = system.sdk("one"), system.sdk("two")
+        await first.init()
+        with pytest.raises(InvalidState, match="instance one is registered already"):
+            await second.init()
+
+        assert not second.is_registered
+        assert not (await system.status("two")).found
+        first.close()
+        with pytest.raises(NotFound):
+            await second.init("no-such-checkpoint")
+        assert try_sdk() is None
+
+    face.hold(conversation)
 
 
 def test_the_sdk_in_use_counts_more_than_the_registered_one_and_the_inner_one_most() -> None:
@@ -89,7 +151,7 @@ def test_an_sdk_that_could_not_be_entered_is_not_in_use(face: Face) -> None:
 
 
 async def test_every_task_uses_its_own_and_passes_it_on_to_those_that_it_starts() -> None:
-    found: dict[str, Any] = {}
+    found: dict[Any, Any] = {}
 
     async def task(mine: Any) -> None:
         with use_sdk(mine):
@@ -98,13 +160,41 @@ async def test_every_task_uses_its_own_and_passes_it_on_to_those_that_it_starts(
                 nursery.start_soon(child, mine)
             assert sdk() is mine
 
-    async def child(name: str) -> None:
+    async def child(mine: Any) -> None:
         await trio.lowlevel.checkpoint()
-        found[name] = sdk()
+        found[mine] = sdk()
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(task, ONE)
         nursery.start_soon(task, TWO)
 
-    assert found == {"one": ONE, "two": TWO}
+    assert found == {ONE: ONE, TWO: TWO}
     assert try_sdk() is None
+
+
+def test_heartbeats_are_stopped_of_the_one_in_use() -> None:
+    class Beating(Named):
+        stopped = 0
+
+        def stop_heartbeat(self) -> None:
+            self.stopped += 1
+
+    used, registered = Beating("used"), Beating("registered")
+    stop_heartbeat()  # nobody's: harmless
+
+    register_sdk(registered)
+    with use_sdk(used):
+        stop_heartbeat()
+    stop_heartbeat()
+
+    assert (used.stopped, registered.stopped) == (1, 1)
+
+
+def test_heartbeats_of_a_program_in_the_same_process_go_on(face: Face) -> None:
+    async def conversation(system: Any) -> None:
+        async with system.sdk("i") as mine:
+            with face.use(mine):
+                stop_heartbeat()
+            assert not (await mine.checkpoint("a", b"")).found
+
+    face.hold(conversation)

@@ -3,8 +3,9 @@
 import inspect
 import subprocess
 import sys
+import threading
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from trio.testing import MockClock
 
 from runtara.errors import (
     ConfigError,
+    DeadlineExceeded,
     Fenced,
     InstanceCancelled,
     InstancePaused,
@@ -24,7 +26,7 @@ from runtara.errors import (
 )
 from runtara.ids import CHECKPOINT_ID_MAX_BYTES
 from runtara.messages import ListCheckpoints, ListRetries
-from runtara.sdk import PermanentError, RetryStrategy, SignalType, durable, embedded, use_sdk
+from runtara.sdk import Parked, PermanentError, RetryLater, RetryStrategy, SignalType, durable, embedded, use_sdk
 from tests.actors.stage import TrioClock
 from tests.sdk.faces import Face, outside, when_it_waits
 
@@ -906,6 +908,222 @@ def test_the_tries_of_a_step_are_counted_in_the_store_across_systems(face: Face,
 async def _retries(sdk: Any, step: Any) -> Any:
     name = f"durable::{step.__module__}.{step.__qualname__}()"
     return await sdk.perform(ListRetries(checkpoint_id=name))
+
+
+class Limited(Exception):
+    """As the libraries of web services raise it."""
+
+    def __init__(self, text: str, retry_after: Any = 30) -> None:
+        super().__init__(text)
+        self.retry_after = retry_after
+
+
+async def test_a_failure_that_says_when_to_try_again_is_tried_again_then(autojump_clock: MockClock) -> None:
+    errors: list[Exception] = [
+        Limited("a"),
+        RetryLater("b", timedelta(minutes=2)),
+        Limited("c", 10**6),
+        Limited("d", -1),
+    ]
+    at: list[float] = []
+
+    @durable(max_retries=4, delay=1, jitter=0, strategy=RetryStrategy.FIXED, max_retry_after=500)
+    async def step() -> int:
+        at.append(trio.current_time())
+        if len(at) <= len(errors):
+            raise errors[len(at) - 1]
+        return len(at)
+
+    async with embedded.open(url="memory://", clock=TrioClock()) as system, system.sdk("i") as sdk:
+        with use_sdk(sdk):
+            assert await step() == 5
+
+    assert at == pytest.approx([0, 30, 150, 650, 651], abs=0.01)
+
+
+async def test_when_to_try_again_survives_a_crash(autojump_clock: MockClock) -> None:
+    at: list[float] = []
+
+    @durable(delay=1, max_delay=1)
+    async def step() -> int:
+        at.append(trio.current_time())
+        if len(at) == 1:
+            raise RetryLater("busy", after=100)
+        return len(at)
+
+    async with embedded.open(url="memory://", clock=TrioClock()) as system:
+        async with system.sdk("i") as sdk:
+            with use_sdk(sdk), trio.move_on_after(30):
+                await step()
+        async with system.sdk("i") as sdk:
+            with use_sdk(sdk):
+                assert await step() == 2
+
+    assert at == pytest.approx([0, 100], abs=0.01)
+
+
+# Time ----------------------------------------------------------------------------------------------------------------
+
+
+async def test_each_try_has_its_time(autojump_clock: MockClock) -> None:
+    began: list[float] = []
+
+    @durable(timeout=10, delay=0, max_retries=2)
+    async def step() -> str:
+        began.append(trio.current_time())
+        await trio.sleep(600 if len(began) < 3 else 9)
+        return "done"
+
+    async with embedded.open(url="memory://", clock=TrioClock()) as system, system.sdk("i") as sdk:
+        with use_sdk(sdk):
+            assert await step() == "done"
+
+    assert began == pytest.approx([0, 10, 20], abs=0.01)
+
+
+async def test_a_step_that_never_ends_in_time_fails_with_a_timeout(autojump_clock: MockClock) -> None:
+    @durable(timeout=10, delay=0, max_retries=1)
+    async def step() -> None:
+        await trio.sleep_forever()
+
+    async with embedded.open(url="memory://", clock=TrioClock()) as system, system.sdk("i") as sdk:
+        with use_sdk(sdk), pytest.raises(TimeoutError, match=r"step\(\) took longer than 10 seconds"):
+            await step()
+        assert await steps_of(sdk) == []
+        (_, last) = (await _retries(sdk, step)).retries
+        assert "TimeoutError" in str(last.error)
+
+
+def test_a_blocking_try_that_was_abandoned_can_store_nothing_any_more() -> None:
+    gone, refused = threading.Event(), threading.Event()
+    tries: list[int] = []
+
+    @durable
+    def inner() -> str:
+        return "inner"
+
+    @durable(timeout=0.05, delay=0, max_retries=1)
+    def step() -> str:
+        tries.append(threading.get_ident())
+        if len(tries) == 2:
+            return "second"
+        gone.wait(30)
+        for call in (inner, lambda: mine.checkpoint("a", b""), mine.heartbeat):
+            try:
+                call()
+            except DeadlineExceeded:
+                continue
+            return "never refused"
+        refused.set()
+        return "first"
+
+    with embedded.open(url="memory://") as system, system.sdk("i") as mine:
+        assert step() == "second"
+        gone.set()
+        assert refused.wait(30)
+        assert len(set(tries)) == 2
+        assert mine.get_status().checkpoint_count == 1  # the program itself goes on as ever
+
+
+def test_a_blocking_step_with_a_timeout_has_its_steps_and_signals_as_ever(face: Face) -> None:
+    def double(number: int) -> int:
+        return 2 * number
+
+    step = face.durable(double, timeout=30)
+
+    async def conversation(system: Any) -> None:
+        assert await run_twice(face, system, lambda: step(4)) == (8, 8)
+
+    face.hold(conversation)
+
+
+def test_a_program_that_parks_in_a_step_with_a_timeout_ends(face: Face) -> None:
+    def park() -> None:
+        raise Parked
+
+    step = face.durable(park, timeout=30)
+
+    async def conversation(system: Any) -> None:
+        async with system.sdk("i") as sdk:
+            with face.use(sdk), pytest.raises(Parked):
+                await step()
+
+    face.hold(conversation)
+
+
+# Bad input -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"timeout": 0},
+        {"timeout": -1},
+        {"timeout": "5"},
+        {"timeout": True},
+        {"timeout": float("nan")},
+        {"timeout": timedelta(seconds=1)},
+        {"key": 5},
+        {"max_retries": "3"},
+        {"max_retries": 1.5},
+        {"delay": "1"},
+        {"max_retry_after": -1},
+        {"strategy": "exponential"},
+        {"retry_on": LookupError},
+        {"retry_on": (1,)},
+    ],
+    ids=repr,
+)
+def test_options_that_make_no_sense_are_refused_where_they_are_written(wrong: dict[str, Any]) -> None:
+    (name,) = wrong
+    with pytest.raises(InvalidInput, match=f"{name} of .* is not allowed"):
+        durable(**wrong)
+
+
+def test_an_option_that_does_not_exist_is_a_type_error() -> None:
+    with pytest.raises(TypeError, match="retries"):
+        durable(retries=3)  # type: ignore[call-overload]  # on purpose
+
+
+@pytest.mark.parametrize("wrong", [3, "step", Parcel], ids=repr)
+def test_only_functions_can_be_durable(wrong: Any) -> None:
+    with pytest.raises(InvalidInput, match="decorate a function"):
+        durable(wrong)
+
+
+def test_a_signal_taken_in_a_step_is_not_taken_again_behind_it_by_a_replay(face: Face) -> None:
+    async def conversation(system: Any) -> None:
+        current: list[Any] = []
+
+        async def wait() -> str:
+            return str((await current[0].wait_for_signal("go")).payload.decode())
+
+        def wait_blocking() -> str:
+            return str(current[0].inner.wait_for_signal("go").payload.decode())
+
+        step = awaited(durable(wait_blocking)) if face.name == "sync" else durable(wait)
+        async with system.sdk("i"):
+            pass
+        for payload in (b"first", b"second"):
+            await system.custom_signal("i", "go", payload)
+
+        async def program() -> list[str]:
+            return [await step(), await wait()]
+
+        for _ in range(2):
+            async with system.sdk("i") as sdk:
+                current[:] = [sdk]
+                with face.use(sdk):
+                    assert await program() == ["first", "second"]
+
+    face.hold(conversation)
+
+
+def awaited(function: Any) -> Any:
+    async def call() -> Any:
+        return function()
+
+    return call
 
 
 # Signals -------------------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from trio.testing import MockClock
 
 from runtara import messages
-from runtara.clock import INSTANT_MAX_MS
+from runtara.clock import INSTANT_MAX_MS, ManualClock
 from runtara.errors import (
     DeadlineExceeded,
     InstanceCancelled,
@@ -345,10 +345,21 @@ def test_other_errors_pass_through_a_flow() -> None:
 
 
 def test_suspending_acknowledges_the_shutdown_that_asked_for_it() -> None:
-    flow = flows.suspended(None)
+    flow = flows.suspended(Session(InstanceKey("t", "i")), ManualClock(), None)
 
     assert next(flow) == messages.PollSignals()
     assert flow.send(messages.SignalsPending((signal("shutdown"),))) == messages.AcknowledgeSignal(signal_id="s")
+
+
+def test_suspending_for_a_pause_that_is_taken_back_while_it_is_acknowledged_leaves_the_instance_due() -> None:
+    session, clock = Session(InstanceKey("t", "i")), ManualClock()
+    flow = flows.suspended(session, clock, None)
+    next(flow)
+    session.received(messages.SignalsPending((signal("pause"),)))
+    flow.send(messages.SignalsPending((signal("pause"),)))
+
+    assert flow.send(messages.Acknowledged(Status.RUNNING)) == messages.SuspendInstance(wake_at=clock.now_ms())
+    assert not session.told_to_rest
 
 
 def test_acknowledging_by_type_finds_the_signal_of_that_type() -> None:

@@ -48,3 +48,11 @@ def test_who_waits_at_the_same_time_has_places_of_their_own() -> None:
 
     assert (first.id, second.id) == ("signal::go::0", "signal::go::1")
     assert [take(places, "go"), take(places, "go")] == ["signal::go::0", "signal::go::2"]
+
+
+def test_the_places_of_one_part_of_the_program_are_not_those_of_another() -> None:
+    assert [take(Places(part), "go") for part in ("", "a", "b")] == [
+        "signal::go::0",
+        "signal::go::a::0",
+        "signal::go::b::0",
+    ]

@@ -29,7 +29,6 @@ from runtara.sdk import (
     RuntaraSdk,
     SignalType,
     StatusResponse,
-    context,
     durable,
     embedded,
     register_sdk,
@@ -571,4 +570,4 @@ def test_a_program_does_not_see_the_sdk_registered_for_the_process() -> None:
         try:
             assert system.wait(system.start("p", "mine"), SECONDS).output == b'"mine"'
         finally:
-            context._registered.clear()
+            other.close()

@@ -1,5 +1,6 @@
 import random
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -59,11 +60,49 @@ def test_jitter_spreads_both_ways() -> None:
         {"jitter": 1.1},
         {"jitter": -0.1},
         {"jitter": float("nan")},
+        {"max_retry_after": -1},
+        {"max_retries": True},
+        {"max_retries": 2.0},
+        {"delay": "1"},
+        {"strategy": "fixed"},
+        {"retry_on": LookupError},
+        {"retry_on": [LookupError]},
+        {"retry_on": ("LookupError",)},
     ],
 )
-def test_a_configuration_that_makes_no_sense_is_refused(wrong: dict[str, float]) -> None:
-    with pytest.raises(InvalidInput):
-        RetryConfig(**wrong)  # type: ignore[arg-type]
+def test_a_configuration_that_makes_no_sense_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(InvalidInput, match=f"{next(iter(wrong))} of .* is not allowed"):
+        RetryConfig(**wrong)
+
+
+class Hinting(Exception):
+    def __init__(self, retry_after: object) -> None:
+        self.retry_after = retry_after
+
+
+@pytest.mark.parametrize(
+    ("hint", "wait"),
+    [
+        (30, 30),
+        (0.5, 0.5),
+        (0, 0),
+        (timedelta(minutes=1), 60),
+        (10**9, 90),
+        (float("inf"), 90),
+        (float("nan"), 4),
+        (-1, 4),
+        (timedelta(seconds=-1), 4),
+        ("30", 4),
+        (True, 4),
+        (None, 4),
+        (lambda: 30, 4),
+    ],
+)
+def test_an_error_may_say_how_long_to_wait_up_to_a_limit(hint: object, wait: float) -> None:
+    config = RetryConfig(delay=2, max_retry_after=90)
+
+    assert config.delay_after(Hinting(hint), 2).total_seconds() == wait
+    assert config.delay_after(LookupError(), 2).total_seconds() == 4
 
 
 @pytest.mark.parametrize("signal_type", SignalType)

@@ -1,0 +1,72 @@
+"""One try of a step's function: in a scope of its own, and within its time if it has one."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Future, wait
+from contextvars import copy_context
+from typing import Any, NamedTuple
+
+from runtara.sdk._scopes import Scope, scope_in_use
+
+__all__ = ["Outcome", "try_async", "try_blocking"]
+
+
+class Outcome(NamedTuple):
+    """What came of a try: a value, or an error."""
+
+    value: Any = None
+    error: Exception | None = None
+
+
+def try_blocking(scope: Scope, call: Callable[[], Any], timeout: float | None) -> Outcome:
+    """Call a function; with a `timeout` (seconds) on a thread of its own, which is left to itself after that time."""
+    outer = scope_in_use.set(scope)
+    try:
+        return Outcome(call() if timeout is None else _call_on_thread(scope, call, timeout))
+    except Exception as error:  # noqa: BLE001 - the flow decides what an error means
+        return Outcome(error=error)
+    finally:
+        scope_in_use.reset(outer)
+
+
+async def try_async(scope: Scope, call: Callable[[], Awaitable[Any]], timeout: float | None) -> Outcome:
+    """Await a function; with a `timeout` (seconds) it is cancelled after that time."""
+    outer = scope_in_use.set(scope)
+    try:
+        if timeout is None:
+            return Outcome(await call())
+        from runtara.threads import within  # takes trio, which a program without time-outs need not wait for
+
+        is_over, value = await within(timeout, call)
+        return Outcome(error=_over(scope, timeout)) if is_over else Outcome(value)
+    except Exception as error:  # noqa: BLE001 - the flow decides what an error means
+        return Outcome(error=error)
+    finally:
+        scope_in_use.reset(outer)
+
+
+def _call_on_thread(scope: Scope, call: Callable[[], Any], timeout: float) -> Any:
+    done: Future[Any] = Future()
+    context = copy_context()
+
+    def run() -> None:
+        try:
+            done.set_result(context.run(call))
+        except BaseException as error:  # noqa: BLE001 - it belongs to the thread that waits
+            done.set_exception(error)
+
+    threading.Thread(target=run, name=f"runtara-{scope.path[:-1]}", daemon=True).start()
+    try:
+        wait([done], timeout)
+    finally:
+        # Python cannot stop a thread. From here on it can at least store nothing any more, nor run a further step.
+        scope.is_abandoned = not done.done()
+    if scope.is_abandoned:
+        raise _over(scope, timeout)
+    return done.result()
+
+
+def _over(scope: Scope, timeout: float) -> TimeoutError:
+    return TimeoutError(f"{scope.path[:-1]} took longer than {timeout:g} seconds")
