@@ -3,20 +3,24 @@
 root                     rest_for_one: whoever comes later relies on whoever came before
 ├ store                  writer, readers: all views of one file, restarted together
 ├ instances              the region of all instances, and who listens to them
-├ runner                 programs that live in this process
+├ runner                 programs that live in this process, or on this host
 └ timers                 wake scheduler, heartbeat monitor
+
+A host has one group more, `edges`: see `runtara.host`.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Final
 
 import msgspec
 
+from runtara import __version__
 from runtara.actors import (
     Backoff,
+    Child,
     Intensity,
     MailboxSpec,
     Policy,
@@ -30,18 +34,30 @@ from runtara.actors import (
 from runtara.actors import supervisor as group
 from runtara.actors.dispatch import Dispatch
 from runtara.actors.heartbeat import HeartbeatMonitor
-from runtara.actors.instance import Arm, Disarm, Effect, Launch, Limits, Push, Stop, Track, Untrack
+from runtara.actors.instance import Arm, Disarm, Effect, Enforce, Launch, Limits, Push, Stop, Track, Untrack
 from runtara.actors.instances import Instances
 from runtara.actors.programs import Program, Programs
 from runtara.actors.scheduler import WakeScheduler
 from runtara.actors.sessions import Sessions
 from runtara.actors.storage import InlineReader, InlineWriter, StoreReader, StoreWriter
-from runtara.clock import Clock, SystemClock
+from runtara.clock import Clock, SystemClock, monotonic
 from runtara.errors import RuntaraError
+from runtara.messages import GetHealth, GetTree, HealthFound, TreeFound
 from runtara.settings import Settings
 from runtara.store import Store, open_store
 
-__all__ = ["SESSIONS", "Runtime", "open_runtime", "tree"]
+__all__ = [
+    "INSTANCES",
+    "PROGRAMS",
+    "READER",
+    "SCHEDULER",
+    "SESSIONS",
+    "Launcher",
+    "Runtime",
+    "in_process",
+    "open_runtime",
+    "tree",
+]
 
 WRITER: Final = "root/store/writer"
 READER: Final = "root/store/reader-1"
@@ -58,9 +74,23 @@ EFFECTS: Final[dict[type[Effect], tuple[str, ...]]] = {
     Untrack: (HEARTBEAT, SESSIONS),
     Launch: (PROGRAMS,),
     Stop: (PROGRAMS,),
+    Enforce: (PROGRAMS,),
     Push: (SESSIONS,),
 }
 """Which actors are told of which effect."""
+
+
+class Launcher(msgspec.Struct, frozen=True, kw_only=True):
+    """What launches the programs of a system, and what comes with it."""
+
+    runner: Child
+    """The actor at `PROGRAMS`."""
+    places: int | None = None
+    """Most launched programs at a time; None for no limit."""
+    keeps_logs: bool = False
+    """Whether the runner answers `ReadLog`."""
+    check_program: Callable[[str], object] | None = None
+    """Raises `NotFound` or `Forbidden` for a program that cannot be launched."""
 
 
 class Runtime(msgspec.Struct, frozen=True):
@@ -72,7 +102,18 @@ class Runtime(msgspec.Struct, frozen=True):
     clock: Clock
 
 
-def tree(settings: Settings, store: Store, clock: Clock, programs: Mapping[str, Program]) -> Supervisor:
+def in_process(programs: Mapping[str, Program], *, grace: float = 10.0) -> Launcher:
+    """Return the launcher of programs that live in this process; `grace` is how many seconds they have to leave."""
+    runner = child(
+        "programs",
+        Programs,
+        kwargs={"instances": INSTANCES, "reader": READER, "programs": programs, "grace": grace},
+        mailbox=MailboxSpec(bound=65_536, policy=Policy.REJECT),
+    )
+    return Launcher(runner=runner)
+
+
+def tree(settings: Settings, store: Store, clock: Clock, launcher: Launcher) -> Supervisor:
     """Return the supervision tree of one system."""
     readers = [f"reader-{number}" for number in range(1, settings.readers + 1)]
     grace = settings.stop_grace_ms / 1000
@@ -90,19 +131,10 @@ def tree(settings: Settings, store: Store, clock: Clock, programs: Mapping[str, 
             ),
             strategy=Strategy.ONE_FOR_ALL,
         ),
-        group(
-            "runner",
-            child(
-                "programs",
-                Programs,
-                kwargs={"instances": INSTANCES, "reader": READER, "programs": programs},
-                mailbox=MailboxSpec(bound=65_536, policy=Policy.REJECT),
-            ),
-            intensity=Intensity(restarts=5, within=10),
-        ),
+        group("runner", launcher.runner, intensity=Intensity(restarts=5, within=10)),
         group(
             "timers",
-            child("scheduler", WakeScheduler, kwargs=_scheduler(settings, clock), mailbox=_TIMERS),
+            child("scheduler", WakeScheduler, kwargs=_scheduler(settings, clock, launcher), mailbox=_TIMERS),
             child("heartbeat", HeartbeatMonitor, kwargs=_heartbeat(settings), mailbox=_TIMERS),
             intensity=Intensity(restarts=5, within=30),
         ),
@@ -134,7 +166,12 @@ def _region(settings: Settings, clock: Clock, readers: list[str]) -> dict[str, o
         "writer": WRITER,
         "readers": [f"root/store/{name}" for name in readers],
         "effects": EFFECTS,
-        "limits": Limits(pending_signals_max=settings.pending_signals_max),
+        "limits": Limits(
+            pending_signals_max=settings.pending_signals_max,
+            max_auto_restarts=settings.max_auto_restarts,
+            relaunch_after_ms=settings.relaunch_after_ms,
+            relaunch_after_max_ms=settings.relaunch_after_max_ms,
+        ),
         "resident": settings.resident_cells,
         "idle_after": settings.cell_idle_ms / 1000,
         "mailbox": settings.cell_mailbox,
@@ -143,7 +180,7 @@ def _region(settings: Settings, clock: Clock, readers: list[str]) -> dict[str, o
     }
 
 
-def _scheduler(settings: Settings, clock: Clock) -> dict[str, object]:
+def _scheduler(settings: Settings, clock: Clock, launcher: Launcher) -> dict[str, object]:
     return {
         "instances": INSTANCES,
         "reader": READER,
@@ -151,6 +188,8 @@ def _scheduler(settings: Settings, clock: Clock) -> dict[str, object]:
         "window": settings.wake_window,
         "in_flight": settings.wakes_in_flight,
         "clock_check": settings.clock_check_ms / 1000,
+        "places": launcher.places,
+        "runner": None if launcher.places is None else PROGRAMS,
     }
 
 
@@ -165,26 +204,59 @@ def _heartbeat(settings: Settings) -> dict[str, object]:
 
 @asynccontextmanager
 async def open_runtime(
-    settings: Settings, *, programs: Mapping[str, Program] | None = None, clock: Clock | None = None
+    settings: Settings,
+    *,
+    programs: Mapping[str, Program] | None = None,
+    launcher: Launcher | None = None,
+    clock: Clock | None = None,
+    is_draining: Callable[[], bool] = lambda: False,
 ) -> AsyncIterator[Runtime]:
     """Start a system, give it to the block, and stop it in reverse order when the block ends.
+
+    `launcher` launches programs; by default one that knows the `programs` of this process. `is_draining` is what
+    those are told who ask for the system's health.
 
     Raises what the store refuses with (`StoreInUse`, `StoreTooNew`, `StoreCorrupt` …), and `SystemFailed` for anything
     else that keeps the system from running.
     """
     clock = clock or SystemClock()
+    launcher = launcher or in_process(programs or {}, grace=settings.cancel_grace_ms / 1000)
     store = open_store(settings.store_url)
     try:
         async with open_system(
-            tree(settings, store, clock, programs or {}), name="runtara", ask_timeout=settings.request_timeout_ms / 1000
+            tree(settings, store, clock, launcher),
+            name="runtara",
+            ask_timeout=settings.request_timeout_ms / 1000,
         ) as system:
-            dispatch = Dispatch(system, instances=INSTANCES, reader=READER, payload_max_bytes=settings.state_max_bytes)
+            dispatch = Dispatch(
+                system,
+                instances=INSTANCES,
+                reader=READER,
+                payload_max_bytes=settings.state_max_bytes,
+                runner=PROGRAMS if launcher.keeps_logs else None,
+                answers=_answers(system, is_draining),
+                check_program=launcher.check_program,
+            )
             yield Runtime(system, dispatch, settings, clock)
     except SystemFailed as failed:
         refusal = _refusal(failed)
         if refusal is not None:
             raise refusal from failed
         raise
+
+
+def _answers(system: System, is_draining: Callable[[], bool]) -> dict[type, Callable[[], object]]:
+    """Return how the system as a whole answers."""
+    began = monotonic()
+
+    def find_tree() -> TreeFound:
+        return TreeFound(msgspec.json.encode(system.inspect()))
+
+    def find_health() -> HealthFound:
+        uptime_ms = round((monotonic() - began) * 1000)
+        return HealthFound(version=__version__, uptime_ms=uptime_ms, draining=is_draining())
+
+    return {GetTree: find_tree, GetHealth: find_health}
 
 
 def _refusal(error: BaseException | None) -> RuntaraError | None:

@@ -38,7 +38,18 @@ from runtara.store import Save, open_store
 from runtara.store._memory import MemoryStore
 from runtara.store._sqlite import SqliteStore
 from runtara.store._sqlite_door import SqliteLimits
-from runtara.system import EFFECTS, HEARTBEAT, INSTANCES, PROGRAMS, READER, SCHEDULER, SESSIONS, WRITER, tree
+from runtara.system import (
+    EFFECTS,
+    HEARTBEAT,
+    INSTANCES,
+    PROGRAMS,
+    READER,
+    SCHEDULER,
+    SESSIONS,
+    WRITER,
+    in_process,
+    tree,
+)
 from tests.actors.stage import WatchedStore
 from tests.requirements import require
 
@@ -104,7 +115,7 @@ def test_every_documented_actor_runs(open_here: Callable[..., embedded.Opening])
 
 
 def test_the_documentation_names_every_group_of_the_tree() -> None:
-    specification = tree(Settings(), MemoryStore(), SystemClock(), {})
+    specification = tree(Settings(), MemoryStore(), SystemClock(), in_process({}))
     assert runtara.system.__doc__ is not None
     groups = [line.split()[1] for line in runtara.system.__doc__.splitlines() if line.strip()[:1] in ("├", "└")]
 

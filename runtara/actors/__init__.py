@@ -6,7 +6,6 @@ thread each).
 
 from runtara.actors._blocking import BlockingActor, Delivery
 from runtara.actors._cell import Cell, CellRef, Decision, Write
-from runtara.actors._foreign import ForeignEvent
 from runtara.actors._inspect import ActorInfo, draw_tree
 from runtara.actors._mailbox import DeadLetter, MailboxSpec, Policy
 from runtara.actors._ref import Ref
@@ -16,6 +15,7 @@ from runtara.actors._service import Actor, hears
 from runtara.actors._slot import Down
 from runtara.actors._specs import Backoff, Child, Intensity, Restart, Strategy, Supervisor, child, supervisor
 from runtara.actors._system import System, SystemFailed, open_system
+from runtara.threads import ForeignEvent
 
 __all__ = [
     "Actor",

@@ -25,7 +25,7 @@ from runtara.errors import InvalidInput, RuntaraError
 if TYPE_CHECKING:
     from runtara.actors._system import System
 
-__all__ = ["Actor", "Hearing", "Life", "hears", "single"]
+__all__ = ["Actor", "Deferred", "Hearing", "Life", "hears", "single"]
 
 _BURST: Final = 512
 """Messages after which an actor lets others have a turn."""
@@ -41,6 +41,37 @@ def hears(*message_types: type) -> Callable[[F], F]:
         return method
 
     return mark
+
+
+class Deferred:
+    """What a handler returns in place of a reply that will come from another task, while the actor hears on.
+
+    Only in an actor that is not `AT_ONCE`. Whoever holds it answers, also when the actor goes down in the meantime.
+    """
+
+    __slots__ = ("_reply",)
+
+    def __init__(self) -> None:
+        self._reply: Reply | None = None
+
+    @property
+    def deadline(self) -> float:
+        """Until when somebody waits, on the clock of the loop; after the handler has returned."""
+        return inf if self._reply is None else self._reply.deadline
+
+    def settle(self, value: object) -> None:
+        """Answer with `value`, unless nobody waits any more."""
+        if self._reply is not None:
+            self._reply.settle(value)
+
+    def fail(self, error: BaseException) -> None:
+        """Answer with `error`, unless it is answered or nobody waits any more."""
+        if self._reply is not None:
+            self._reply.fail(error)
+
+    def bind(self, reply: Reply) -> None:
+        """Take the question over from the actor."""
+        self._reply = reply
 
 
 class Hearing:
@@ -270,6 +301,8 @@ class Life:
         else:
             if value.__class__ is CoroutineType:
                 self._unfinished = cast("Coroutine[Any, Any, object]", value), message, reply
+            elif value.__class__ is Deferred:
+                value.bind(reply)
             else:
                 reply.settle(value)
         self._frame.deadline = inf

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
 from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from difflib import get_close_matches
+from functools import partial
 from typing import Any, Final
 
 import trio
@@ -15,7 +16,6 @@ import trio
 from runtara.actors._blocking import is_blocking
 from runtara.actors._cell import CellRef
 from runtara.actors._child import Ended, Running, run
-from runtara.actors._foreign import Ingress
 from runtara.actors._inspect import ActorInfo, inspect
 from runtara.actors._mailbox import DeadLetters, MailboxSpec
 from runtara.actors._ref import Ref
@@ -25,6 +25,7 @@ from runtara.actors._slot import Kind, Slot, State
 from runtara.actors._specs import Child, Supervisor
 from runtara.actors._supervisor import StartChild, StopChild, SupervisorActor
 from runtara.errors import ActorStopped, NotFound
+from runtara.threads import Ingress
 
 __all__ = ["System", "SystemFailed", "open_system"]
 
@@ -48,7 +49,7 @@ class System:
         """The clock of the system's loop, for any thread."""
         self.dead_letters = DeadLetters()
         self.deadlines = Deadlines()
-        self.ingress = Ingress(name, self.dead_letters)
+        self.ingress = Ingress(name, partial(self.dead_letters.add, "ingress", "failed"))
         self._slots: dict[str, Slot] = {}
 
     def ref(self, path: str) -> Ref:

@@ -7,6 +7,7 @@ import trio
 import trio.testing
 
 from runtara.actors import Actor, Child, Down, Intensity, child, hears
+from runtara.actors._service import Deferred
 from runtara.actors._slot import current_frame
 from runtara.errors import ActorFailed, DeadlineExceeded, InvalidInput, OutcomeUnknown
 from tests.actors.troupe import (
@@ -556,6 +557,63 @@ async def test_contextvars_of_the_asker_are_what_they_were(kind: type[Worker]) -
 
         assert before is after
         assert before.slot is ref.slot
+
+
+class Clerk(Actor):
+    """Answers questions when it is told the answers."""
+
+    AT_ONCE = False
+
+    def __init__(self) -> None:
+        self.open: list[Deferred] = []
+
+    @hears(str)
+    def ask_later(self, _: str) -> Deferred:
+        self.open.append(Deferred())
+        return self.open[-1]
+
+    @hears(int)
+    def answer_all(self, number: int) -> int:
+        for deferred in self.open:
+            if number:
+                deferred.settle(number)
+            deferred.fail(InvalidInput("there is no answer"))
+        return len(self.open)
+
+
+@pytest.mark.parametrize("answer", [7, 0])
+async def test_an_answer_may_come_later_while_the_actor_hears_on(answer: int) -> None:
+    async with one(Clerk) as system:
+        ref = system.ref("root/it")
+        outcomes: list[Any] = []
+
+        async def ask() -> None:
+            try:
+                outcomes.append(await ref.ask("?", timeout=60))
+            except InvalidInput as refusal:
+                outcomes.append(str(refusal))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ask)
+            nursery.start_soon(ask)
+            await trio.testing.wait_all_tasks_blocked()
+            deadline = ref.slot.actor.open[0].deadline
+            answered = await ref.ask(answer)
+
+    assert answered == 2
+    assert deadline - trio.current_time() == pytest.approx(60, abs=10)
+    assert outcomes == [answer or "there is no answer"] * 2
+
+
+async def test_a_late_answer_finds_nobody_and_a_tell_has_none() -> None:
+    async with one(Clerk) as system:
+        ref = system.ref("root/it")
+        ref.tell_nowait("told")
+        with pytest.raises(DeadlineExceeded):
+            await ref.ask("?", timeout=0.02)
+
+        assert await ref.ask(7) == 2
+        assert ref.slot.actor.open[0].deadline == inf
 
 
 def _other() -> Child:

@@ -1,0 +1,236 @@
+"""A host: a system that launches programs as processes, and has a door to the network.
+
+root
+├ store, instances       as in every system
+├ runner                 programs: launches, adopts, stops and reads the logs of processes
+├ timers                 as in every system; the scheduler keeps to the places of the host
+└ edges                  quic: the door that programs and people connect to
+"""
+
+from __future__ import annotations
+
+import socket as sockets
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+from ipaddress import ip_address
+from math import inf
+from pathlib import Path
+from typing import Final
+
+import trio
+from msgspec.structs import replace
+
+from runtara import __version__
+from runtara.actors import MailboxSpec, Policy, child
+from runtara.actors import supervisor as group
+from runtara.actors.edge import Drain, Edge
+from runtara.actors.places import AwaitEmpty, KillAttempts, ListAttempts, StopWaking
+from runtara.actors.runner import Graces, Runner
+from runtara.actors.runners.native import NativeEngine
+from runtara.actors.sessions import Attach, Detach
+from runtara.clock import Clock, SystemClock
+from runtara.errors import ConfigError, RuntaraError, Unreachable
+from runtara.ids import InstanceKey, new_id
+from runtara.messages import SendSignal
+from runtara.settings import Settings, inherited_environment
+from runtara.system import INSTANCES, PROGRAMS, READER, SCHEDULER, SESSIONS, Launcher, Runtime, open_runtime
+from runtara.transport.addresses import Address, parse_address
+from runtara.transport.certificates import Identity, ensure_certificate, read_identity
+from runtara.transport.connection_file import read_connection_file
+from runtara.transport.conversation import Conversation
+from runtara.transport.credentials import KeyRing, TokenMint
+from runtara.transport.gate import Gate
+from runtara.transport.quic.protocol import ServerTls
+from runtara.transport.quic.server import QuicServer, open_socket
+
+__all__ = ["QUIC", "Host", "open_host"]
+
+QUIC: Final = "root/edges/quic"
+
+_FAREWELL_S: Final = 1.0
+"""How long clients may take their last answers before the door closes."""
+
+
+class Host:
+    """A running host."""
+
+    def __init__(self, runtime: Runtime, gate: Gate, address: str, identity: Identity) -> None:
+        self.runtime: Final = runtime
+        self.gate: Final = gate
+        self.address: Final = address
+        """Where the QUIC door listens, as host:port."""
+        self.identity: Final = identity
+        """The certificate by which clients know the door."""
+        self._hurry = trio.Event()
+
+    async def drain(self) -> None:
+        """Bring the host to rest: start nothing new, ask every program to shut down, stop those that take too long.
+
+        Every instance that is not finished is launched again by the next host on the same store.
+        """
+        self.gate.drain()
+        system, settings = self.runtime.system, self.runtime.settings
+        await system.ref(SCHEDULER).ask(StopWaking())
+        runner = system.ref(PROGRAMS)
+        attempts: tuple[tuple[InstanceKey, int], ...] = await runner.ask(ListAttempts())
+        bound = (settings.shutdown_grace_ms + settings.kill_grace_ms) / 1000 + 1
+        with trio.move_on_after(bound):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._kill_in_a_hurry)
+                for key, _ in attempts:
+                    nursery.start_soon(self._ask_to_shut_down, key)
+                await runner.ask(AwaitEmpty(), timeout=inf)
+                nursery.cancel_scope.cancel()
+            return
+        await runner.ask(KillAttempts())
+        await runner.ask(AwaitEmpty(), timeout=settings.stop_grace_ms / 1000)
+
+    def hurry(self) -> None:
+        """Have a `drain` that is under way, or will be, kill what still runs instead of waiting for it."""
+        self._hurry.set()
+
+    async def _kill_in_a_hurry(self) -> None:
+        await self._hurry.wait()
+        await self.runtime.system.ref(PROGRAMS).ask(KillAttempts())
+
+    async def _ask_to_shut_down(self, key: InstanceKey) -> None:
+        signal = SendSignal(kind="shutdown", signal_id=new_id(), grace_ms=self.runtime.settings.shutdown_grace_ms)
+        try:
+            await self.runtime.dispatch.call(key, signal)
+        except RuntaraError:
+            return  # it has just ended, or cannot be told; then its process is killed when the time is over
+
+
+@asynccontextmanager
+async def open_host(settings: Settings, *, clock: Clock | None = None) -> AsyncIterator[Host]:
+    """Start a host, give it to the block, and stop it when the block ends. Programs go on, unless it was drained.
+
+    Raises what the store refuses with, `ConfigError` for an unusable address, certificate or key, and `Unreachable` for
+    an address that is taken.
+    """
+    clock = clock or SystemClock()
+    folder = Path(settings.data_dir)
+    await trio.Path(folder).mkdir(mode=0o700, parents=True, exist_ok=True)
+    identity = _identity(settings, folder, clock)
+    mint = TokenMint(folder / "secret", clock, settings.token_lifetime_ms)
+    with await _open_socket(settings) as socket:
+        address = _address(socket)
+        told = address if settings.core_addr is None else parse_address(settings.core_addr)
+        launcher = _launcher(settings, clock, mint, _environment(settings, identity, told))
+        hosts: list[Host] = []
+        async with open_runtime(
+            settings, launcher=launcher, clock=clock, is_draining=lambda: hosts[0].gate.draining
+        ) as runtime:
+            gate = _gate(runtime, mint, KeyRing(folder / "keys.json", clock), _exposed(socket))
+            hosts.append(Host(runtime, gate, str(address), identity))
+            make = partial(_quic, settings, socket, identity, gate)
+            await runtime.system.start_child("root", group("edges", child("quic", Edge, make)))
+            yield hosts[0]
+            with trio.move_on_after(_FAREWELL_S):
+                await runtime.system.ref(QUIC).ask(Drain())
+
+
+async def _open_socket(settings: Settings) -> sockets.socket:
+    """Return the door's socket. Where any port will do, the last one is the best: programs look for us there."""
+    last = None if settings.quic_port else read_connection_file(Path(settings.data_dir))
+    if last is not None:
+        with suppress(Unreachable):
+            return await open_socket(replace(settings, quic_port=parse_address(last.address).port))
+    return await open_socket(settings)
+
+
+def _identity(settings: Settings, folder: Path, clock: Clock) -> Identity:
+    given = (settings.tls_cert_file, settings.tls_key_file)
+    if given[0] is not None and given[1] is not None:
+        return read_identity(Path(given[0]), Path(given[1]))
+    if given != (None, None):
+        raise ConfigError("only one of RUNTARA_TLS_CERT_FILE and RUNTARA_TLS_KEY_FILE is set: set both, or neither")
+    return ensure_certificate(folder / "tls", (settings.host,), clock=clock)
+
+
+def _quic(settings: Settings, socket: sockets.socket, identity: Identity, gate: Gate) -> QuicServer:
+    tls = ServerTls(
+        cert_file=str(identity.cert_file),
+        key_file=str(identity.key_file),
+        idle_timeout=settings.quic_idle_timeout_ms / 1000,
+    )
+    return QuicServer(settings, socket, tls, partial(Conversation, gate))
+
+
+def _gate(runtime: Runtime, mint: TokenMint, keys: KeyRing, exposed: bool) -> Gate:
+    settings = runtime.settings
+    required = exposed if settings.require_credentials is None else settings.require_credentials
+    sessions = runtime.system.ref(SESSIONS)
+    return Gate(
+        line=runtime.dispatch.line,
+        attach=lambda watcher: sessions.tell_nowait(Attach(watcher)),
+        detach=lambda watcher: sessions.tell_nowait(Detach(watcher)),
+        mint=mint,
+        keys=keys,
+        require_credentials=required,
+        clock=runtime.clock,
+        version=__version__,
+        heartbeat_interval_ms=settings.heartbeat_interval_ms,
+        payload_max_bytes=settings.state_max_bytes,
+    )
+
+
+# Where it is ----------------------------------------------------------------------------------------------------------
+
+
+def _address(socket: sockets.socket) -> Address:
+    """Return where whoever is on this machine finds the door."""
+    host, port = socket.getsockname()[:2]
+    return Address(_LOOPBACK_OF.get(host, host), port)
+
+
+_LOOPBACK_OF: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+"""Who listens at every address is found at this one."""
+
+
+def _exposed(socket: sockets.socket) -> bool:
+    """Whether the door can be reached from other machines."""
+    return not ip_address(socket.getsockname()[0].partition("%")[0]).is_loopback
+
+
+# Programs -------------------------------------------------------------------------------------------------------------
+
+
+def _environment(settings: Settings, identity: Identity, address: Address) -> dict[str, str]:
+    """Return what every launched program is told, so that it finds its way back."""
+    found = {
+        "RUNTARA_SERVER_ADDR": str(address),
+        "RUNTARA_SERVER_NAME": "localhost",
+        "RUNTARA_HEARTBEAT_INTERVAL_MS": str(settings.heartbeat_interval_ms),
+        "RUNTARA_PARK_AFTER_MS": str(settings.park_after_ms),
+    }
+    if identity.ca_file is not None:
+        return {**found, "RUNTARA_CA_FILE": str(identity.ca_file.resolve())}
+    return {**found, "RUNTARA_SERVER_FINGERPRINT": identity.fingerprint}
+
+
+def _launcher(settings: Settings, clock: Clock, mint: TokenMint, environment: Mapping[str, str]) -> Launcher:
+    engine = NativeEngine(settings, inherited_environment())
+
+    def connection_of(key: InstanceKey, epoch: int) -> dict[str, str]:
+        return {**environment, "RUNTARA_TOKEN": mint.mint(key, epoch)}
+
+    runner = child(
+        "programs",
+        Runner,
+        kwargs={
+            "instances": INSTANCES,
+            "reader": READER,
+            "scheduler": SCHEDULER,
+            "engine": engine,
+            "connection": connection_of,
+            "graces": Graces(leave=settings.cancel_grace_ms / 1000, kill=settings.kill_grace_ms / 1000),
+            "clock": clock,
+            "clock_check": settings.clock_check_ms / 1000,
+        },
+        mailbox=MailboxSpec(bound=65_536, policy=Policy.REJECT),
+    )
+    return Launcher(
+        runner=runner, places=settings.max_concurrent_instances, keeps_logs=True, check_program=engine.check
+    )
