@@ -1,0 +1,106 @@
+"""`runtara ps`, `status` and `checkpoints`: look at instances."""
+
+from typing import Any, Final
+
+import click
+import msgspec
+from msgspec.structs import replace
+
+from runtara.cli._reach import Door, Reach, client_options
+from runtara.cli._tables import (
+    CHECKPOINTS,
+    INSTANCE,
+    INSTANCES,
+    Table,
+    json_option,
+    print_fields,
+    print_json,
+    print_rows,
+)
+from runtara.lifecycle import Status
+from runtara.messages import GetStatus, ListCheckpoints, ListEvents, ListInstances
+from runtara.sdk.progress import PROGRESS, Progress
+
+__all__ = ["all_option", "checkpoints", "fetch", "limit_option", "ps", "status"]
+
+PAGE: Final = 100
+"""Rows that are printed unless more are asked for."""
+
+limit_option = click.option(
+    "--limit", metavar="N", type=click.IntRange(1, 1000), default=PAGE, show_default=True, help="Most rows to print."
+)
+all_option = click.option("--all", "every", is_flag=True, help="Print every row, however many.")
+
+
+@click.command()
+@click.option("--status", type=click.Choice([status.value for status in Status]), help="Only those that stand so.")
+@limit_option
+@all_option
+@json_option
+@client_options
+def ps(reach: Reach, status: str | None, limit: int, every: bool, as_json: bool) -> None:
+    """List the instances of a tenant, by id."""
+    with reach.door() as door:
+        command = ListInstances(status=None if status is None else Status(status), limit=limit)
+        page = fetch(door, command, "instances", every)
+    _print_page(INSTANCES, page, page.instances, as_json)
+
+
+@click.command()
+@click.argument("instance_id", metavar="ID")
+@limit_option
+@all_option
+@json_option
+@client_options
+def checkpoints(reach: Reach, instance_id: str, limit: int, every: bool, as_json: bool) -> None:
+    """List the checkpoints of an instance, oldest first."""
+    with reach.door(instance_id) as door:
+        door.call_from_thread(GetStatus())  # one that is unknown has no checkpoints, but is to be refused
+        page = fetch(door, ListCheckpoints(limit=limit), "checkpoints", every)
+    _print_page(CHECKPOINTS, page, page.checkpoints, as_json)
+
+
+@click.command()
+@click.argument("instance_id", metavar="ID")
+@click.option("--output", "only_output", is_flag=True, help="Print the output alone, byte for byte.")
+@json_option
+@client_options
+def status(reach: Reach, instance_id: str, only_output: bool, as_json: bool) -> None:
+    """Tell how an instance stands."""
+    with reach.door(instance_id) as door:
+        info = door.call_from_thread(GetStatus())
+        progress = None if only_output or as_json else _last_progress(door)
+    if only_output:
+        click.echo(info.output or b"", nl=False)
+    elif as_json:
+        print_json(info)
+    else:
+        print_fields(INSTANCE, info, {} if progress is None else {"progress": progress})
+
+
+def _last_progress(door: Door) -> str | None:
+    """Return how far the program has come, if it has said so."""
+    told = fetch(door, ListEvents(event_type="custom", subtype=PROGRESS, limit=1000), "events", every=True).events
+    try:
+        return str(msgspec.json.decode(told[-1].payload or b"", type=Progress)) if told else None
+    except msgspec.MsgspecError:  # an event of the program's own making that happens to be called so
+        return None
+
+
+def fetch(door: Door, command: Any, rows: str, every: bool) -> Any:
+    """Return the page that a command asks for; with `every`, all pages joined into one. `rows` names its field."""
+    page = door.call_from_thread(command)
+    found = [*getattr(page, rows)]
+    while every and page.cursor is not None:
+        page = door.call_from_thread(replace(command, cursor=page.cursor))
+        found += getattr(page, rows)
+    return replace(page, **{rows: tuple(found)})
+
+
+def _print_page(table: Table, page: Any, rows: tuple[object, ...], as_json: bool) -> None:
+    if as_json:
+        print_json(page)
+        return
+    print_rows(table, rows)
+    if page.cursor is not None:
+        click.echo("runtara: there are more: use --all", err=True)

@@ -1,0 +1,61 @@
+"""`runtara keys`: who may connect to a server that is open beyond this machine."""
+
+from pathlib import Path
+from typing import Final
+
+import click
+
+from runtara.cli._reach import data_dir_option, load_given
+from runtara.cli._tables import Column, Table, json_option, print_json, print_rows
+from runtara.cli._words import instant
+from runtara.transport.credentials import KeyRing, TenantKey
+
+__all__ = ["KEYS", "keys"]
+
+KEYS: Final = Table(
+    TenantKey,
+    (Column("key_id", "key"), Column("tenant_id", "tenant"), Column("created_at", "made", instant)),
+)
+
+
+@click.group()
+def keys() -> None:
+    """Make, list and revoke the keys of tenants.
+
+    They are kept in the data folder of a server on this machine; a change counts at once, also while it works. Clients
+    show a key in RUNTARA_TOKEN. A server that listens beyond loopback lets nobody in without one.
+    """
+
+
+@keys.command()
+@click.argument("tenant")
+@data_dir_option
+def add(tenant: str, data_dir: str | None) -> None:
+    """Make a key for TENANT and print it, this once: only its SHA-256 is kept."""
+    click.echo(_ring(data_dir).add(tenant))
+
+
+@keys.command("list")
+@json_option
+@data_dir_option
+def list_keys(data_dir: str | None, as_json: bool) -> None:
+    """List the keys, without what makes them keys."""
+    found = _ring(data_dir).list()
+    if as_json:
+        print_json(found)
+    else:
+        print_rows(KEYS, found)
+
+
+@keys.command()
+@click.argument("key_id", metavar="KEY")
+@data_dir_option
+def revoke(key_id: str, data_dir: str | None) -> None:
+    """Make a KEY, named by its id, worthless at once."""
+    _ring(data_dir).revoke(key_id)
+
+
+def _ring(data_dir: str | None) -> KeyRing:
+    folder = Path(load_given(data_dir=data_dir).data_dir)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return KeyRing(folder / "keys.json")

@@ -1,0 +1,94 @@
+"""What `start` and `run` say about a program: which one, with what input, under which id, in what environment."""
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from typing import Any, Final, TypeVar
+
+import click
+import msgspec
+
+from runtara.cli._payloads import is_elsewhere, read_payload
+from runtara.clock import span_ms
+from runtara.errors import InvalidInput
+from runtara.ids import check_id, new_id
+from runtara.messages import StartInstance
+
+__all__ = ["Wanted", "program_options", "wanted"]
+
+C = TypeVar("C", bound=Callable[..., Any])
+
+
+class Wanted(msgspec.Struct, frozen=True):
+    """An instance that is to be started."""
+
+    instance_id: str
+    command: StartInstance
+
+    @property
+    def says_more(self) -> bool:
+        """Whether more is said than which program under which id."""
+        return self.command != StartInstance(program=self.command.program)
+
+
+def program_options(command: C) -> C:
+    """Add the argument PROGRAM and the options that describe an instance; `wanted` turns them into one."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+_OPTIONS: Final = (
+    click.argument("program", type=click.Path()),
+    click.option(
+        "--input",
+        "input_",
+        metavar="JSON|@FILE|-",
+        help="What the program is given: JSON as it stands here, the bytes of a file, or those of standard input.",
+    ),
+    click.option("--id", "instance_id", metavar="ID", help="Id of the instance; by default a new one."),
+    click.option(
+        "--env", "env", metavar="NAME=VALUE", multiple=True, help="A variable for the program; may be repeated."
+    ),
+    click.option(
+        "--timeout",
+        type=float,
+        metavar="SECONDS",
+        help="How long it may run, all attempts together; rests do not count.",
+    ),
+)
+
+
+def wanted(
+    program: str, input_: str | None, instance_id: str | None, env: Sequence[str], timeout: float | None
+) -> Wanted:
+    """Return what the options ask for. Raises `InvalidInput`.
+
+    The id is chosen here if nowhere else, so that a start that is sent again starts nothing twice.
+    """
+    command = StartInstance(
+        program=os.path.abspath(program),  # noqa: PTH100 - links are followed by the host, which checks where they lead
+        input=None if input_ is None else _read_input(input_),
+        env=dict(_variable(text) for text in env),
+        timeout_ms=None if timeout is None else span_ms(timeout, "timeout"),
+    )
+    return Wanted(new_id() if instance_id is None else check_id(instance_id, "instance id"), command)
+
+
+def _read_input(text: str) -> bytes:
+    data = read_payload(text, "input")
+    if not is_elsewhere(text):
+        try:
+            json.loads(text)
+        except ValueError as error:
+            raise InvalidInput(
+                f"input is not JSON ({error}): for other bytes use @FILE, or - for standard input"
+            ) from None
+    return data
+
+
+def _variable(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise InvalidInput(f"environment variable {text!r} is not of the form NAME=VALUE")
+    return name, value

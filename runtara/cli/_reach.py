@@ -1,0 +1,173 @@
+"""How a client command reaches the server: the options that say where it is, and the door that they lead to.
+
+A command asks through a `Door` and knows nothing else; tests give it the door of a system in their own process.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from pathlib import Path
+from typing import Any, Final
+
+import click
+import msgspec
+
+from runtara.ids import check_id
+from runtara.settings import Settings, load_program_settings, load_settings
+from runtara.transport.connection_file import read_connection_file
+from runtara.transport.door import Door
+
+__all__ = ["Door", "OpenDoor", "Reach", "Where", "client_options", "data_dir_option", "load_given", "tenant_option"]
+
+MANAGER: Final = "cli"
+"""The instance that a connection names where its command is about none."""
+
+
+CONNECT_TIMEOUT_MS: Final = 3_000
+"""Shorter than that of programs: somebody sits there and waits to hear that no server is running."""
+
+
+class Where(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the server is, whose instances are meant, and how to know that it is the right server."""
+
+    server: str | None = None
+    """As host:port; by default what a server on this machine has written into the data folder."""
+    tenant: str = "default"
+    ca_file: str | None = None
+    fingerprint: str | None = None
+    data_dir: str | None = None
+    connect_timeout_ms: int = CONNECT_TIMEOUT_MS
+
+
+OpenDoor = Callable[[Where], Door]
+"""Opens the door of somebody who manages the instances of a tenant."""
+
+
+class Reach:
+    """The way from a command to a server."""
+
+    def __init__(self, where: Where, open_door: OpenDoor) -> None:
+        self.where = where
+        self._open_door = open_door
+
+    @contextmanager
+    def door(self, instance_id: str | None = None, *, watch: bool = False) -> Iterator[Door]:
+        """Give the door to an instance (or, without one, to the tenant) to the block, and close it behind it.
+
+        With `watch`, its session hears of what happens to the instance.
+        """
+        connection = self._open_door(self.where)
+        try:
+            if instance_id is None:
+                yield connection
+                return
+            door = connection.beside(check_id(instance_id, "instance id"), watch=watch)
+            try:
+                yield door
+            finally:
+                door.close()
+        finally:
+            connection.close()
+
+
+# click reads these variables, too, so that precedence, help and message of an option come from one row.
+data_dir_option = click.option(
+    "--data-dir",
+    metavar="DIR",
+    envvar="RUNTARA_DATA_DIR",
+    show_envvar=True,
+    help="Folder in which the server keeps everything; by default .data.",
+)
+
+tenant_option = click.option(
+    "--tenant",
+    metavar="ID",
+    envvar="RUNTARA_TENANT_ID",
+    show_envvar=True,
+    default="default",
+    show_default=True,
+    help="Whose instances.",
+)
+
+_OPTIONS: Final = (
+    click.option(
+        "--server",
+        metavar="HOST:PORT",
+        envvar="RUNTARA_SERVER_ADDR",
+        show_envvar=True,
+        help="Where the server listens; by default what `runtara serve` has written into the data folder.",
+    ),
+    tenant_option,
+    click.option(
+        "--ca-file",
+        metavar="FILE",
+        envvar="RUNTARA_CA_FILE",
+        show_envvar=True,
+        help="The certificate authority that must have signed the server's certificate.",
+    ),
+    click.option(
+        "--fingerprint",
+        metavar="SHA256",
+        envvar="RUNTARA_SERVER_FINGERPRINT",
+        show_envvar=True,
+        help="The server's certificate, by its fingerprint.",
+    ),
+    data_dir_option,
+    click.option(
+        "--connect-timeout",
+        "connect_timeout_ms",
+        type=click.IntRange(1),
+        metavar="MS",
+        envvar="RUNTARA_CONNECT_TIMEOUT_MS",
+        show_envvar=True,
+        default=CONNECT_TIMEOUT_MS,
+        show_default=True,
+        help="How long to look for the server.",
+    ),
+)
+
+
+def client_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that say where the server is; the command is given a `Reach` instead of them.
+
+    A credential is read from RUNTARA_TOKEN only: arguments can be seen by everybody on the machine.
+    """
+
+    @wraps(command)
+    @click.pass_context
+    def with_reach(ctx: click.Context, /, *args: Any, **kwargs: Any) -> Any:
+        load_settings()  # refuses a variable whose name is not known: a mistyped one would be ignored in silence
+        where = Where(**{field: kwargs.pop(field) for field in Where.__struct_fields__})
+        return command(Reach(where, ctx.obj or open_quic_door), *args, **kwargs)
+
+    options: Callable[..., Any] = with_reach
+    for option in reversed(_OPTIONS):
+        options = option(options)
+    return options
+
+
+def load_given(**given: object) -> Settings:
+    """Return the settings of the environment, with those options over them that were given."""
+    return load_settings(None, **{name: value for name, value in given.items() if value is not None})
+
+
+def open_quic_door(where: Where) -> Door:
+    """Return the door to a server. It connects with the first call."""
+    from runtara.sdk.config import SdkConfig
+
+    given = {
+        "tenant_id": where.tenant,
+        "server_addr": where.server or _local_address(where),
+        "ca_file": where.ca_file,
+        "server_fingerprint": where.fingerprint,
+        "data_dir": where.data_dir,
+        "connect_timeout_ms": where.connect_timeout_ms,
+    }
+    overrides = {name: value for name, value in given.items() if value is not None}
+    return load_program_settings(SdkConfig, None, instance_id=MANAGER, epoch=None, **overrides).open_door()
+
+
+def _local_address(where: Where) -> str | None:
+    """Return where a server on this machine has said that it is."""
+    found = read_connection_file(Path(load_given(data_dir=where.data_dir).data_dir))
+    return None if found is None else found.address

@@ -1,0 +1,115 @@
+"""`runtara serve`: a host that supervises programs until it is told to stop."""
+
+import ipaddress
+import os
+import socket
+import sys
+from pathlib import Path
+from typing import Final
+
+import click
+import trio
+
+from runtara import __version__
+from runtara.actors import SystemFailed
+from runtara.cli._hosting import STOPPING, Signals, drain_at_leisure, open_announced_host
+from runtara.cli._log_lines import LOG, log_to_stderr
+from runtara.cli._reach import data_dir_option, load_given
+from runtara.errors import Code
+from runtara.host import Host
+from runtara.settings import Settings
+from runtara.transport.credentials import KeyRing
+
+__all__ = ["serve"]
+
+BY_SIGNAL: Final = 128
+"""Added to the number of the signal that cut a drain short, to make the exit code that a shell would give."""
+
+
+@click.command()
+@click.option(
+    "--host",
+    metavar="ADDRESS",
+    envvar="RUNTARA_HOST",
+    show_envvar=True,
+    help="Address or name to listen at; by default 127.0.0.1.",
+)
+@click.option(
+    "--port",
+    "quic_port",
+    metavar="PORT",
+    envvar="RUNTARA_QUIC_PORT",
+    show_envvar=True,
+    help="UDP port to listen at, 0 for any free one; by default 8001.",
+)
+@click.option(
+    "--programs",
+    metavar="DIRS",
+    envvar="RUNTARA_PROGRAMS",
+    show_envvar=True,
+    help="Folders, separated by colons, below which programs may be launched; by default the current one.",
+)
+@data_dir_option
+@click.option("-q", "--quiet", is_flag=True, help="Log only warnings.")
+def serve(quiet: bool, **given: str | None) -> None:
+    """Run a host: a server that launches programs, and launches them again until they have ended.
+
+    At SIGTERM or Ctrl-C it drains: programs are asked to shut down, and go on when it is started again. The second one
+    kills what still runs; those programs go on, too, from their last checkpoint. The exit code is 0 after a drain.
+
+    Everything else is set by environment variables: see docs/reference/settings.md.
+    """
+    settings = load_given(**given)
+    with log_to_stderr(quiet):
+        sys.exit(_serve(settings))
+
+
+def _serve(settings: Settings) -> int:
+    try:
+        return trio.run(_run, settings)
+    except SystemFailed as failed:
+        LOG.error("failed", extra={"error": failed.__cause__ or failed})
+        return Code.INTERNAL.exit_code
+
+
+async def _run(settings: Settings) -> int:
+    with trio.open_signal_receiver(*STOPPING) as signals:
+        async with open_announced_host(settings) as host:
+            _say_ready(host)
+            return await _until_told(host, signals)
+
+
+async def _until_told(host: Host, signals: Signals) -> int:
+    """Serve until a signal comes, then drain; return the exit code."""
+    exit_code = 0
+
+    def hasten(number: int) -> None:
+        nonlocal exit_code
+        exit_code = BY_SIGNAL + number
+        LOG.warning("killing", extra={"signal": number})
+
+    LOG.info("draining", extra={"signal": await anext(signals)})
+    await drain_at_leisure(host, signals, hasten)
+    LOG.info("drained")
+    return exit_code
+
+
+def _say_ready(host: Host) -> None:
+    settings = host.runtime.settings
+    LOG.info(
+        "ready", extra={"address": host.address, "data": settings.data_dir, "pid": os.getpid(), "version": __version__}
+    )
+    if os.geteuid() == 0:
+        LOG.warning("programs-run-as-root", extra={"try": "run the server as a user of its own"})
+    if _asks_for_keys(settings) and not KeyRing(Path(settings.data_dir) / "keys.json").list():
+        LOG.warning("nobody-can-connect", extra={"try": "runtara keys add TENANT"})
+    click.echo(f"runtara {__version__} listens at {host.address}")
+    sys.stdout.flush()
+
+
+def _asks_for_keys(settings: Settings) -> bool:
+    """Return whether clients must show a key, as they must at a door that is open beyond this machine."""
+    if settings.require_credentials is not None:
+        return settings.require_credentials
+    address = socket.getaddrinfo(settings.host, 0, type=socket.SOCK_DGRAM, flags=socket.AI_PASSIVE)[0][4][0]
+    return not ipaddress.ip_address(str(address).partition("%")[0]).is_loopback

@@ -1,0 +1,53 @@
+"""`runtara start`: hand a program to a running server."""
+
+from collections.abc import Sequence
+
+import click
+import trio
+
+from runtara.cli._follow import conclude, wait_for_end
+from runtara.cli._program_options import program_options, wanted
+from runtara.cli._reach import Reach, client_options
+from runtara.cli._tables import json_option, print_json
+from runtara.messages import InstanceStarted
+
+__all__ = ["start"]
+
+
+@click.command()
+@program_options
+@click.option("--wait", is_flag=True, help="Wait for the end, print the output, and exit like `runtara run`.")
+@json_option
+@client_options
+def start(
+    reach: Reach,
+    *,
+    program: str,
+    input_: str | None,
+    instance_id: str | None,
+    env: Sequence[str],
+    timeout: float | None,
+    wait: bool,
+    as_json: bool,
+) -> None:
+    """Have the server run PROGRAM as a new instance; print its id.
+
+    PROGRAM is a path on the server's machine: a .py or .pyz file or an executable, below one of the folders of
+    RUNTARA_PROGRAMS. Starting the same under the same id again starts nothing new.
+    """
+    asked = wanted(program, input_, instance_id, env, timeout)
+    with reach.door(asked.instance_id, watch=wait) as door:
+        started = door.call_from_thread(asked.command)
+        if not wait:
+            _print_started(started, as_json)
+            return
+        click.echo(started.instance_id, err=True)
+        info = trio.run(wait_for_end, door)
+    conclude(info, as_json)
+
+
+def _print_started(started: InstanceStarted, as_json: bool) -> None:
+    if as_json:
+        print_json(started)
+    else:
+        click.echo(started.instance_id)

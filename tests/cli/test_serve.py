@@ -1,0 +1,185 @@
+"""`runtara serve`, as the process that it is."""
+
+import json
+import re
+import signal
+import stat
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from runtara import __version__
+from runtara.errors import Code
+from tests.cli.terminal import SECONDS, Server, popen, type_command
+
+STUBBORN = """
+import os, signal
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+print("up", flush=True)
+signal.pause()
+"""
+
+PATIENT = """
+from runtara.sdk import InstanceShutdown, RuntaraSdk
+with RuntaraSdk.from_env() as sdk:
+    print("attempt", sdk.epoch, flush=True)
+    try:
+        word = sdk.wait_for_signal("word")
+    except InstanceShutdown:
+        sdk.suspended()
+    else:
+        sdk.completed(word.payload)
+"""
+
+Starting = Callable[..., Server]
+
+
+@pytest.fixture
+def serving(tmp_path: Path) -> Iterator[Starting]:
+    """Starts servers in one folder, and sees to it that none is left."""
+    started: list[Server] = []
+
+    def start(*options: str, **environment: str) -> Server:
+        started.append(Server(tmp_path, *options, **environment))
+        return started[-1]
+
+    yield start
+    for server in started:
+        if server.process.poll() is None:
+            server.process.kill()
+            server.process.communicate()
+
+
+def events_in(log: list[str]) -> list[str]:
+    """What a log tells, without instants and fields."""
+    return [line.split()[3] for line in log]
+
+
+def wait_until_up(server: Server, instance_id: str) -> None:
+    """Wait until the program has written its first line."""
+    follower = popen("logs", instance_id, "-f", cwd=server.folder)
+    assert follower.stdout is not None
+    follower.stdout.readline()
+    follower.kill()
+    follower.communicate()
+
+
+def test_it_says_where_it_listens_and_leaves_a_file_for_clients(serving: Starting, tmp_path: Path) -> None:
+    server = serving()
+
+    file = tmp_path / ".data" / "server.json"
+    found = json.loads(file.read_text())
+    mode = stat.S_IMODE(file.stat().st_mode)
+    health = server("doctor", "--json")
+    code, log = server.stop()
+
+    address = found["address"]
+    assert server.greeting.decode() == f"runtara {__version__} listens at {address}\n"
+    assert re.fullmatch(r"127\.0\.0\.1:\d+", address)
+    assert (mode, found["pid"], found["version"]) == (0o600, server.process.pid, __version__)
+    assert {row["subject"]: row["state"] for row in json.loads(health.stdout)}["server"] == "ok"
+    assert (code, file.exists()) == (0, False)
+    assert [event for event in events_in(log) if event != "programs-run-as-root"] == ["ready", "draining", "drained"]
+    assert f"address={address}" in log[0]
+
+
+def test_an_interrupt_drains_just_as_well_and_quiet_is_quiet(serving: Starting) -> None:
+    code, log = serving("--quiet").stop(signal.SIGINT)
+
+    assert code == 0
+    assert [event for event in events_in(log) if event != "programs-run-as-root"] == []
+
+
+@pytest.mark.slow
+def test_a_second_server_for_the_same_folder_is_refused_and_leaves_the_first_alone(
+    serving: Starting, tmp_path: Path
+) -> None:
+    first = serving()
+    found = (tmp_path / ".data" / "server.json").read_text()
+
+    second = serving()
+    code, log = second.end()
+
+    assert code == Code.STORE_IN_USE.exit_code
+    assert log[-1].endswith("[store-in-use]")
+    assert (tmp_path / ".data" / "server.json").read_text() == found
+    assert first("ps").exit_code == 0
+
+
+@pytest.mark.slow
+def test_a_port_that_is_taken_is_refused(serving: Starting, tmp_path: Path) -> None:
+    port = serving().greeting.decode().rpartition(":")[2].strip()
+
+    other = popen("serve", "--port", port, "--data-dir", "other", cwd=tmp_path)
+    _, errors = other.communicate(timeout=SECONDS)
+
+    assert other.returncode == Code.UNREACHABLE.exit_code
+    assert errors.decode().endswith("[unreachable]\n")
+
+
+@pytest.mark.parametrize(
+    ("options", "environment"), [(("--port", "high"), {}), ((), {"RUNTARA_QUIC_PROT": "1"}), (("--host", "[x"), {})]
+)
+def test_a_setting_that_makes_no_sense_is_refused(
+    options: tuple[str, ...], environment: dict[str, str], tmp_path: Path
+) -> None:
+    done = type_command("serve", "--data-dir", str(tmp_path), *options, **environment)
+
+    assert (done.exit_code, done.stdout) == (Code.CONFIG_ERROR.exit_code, "")
+    assert done.stderr.endswith("[config-error]\n")
+
+
+@pytest.mark.slow
+def test_who_asks_for_keys_says_so_while_there_is_none(serving: Starting, tmp_path: Path) -> None:
+    server = serving(RUNTARA_REQUIRE_CREDENTIALS="true")
+
+    def ps(**environment: str) -> tuple[int, bytes]:
+        done = popen("ps", cwd=tmp_path, **environment)
+        _, errors = done.communicate(timeout=SECONDS)
+        return done.returncode, errors
+
+    refused = ps()
+    key = server("keys", "add", "default").stdout.strip()
+    accepted = ps(RUNTARA_TOKEN=key)
+    _, log = server.stop()
+
+    assert refused[0] == Code.UNAUTHENTICATED.exit_code
+    assert refused[1].endswith(b"[unauthenticated]\n")
+    assert accepted == (0, b"")
+    assert "nobody-can-connect" in events_in(log)
+    assert key not in "".join(log)
+
+
+@pytest.mark.slow
+def test_a_drained_program_goes_on_under_the_next_server(serving: Starting) -> None:
+    first = serving()
+    first("start", first.write_program("patient.py", PATIENT), "--id", "i")
+    wait_until_up(first, "i")
+
+    code, _ = first.stop()
+    second = serving()
+    second("signal", "i", "word", "--payload", "done")
+    done = second("start", str(second.folder / "patient.py"), "--id", "i", "--wait")
+
+    story = [line.split()[3] for line in second("events", "i").stdout.splitlines()]
+    assert (code, done.exit_code, done.stdout) == (0, 0, "done\n")
+    assert story.count("registered") == 2
+    assert "shut-down" in story
+    assert story[-1] == "completed"
+
+
+@pytest.mark.slow
+def test_a_second_signal_kills_what_takes_too_long(serving: Starting) -> None:
+    server = serving()
+    server("start", server.write_program("stubborn.py", STUBBORN), "--id", "i")
+    wait_until_up(server, "i")
+
+    server.process.terminate()
+    assert server.process.stderr is not None
+    while b"draining" not in server.process.stderr.readline():
+        pass
+    code, log = server.stop()
+
+    assert code == 128 + 15
+    assert events_in(log)[-3:] == ["killing", "ended", "drained"]
