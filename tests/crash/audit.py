@@ -155,8 +155,9 @@ class Audit:
         """Hold the store as it lies there against everything that was acknowledged so far."""
         copy = data_dir.with_name("copy")
         shutil.rmtree(copy, ignore_errors=True)
-        if data_dir.is_dir():
-            shutil.copytree(data_dir, copy)
+        copy.mkdir()
+        for file in data_dir.glob("runtara.db*"):  # whatever else lies there may still be at work
+            shutil.copy2(file, copy)
         path = copy / "runtara.db"
         store = open_store(f"sqlite:///{path}")
         with closing(store.open_writer()), closing(store.open_reader()) as reader:
@@ -181,7 +182,6 @@ class Audit:
             elif key.instance_id in self._epochs or key.instance_id in self._started:
                 self._say("nothing acknowledged is lost", key.instance_id, "as a whole")
         self._look_at_checkpoints(reader)
-        self._look_at_steps(reader)
         self._look_at_steps(reader)
         for who, what, attempt in self._retries:
             if attempt not in [retry.attempt for retry in reader.read_retries(InstanceKey(TENANT, who), what)]:

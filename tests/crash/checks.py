@@ -5,18 +5,33 @@ one promise. They run with a clock that stands still, and fail with `AssertionEr
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from queue import SimpleQueue
 
 import pytest
 
+from runtara.actors.instance import Launch, Limits
 from runtara.clock import ManualClock
 from runtara.errors import Fenced, RuntaraError
 from runtara.ids import InstanceKey
-from runtara.messages import Acknowledged, Call, CompleteInstance, SleepStarted, TakeSignal, WakeInstance
+from runtara.lifecycle import Status
+from runtara.messages import (
+    Acknowledged,
+    Call,
+    CompleteInstance,
+    CrashInstance,
+    RegisterInstance,
+    SaveCheckpoint,
+    SleepStarted,
+    TakeSignal,
+    WakeInstance,
+)
 from runtara.messages import Sleep as SleepCommand
 from runtara.sdk import InstanceStatus, RuntaraSdk, embedded
+from runtara.sdk._flows import Parked
 from runtara.system import INSTANCES
+from tests.actors.world import managed
 
-__all__ = ["CHECKS"]
+__all__ = ["CHECKS", "Check"]
 
 Check = Callable[[Path], None]
 
@@ -24,6 +39,9 @@ CHECKS: dict[str, Check] = {}
 """Name to check; each is given an empty folder."""
 
 CLOCK = ManualClock()
+
+LIMIT_S = 30.0
+"""What is not there by then is missing. The bugs on purpose are given less."""
 
 
 def _check(function: Check) -> Check:
@@ -33,7 +51,7 @@ def _check(function: Check) -> Check:
 
 @contextmanager
 def _open(folder: Path, clock: ManualClock = CLOCK, **programs: embedded.AnyProgram) -> Iterator[embedded.Embedded]:
-    with embedded.open(str(folder), clock=clock, programs=programs) as system:
+    with embedded.open(str(folder), clock=clock, programs=programs, clock_check_ms=5) as system:
         yield system
 
 
@@ -113,3 +131,52 @@ def end_is_final(folder: Path) -> None:
             pytest.fail(f"a completion sent again was refused: {error}")
     with _open(folder) as system:
         assert system.status("one").output == b"first"
+
+
+@_check
+def resend_is_answered_alike(folder: Path) -> None:
+    command = SaveCheckpoint(checkpoint_id="step", state=b"state", request=1)
+    with _open(folder) as system, system.sdk("one") as sdk:
+        told = sdk._door.call_from_thread(command)  # the SDK itself would give it another number
+        assert sdk._door.call_from_thread(command) == told
+        assert sdk.checkpoint("step", b"state").found, "what is no resend finds it"
+
+
+@_check
+def parked_sleep_ends(folder: Path) -> None:
+    clock, launches = ManualClock(), SimpleQueue[int | None]()
+
+    def program(sdk: RuntaraSdk) -> None:
+        parked = sdk.perform(SleepCommand(checkpoint_id="nap", duration_ms=10_000, park=True)).parked
+        launches.put(sdk.epoch)
+        if parked:
+            raise Parked
+
+    with _open(folder, clock, nap=program) as system:
+        system.start("nap", "one")
+        assert launches.get(timeout=LIMIT_S) == 1
+        clock.jump_ms(10_000)
+        assert launches.get(timeout=LIMIT_S) == 2
+        assert system.wait("one", LIMIT_S).status is InstanceStatus.COMPLETED
+
+
+@_check
+def progress_restores_the_budget(_folder: Path) -> None:
+    world = managed(Limits(max_auto_restarts=1))
+    for number in range(3):
+        world.tell(SaveCheckpoint(checkpoint_id=f"step-{number}", state=b""))
+        world.ask(CrashInstance(epoch=world.row.epoch, error="killed", exit_code=-9))
+        assert world.row.status is Status.SUSPENDED, world.row.error
+        world.wake()
+        world.tell(RegisterInstance(attempt_id=f"again-{number}"))
+
+
+@_check
+def timeout_covers_all_attempts(_folder: Path) -> None:
+    world = managed(timeout_ms=10_000)
+    world.now += 6_000
+    world.tell(SaveCheckpoint(checkpoint_id="step", state=b""))
+    world.ask(CrashInstance(epoch=world.row.epoch, error="killed", exit_code=-9))
+    world.now += 60_000
+    world.wake()
+    assert [effect.timeout_at for effect in world.effects if isinstance(effect, Launch)] == [world.now + 4_000]

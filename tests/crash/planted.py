@@ -12,22 +12,26 @@ import pytest
 import trio
 from msgspec.structs import replace
 
-from runtara.actors import _instance_attempts as attempts
 from runtara.actors import _instance_events as happened
 from runtara.actors import _instance_save, _instance_steps, instance
 from runtara.actors._instance_case import Case, Decision
+from runtara.actors._instance_departures import depart
+from runtara.actors._instance_state import EVOLVE, InstanceState
 from runtara.actors.instances import Instances
+from runtara.actors.scheduler import WakeScheduler
 from runtara.actors.storage import Commit
+from runtara.ids import InstanceKey
 from runtara.lifecycle import TerminationReason, Trigger
 from runtara.messages import (
-    Acknowledged,
     CheckpointSaved,
     CompleteInstance,
+    InstanceWoken,
     SaveCheckpoint,
     Sleep,
     SleepStarted,
     WakeInstance,
 )
+from runtara.store import DueInstance
 
 __all__ = ["PLANTED", "Planted", "planting"]
 
@@ -77,7 +81,7 @@ async def _commit_later(region: Any, saves: Any) -> None:
 def _checkpoint_overwritten(patches: pytest.MonkeyPatch) -> None:
     def save(case: Case, command: SaveCheckpoint) -> Decision:
         case.require_running()
-        added = happened.CheckpointAdded(_instance_steps._checkpoint(case, command.checkpoint_id, command.state))
+        added = happened.CheckpointAdded(_instance_steps._checkpoint(case, command))
         return Decision((added,), CheckpointSaved(found=False))
 
     patches.setitem(instance._DECIDE, SaveCheckpoint, save)
@@ -108,7 +112,7 @@ def _wake_without_claim(patches: pytest.MonkeyPatch) -> None:
     def wake(case: Case, command: WakeInstance) -> Decision:
         assert case.row.program is not None
         launch = happened.Launch(case.row.program, case.row.epoch + 1)
-        return Decision((), Acknowledged(case.row.status), (launch,))
+        return Decision((), InstanceWoken(case.row.status, True), (launch,))
 
     patches.setitem(instance._DECIDE, WakeInstance, wake)
 
@@ -122,9 +126,48 @@ def _completion_overwritten(patches: pytest.MonkeyPatch) -> None:
             at=case.now,
             output=command.output,
         )
-        return attempts._left(case, end)
+        return depart(case, end)
 
     patches.setitem(instance._DECIDE, CompleteInstance, complete)
+
+
+def _resend_not_recognised(patches: pytest.MonkeyPatch) -> None:
+    patches.setattr(_instance_steps, "_is_resent", lambda case, command, stored: False)
+
+
+def _park_wake_lost(patches: pytest.MonkeyPatch) -> None:
+    right = WakeScheduler._arm
+    known: set[InstanceKey] = set()
+
+    def arm(self: WakeScheduler, due: DueInstance) -> None:
+        if due.key not in known:
+            known.add(due.key)
+            right(self, due)
+
+    patches.setattr(WakeScheduler, "_arm", arm)
+
+
+def _budget_not_restored(patches: pytest.MonkeyPatch) -> None:
+    right = EVOLVE[happened.CheckpointAdded]
+
+    def add(state: InstanceState, event: happened.CheckpointAdded) -> InstanceState:
+        after = right(state, event)
+        assert state.instance is not None
+        assert after.instance is not None
+        return replace(after, instance=replace(after.instance, losses=state.instance.losses))
+
+    patches.setitem(EVOLVE, happened.CheckpointAdded, add)
+
+
+def _timeout_begins_anew(patches: pytest.MonkeyPatch) -> None:
+    right = EVOLVE[happened.AttemptLost]
+
+    def lose(state: InstanceState, event: happened.AttemptLost) -> InstanceState:
+        after = right(state, event)
+        assert after.instance is not None
+        return replace(after, instance=replace(after.instance, ran_ms=0))
+
+    patches.setitem(EVOLVE, happened.AttemptLost, lose)
 
 
 PLANTED: dict[str, Planted] = {
@@ -135,4 +178,14 @@ PLANTED: dict[str, Planted] = {
     "epoch-not-checked": Planted("an older attempt is fenced", "older_attempt_is_fenced", _epoch_not_checked),
     "wake-without-claim": Planted("a sleep ends once", "wake_happens_once", _wake_without_claim),
     "completion-overwritten": Planted("an end is final", "end_is_final", _completion_overwritten),
+    "resend-not-recognised": Planted(
+        "a call sent again gets the same answer", "resend_is_answered_alike", _resend_not_recognised
+    ),
+    "park-wake-lost": Planted("who has parked is launched again", "parked_sleep_ends", _park_wake_lost),
+    "budget-not-restored": Planted(
+        "only crashes in a row without progress count", "progress_restores_the_budget", _budget_not_restored
+    ),
+    "timeout-begins-anew": Planted(
+        "a timeout covers all attempts together", "timeout_covers_all_attempts", _timeout_begins_anew
+    ),
 }

@@ -1,8 +1,10 @@
 from pathlib import Path
+from queue import Empty
 
 import pytest
 
 from runtara.errors import RuntaraError
+from tests.crash import checks
 from tests.crash.campaign import open_campaign
 from tests.crash.checks import CHECKS
 from tests.crash.planted import PLANTED, planting
@@ -21,10 +23,11 @@ def test_a_check_passes_where_no_bug_is_planted(name: str, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("name", BY_CHECK)
-def test_a_planted_bug_is_caught_by_its_check(name: str, tmp_path: Path) -> None:
+def test_a_planted_bug_is_caught_by_its_check(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bug = PLANTED[name]
+    monkeypatch.setattr(checks, "LIMIT_S", 0.5)
 
-    with planting(bug), pytest.raises((AssertionError, pytest.fail.Exception, RuntaraError)):
+    with planting(bug), pytest.raises((AssertionError, Empty, pytest.fail.Exception, RuntaraError)):
         CHECKS[bug.check](tmp_path)
 
 

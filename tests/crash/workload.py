@@ -9,7 +9,7 @@ from collections.abc import Callable, Generator
 from functools import partial
 from typing import Any, NamedTuple
 
-from runtara.errors import Busy, Fenced, InstanceCancelled, InstanceNotFound, InvalidState
+from runtara.errors import Busy, Fenced, Forbidden, InstanceCancelled, InstanceNotFound, InvalidState
 from runtara.messages import Sleep
 from runtara.sdk import AsyncRuntaraSdk, CustomSignal, RuntaraSdk, durable, use_sdk
 from tests.crash.journal import Journal, digest
@@ -174,7 +174,7 @@ class _Attempt:
             self._journal.write("intent", "send", peer, payload)
             try:
                 yield lambda sdk, name=name, payload=payload: sdk.send_custom_signal(peer, name, payload.encode())
-            except (InstanceNotFound, InvalidState, Busy) as refusal:
+            except (InstanceNotFound, InvalidState, Forbidden, Busy) as refusal:
                 self._journal.write("refused", "send", peer, payload, value=type(refusal).__name__)
             else:
                 self._journal.write("ack", "send", peer, payload)
