@@ -46,6 +46,15 @@ FIGURES = (
     Figure("wake lateness when idle, p99", "wakes.idle_p99", "ms", at_most=50),
     Figure("10,000 due in one second: late, p99", "wakes.storm_p99", "ms", at_most=2000),
     Figure("signal sent until seen, p50", "wakes.signal_p50", "ms", at_most=5),
+    Figure("checkpoint over QUIC, 64 clients, against an echo", "quic.checkpoints", "/s", "quic.echo", at_least=0.6),
+    Figure("the same: until the answer, p99", "quic.checkpoints_p99", "ms", at_most=50),
+    Figure("64 clients: stream per call against one stream", "quic.checkpoints_stream_each", "/s", "quic.checkpoints"),
+    Figure("8 clients: stream per call against one stream", "quic.eight_stream_each", "/s", "quic.eight"),
+    Figure("1 client: stream per call against one stream", "quic.one_stream_each", "/s", "quic.one"),
+    Figure("host: serves after its start", "host.ready", "s", at_most=1),
+    Figure("host: kill -9 of a program until it runs again", "host.running_again", "s", at_most=2),
+    Figure("host: signal sent until seen by a launched program, p50", "host.signal_p50", "ms", at_most=5),
+    Figure("host: checkpoint by our own client, one after the other, p50", "host.checkpoint_p50", "ms", at_most=1),
 )
 
 
@@ -63,7 +72,7 @@ def main() -> None:
 
 
 def _machine() -> str:
-    libraries = ", ".join(f"{name} {version(name)}" for name in ("pykka", "trio", "dbos", "msgspec"))
+    libraries = ", ".join(f"{name} {version(name)}" for name in ("pykka", "trio", "dbos", "msgspec", "aioquic", "qh3"))
     return f"Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}, {libraries}\n"
 
 
