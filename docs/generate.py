@@ -3,26 +3,26 @@
 Owns the pages it writes and nothing else. The tables are the truth: to change a page, change the table.
 """
 
-import ast
 import inspect
-import itertools
 import sys
-import typing
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+import click
 import msgspec
+from parts import code_span, default, docs_below, head, inline, records, sentence, struct_section, table, unit
+from sdk_page import sdk_page
 
 from runtara import endpoints, errors, lifecycle, settings
 from runtara.actors import Child, Supervisor
+from runtara.cli import main as runtara
 from runtara.clock import SystemClock
 from runtara.store import open_store
-from runtara.system import tree
+from runtara.system import in_process, tree
 
 __all__ = ["PAGES", "main"]
 
 REFERENCE = Path(__file__).parent / "reference"
-NOTE = "<!-- Written by `make docs` from {source}. Change it there. -->"
 
 
 def main(arguments: list[str]) -> int:
@@ -52,17 +52,17 @@ def _read(path: Path) -> str:
 
 def errors_page() -> Iterator[str]:
     """The error table."""
-    yield from _head("Errors", "`Code` in runtara/errors.py")
+    yield from head("Errors", "`Code` in runtara/errors.py")
     yield "Every error that leaves the runtime is one of these. Each has a class of its own in `runtara.errors`; an SDK"
     yield "raises the class that the actor raised, whatever lies between them.\n"
     for retry in errors.Retry:
-        yield f"- Retry **{retry.value}**: {_inline(_docs_below(errors.Retry)[retry.name])}"
+        yield f"- Retry **{retry.value}**: {inline(docs_below(errors.Retry)[retry.name])}"
     yield ""
-    yield from _table(
+    yield from table(
         "Code | Class | HTTP | Exit | Retry | Meaning",
         (
             f"`{code.wire}` | `{errors.ERRORS[code].__name__}` | {code.http_status} | {code.exit_code} "
-            f"| {code.retry.value} | {_sentence(code.meaning)}"
+            f"| {code.retry.value} | {sentence(code.meaning)}"
             for code in errors.Code
         ),
     )
@@ -71,8 +71,8 @@ def errors_page() -> Iterator[str]:
 def lifecycle_page() -> Iterator[str]:
     """Statuses, triggers and what becomes of what."""
     statuses, triggers = lifecycle.Status, lifecycle.Trigger
-    meanings = _docs_below(statuses)
-    yield from _head("Life of an instance", "`TRANSITIONS` in runtara/lifecycle.py")
+    meanings = docs_below(statuses)
+    yield from head("Life of an instance", "`TRANSITIONS` in runtara/lifecycle.py")
     yield "```mermaid\nstateDiagram-v2"
     yield f"    [*] --> {statuses.PENDING.value}"
     for status, row in lifecycle.TRANSITIONS.items():
@@ -84,7 +84,7 @@ def lifecycle_page() -> Iterator[str]:
             yield f"    {status.value} --> [*]"
     yield "```\n"
     yield "What is not in this table is refused with `invalid-state`.\n"
-    yield from _table(
+    yield from table(
         "Trigger | " + " | ".join(f"from {status.value}" for status in statuses if _leaves(status)),
         (
             f"{trigger.value} | " + " | ".join(_target(status, trigger) for status in statuses if _leaves(status))
@@ -94,21 +94,30 @@ def lifecycle_page() -> Iterator[str]:
     yield "\n## Statuses\n"
     for status in statuses:
         end = "" if _leaves(status) else "Final: nothing leaves it."
-        yield f"- **{status.value}** {_inline(meanings.get(status.name, ''))}{end}"
+        yield f"- **{status.value}** {inline(meanings.get(status.name, ''))}{end}"
     yield "\n## Why an instance is suspended or ended\n"
     yield from (f"- {reason.value}" for reason in lifecycle.TerminationReason)
 
 
+def _leaves(status: lifecycle.Status) -> bool:
+    return status not in lifecycle.FINAL
+
+
+def _target(status: lifecycle.Status, trigger: lifecycle.Trigger) -> str:
+    target = lifecycle.next_status(status, trigger)
+    return target.value if target else ""
+
+
 def settings_page() -> Iterator[str]:
     """Every setting with its variable, default, unit and meaning."""
-    yield from _head("Settings", "`Settings` in runtara/settings.py")
+    yield from head("Settings", "`Settings` in runtara/settings.py")
     yield "Set them in the environment, or by their name in code. A name that is not known is refused, with the nearest"
     yield "one that is.\n"
-    meanings = _docs_below(settings.Settings)
-    yield from _table(
+    meanings = docs_below(settings.Settings)
+    yield from table(
         "Variable | Default | Unit | Meaning",
         (
-            f"`{field.encode_name}` | {_default(field)} | {_unit(field)} | {_inline(meanings.get(field.name, ''))}"
+            f"`{field.encode_name}` | {default(field)} | {unit(field)} | {inline(meanings.get(field.name, ''))}"
             for field in msgspec.structs.fields(settings.Settings)
         ),
     )
@@ -117,36 +126,39 @@ def settings_page() -> Iterator[str]:
 def operations_page() -> Iterator[str]:
     """Every command with its fields and its reply."""
     rows = list(endpoints.ENDPOINTS.values())
-    yield from _head("Operations", "`ENDPOINTS` in runtara/endpoints.py and runtara/messages.py")
-    yield from _table(
-        "Command | Reply | Asked by | Answered by | Again is harmless",
+    yield from head("Operations", "`ENDPOINTS` in runtara/endpoints.py and runtara/messages.py")
+    yield "All are idempotent: sent again with the same ids and `request` numbers, they change nothing more.\n"
+    yield from table(
+        "Command | Reply | Asked by | Answered by",
         (
             f"[{row.command.__name__}](#{row.command.__name__.lower()}) "
             f"| [{row.reply.__name__}](#{row.reply.__name__.lower()}) "
-            f"| {'program, manager' if row.caller == 'both' else row.caller} | {row.owner} "
-            f"| {'yes' if row.idempotent else 'no'}"
+            f"| {'program, manager' if row.caller == 'both' else row.caller} | {row.owner}"
             for row in rows
         ),
     )
     yield "\n## Commands"
     for row in rows:
-        yield from _struct(row.command, f"Replied to with [{row.reply.__name__}](#{row.reply.__name__.lower()}).")
+        yield from struct_section(
+            row.command, f"Replied to with [{row.reply.__name__}](#{row.reply.__name__.lower()})."
+        )
     yield "\n## Replies"
     replies = list(dict.fromkeys(row.reply for row in rows))
     for reply in replies:
-        yield from _struct(reply)
+        yield from struct_section(reply)
     yield "\n## Records inside replies"
-    for record in _records(replies):
-        yield from _struct(record)
+    for record in records(replies):
+        yield from struct_section(record)
 
 
 def tree_page() -> Iterator[str]:
     """The supervision tree."""
-    yield from _head("Supervision tree", "`tree` in runtara/system.py")
+    yield from head("Supervision tree", "`tree` in runtara/system.py")
     yield "What runs under the root supervisor, in start order; it stops in reverse. `runtara tree` shows it alive.\n"
     store = open_store("sqlite:///runtara.db")  # a description of where the store is; nothing is opened yet
-    yield from _table(
-        "Actor | Restart | Strategy or mailbox", _branches(tree(settings.Settings(), store, SystemClock(), {}), "")
+    yield from table(
+        "Actor | Restart | Strategy or mailbox",
+        _branches(tree(settings.Settings(), store, SystemClock(), in_process({})), ""),
     )
 
 
@@ -162,146 +174,63 @@ def _branches(spec: Child | Supervisor, above: str) -> Iterator[str]:
         yield from _branches(child, f"{path}/")
 
 
+def cli_page() -> Iterator[str]:
+    """Every command with its arguments and options."""
+    yield from head("Command line", "the commands in runtara/cli")
+    yield inline(runtara.help or "") + " `runtara COMMAND --help` says the same as this page.\n"
+    commands = list(_commands(runtara, "runtara"))
+    yield from table(
+        "Command | What it does",
+        (f"[`{name}`](#{name.replace(' ', '-')}) | {command.get_short_help_str(200)}" for name, command in commands),
+    )
+    yield "\nExit codes: 0 done, 1 the instance has failed (or `doctor` has found a failure), 5 it was cancelled, 130"
+    yield "interrupted from the keyboard; a refusal has the one of its row in [the error table](errors.md). With"
+    yield "`--json`, replies are printed as in [operations](operations.md): bytes in base64, instants in milliseconds"
+    yield "since 1970 UTC."
+    for name, command in commands:
+        yield from _command(name, command)
+
+
+def _commands(group: click.Group, above: str) -> Iterator[tuple[str, click.Command]]:
+    """Yield the commands of a group, and those of groups inside it, as they are typed."""
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        if isinstance(command, click.Group):
+            yield from _commands(command, f"{above} {name}")
+        elif command is not None:
+            yield f"{above} {name}", command
+
+
+def _command(name: str, command: click.Command) -> Iterator[str]:
+    context = click.Context(command)
+    yield f"\n## {name}\n"
+    yield f"```sh\n{name} {' '.join(command.collect_usage_pieces(context))}\n```\n"
+    yield inspect.cleandoc(command.help or "") + "\n"
+    yield from table(
+        "Option | Variable | Default | Meaning",
+        (_option(option, context) for option in command.params if isinstance(option, click.Option)),
+    )
+
+
+def _option(option: click.Option, context: click.Context) -> str:
+    value = "" if option.is_flag else f" {option.make_metavar(context)}"
+    names = code_span(", ".join(option.opts) + value)
+    default = code_span(str(option.default)) if option.show_default else ""
+    variable = code_span(str(option.envvar)) if option.envvar else ""
+    return f"{names} | {variable} | {default} | {inline(option.help or '')}"
+
+
 PAGES: dict[str, Callable[[], Iterable[str]]] = {
+    "cli.md": cli_page,
     "errors.md": errors_page,
     "lifecycle.md": lifecycle_page,
     "operations.md": operations_page,
+    "sdk.md": sdk_page,
     "settings.md": settings_page,
     "tree.md": tree_page,
 }
 """File name to what writes it."""
-
-
-# Parts of a page -----------------------------------------------------------------------------------------------------
-
-
-def _head(title: str, source: str) -> Iterator[str]:
-    yield f"# {title}\n"
-    yield NOTE.format(source=source) + "\n"
-
-
-def _table(head: str, rows: Iterable[str]) -> Iterator[str]:
-    yield f"| {head} |"
-    yield "|" + "---|" * (head.count("|") + 1)
-    yield from (f"| {row} |" for row in rows)
-
-
-def _struct(struct: type, after: str = "") -> Iterator[str]:
-    yield f"\n### {struct.__name__}\n"
-    yield " ".join(part for part in (_inline(inspect.getdoc(struct) or ""), after) if part)
-    fields, types, meanings = msgspec.structs.fields(struct), _field_types(struct), _docs_below(struct)
-    if fields:
-        yield ""
-        yield from _table(
-            "Field | Type | Default | Meaning",
-            (
-                f"`{field.name}` | {_code(types[field.name])} | {_default(field)} "
-                f"| {_inline(meanings.get(field.name, ''))}"
-                for field in fields
-            ),
-        )
-
-
-def _leaves(status: lifecycle.Status) -> bool:
-    return status not in lifecycle.FINAL
-
-
-def _target(status: lifecycle.Status, trigger: lifecycle.Trigger) -> str:
-    target = lifecycle.next_status(status, trigger)
-    return target.value if target else ""
-
-
-def _default(field: msgspec.structs.FieldInfo) -> str:
-    if field.required:
-        return "required"
-    if field.default_factory is not msgspec.NODEFAULT:
-        return _code(repr(field.default_factory()))
-    if field.default is None:
-        return "none"
-    return _code(str(field.default) if isinstance(field.default, str | int) else repr(field.default))
-
-
-def _unit(field: msgspec.structs.FieldInfo) -> str:
-    """The unit that a name ends with, with the default in a larger one where that is easier to read."""
-    value = field.default
-    if field.name.endswith("_ms"):
-        return f"ms ({value / 1000:g} s)"
-    if field.name.endswith("_bytes"):
-        return f"bytes ({value / 2**20:g} MiB)"
-    return ""
-
-
-def _code(text: str) -> str:
-    return "`" + text.replace("|", "\\|") + "`"
-
-
-def _inline(doc: str) -> str:
-    """A docstring on one line of Markdown."""
-    return " ".join(doc.split()).replace("``", "`").replace("|", "\\|")
-
-
-def _sentence(text: str) -> str:
-    return text[:1].upper() + text[1:] + "."
-
-
-# What the source says ------------------------------------------------------------------------------------------------
-
-
-def _records(structs: Iterable[type]) -> list[type]:
-    """Structs that occur inside the fields of others, by name."""
-    found: dict[str, type] = {}
-    waiting = [kind for struct in structs for kind in _inner_structs(struct)]
-    while waiting:
-        struct = waiting.pop()
-        if struct.__name__ not in found:
-            found[struct.__name__] = struct
-            waiting.extend(_inner_structs(struct))
-    return [found[name] for name in sorted(found)]
-
-
-def _inner_structs(struct: type) -> Iterator[type]:
-    waiting = list(typing.get_type_hints(struct).values())
-    while waiting:
-        kind = waiting.pop()
-        if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
-            yield kind
-        waiting.extend(typing.get_args(kind))
-
-
-def _class_body(cls: type) -> list[ast.stmt]:
-    tree = ast.parse(inspect.getsource(cls))
-    definition = tree.body[0]
-    assert isinstance(definition, ast.ClassDef)
-    return definition.body
-
-
-def _field_types(cls: type) -> dict[str, str]:
-    """The annotations of a class as they are written."""
-    return {
-        node.target.id: ast.unparse(node.annotation)
-        for node in _class_body(cls)
-        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
-    }
-
-
-def _docs_below(cls: type) -> dict[str, str]:
-    """The docstring below each field of a class, or member of an enumeration."""
-    return dict(_pairs(cls))
-
-
-def _pairs(cls: type) -> Iterator[tuple[str, str]]:
-    body = _class_body(cls)
-    for node, below in itertools.pairwise(body):
-        name = _assigned(node)
-        if name and isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant):
-            yield name, str(below.value.value)
-
-
-def _assigned(node: ast.stmt) -> str | None:
-    target = (
-        node.target if isinstance(node, ast.AnnAssign) else node.targets[0] if isinstance(node, ast.Assign) else None
-    )
-    return target.id if isinstance(target, ast.Name) else None
 
 
 if __name__ == "__main__":

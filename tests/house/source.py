@@ -10,7 +10,18 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-__all__ = ["PACKAGE", "ROOT", "dotted_uses", "modules", "parse", "run_python", "squash", "tracked", "unpack"]
+__all__ = [
+    "PACKAGE",
+    "ROOT",
+    "dotted_uses",
+    "environment",
+    "modules",
+    "parse",
+    "run_python",
+    "squash",
+    "tracked",
+    "unpack",
+]
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "runtara"
@@ -74,14 +85,19 @@ def unpack(node: ast.expr) -> list[str]:
 
 
 def run_python(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    """Run Python as a user would: our environment without our settings, every warning being an error."""
+    """Run Python as a user would."""
+    command = [sys.executable, *arguments]
+    return subprocess.run(
+        command, cwd=cwd, env=environment(), capture_output=True, encoding="utf-8", timeout=60, check=False
+    )
+
+
+def environment() -> dict[str, str]:
+    """Our environment as a user would have it: without our settings, every warning being an error."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("RUNTARA_", "PYTEST_", "COV_"))}
     kept["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), kept.get("PATH", os.defpath)])
     ours = {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error", "PYTHONIOENCODING": "utf-8", "COLUMNS": "100"}
-    command = [sys.executable, *arguments]
-    return subprocess.run(
-        command, cwd=cwd, env=kept | ours, capture_output=True, encoding="utf-8", timeout=60, check=False
-    )
+    return kept | ours
 
 
 def squash(expected: str) -> re.Pattern[str]:

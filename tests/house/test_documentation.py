@@ -2,7 +2,7 @@
 
 A fenced ``python`` block is a program, run in an empty folder. A fenced ``text`` block right below it is what it must
 print (``...`` stands for anything). ``<!-- continues -->`` on the line above a block joins it to the block before;
-``<!-- not run: reason -->`` leaves it out.
+``<!-- not run: reason -->`` leaves it out. A fenced ``console`` block is a session (see `transcript`).
 """
 
 import re
@@ -13,6 +13,7 @@ from typing import NamedTuple
 import pytest
 
 from tests.house.source import ROOT, run_python, squash
+from tests.house.transcript import play
 
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 _FENCE = re.compile(
@@ -71,6 +72,18 @@ def test_a_documented_program_prints_what_the_page_says(program: Program, tmp_pa
 
     assert done.returncode == 0, done.stderr
     assert not program.output or squash(program.output).fullmatch(done.stdout.strip()), f"it printed:\n{done.stdout}"
+
+
+SESSIONS = [
+    pytest.param(found[1], id=f"{page.relative_to(ROOT)}:{number}")
+    for page in PAGES
+    for number, found in enumerate(re.finditer(r"(?ms)^```console\n(.*?)^```$", page.read_text(encoding="utf-8")), 1)
+]
+
+
+@pytest.mark.parametrize("session", SESSIONS)
+def test_a_documented_session_goes_as_the_page_says(session: str, tmp_path: Path) -> None:
+    play(session, tmp_path)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

@@ -1,7 +1,8 @@
 """Every example runs, and prints what it says it prints.
 
 An example ends with a comment that begins ``# Output:``; the lines below it, without their ``# ``, are what it must
-print, ``...`` standing for anything. An example whose output is different every time ends with ``# Output varies:``
+print, ``...`` standing for anything. A program that a host launches ends with ``# Session:`` instead, and a session at
+the command line (see `transcript`). An example whose output is different every time ends with ``# Output varies:``
 and the reason; it must still run and exit with 0. Examples run in an empty folder of their own.
 """
 
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.house.source import ROOT, run_python, squash
+from tests.house.transcript import play
 
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 LINES = 60
@@ -23,11 +25,24 @@ def promise(source: str) -> tuple[str | None, str | None]:
     found = re.search(r"(?m)^# Output(?: varies: (?P<reason>.+)|:)\n(?P<lines>(?:#.*\n)*)\Z", source)
     if not found:
         return None, None
-    expected = re.sub(r"(?m)^# ?", "", found["lines"])
-    return (None, found["reason"]) if found["reason"] else (expected, None)
+    return (None, found["reason"]) if found["reason"] else (_uncomment(found["lines"]), None)
 
 
-@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)
+def session(source: str) -> str | None:
+    """The session that an example ends with, or None."""
+    found = re.search(r"(?m)^# Session:\n(?P<lines>(?:#.*\n)*)\Z", source)
+    return found and _uncomment(found["lines"])
+
+
+def _uncomment(lines: str) -> str:
+    return re.sub(r"(?m)^# ?", "", lines)
+
+
+PLAIN = [path for path in EXAMPLES if session(path.read_text(encoding="utf-8")) is None]
+LAUNCHED = [path for path in EXAMPLES if path not in PLAIN]
+
+
+@pytest.mark.parametrize("example", PLAIN, ids=lambda path: path.name)
 def test_an_example_ends_with_its_output(example: Path) -> None:
     expected, reason = promise(example.read_text(encoding="utf-8"))
 
@@ -36,12 +51,12 @@ def test_an_example_ends_with_its_output(example: Path) -> None:
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)
 def test_an_example_is_short(example: Path) -> None:
-    code = re.split(r"(?m)^# Output", example.read_text(encoding="utf-8"))[0]
+    code = re.split(r"(?m)^# (?:Output|Session)", example.read_text(encoding="utf-8"))[0]
 
     assert len(code.rstrip().splitlines()) <= LINES or example.name in LONGER
 
 
-@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)
+@pytest.mark.parametrize("example", PLAIN, ids=lambda path: path.name)
 def test_an_example_prints_what_it_says(example: Path, tmp_path: Path) -> None:
     expected, _ = promise(example.read_text(encoding="utf-8"))
 
@@ -49,3 +64,8 @@ def test_an_example_prints_what_it_says(example: Path, tmp_path: Path) -> None:
 
     assert done.returncode == 0, done.stderr
     assert expected is None or squash(expected).fullmatch(done.stdout.strip()), f"it printed:\n{done.stdout}"
+
+
+@pytest.mark.parametrize("example", LAUNCHED, ids=lambda path: path.name)
+def test_a_host_runs_an_example_as_it_says(example: Path, tmp_path: Path) -> None:
+    play(session(example.read_text(encoding="utf-8")) or "", tmp_path)

@@ -21,8 +21,9 @@ WITHOUT = {"__main__.py": "it is run, not imported"}
 def exports(module: str) -> list[str] | None:
     """The literal ``__all__`` of a module; None where it has none."""
     for node in parse(module).body:
-        if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == "__all__" for t in node.targets):
-            return list(ast.literal_eval(node.value))
+        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+        if any(isinstance(target, ast.Name) and target.id == "__all__" for target in targets):
+            return list(ast.literal_eval(node.value))  # type: ignore[attr-defined]  # both kinds have a value
     return None
 
 

@@ -12,6 +12,7 @@ from tests.house.source import ROOT, modules
 
 ELSEWHERE = {
     "runtara/records.py": "only data; the store's conformance suite writes and reads every field",
+    "runtara/actors/places.py": "only messages; the tests of the scheduler and of the runner say and hear them",
     "runtara/store/_contract.py": "only promises; the store's conformance suite holds every store to them",
 }
 """Modules without a test file of their own, each with the place that tests it."""
