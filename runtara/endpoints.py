@@ -1,7 +1,7 @@
 """Every operation that a door offers: one row per command; doors, clients, docs and tests derive from it.
 
 All of them are idempotent: sent again with the same ids (and `request` numbers), they change nothing more and get the
-answer that was lost. That is what lets a client resend.
+answer that was lost; a start and a signal say (`created`) that they had arrived before. That lets a client resend.
 """
 
 from typing import Final, Literal

@@ -30,12 +30,12 @@ def take_signal(case: Case, command: TakeSignal) -> Decision:
     if command.park and wait is not None and _waits(case, wait):
         return Decision((), SignalTaken(deadline_at=wait.deadline_at, parked=True))  # the reply was lost
     case.require_running()
-    if wait is not None and wait.ended_at is not None:
-        return Decision((), _seen(case, wait))
     if wait is not None and wait.name != command.name:
         raise AlreadyExists(
             f"place {command.place!r} waits for signal {wait.name!r}, not {command.name!r}: use another place"
         )
+    if wait is not None and wait.ended_at is not None:
+        return Decision((), _seen(case, wait))
     open_wait = wait or _begun(case, command)
     signal = _oldest_free(case, command.name)
     if signal is not None:

@@ -129,6 +129,14 @@ def test_a_place_that_waits_for_one_signal_takes_no_other() -> None:
         world.tell(TakeSignal(name="stop", place="p"))
 
 
+def test_a_place_that_has_ended_says_so_to_a_program_that_waits_for_another_signal_there_now() -> None:
+    world = unmanaged()
+    world.tell(TakeSignal(name="go", place="p", timeout_ms=0))
+
+    with pytest.raises(AlreadyExists, match="use another place"):
+        world.tell(TakeSignal(name="stop", place="p"))
+
+
 # Parked --------------------------------------------------------------------------------------------------------------
 
 

@@ -4,7 +4,9 @@ S5 to S14 come from the tests of its core, S26 to S31 from those of its later ve
 their place in `ELSEWHERE`.
 """
 
+import gc
 import json
+import tracemalloc
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,16 +14,14 @@ import pytest
 
 from runtara.errors import InstanceCancelled, InstanceNotFound, InvalidInput, InvalidState, NotFound
 from runtara.ids import new_id
-from runtara.messages import SendSignal
-from runtara.sdk import InstanceStatus, SignalType
+from runtara.messages import ListCheckpoints, ListRetries, SendSignal
+from runtara.sdk import InstanceStatus, RetryLater, SignalType
 from tests.doors.matrix import Way, ask, events_of
 from tests.house.source import ROOT
 
 ELSEWHERE: Final = {
     "S27, artifacts": "a program that cannot be found: tests/actors/test_runner.py",
     "S28, drain": "a wait over the end of a host: tests/crash/host/test_drain.py",
-    "S29": "a measurement: benchmarks/",
-    "S31": "hints of how long to wait: tests/sdk/test_durable.py",
 }
 """Parts of scenarios that are about something else than a conversation with a runtime."""
 
@@ -231,6 +231,27 @@ def test_s28_a_signal_that_was_waited_for_is_not_waited_for_again_and_its_deadli
     way.hold(conversation)
 
 
+def test_s29_a_workflow_of_a_hundred_steps_keeps_their_names_in_memory_but_not_their_states(way: Way) -> None:
+    steps, size = 100, 32 * 1024
+
+    async def conversation(system: Any) -> int:
+        async with system.sdk("i") as sdk:
+            await sdk.checkpoint("first", bytes(size))  # so that everything has been used once
+            gc.collect()
+            tracemalloc.start()
+            try:
+                for number in range(steps):
+                    await sdk.checkpoint(f"step {number}", number.to_bytes(2) * (size // 2))
+                gc.collect()
+                return tracemalloc.get_traced_memory()[0]
+            finally:
+                tracemalloc.stop()
+
+    kept = way.hold(conversation)
+
+    assert way.kind.store == "memory" or kept < steps * size / 2  # the store in memory has them, of course
+
+
 def test_s30_a_signal_that_is_delivered_twice_is_taken_once(way: Way) -> None:
     async def conversation(system: Any) -> None:
         async with system.sdk("i") as sdk:
@@ -242,6 +263,25 @@ def test_s30_a_signal_that_is_delivered_twice_is_taken_once(way: Way) -> None:
             assert await sdk.poll_custom_signal("go") is None
 
     way.hold(conversation)
+
+
+def test_s31_a_dependency_says_when_to_come_back_and_other_retries_stay_as_they_are(way: Way) -> None:
+    failures: list[Exception] = [RetryLater("429", after=0.2), LookupError("once more")]
+
+    def fetch() -> str:
+        if failures:
+            raise failures.pop(0)
+        return "fetched"
+
+    async def conversation(system: Any) -> list[int]:
+        async with system.sdk("i") as sdk:
+            with way.face.use(sdk):
+                assert await way.face.durable(fetch, max_retries=2, delay=0.01, jitter=0)() == "fetched"
+            (step,) = (await ask(sdk, ListCheckpoints())).checkpoints
+            retries = (await ask(sdk, ListRetries(checkpoint_id=step.checkpoint_id))).retries
+            return [retry.retry_at - retry.recorded_at for retry in retries]
+
+    assert way.hold(conversation) == [200, 20]
 
 
 def test_every_scenario_has_its_test_or_its_place_elsewhere() -> None:
