@@ -31,6 +31,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """Environment variables of the user's."""
     ours: Mapping[str, str] = {}
     """Environment variables of the host's; they win. The engine adds those that name its files."""
+    resources: Mapping[str, float] = {}
+    """What the attempt needs: ``cpu`` in cores, ``memory`` in bytes, others by the names that the place gives them."""
 
 
 class Ended(msgspec.Struct, frozen=True, kw_only=True):
