@@ -36,31 +36,31 @@ ORDER BY number;
 -- name: read_checkpoint
 -- One checkpoint; the fields of `Checkpoint` in order.
 SELECT checkpoint_id, state, epoch, created_at, wake_at, request FROM checkpoints
-WHERE instance_number = (SELECT number FROM instances WHERE tenant_id = ? AND instance_id = ?) AND checkpoint_id = ?;
+WHERE instance_number = (SELECT number FROM instances WHERE tenant_id = :tenant_id AND instance_id = :instance_id) AND checkpoint_id = :checkpoint_id;
 
 -- name: read_signal
 -- One signal; the fields of `Signal` in order.
 SELECT signal_id, kind, sent_at, name, payload, acknowledged_at, seq FROM signals
-WHERE instance_number = (SELECT number FROM instances WHERE tenant_id = ? AND instance_id = ?) AND signal_id = ?;
+WHERE instance_number = (SELECT number FROM instances WHERE tenant_id = :tenant_id AND instance_id = :instance_id) AND signal_id = :signal_id;
 
 -- name: read_input
 -- The input of an instance.
 SELECT input FROM inputs
-WHERE instance_number = (SELECT number FROM instances WHERE tenant_id = ? AND instance_id = ?);
+WHERE instance_number = (SELECT number FROM instances WHERE tenant_id = :tenant_id AND instance_id = :instance_id);
 
 -- name: read_env
 -- The environment of an instance's program, as a JSON object.
 SELECT env FROM environments
-WHERE instance_number = (SELECT number FROM instances WHERE tenant_id = ? AND instance_id = ?);
+WHERE instance_number = (SELECT number FROM instances WHERE tenant_id = :tenant_id AND instance_id = :instance_id);
 
 -- name: read_output
 -- The output of an instance.
-SELECT output FROM instances WHERE tenant_id = ? AND instance_id = ?;
+SELECT output FROM instances WHERE tenant_id = :tenant_id AND instance_id = :instance_id;
 
 -- name: read_retries
 -- The failed tries of a step; the fields of `Retry` in order.
 SELECT checkpoint_id, attempt, recorded_at, error, retry_at FROM retries
-WHERE instance_number = (SELECT number FROM instances WHERE tenant_id = ? AND instance_id = ?) AND checkpoint_id = ?
+WHERE instance_number = (SELECT number FROM instances WHERE tenant_id = :tenant_id AND instance_id = :instance_id) AND checkpoint_id = :checkpoint_id
 ORDER BY attempt;
 
 -- name: list_due
