@@ -14,6 +14,7 @@ __all__ = [
     "SPAN_MAX_MS",
     "Clock",
     "ManualClock",
+    "SharedClock",
     "SystemClock",
     "check_instant_ms",
     "monotonic",
@@ -40,6 +41,33 @@ class SystemClock:
     def now_ms(self) -> int:
         """Return milliseconds since 1970-01-01 UTC."""
         return time.time_ns() // 1_000_000
+
+
+class SharedClock:
+    """The clock of a database, which several machines share. Until it was heard of, the system's own.
+
+    It goes on by this process's monotonic clock, so that neither a machine that is set wrongly nor one that is set anew
+    disturbs it, and never goes back.
+    """
+
+    def __init__(self) -> None:
+        self._heard: tuple[int, float] | None = None
+        self._last = 0
+
+    def set(self, now_ms: int, heard_at: float) -> None:
+        """Take note that an answer said `now_ms` which was heard at `heard_at` (see `monotonic`).
+
+        It was true a little earlier, so this clock is never ahead of the shared one.
+        """
+        self._heard = (now_ms, heard_at)
+
+    def now_ms(self) -> int:
+        """Return milliseconds since 1970-01-01 UTC."""
+        heard = self._heard
+        if heard is None:
+            return time.time_ns() // 1_000_000
+        self._last = max(self._last, heard[0] + int((time.monotonic() - heard[1]) * 1000))
+        return self._last
 
 
 def monotonic() -> float:

@@ -11,7 +11,7 @@ import msgspec
 
 from runtara.lifecycle import Status, TerminationReason
 
-__all__ = ["Checkpoint", "Event", "Instance", "Retry", "Signal", "Snapshot", "Wait"]
+__all__ = ["Checkpoint", "Event", "Holder", "Instance", "Retry", "Signal", "Snapshot", "Wait"]
 
 
 class Instance(msgspec.Struct, frozen=True, gc=False, kw_only=True):
@@ -117,6 +117,18 @@ class Retry(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     retry_at: int | None = None
 
 
+class Holder(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """Another node that owns an instance, where several share the store."""
+
+    node: int
+    """Number of its tenure."""
+    name: str
+    address: str | None = None
+    """Where its door is, as host:port; None where it has none."""
+    lost: bool = False
+    """Whether it was declared lost; then what it owned is about to be taken over."""
+
+
 class Snapshot(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """All that an instance actor needs to continue: the row, and the small parts of its history."""
 
@@ -128,3 +140,5 @@ class Snapshot(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     signal_ids: tuple[str, ...] = ()
     """Of all signals ever sent to the instance, in order of arrival."""
     waits: tuple[Wait, ...] = ()
+    holder: Holder | None = None
+    """The other node that owns the instance; None where this node may change it."""

@@ -9,6 +9,10 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from tests.postgres import SHARED, cluster, database
+
+__all__ = ["cluster", "database"]
+
 GRACE_S = 1.0
 """How long a thread or child that is on its way out may still take after its test."""
 
@@ -29,7 +33,7 @@ def _nothing_left_running() -> Iterator[None]:
     threads, children = _threads(), _children()
     yield
     left = [f"thread {thread.name!r}" for thread in _threads() - threads if not _ends(thread)]
-    left += [f"process {pid} ({_command(pid)})" for pid in _children() - children if not _exits(pid)]
+    left += [f"process {pid} ({_command(pid)})" for pid in _children() - children - SHARED if not _exits(pid)]
     assert not left, f"the test left something running: {', '.join(sorted(left))}"
 
 

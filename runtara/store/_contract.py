@@ -23,12 +23,13 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
+from runtara.errors import StoreUnavailable
 from runtara.ids import InstanceKey
 from runtara.lifecycle import Status
 from runtara.messages import CheckpointPage, EventPage, InstancePage
 from runtara.records import Checkpoint, Event, Instance, Retry, Signal, Snapshot, Wait
 
-__all__ = ["DueInstance", "LoadError", "Reader", "RunningInstance", "Save", "Store", "Writer"]
+__all__ = ["DueInstance", "LeaseLost", "LoadError", "Reader", "RunningInstance", "Save", "Store", "Writer"]
 
 
 class Save(msgspec.Struct, frozen=True, gc=False, kw_only=True):
@@ -51,6 +52,8 @@ class Save(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     waits: tuple[Wait, ...] = ()
     """Begun or ended: inserted by place, or completed where the stored one has no end yet."""
     retries: tuple[Retry, ...] = ()
+    hand_to: int | None = None
+    """The tenure of another node that owns the instance from now on, where several nodes share the store."""
 
 
 class DueInstance(NamedTuple):
@@ -74,6 +77,10 @@ class RunningInstance(NamedTuple):
 
 class LoadError(Exception):
     """One instance's rows cannot be understood. Its neighbours are not affected."""
+
+
+class LeaseLost(StoreUnavailable):
+    """Other nodes that share the store have taken over what this one owned. Nothing it holds in memory is true."""
 
 
 class Writer(Protocol):

@@ -55,5 +55,16 @@ def _open_sqlite(url: str, rest: str) -> Store:
     return SqliteStore(path)
 
 
-_OPENERS: Final[Mapping[str, Callable[[str, str], Store]]] = {"memory": _open_memory, "sqlite": _open_sqlite}
-_POSSIBLE: Final = "memory:// or sqlite:///path or, from the root, sqlite:////path"
+def _open_postgres(url: str, rest: str) -> Store:
+    from runtara.store._postgres import PostgresStore
+
+    return PostgresStore(url)
+
+
+_OPENERS: Final[Mapping[str, Callable[[str, str], Store]]] = {
+    "memory": _open_memory,
+    "sqlite": _open_sqlite,
+    "postgresql": _open_postgres,
+    "postgres": _open_postgres,
+}
+_POSSIBLE: Final = "memory:// or sqlite:///path or, from the root, sqlite:////path, or postgresql://user@host/database"

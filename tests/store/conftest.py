@@ -13,24 +13,27 @@ from runtara.store._memory import MemoryStore
 from runtara.store._sqlite import SqliteStore
 from runtara.store._sqlite_door import SqliteLimits
 
-STORES: dict[str, Callable[[Path], str]] = {
-    "memory": lambda folder: "memory://",
-    "sqlite": lambda folder: f"sqlite:///{folder / 'runtara.db'}",
-}
+STORES = ("memory", "sqlite", "postgres")
 
 
 @pytest.fixture(params=STORES)
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
     """Each store in turn, new and empty."""
-    return open_store(STORES[request.param](tmp_path))
+    return _store(request, tmp_path, SqliteLimits())
 
 
 @pytest.fixture(params=STORES)
 def quick_store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
     """Each store in turn, without patience where another one would be waited for."""
+    return _store(request, tmp_path, SqliteLimits(busy_timeout_ms=0))
+
+
+def _store(request: pytest.FixtureRequest, folder: Path, limits: SqliteLimits) -> Store:
     if request.param == "memory":
         return MemoryStore()
-    return SqliteStore(str(tmp_path / "runtara.db"), SqliteLimits(busy_timeout_ms=0))
+    if request.param == "sqlite":
+        return SqliteStore(str(folder / "runtara.db"), limits)
+    return open_store(request.getfixturevalue("database"))
 
 
 @pytest.fixture

@@ -1,0 +1,208 @@
+"""The one door to PostgreSQL: connections that keep our promises, and what each of its errors means.
+
+A commit returns after it is on stable storage, because a server that was told to do without is refused. No call waits
+for ever: the server ends a statement that takes too long, and where the server itself has stopped, the client gives
+the connection up. What became of a commit whose answer is lost is then looked up (see `_postgres_writer`).
+"""
+
+import enum
+from collections.abc import Mapping
+from typing import Any, Final, TypeVar
+from urllib.parse import urlsplit
+
+import msgspec
+import psycopg
+from psycopg import Error
+from psycopg.abc import PQGen
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from runtara.errors import (
+    Busy,
+    ConfigError,
+    Internal,
+    OutcomeUnknown,
+    RuntaraError,
+    StoreCorrupt,
+    StoreFull,
+    StoreUnavailable,
+)
+from runtara.store._statements import load_statements
+
+__all__ = [
+    "SQL",
+    "Connection",
+    "Error",
+    "Fault",
+    "PostgresLimits",
+    "connect",
+    "explain",
+    "fault_of",
+    "name_of",
+]
+
+T = TypeVar("T")
+
+SQL: Final[Mapping[str, str]] = {name: statement.sql for name, statement in load_statements("postgres").items()}
+"""The text of every named statement."""
+
+
+class PostgresLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """How long to wait, and what is accepted."""
+
+    connect_timeout_ms: int = 5_000
+    timeout_ms: int = 10_000
+    """How long a statement may take; a server that says nothing for so long, and half as long again, is given up."""
+    lock_timeout_ms: int = 5_000
+    """How long a statement may wait for rows that somebody else changes."""
+    may_lose_work: bool = False
+    """Whether a server may be used that acknowledges what is not on stable storage."""
+
+
+class Fault(enum.Enum):
+    """What an error of PostgreSQL means.
+
+    Columns: the error where nothing can have been stored, whether the connection must not be used again, whether the
+    same statement may be tried again at once, and what happened and what to try.
+    """
+
+    UNREACHABLE = (StoreUnavailable, True, False, "cannot be reached: look at the server and the network")
+    SLOW = (StoreUnavailable, False, False, "took too long over a statement: look at the load of the server")
+    LOCKED = (Busy, False, False, "has rows that somebody else has locked for too long: look for who holds them")
+    CROSSED = (Busy, False, True, "was changed by several at once: try again")
+    FULL = (StoreFull, False, False, "has no room left: free space on the server's disk and try again")
+    READ_ONLY = (StoreUnavailable, True, False, "takes no changes, as after a failover: connect to the primary")
+    REFUSED = (ConfigError, True, False, "does not let us in: look at the user, the password and the rights")
+    DAMAGED = (StoreCorrupt, True, False, "is damaged: restore a backup")
+    BUG = (Internal, False, False, "refused a statement, which is a bug in the runtime")
+
+    def __init__(self, error: type[RuntaraError], stops: bool, again: bool, advice: str) -> None:
+        self.error: Final = error
+        self.stops: Final = stops
+        self.again: Final = again
+        self.advice: Final = advice
+
+
+_FAULTS: Final[Mapping[str, Fault]] = {
+    "08": Fault.UNREACHABLE,  # connection exceptions
+    "57P": Fault.UNREACHABLE,  # shut down, crashed, starting up, dropped
+    "53300": Fault.UNREACHABLE,  # too many connections
+    "53200": Fault.UNREACHABLE,  # out of memory
+    "53100": Fault.FULL,
+    "57014": Fault.SLOW,
+    "25P": Fault.UNREACHABLE,  # ended because the transaction was idle
+    "25006": Fault.READ_ONLY,
+    "55P03": Fault.LOCKED,
+    "40": Fault.CROSSED,  # deadlocks, serialisation failures
+    "28": Fault.REFUSED,
+    "3D000": Fault.REFUSED,  # no such database
+    "42501": Fault.REFUSED,  # no right
+    "58030": Fault.DAMAGED,  # an I/O error: PostgreSQL itself stops after one that matters
+    "XX001": Fault.DAMAGED,
+    "XX002": Fault.DAMAGED,
+}
+"""By SQLSTATE, or what it begins with; whatever is missing is a bug."""
+
+_LOCAL: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+_TRIED_AGAIN_AFTER: Final = 1.5
+
+
+class Connection(psycopg.Connection[Any]):
+    """A connection of which no call waits longer than `patience` seconds. Any: rows are checked by who reads them."""
+
+    patience: float = 30.0
+
+    def wait(self, gen: PQGen[T], interval: float = 0.1, timeout: float | None = None) -> T:
+        """Drive psycopg's generator to its end, or give the connection up when the time is over.
+
+        A server that is stopped, or cut off without a word, would otherwise be waited for until the system notices.
+        """
+        try:
+            return super().wait(gen, interval, self.patience if timeout is None else timeout)
+        except psycopg.OperationalError as error:
+            if error.sqlstate is None:  # not the server's word: nobody knows how far it has come
+                self.pgconn.finish()
+            raise
+
+
+def connect(url: str, limits: PostgresLimits, *, read_only: bool = False) -> Connection:
+    """Return a connection in which every statement is a transaction of its own, unless one is begun.
+
+    Raises `psycopg.Error`, and `ConfigError` for a server that may lose what it has acknowledged.
+    """
+    connection = Connection.connect(_conninfo(url, limits), autocommit=True, prepare_threshold=2)
+    try:
+        connection.patience = limits.timeout_ms / 1000 * _TRIED_AGAIN_AFTER
+        connection.execute(SQL["configure"])
+        waits = {"statement_ms": str(limits.timeout_ms), "lock_ms": str(limits.lock_timeout_ms)}
+        connection.execute(SQL["limit_waits"], waits)
+        if read_only:
+            connection.execute(SQL["configure_reader"])
+            return connection
+        connection.execute(SQL["configure_writer"])
+        if not limits.may_lose_work:
+            _check_durability(connection, url)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _conninfo(url: str, limits: PostgresLimits) -> str:
+    try:
+        given = conninfo_to_dict(url)
+    except psycopg.ProgrammingError as error:
+        raise ConfigError(f"{name_of(url)!r} is not the address of a database: {str(error).strip()}") from None
+    options: dict[str, Any] = {
+        "application_name": "runtara",
+        "connect_timeout": max(2, limits.connect_timeout_ms // 1000),
+        "keepalives_idle": 5,
+        "keepalives_interval": 2,
+        "keepalives_count": 3,
+        "tcp_user_timeout": limits.timeout_ms,
+    }
+    if not _is_local(str(given.get("host") or "")) and "sslmode" not in given:
+        options |= {"sslmode": "verify-full"} | ({} if "sslrootcert" in given else {"sslrootcert": "system"})
+    return make_conninfo(url, **{name: value for name, value in options.items() if name not in given})
+
+
+def _is_local(hosts: str) -> bool:
+    """Whether nothing leaves this machine: no host at all, a socket's folder, or loopback."""
+    return all(host in _LOCAL or not host or host.startswith(("/", "@")) for host in hosts.split(","))
+
+
+def _check_durability(connection: Connection, url: str) -> None:
+    off = [name for name, setting in connection.execute(SQL["read_durability"]) if setting == "off"]
+    if off:
+        raise ConfigError(
+            f"the server of {name_of(url)} runs with {', '.join(f'{name}=off' for name in sorted(off))} and may lose "
+            "what it has acknowledged: turn it on, or set RUNTARA_DATABASE_MAY_LOSE_WORK=true if that is what you want"
+        )
+
+
+def name_of(url: str) -> str:
+    """Return the URL without what is secret in it, or may be."""
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    user = parts.netloc.rpartition("@")[0].partition(":")[0]
+    return f"{parts.scheme}://{user + '@' if user else ''}{host}{parts.path}"
+
+
+def fault_of(error: Error) -> Fault:
+    """Return what `error` means."""
+    state = error.sqlstate
+    if state is None:  # libpq's own: there is no connection, or none any more
+        return Fault.UNREACHABLE if isinstance(error, psycopg.OperationalError) else Fault.BUG
+    if state == "57014":
+        return Fault.SLOW
+    return next((fault for start, fault in _FAULTS.items() if state.startswith(start)), Fault.BUG)
+
+
+def explain(error: Error, url: str, *, unknown: bool = False) -> RuntaraError:
+    """Return the error of ours that says what `error` means for the store at `url`; `unknown` if it may be stored."""
+    fault = fault_of(error)
+    kind = OutcomeUnknown if unknown else fault.error
+    return kind(f"the store {name_of(url)} {fault.advice} ({_words(error)})")
+
+
+def _words(error: Error) -> str:
+    return (error.diag.message_primary or str(error) or type(error).__name__).strip().partition("\n")[0]

@@ -1,0 +1,175 @@
+"""The reader of a PostgreSQL store: every look is one statement, or one short transaction that sees one state."""
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+from msgspec.structs import replace
+
+from runtara.errors import RuntaraError, StoreCorrupt, StoreUnavailable
+from runtara.ids import InstanceKey
+from runtara.lifecycle import Status
+from runtara.records import Holder, Snapshot
+from runtara.store._contract import LoadError
+from runtara.store._postgres_door import SQL, Connection, Error, PostgresLimits, connect, explain, fault_of, name_of
+from runtara.store._postgres_migrate import pending_migrations, schema_differences
+from runtara.store._postgres_tenure import Tenure
+from runtara.store._sql_reader import HISTORY, Row, SqlReader, snapshots_of
+
+__all__ = ["PostgresReader"]
+
+_KEYS_PER_QUERY: Final = 1_000
+_TRIES: Final = 2
+"""A look may be taken twice: a connection that was lost in the meantime is noticed only when it is used."""
+
+
+class PostgresReader(SqlReader):
+    """Looks at a PostgreSQL store; belongs to the thread that opened it.
+
+    Every call may raise `StoreUnavailable`, `Busy` or `StoreCorrupt`.
+    """
+
+    def __init__(self, url: str, limits: PostgresLimits, tenure: Tenure) -> None:
+        self._url = url
+        self._where = name_of(url)
+        self._limits = limits
+        self._tenure = tenure
+        self._closed = False
+        self._connection: Connection | None = None
+        try:
+            if pending_migrations(self._connected(), self._where):
+                raise StoreUnavailable(f"the store {self._where} is not ready: open its writer first")
+        except Error as error:
+            self._hang_up()
+            raise explain(error, url) from error
+        except BaseException:
+            self._hang_up()
+            raise
+
+    def load(self, keys: Sequence[InstanceKey]) -> Mapping[InstanceKey, Snapshot | LoadError]:
+        """Return what is stored about each instance; unknown ones are left out."""
+        wanted = list(dict.fromkeys(keys))
+        found: dict[InstanceKey, Snapshot | LoadError] = {}
+        for start in range(0, len(wanted), _KEYS_PER_QUERY):
+            together = wanted[start : start + _KEYS_PER_QUERY]
+            loaded = self._look(
+                lambda connection, together=together: _hydrate(connection, together, self._tenure.number)
+            )
+            found |= {key: loaded[key] for key in together if key in loaded}
+        return found
+
+    def verify(self) -> list[str]:
+        """Check the store from end to end; return what is wrong, in words, or nothing."""
+        problems = self._check_all("postgres")
+        try:
+            problems += [f"the schema differs: {difference}" for difference in self._look(schema_differences)]
+        except RuntaraError as error:
+            problems.append(str(error))
+        return problems
+
+    def close(self) -> None:
+        """Let go of the database; harmless when repeated."""
+        self._closed = True
+        self._hang_up()
+
+    def _rows(self, statement: str, parameters: Mapping[str, object]) -> list[Row]:
+        """Return all rows of a named statement."""
+        names = {**parameters, "node": self._tenure.number} if statement == "list_running" else parameters
+
+        def look(connection: Connection) -> list[Row]:
+            cursor = connection.execute(SQL[statement], names, binary=True)
+            return _with_text(cursor.fetchall(), [column.name for column in cursor.description or ()])
+
+        rows: list[Row] = self._look(look)
+        return rows
+
+    def _look(self, look: Any) -> Any:
+        """Return what `look` finds with a connection. Any: whatever it returns."""
+        for tries in range(1, _TRIES + 1):
+            try:
+                return look(self._connected())
+            except Error as error:
+                lost = fault_of(error).stops
+                self._let_go(lost=lost)
+                if not lost or tries == _TRIES:
+                    raise explain(error, self._url) from error
+        raise AssertionError("the last try returns or raises")
+
+    def _connected(self) -> Connection:
+        if self._closed:
+            raise StoreUnavailable(f"the reader of {self._where} is closed: open another one")
+        if self._connection is None:
+            self._connection = connect(self._url, self._limits, read_only=True)
+        return self._connection
+
+    def _let_go(self, *, lost: bool) -> None:
+        """Leave no transaction behind, nor a connection that cannot be used."""
+        connection = self._connection
+        if connection is None:
+            return
+        if not lost and not connection.closed:
+            with contextlib.suppress(Error):
+                connection.rollback()
+                return
+        self._hang_up()
+
+    def _hang_up(self) -> None:
+        if self._connection is not None:
+            with contextlib.suppress(Error):
+                self._connection.close()
+            self._connection = None
+
+    def _corrupt(self, error: Exception) -> StoreCorrupt:
+        return StoreCorrupt(f"the store {self._where} holds what nobody can have written: {error}; restore a backup")
+
+
+def _hydrate(
+    connection: Connection, keys: Sequence[InstanceKey], node: int | None
+) -> dict[InstanceKey, Snapshot | LoadError]:
+    with _one_state(connection):
+        wanted = msgspec.json.encode([key._asdict() for key in keys]).decode()
+        cursor = connection.execute(SQL["load_instances"], {"keys": wanted}, binary=True)
+        rows = cursor.fetchall()
+        if not rows:
+            return {}
+        columns = [column.name for column in cursor.description or ()]
+        names = {"numbers": [row[0] for row in rows]}
+        history = [connection.execute(SQL[name], names, binary=True).fetchall() for name in HISTORY]
+    rows = _with_text(rows, columns)
+    found = snapshots_of([row[:-_HOLDER_COLUMNS] for row in rows], *history)
+    for row in rows:
+        key, owner = InstanceKey(row[1], row[2]), row[-_HOLDER_COLUMNS]
+        snapshot = found[key]
+        if isinstance(snapshot, Snapshot) and owner != node and (owner or snapshot.instance.status is Status.RUNNING):
+            found[key] = replace(snapshot, holder=_holder(*row[-_HOLDER_COLUMNS:]))
+    return found
+
+
+_HOLDER_COLUMNS: Final = 4
+
+
+def _holder(node: int | None, name: str | None, address: str | None, lost: bool) -> Holder:
+    """Return the owner of an instance; where one runs and nobody owns it, somebody who is lost."""
+    return Holder(node=node or 0, name=name or "", address=address, lost=lost)
+
+
+@contextlib.contextmanager
+def _one_state(connection: Connection) -> Iterator[None]:
+    connection.execute(SQL["begin_read"])
+    try:
+        yield
+    finally:
+        if not connection.closed:
+            connection.execute(SQL["commit"])
+
+
+def _with_text(rows: list[Row], columns: Sequence[str]) -> list[Row]:
+    """Turn errors, which are kept as bytes, into text."""
+    if "error" not in columns:
+        return rows
+    place = columns.index("error")
+    return [
+        row if row[place] is None else (*row[:place], bytes(row[place]).decode(errors="replace"), *row[place + 1 :])
+        for row in rows
+    ]

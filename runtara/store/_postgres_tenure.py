@@ -1,0 +1,67 @@
+"""The tenure of this node among those that share a database: its number, its lease, and the time that all agree on.
+
+A tenure begins when the node connects for the first time, and ends when others declare it lost because its lease has
+run out. Every commit renews the lease. The writer's thread writes here, everybody else reads; each field is one
+assignment, so nobody ever sees half of one.
+"""
+
+from math import inf
+from typing import Final
+
+import msgspec
+
+from runtara.clock import SharedClock, monotonic
+from runtara.ids import new_id
+
+__all__ = ["LEASE_MS", "NodeSpec", "Tenure"]
+
+LEASE_MS: Final = 10_000
+"""How long a node may be out of touch, by default, before others take over."""
+
+
+class NodeSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """How this process presents itself to those that it shares a database with."""
+
+    name: str = msgspec.field(default_factory=new_id)
+    """Chosen once. Who comes back under the same name within the lease keeps what he owned."""
+    address: str | None = None
+    """Where its door is, as host:port."""
+    places: int | None = None
+    """Most launched programs at a time; None for no limit."""
+    lasting: bool = False
+    """Whether what it runs outlives it, so that nobody should take over while it is merely restarted."""
+    lease_ms: int = LEASE_MS
+    soon_ms: int = 5_000
+    """Others are told of what is due within this span; what is due later they find by themselves."""
+
+
+class Tenure:
+    """What is known of our own tenure."""
+
+    def __init__(self, spec: NodeSpec) -> None:
+        self.spec: Final = spec
+        self.clock: Final = SharedClock()
+        self.number: int | None = None
+        self.incarnation = 0
+        self.until = -inf
+        """When the lease ends, on the monotonic clock of this process: never later than by the database's own."""
+
+    @property
+    def holds(self) -> bool:
+        """Whether the lease has not run out; then nobody else owns what this node owns."""
+        return monotonic() < self.until
+
+    def begin(self, number: int, incarnation: int) -> None:
+        """Take note of a tenure, or of a new incarnation of it."""
+        self.incarnation = incarnation
+        self.number = number
+
+    def renewed(self, now_ms: int, asked_at: float) -> None:
+        """Take note that the lease was renewed by a call that began at `asked_at` and found the time to be `now_ms`."""
+        self.clock.set(now_ms, monotonic())
+        self.until = asked_at + self.spec.lease_ms / 1000
+
+    def ended(self) -> None:
+        """Take note that the node has no tenure any more."""
+        self.until = -inf
+        self.number = None

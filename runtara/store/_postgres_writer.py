@@ -1,0 +1,232 @@
+"""The writer of a PostgreSQL store: one statement per batch, and no guessing about commits whose answer was lost.
+
+The statement writes the number of the batch beside the node's lease. Where its answer is lost, the next connection
+first raises the node's incarnation: that waits for what the lost one has begun, and makes void what it has not. Then
+the number says whether the batch is stored. So the writer answers with the truth as soon as it can connect again at
+once; where it cannot, the outcome is unknown, and settled before anything else is written.
+"""
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from runtara.clock import monotonic
+from runtara.errors import RuntaraError, StoreInUse, StoreUnavailable
+from runtara.ids import InstanceKey
+from runtara.store._contract import LeaseLost, Save
+from runtara.store._postgres_batch import rounds_of
+from runtara.store._postgres_door import SQL, Connection, Error, PostgresLimits, connect, explain, fault_of, name_of
+from runtara.store._postgres_migrate import migrate
+from runtara.store._postgres_tenure import Tenure
+
+__all__ = ["PostgresWriter"]
+
+_TRIES: Final = 4
+"""How often a batch is tried that crosses somebody else's."""
+
+
+class PostgresWriter:
+    """Writes to a PostgreSQL store; belongs to the thread that opened it."""
+
+    def __init__(self, url: str, limits: PostgresLimits, tenure: Tenure, version: str) -> None:
+        self._url = url
+        self._where = name_of(url)
+        self._limits = limits
+        self._tenure = tenure
+        self._batch = 0
+        self._unsettled = False
+        self._closed = False
+        self._connection: Connection | None = None
+        try:
+            self._connection = connect(url, limits)
+            migrate(self._connection, self._where)
+            self._open_node(self._connection, version)
+        except Error as error:
+            self._hang_up()
+            raise explain(error, url) from error
+        except BaseException:
+            self._hang_up()
+            raise
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing more can be written."""
+        return self._closed
+
+    def commit(self, saves: Sequence[Save]) -> list[bool]:
+        """Store the batch in one transaction; True per save that was stored, False per version conflict.
+
+        An empty batch renews the lease, and tells whether the store works. Raises `StoreUnavailable`, `StoreFull`,
+        `Busy`, `OutcomeUnknown`, `StoreCorrupt` or `Internal`, and `LeaseLost` where others have taken over.
+        """
+        connection = self._ready()
+        self._batch += 1
+        rounds = list(rounds_of(saves))
+        refused: Sequence[int] = ()
+        for tries in range(1, _TRIES + 1):
+            try:
+                refused = self._store(connection, rounds)
+                break
+            except Error as error:
+                if fault_of(error).again and tries < _TRIES:
+                    continue
+                refused = self._failed(error)
+                break
+        return _results(len(saves), refused)
+
+    def record_heartbeats(self, beats: Sequence[tuple[InstanceKey, int]]) -> None:
+        """Note when running instances of this node were last heard of. Raises like `commit`."""
+        rows = [{"tenant_id": key.tenant_id, "instance_id": key.instance_id, "at": at} for key, at in sorted(beats)]
+        self._run("record_heartbeats", {"beats": msgspec.json.encode(rows).decode()})
+
+    def close(self) -> None:
+        """Let go of the database; harmless when repeated. What this node owns is free for others, unless it lasts."""
+        self._closed = True
+        if self._connection is not None and not self._tenure.spec.lasting:
+            with contextlib.suppress(Error):
+                self._connection.execute(SQL["end_lease"], self._me())
+        self._tenure.until = 0.0
+        self._hang_up()
+
+    # One transaction -------------------------------------------------------------------------------------------------
+
+    def _store(self, connection: Connection, rounds: Sequence[dict[str, str]]) -> Sequence[int]:
+        """Store the rounds in one transaction; return the places of the saves that were refused."""
+        asked_at = monotonic()
+        names = {
+            **self._me(),
+            "batch": self._batch,
+            "lease_ms": self._tenure.spec.lease_ms,
+            "soon_ms": self._tenure.spec.soon_ms,
+        }
+        if len(rounds) == 1:
+            row = connection.execute(SQL["commit_round"], {**rounds[0], **names}).fetchall()[0]
+        else:
+            row = self._store_several(connection, [{**documents, **names} for documents in rounds])
+        node, now_ms, refused, _ = row
+        if node is None:
+            raise self._fenced(connection)
+        self._tenure.renewed(now_ms, asked_at)
+        return refused or ()
+
+    def _store_several(self, connection: Connection, rounds: Sequence[Mapping[str, Any]]) -> Sequence[Any]:
+        """Store several rounds together, sent in one go; return what the last one says, with all that were refused."""
+        with connection.pipeline(), connection.transaction():
+            cursors = [connection.execute(SQL["commit_round"], round_) for round_ in rounds]
+        rows = [cursor.fetchall()[0] for cursor in cursors]
+        # Each round's refusals come with those of the rounds before it.
+        return (rows[-1][0], rows[-1][1], next((row[2] for row in reversed(rows) if row[2]), None), None)
+
+    def _failed(self, error: Error) -> Sequence[int]:
+        """Say what became of a batch that failed: return what was refused of it if it is stored, or raise."""
+        fault = fault_of(error)
+        if not fault.stops:
+            self._check_usable()
+            raise explain(error, self._url) from error
+        self._hang_up()
+        self._unsettled = True
+        lost = self._batch
+        try:
+            batch, refused = self._settle()
+        except RuntaraError as away:
+            if isinstance(away, LeaseLost):
+                raise
+            raise explain(error, self._url, unknown=True) from error
+        if batch == lost:
+            return refused or ()
+        raise explain(error, self._url) from error
+
+    # The connection --------------------------------------------------------------------------------------------------
+
+    def _ready(self) -> Connection:
+        """Return a connection under which everything that was begun before is settled."""
+        if self._closed:
+            raise StoreUnavailable(f"the writer of {self._where} is closed: open another one")
+        self._check_usable()
+        if self._connection is None or self._unsettled:
+            self._settle()
+        assert self._connection is not None, "settling has connected"
+        return self._connection
+
+    def _settle(self) -> tuple[int, Sequence[int] | None]:
+        """Connect again, fence what the lost connection may still do; return the last batch that is stored.
+
+        Raises what the store refuses with, and `LeaseLost`.
+        """
+        try:
+            self._hang_up()
+            self._connection = connect(self._url, self._limits)
+            asked_at = monotonic()
+            names = {**self._me(), "lease_ms": self._tenure.spec.lease_ms}
+            rows = self._connection.execute(SQL["settle_batch"], names).fetchall()
+            if not rows:
+                raise self._fenced(self._connection)
+        except Error as error:
+            self._hang_up()
+            raise explain(error, self._url) from error
+        incarnation, batch, now_ms, refused = rows[0]
+        assert self._tenure.number is not None, "a tenure begins with the writer"
+        self._tenure.begin(self._tenure.number, incarnation)
+        self._tenure.renewed(now_ms, asked_at)
+        self._unsettled = False
+        return batch, refused
+
+    def _open_node(self, connection: Connection, version: str) -> None:
+        spec = self._tenure.spec
+        asked_at = monotonic()
+        names = {
+            "name": spec.name,
+            "address": spec.address,
+            "version": version,
+            "places": spec.places,
+            "lease_ms": spec.lease_ms,
+        }
+        number, incarnation, self._batch, now_ms = connection.execute(SQL["open_node"], names).fetchall()[0]
+        self._tenure.begin(number, incarnation)
+        self._tenure.renewed(now_ms, asked_at)
+
+    def _me(self) -> dict[str, Any]:
+        return {"node": self._tenure.number, "incarnation": self._tenure.incarnation}
+
+    def _fenced(self, connection: Connection) -> RuntaraError:
+        """Return the error that says why this node may not write any more."""
+        rows = connection.execute(SQL["read_node"], self._me()).fetchall()
+        self._tenure.until = 0.0
+        self._closed = True
+        if rows and rows[0][1] is None:
+            return StoreInUse(
+                f"another process runs as node {self._tenure.spec.name!r} of {self._where}: "
+                "give each its own data folder"
+            )
+        self._tenure.ended()
+        return LeaseLost(f"other nodes of {self._where} have taken over, because this one was out of touch: start anew")
+
+    def _run(self, statement: str, names: Mapping[str, object]) -> list[Any]:
+        """Run a statement of its own that may be repeated."""
+        connection = self._ready()
+        try:
+            cursor = connection.execute(SQL[statement], {**self._me(), **names})
+            return cursor.fetchall() if cursor.description else []
+        except Error as error:
+            self._check_usable()
+            raise explain(error, self._url) from error
+
+    def _check_usable(self) -> None:
+        """Let go of a connection that is lost."""
+        if self._connection is not None and (self._connection.closed or self._connection.broken):
+            self._hang_up()
+
+    def _hang_up(self) -> None:
+        if self._connection is not None:
+            with contextlib.suppress(Error):
+                self._connection.close()
+            self._connection = None
+
+
+def _results(count: int, refused: Sequence[int]) -> list[bool]:
+    stored = [True] * count
+    for place in refused:
+        stored[place] = False
+    return stored

@@ -1,0 +1,188 @@
+"""What readers of a database have in common: each look is a named statement, and its rows become records.
+
+A subclass runs the statements of its database (`_rows`), loads instances, and says what is wrong with what it found.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final, TypeVar
+
+import msgspec
+
+from runtara.errors import RuntaraError, StoreCorrupt
+from runtara.ids import InstanceKey
+from runtara.lifecycle import Status
+from runtara.messages import CheckpointInfo, CheckpointPage, EventPage, InstancePage, InstanceSummary
+from runtara.records import Checkpoint, Event, Instance, Retry, Signal, Snapshot, Wait
+from runtara.store import _cursors
+from runtara.store._contract import DueInstance, LoadError, RunningInstance
+from runtara.store._records import decode_row
+from runtara.store._statements import load_statements
+
+__all__ = ["HISTORY", "Row", "SqlReader", "snapshots_of"]
+
+Record = TypeVar("Record", bound=msgspec.Struct)
+Row = tuple[Any, ...]
+"""What a database returns. Any, because the database decides what lies in a column; `decode_row` checks it."""
+
+HISTORY: Final = ("load_checkpoint_ids", "load_signal_ids", "load_signals", "load_waits")
+"""The statements that load what belongs to instances, in the order in which `snapshots_of` takes their rows."""
+
+_PROBLEMS_PER_CHECK: Final = 100
+_BEFORE_ALL: Final = DueInstance(-1, InstanceKey("", ""))
+
+
+class SqlReader:
+    """Looks at a database. Every call may raise `StoreUnavailable` or `StoreCorrupt`."""
+
+    def _rows(self, statement: str, parameters: Mapping[str, object]) -> Sequence[Row]:
+        """Return all rows of a named statement."""
+        raise AssertionError(f"{type(self).__name__} cannot run {statement}")
+
+    def _corrupt(self, error: Exception) -> StoreCorrupt:
+        """Return the error that says that the store holds what nobody can have written."""
+        raise AssertionError(f"{type(self).__name__} cannot name {error}")
+
+    def read_checkpoint(self, key: InstanceKey, checkpoint_id: str) -> Checkpoint | None:
+        """Return one checkpoint with its state."""
+        return self._record(Checkpoint, "read_checkpoint", key._asdict() | {"checkpoint_id": checkpoint_id})
+
+    def read_signal(self, key: InstanceKey, signal_id: str) -> Signal | None:
+        """Return one signal with its payload."""
+        return self._record(Signal, "read_signal", key._asdict() | {"signal_id": signal_id})
+
+    def read_input(self, key: InstanceKey) -> bytes | None:
+        """Return the instance's input."""
+        return next((row[0] for row in self._rows("read_input", key._asdict())), None)
+
+    def read_env(self, key: InstanceKey) -> dict[str, str]:
+        """Return the environment variables of the instance's program."""
+        text = next((row[0] for row in self._rows("read_env", key._asdict())), "{}")
+        try:
+            return msgspec.json.decode(text, type=dict[str, str])
+        except msgspec.DecodeError as error:
+            raise self._corrupt(error) from None
+
+    def read_output(self, key: InstanceKey) -> bytes | None:
+        """Return the instance's output."""
+        return next((row[0] for row in self._rows("read_output", key._asdict())), None)
+
+    def read_retries(self, key: InstanceKey, checkpoint_id: str) -> list[Retry]:
+        """Return the recorded failures of one step, by attempt."""
+        return list(self._records(Retry, "read_retries", key._asdict() | {"checkpoint_id": checkpoint_id}))
+
+    def list_due(self, until_ms: int, limit: int, after: DueInstance | None = None) -> list[DueInstance]:
+        """Return pending and suspended instances with `wake_at` <= `until_ms` that have a program, earliest first."""
+        behind = after or _BEFORE_ALL
+        names = {"until_ms": until_ms, "wake_at": behind.wake_at, "limit": _cursors.check_limit(limit)}
+        rows = self._rows("list_due", names | behind.key._asdict())
+        return [DueInstance(wake_at, InstanceKey(*key)) for wake_at, *key in rows]
+
+    def list_running(self, limit: int, after: InstanceKey | None = None) -> list[RunningInstance]:
+        """Return running instances by key; `after` continues behind an earlier page."""
+        names = {"limit": _cursors.check_limit(limit)} | (after or _BEFORE_ALL.key)._asdict()
+        rows = self._rows("list_running", names)
+        return [RunningInstance(InstanceKey(*row[:2]), *row[2:]) for row in rows]
+
+    def list_instances(self, tenant_id: str, status: Status | None, limit: int, cursor: str | None) -> InstancePage:
+        """Page through one tenant's instances by id."""
+        statement = "list_instances_by_status" if status else "list_instances"
+        names = {"tenant_id": tenant_id, "status": status, "after": _cursors.id_of_cursor(cursor)}
+        found = self._records(InstanceSummary, statement, names | {"limit": _cursors.check_limit(limit) + 1})
+        page, more = _cursors.page_of(found, limit)
+        return InstancePage(instances=page, cursor=_cursors.cursor_of_id(page[-1].instance_id) if more else None)
+
+    def list_checkpoints(self, key: InstanceKey, limit: int, cursor: str | None) -> CheckpointPage:
+        """Page through an instance's checkpoints in the order in which they were saved."""
+        names = {"after": _cursors.seq_of_cursor(cursor), "limit": _cursors.check_limit(limit) + 1}
+        page, more = _cursors.page_of(self._rows("list_checkpoints", names | key._asdict()), limit)
+        checkpoints = tuple(self._decode(CheckpointInfo, row[1:]) for row in page)
+        return CheckpointPage(checkpoints=checkpoints, cursor=_cursors.cursor_of_seq(page[-1][0]) if more else None)
+
+    def list_events(
+        self, key: InstanceKey, type_: str | None, subtype: str | None, limit: int, cursor: str | None
+    ) -> EventPage:
+        """Page through an instance's events in the order in which they were stored."""
+        names = {"type": type_, "subtype": subtype, "after": _cursors.seq_of_cursor(cursor)}
+        found = self._records(Event, "list_events", names | key._asdict() | {"limit": _cursors.check_limit(limit) + 1})
+        page, more = _cursors.page_of(found, limit)
+        return EventPage(events=page, cursor=_cursors.cursor_of_seq(page[-1].seq) if more else None)
+
+    def count_by_status(self) -> dict[Status, int]:
+        """Return how many instances of all tenants stand where; statuses without any are left out."""
+        try:
+            return {Status(status): count for status, count in self._rows("count_by_status", {})}
+        except ValueError as error:
+            raise self._corrupt(error) from None
+
+    def _check_all(self, database: str) -> list[str]:
+        """Run every check that is a statement; return what is wrong, in words."""
+        problems = []
+        for name, statement in load_statements(database).items():
+            if name.startswith("verify_"):
+                problems += self._check(name, statement.sentence)
+        return problems
+
+    def _check(self, name: str, sentence: str) -> list[str]:
+        try:
+            rows = self._rows(name, {})[:_PROBLEMS_PER_CHECK]
+        except RuntaraError as error:
+            return [f"not known whether {sentence}: {error}"]
+        return [f"{sentence}: {problem}" for (problem,) in rows]
+
+    def _record(self, kind: type[Record], statement: str, parameters: Mapping[str, object]) -> Record | None:
+        return next(iter(self._records(kind, statement, parameters)), None)
+
+    def _records(self, kind: type[Record], statement: str, parameters: Mapping[str, object]) -> tuple[Record, ...]:
+        return tuple(self._decode(kind, row) for row in self._rows(statement, parameters))
+
+    def _decode(self, kind: type[Record], row: Row) -> Record:
+        try:
+            return decode_row(kind, row)
+        except LoadError as error:
+            raise self._corrupt(error) from None
+
+
+def snapshots_of(
+    rows: Sequence[Row],
+    checkpoint_ids: Iterable[Row],
+    signal_ids: Iterable[Row],
+    signals: Iterable[Row],
+    waits: Iterable[Row],
+) -> dict[InstanceKey, Snapshot | LoadError]:
+    """Return the snapshot of every instance: its row behind its number, and what belongs to it behind that number.
+
+    Where one cannot be understood, its place is taken by the reason.
+    """
+    checkpoints_of, signal_ids_of = _ids_by_number(checkpoint_ids), _ids_by_number(signal_ids)
+    signals_of, waits_of = _rows_by_number(signals), _rows_by_number(waits)
+    found: dict[InstanceKey, Snapshot | LoadError] = {}
+    for number, *row in rows:
+        key = InstanceKey(row[0], row[1])
+        try:
+            found[key] = Snapshot(
+                instance=decode_row(Instance, row),
+                checkpoint_ids=tuple(checkpoints_of.get(number, ())),
+                signals=tuple(decode_row(Signal, signal) for signal in signals_of.get(number, ())),
+                signal_ids=tuple(signal_ids_of.get(number, ())),
+                waits=tuple(decode_row(Wait, wait) for wait in waits_of.get(number, ())),
+            )
+        except LoadError as error:
+            found[key] = error
+    return found
+
+
+def _ids_by_number(rows: Iterable[Row]) -> Mapping[int, list[str]]:
+    """Group ids by the instance number before them."""
+    grouped: dict[int, list[str]] = defaultdict(list)
+    for number, id_ in rows:
+        grouped[number].append(id_)
+    return grouped
+
+
+def _rows_by_number(rows: Iterable[Row]) -> Mapping[int, list[Row]]:
+    """Group rows by the instance number in their first column, which is left away."""
+    grouped: dict[int, list[Row]] = defaultdict(list)
+    for row in rows:
+        grouped[row[0]].append(row[1:])
+    return grouped

@@ -1,0 +1,151 @@
+-- name: commit_round
+-- Store saves of different instances, all at once: each changes its row if the stored version is the expected one and no
+-- other node owns the instance, and what else belongs to it follows only then. Nothing happens under an old incarnation.
+-- Commits and renewals are the same thing. Returns the node (null where it is fenced), the time, and the refused saves.
+WITH me AS MATERIALIZED (
+    UPDATE nodes SET batch = %(batch)s, lease_until = now_ms() + %(lease_ms)s
+    WHERE number = %(node)s AND incarnation = %(incarnation)s AND lost_at IS NULL
+    RETURNING number
+),
+given AS MATERIALIZED (
+    SELECT me.number AS node, line.*
+    FROM me CROSS JOIN json_to_recordset(%(saves)s) AS line (
+        save BIGINT, expected_version BIGINT, hand_to BIGINT, tenant_id TEXT, instance_id TEXT, status TEXT,
+        version BIGINT, epoch BIGINT, created_at BIGINT, program TEXT, attempt_id TEXT, checkpoint_id TEXT,
+        wake_at BIGINT, started_at BIGINT, finished_at BIGINT, heartbeat_at BIGINT, termination_reason TEXT,
+        exit_code BIGINT, error TEXT, timeout_ms BIGINT, claimed_at BIGINT, ran_ms BIGINT, losses BIGINT,
+        claimed_epoch BIGINT, output TEXT, input TEXT, env TEXT
+    )
+),
+inserted AS (
+    INSERT INTO instances (
+        tenant_id, instance_id, status, version, epoch, created_at, program, attempt_id, checkpoint_id, wake_at,
+        started_at, finished_at, heartbeat_at, termination_reason, exit_code, error, timeout_ms, claimed_at, ran_ms,
+        losses, claimed_epoch, output, owner
+    )
+    SELECT tenant_id, instance_id, status, version, epoch, created_at, program, attempt_id, checkpoint_id, wake_at,
+        started_at, finished_at, heartbeat_at, termination_reason, exit_code, decode(error, 'base64'), timeout_ms,
+        claimed_at, ran_ms, losses, claimed_epoch, decode(output, 'base64'),
+        CASE status WHEN 'running' THEN node END
+    FROM given
+    WHERE expected_version = 0
+    ON CONFLICT (tenant_id, instance_id) DO NOTHING
+    RETURNING number, tenant_id, instance_id
+),
+updated AS (
+    UPDATE instances
+    SET status = given.status, version = given.version, epoch = given.epoch, attempt_id = given.attempt_id,
+        checkpoint_id = given.checkpoint_id, wake_at = given.wake_at, started_at = given.started_at,
+        finished_at = given.finished_at, heartbeat_at = given.heartbeat_at,
+        termination_reason = given.termination_reason, exit_code = given.exit_code,
+        error = decode(given.error, 'base64'), claimed_at = given.claimed_at, ran_ms = given.ran_ms,
+        losses = given.losses, claimed_epoch = given.claimed_epoch,
+        output = coalesce(decode(given.output, 'base64'), instances.output),
+        owner = CASE given.status WHEN 'running' THEN coalesce(given.hand_to, given.node) END
+    FROM given
+    WHERE instances.tenant_id = given.tenant_id AND instances.instance_id = given.instance_id
+        AND given.expected_version > 0 AND instances.version = given.expected_version
+        AND (instances.owner IS NULL OR instances.owner = given.node)
+    RETURNING given.save, instances.number
+),
+stored AS MATERIALIZED (
+    SELECT given.save, inserted.number FROM inserted JOIN given USING (tenant_id, instance_id)
+    WHERE given.expected_version = 0
+    UNION ALL
+    SELECT save, number FROM updated
+),
+stored_inputs AS (
+    INSERT INTO inputs (instance_number, input)
+    SELECT stored.number, decode(given.input, 'base64') FROM stored JOIN given USING (save)
+    WHERE given.expected_version = 0 AND given.input IS NOT NULL
+),
+stored_environments AS (
+    INSERT INTO environments (instance_number, env)
+    SELECT stored.number, given.env FROM stored JOIN given USING (save)
+    WHERE given.expected_version = 0 AND given.env IS NOT NULL
+),
+stored_checkpoints AS (
+    INSERT INTO checkpoints (instance_number, checkpoint_id, state, epoch, created_at, wake_at, request)
+    SELECT stored.number, checkpoint_id, decode(state, 'base64'), epoch, created_at, wake_at, request
+    FROM json_to_recordset(%(checkpoints)s) AS checkpoint (
+        save BIGINT, nth BIGINT, checkpoint_id TEXT, state TEXT, epoch BIGINT, created_at BIGINT, wake_at BIGINT,
+        request BIGINT
+    ) JOIN stored USING (save)
+    ORDER BY nth
+    ON CONFLICT (instance_number, checkpoint_id) DO NOTHING
+),
+stored_events AS (
+    INSERT INTO events (instance_number, type, epoch, created_at, subtype, checkpoint_id, payload, request)
+    SELECT stored.number, type, event.epoch, created_at, subtype, checkpoint_id, decode(payload, 'base64'),
+        event.request
+    FROM json_to_recordset(%(events)s) AS event (
+        save BIGINT, nth BIGINT, type TEXT, epoch BIGINT, created_at BIGINT, subtype TEXT, checkpoint_id TEXT,
+        payload TEXT, request BIGINT
+    ) JOIN stored USING (save)
+    WHERE event.request IS NULL OR NOT EXISTS (
+        SELECT FROM events
+        WHERE events.instance_number = stored.number AND events.epoch = event.epoch AND events.request = event.request
+    )
+    ORDER BY nth
+    ON CONFLICT (instance_number, epoch, request) WHERE request IS NOT NULL DO NOTHING
+),
+stored_signals AS (
+    INSERT INTO signals (instance_number, signal_id, kind, sent_at, name, payload, acknowledged_at, seq)
+    SELECT stored.number, signal_id, kind, sent_at, name, decode(payload, 'base64'), acknowledged_at, seq
+    FROM json_to_recordset(%(signals)s) AS signal (
+        save BIGINT, nth BIGINT, signal_id TEXT, kind TEXT, sent_at BIGINT, name TEXT, payload TEXT,
+        acknowledged_at BIGINT, seq BIGINT
+    ) JOIN stored USING (save)
+    ORDER BY nth
+    ON CONFLICT (instance_number, signal_id) DO NOTHING
+),
+acknowledged_signals AS (
+    UPDATE signals SET acknowledged_at = acknowledgement.at
+    FROM json_to_recordset(%(acknowledged)s) AS acknowledgement (save BIGINT, signal_id TEXT, at BIGINT)
+    JOIN stored USING (save)
+    WHERE signals.instance_number = stored.number AND signals.signal_id = acknowledgement.signal_id
+        AND signals.acknowledged_at IS NULL
+),
+stored_waits AS (
+    INSERT INTO waits (instance_number, place, name, started_at, deadline_at, ended_at, signal_id)
+    SELECT stored.number, place, name, started_at, deadline_at, ended_at, signal_id
+    FROM json_to_recordset(%(waits)s) AS wait (
+        save BIGINT, nth BIGINT, place TEXT, name TEXT, started_at BIGINT, deadline_at BIGINT, ended_at BIGINT,
+        signal_id TEXT
+    ) JOIN stored USING (save)
+    ORDER BY nth
+    ON CONFLICT (instance_number, place) DO UPDATE SET ended_at = excluded.ended_at, signal_id = excluded.signal_id
+    WHERE waits.ended_at IS NULL AND excluded.ended_at IS NOT NULL
+),
+stored_retries AS (
+    INSERT INTO retries (instance_number, checkpoint_id, attempt, recorded_at, error, retry_at)
+    SELECT stored.number, checkpoint_id, attempt, recorded_at, decode(error, 'base64'), retry_at
+    FROM json_to_recordset(%(retries)s) AS retry (
+        save BIGINT, nth BIGINT, checkpoint_id TEXT, attempt BIGINT, recorded_at BIGINT, error TEXT, retry_at BIGINT
+    ) JOIN stored USING (save)
+    ORDER BY nth
+    ON CONFLICT DO NOTHING
+),
+refused AS (
+    INSERT INTO refusals (node, batch, saves)
+    SELECT node, %(batch)s, array_agg(save) FROM given
+    WHERE save NOT IN (SELECT save FROM stored)
+    GROUP BY node
+    ON CONFLICT (node) DO UPDATE SET batch = excluded.batch, saves =
+        CASE refusals.batch WHEN excluded.batch THEN refusals.saves || excluded.saves ELSE excluded.saves END
+    RETURNING saves
+),
+notified AS (
+    SELECT pg_notify('runtara_due', CAST(min(wake_at) AS TEXT)) FROM given
+    WHERE status IN ('pending', 'suspended') AND program IS NOT NULL AND wake_at < now_ms() + %(soon_ms)s
+        AND save IN (SELECT save FROM stored)
+    HAVING count(*) > 0
+)
+SELECT (SELECT number FROM me), now_ms(), (SELECT saves FROM refused), (SELECT count(*) FROM notified);
+
+-- name: record_heartbeats
+-- When running instances of a node were last heard of; never moved back by a late report.
+UPDATE instances SET heartbeat_at = beat.at
+FROM json_to_recordset(%(beats)s) AS beat (tenant_id TEXT, instance_id TEXT, at BIGINT)
+WHERE instances.tenant_id = beat.tenant_id AND instances.instance_id = beat.instance_id
+    AND status = 'running' AND owner = %(node)s AND (heartbeat_at IS NULL OR heartbeat_at < beat.at);
