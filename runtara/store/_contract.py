@@ -26,10 +26,22 @@ import msgspec
 from runtara.errors import StoreUnavailable
 from runtara.ids import InstanceKey
 from runtara.lifecycle import Status
-from runtara.messages import CheckpointPage, EventPage, InstancePage
+from runtara.messages import CheckpointPage, EventPage, InstancePage, NodeInfo
 from runtara.records import Checkpoint, Event, Instance, Retry, Signal, Snapshot, Wait
+from runtara.store._tenure import Tenure
 
-__all__ = ["DueInstance", "LeaseLost", "LoadError", "Reader", "RunningInstance", "Save", "Store", "Writer"]
+__all__ = [
+    "Claims",
+    "DueInstance",
+    "LeaseLost",
+    "LoadError",
+    "Reader",
+    "RunningInstance",
+    "Save",
+    "SharedWriter",
+    "Store",
+    "Writer",
+]
 
 
 class Save(msgspec.Struct, frozen=True, gc=False, kw_only=True):
@@ -52,8 +64,8 @@ class Save(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     waits: tuple[Wait, ...] = ()
     """Begun or ended: inserted by place, or completed where the stored one has no end yet."""
     retries: tuple[Retry, ...] = ()
-    hand_to: int | None = None
-    """The tenure of another node that owns the instance from now on, where several nodes share the store."""
+    told: bool = False
+    """Whether other nodes that share the store are to be told: somebody there may be waiting for this change."""
 
 
 class DueInstance(NamedTuple):
@@ -73,6 +85,14 @@ class RunningInstance(NamedTuple):
     """When the attempt will have run for as long as it may."""
     claimed_epoch: int | None = None
     """The epoch under which this host has launched the process that holds the instance; None where it launched none."""
+
+
+class Claims(NamedTuple):
+    """What a node has claimed of what is due."""
+
+    claimed: list[DueInstance]
+    due: int
+    """How many were due and free, as far as they were counted; more than were claimed, where others take theirs."""
 
 
 class LoadError(Exception):
@@ -97,6 +117,35 @@ class Writer(Protocol):
 
     def close(self) -> None:
         """Let go of the store; harmless when repeated."""
+
+
+class SharedWriter(Writer, Protocol):
+    """The writer of one of several nodes that share a store.
+
+    Further promises, each with a test: a node writes nothing once it was declared lost; an instance that runs, or was
+    claimed, is changed by its owner only; no two nodes claim the same; and what a lost node owned is taken over once.
+    """
+
+    def claim_due(self, limit: int, turn: int) -> Claims:
+        """Claim at most `limit` instances that are due, of this node's share of them.
+
+        `turn` counts the looks in a row, so that what one node leaves, another takes.
+        """
+
+    def find_next_due(self) -> int | None:
+        """Return how many milliseconds it is until the next instance is due that nobody has claimed."""
+
+    def release_claim(self, key: InstanceKey) -> None:
+        """Give back what was claimed and could not be woken."""
+
+    def take_over(self, limit: int) -> list[RunningInstance]:
+        """Declare nodes lost whose lease has run out; return at most `limit` running instances that were theirs."""
+
+    def offer_document(self, name: str, content: bytes) -> None:
+        """Keep a document that all nodes agree on, unless there is one of its name."""
+
+    def write_document(self, name: str, content: bytes, version: int) -> bool:
+        """Keep a new version of a document; False where somebody else has meanwhile."""
 
 
 class Reader(Protocol):
@@ -146,6 +195,12 @@ class Reader(Protocol):
     def count_by_status(self) -> dict[Status, int]:
         """Return how many instances of all tenants stand where; statuses without any are left out."""
 
+    def list_nodes(self) -> list[NodeInfo]:
+        """Return the nodes that share the store, those that live first; none where it cannot be shared."""
+
+    def read_documents(self) -> dict[str, tuple[bytes, int]]:
+        """Return content and version of what all nodes agree on; nothing where the store cannot be shared."""
+
     def verify(self) -> list[str]:
         """Check the store from end to end; return what is wrong, in words, or nothing."""
 
@@ -163,6 +218,10 @@ class Store(Protocol):
     @property
     def inline(self) -> bool:
         """Whether calls return at once without touching a disk or network, so that no thread is needed for them."""
+
+    @property
+    def tenure(self) -> Tenure | None:
+        """This node's place among those that share the store; None where it cannot be shared."""
 
     def open_writer(self) -> Writer:
         """Take the store over, bring its schema up to date and return the writer.

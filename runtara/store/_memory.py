@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from runtara.errors import Internal, StoreInUse, StoreUnavailable
 from runtara.ids import InstanceKey
 from runtara.lifecycle import FINAL, Status
-from runtara.messages import CheckpointInfo, CheckpointPage, EventPage, InstancePage, InstanceSummary
+from runtara.messages import CheckpointInfo, CheckpointPage, EventPage, InstancePage, InstanceSummary, NodeInfo
 from runtara.records import Checkpoint, Event, Instance, Retry, Signal, Snapshot, Wait
 from runtara.store import _cursors
 from runtara.store._contract import DueInstance, LoadError, RunningInstance, Save
@@ -25,6 +25,7 @@ class MemoryStore:
 
     inline = True
     url = "memory://"
+    tenure = None
 
     def __init__(self) -> None:
         self._tables = _Tables()
@@ -273,6 +274,14 @@ class MemoryReader:
     def count_by_status(self) -> dict[Status, int]:
         """Return how many instances of all tenants stand where; statuses without any are left out."""
         return dict(Counter(history.instance.status for history in self._histories.values()))
+
+    def list_nodes(self) -> list[NodeInfo]:
+        """Return nothing: nobody shares this store."""
+        return []
+
+    def read_documents(self) -> dict[str, tuple[bytes, int]]:
+        """Return nothing: nobody shares this store."""
+        return {}
 
     def verify(self) -> list[str]:
         """Return nothing: there is no file that could be damaged."""

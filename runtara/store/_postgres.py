@@ -4,8 +4,8 @@ from runtara import __version__
 from runtara.errors import StoreInUse
 from runtara.store._postgres_door import PostgresLimits, name_of
 from runtara.store._postgres_reader import PostgresReader
-from runtara.store._postgres_tenure import NodeSpec, Tenure
 from runtara.store._postgres_writer import PostgresWriter
+from runtara.store._tenure import NodeSpec, Tenure
 
 __all__ = ["PostgresStore"]
 

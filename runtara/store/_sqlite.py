@@ -29,6 +29,7 @@ class SqliteStore:
     """
 
     inline = False
+    tenure = None
 
     def __init__(self, path: str, limits: SqliteLimits | None = None, factory: type[Connection] = Connection) -> None:
         self.url = f"sqlite:///{path}"

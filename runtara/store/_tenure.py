@@ -26,6 +26,10 @@ class NodeSpec(msgspec.Struct, frozen=True, kw_only=True):
     """Chosen once. Who comes back under the same name within the lease keeps what he owned."""
     address: str | None = None
     """Where its door is, as host:port."""
+    fingerprint: str | None = None
+    """Of its door's certificate."""
+    programs: tuple[str, ...] | None = None
+    """The programs that it can launch; None for all."""
     places: int | None = None
     """Most launched programs at a time; None for no limit."""
     lasting: bool = False
@@ -43,6 +47,11 @@ class Tenure:
         self.clock: Final = SharedClock()
         self.number: int | None = None
         self.incarnation = 0
+        self.alone = True
+        """Whether there was no other node when the store last said something."""
+        self.in_use = 0
+        """How many places are taken; told to the others with the next commit."""
+        self.draining = False
         self.until = -inf
         """When the lease ends, on the monotonic clock of this process: never later than by the database's own."""
 
