@@ -4,13 +4,16 @@ from runtara.store._contract import (
     Claims,
     DueInstance,
     LeaseLost,
+    Listener,
     LoadError,
+    Notice,
     Reader,
     RunningInstance,
     Save,
     SharedWriter,
     Store,
     Writer,
+    digest_of,
 )
 from runtara.store._open import check_sqlite_version, open_store, sqlite_version
 from runtara.store._tenure import LEASE_MS, NodeSpec, Tenure
@@ -20,8 +23,10 @@ __all__ = [
     "Claims",
     "DueInstance",
     "LeaseLost",
+    "Listener",
     "LoadError",
     "NodeSpec",
+    "Notice",
     "Reader",
     "RunningInstance",
     "Save",
@@ -30,6 +35,7 @@ __all__ = [
     "Tenure",
     "Writer",
     "check_sqlite_version",
+    "digest_of",
     "open_store",
     "sqlite_version",
 ]

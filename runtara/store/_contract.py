@@ -18,8 +18,9 @@ Promises, each with a test in the conformance suite:
 7. Bytes come back as they went in; empty is not absent.
 """
 
+import hashlib
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import msgspec
 
@@ -95,12 +96,42 @@ class Claims(NamedTuple):
     """How many were due and free, as far as they were counted; more than were claimed, where others take theirs."""
 
 
+class Notice(NamedTuple):
+    """What one node tells the others. It may be lost, so it says only that it is worth looking.
+
+    ``due``: an instance can be claimed, at the instant that `text` says. ``changed``: the instances whose digests (see
+    `digest_of`) are the words of `text` have changed, or, for ``*``, many. ``nodes``: a node has ended, or a document
+    has a new version.
+    """
+
+    kind: Literal["due", "changed", "nodes"]
+    text: str
+
+
+class Listener(Protocol):
+    """A connection on which notices come by themselves."""
+
+    def fileno(self) -> int:
+        """Return a descriptor that becomes readable when there may be some."""
+
+    def read(self) -> list[Notice]:
+        """Return what has come, without waiting. Raises `StoreUnavailable` where the connection is lost."""
+
+    def close(self) -> None:
+        """Let go of the store; harmless when repeated."""
+
+
 class LoadError(Exception):
     """One instance's rows cannot be understood. Its neighbours are not affected."""
 
 
 class LeaseLost(StoreUnavailable):
     """Other nodes that share the store have taken over what this one owned. Nothing it holds in memory is true."""
+
+
+def digest_of(key: InstanceKey) -> str:
+    """Return what notices call an instance: the first half of the MD5 of tenant and id, as the database counts it."""
+    return hashlib.md5(f"{key.tenant_id} {key.instance_id}".encode(), usedforsecurity=False).hexdigest()[:16]
 
 
 class Writer(Protocol):
@@ -222,6 +253,9 @@ class Store(Protocol):
     @property
     def tenure(self) -> Tenure | None:
         """This node's place among those that share the store; None where it cannot be shared."""
+
+    def open_listener(self) -> Listener:
+        """Return a new listener; only of a store that several nodes share. Raises `StoreUnavailable`."""
 
     def open_writer(self) -> Writer:
         """Take the store over, bring its schema up to date and return the writer.

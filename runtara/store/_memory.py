@@ -7,13 +7,13 @@ from typing import TypeVar
 
 from msgspec.structs import replace
 
-from runtara.errors import Internal, StoreInUse, StoreUnavailable
+from runtara.errors import ConfigError, Internal, StoreInUse, StoreUnavailable
 from runtara.ids import InstanceKey
 from runtara.lifecycle import FINAL, Status
 from runtara.messages import CheckpointInfo, CheckpointPage, EventPage, InstancePage, InstanceSummary, NodeInfo
 from runtara.records import Checkpoint, Event, Instance, Retry, Signal, Snapshot, Wait
 from runtara.store import _cursors
-from runtara.store._contract import DueInstance, LoadError, RunningInstance, Save
+from runtara.store._contract import DueInstance, Listener, LoadError, RunningInstance, Save
 
 __all__ = ["MemoryStore"]
 
@@ -37,6 +37,10 @@ class MemoryStore:
             raise StoreInUse("the store in memory has a writer already: close it first")
         self._writer = MemoryWriter(self._tables)
         return self._writer
+
+    def open_listener(self) -> Listener:
+        """Refuse: nobody shares this store, so there is nobody to hear of."""
+        raise ConfigError(f"{self.url} cannot be shared by several nodes: use PostgreSQL for that")
 
     def open_reader(self) -> "MemoryReader":
         """Return a new reader."""

@@ -3,8 +3,9 @@
 from runtara import __version__
 from runtara.errors import StoreInUse
 from runtara.store._postgres_door import PostgresLimits, name_of
+from runtara.store._postgres_listener import PostgresListener
 from runtara.store._postgres_reader import PostgresReader
-from runtara.store._postgres_writer import PostgresWriter
+from runtara.store._postgres_writer import PostgresWriter, displaced
 from runtara.store._tenure import NodeSpec, Tenure
 
 __all__ = ["PostgresStore"]
@@ -33,8 +34,14 @@ class PostgresStore:
         """
         if self._writer is not None and not self._writer.closed:
             raise StoreInUse(f"this node has a writer of {self.url} already: close it first")
+        if self.tenure.displaced:
+            raise displaced(self.tenure, self.url)
         self._writer = PostgresWriter(self._url, self._limits, self.tenure, __version__)
         return self._writer
+
+    def open_listener(self) -> PostgresListener:
+        """Return a new listener. Raises `StoreUnavailable`."""
+        return PostgresListener(self._url, self._limits, self.tenure)
 
     def open_reader(self) -> PostgresReader:
         """Return a new reader. Raises `StoreUnavailable`, `StoreTooNew` or `StoreCorrupt`."""

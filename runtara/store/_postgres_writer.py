@@ -21,7 +21,7 @@ from runtara.store._postgres_door import SQL, Connection, Error, PostgresLimits,
 from runtara.store._postgres_migrate import migrate
 from runtara.store._tenure import Tenure
 
-__all__ = ["PostgresWriter"]
+__all__ = ["PostgresWriter", "displaced"]
 
 _WINDOW: Final = 1_000
 """How many due instances are counted before they are shared out."""
@@ -228,7 +228,7 @@ class PostgresWriter:
             raise explain(error, self._url) from error
         incarnation, batch, now_ms, refused = rows[0]
         assert self._tenure.number is not None, "a tenure begins with the writer"
-        self._tenure.begin(self._tenure.number, incarnation)
+        self._tenure.begin(self._tenure.number, incarnation, self._connection.info.backend_pid)
         self._tenure.renewed(now_ms, asked_at)
         self._unsettled = False
         return batch, refused
@@ -247,7 +247,7 @@ class PostgresWriter:
         with connection.transaction():
             number, incarnation, self._batch, now_ms = connection.execute(SQL["open_node"], names).fetchall()[0]
             connection.execute(SQL["inherit"], {"node": number, "name": spec.name})
-        self._tenure.begin(number, incarnation)
+        self._tenure.begin(number, incarnation, connection.info.backend_pid)
         self._tenure.renewed(now_ms, asked_at)
 
     def _me(self) -> dict[str, Any]:
@@ -259,10 +259,8 @@ class PostgresWriter:
         self._tenure.until = 0.0
         self._closed = True
         if rows and rows[0][1] is None:
-            return StoreInUse(
-                f"another process runs as node {self._tenure.spec.name!r} of {self._where}: "
-                "give each its own data folder"
-            )
+            self._tenure.displaced = True
+            return displaced(self._tenure, self._where)
         self._tenure.ended()
         return LeaseLost(f"other nodes of {self._where} have taken over, because this one was out of touch: start anew")
 
@@ -286,6 +284,13 @@ class PostgresWriter:
             with contextlib.suppress(Error):
                 self._connection.close()
             self._connection = None
+
+
+def displaced(tenure: Tenure, where: str) -> StoreInUse:
+    """Return the error that says that another process has come as this node."""
+    return StoreInUse(
+        f"another process runs as node {tenure.spec.name!r} of {where}: stop it, or give each its own data folder"
+    )
 
 
 def _results(count: int, refused: Sequence[int]) -> list[bool]:

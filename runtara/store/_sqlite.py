@@ -3,7 +3,8 @@
 import contextlib
 from pathlib import Path
 
-from runtara.errors import StoreUnavailable
+from runtara.errors import ConfigError, StoreUnavailable
+from runtara.store._contract import Listener
 from runtara.store._migrate import check_schema
 from runtara.store._sqlite_door import (
     Connection,
@@ -54,6 +55,10 @@ class SqliteStore:
             owner.close()
             raise
         return self._writer
+
+    def open_listener(self) -> Listener:
+        """Refuse: nobody shares this store, so there is nobody to hear of."""
+        raise ConfigError(f"{self.url} cannot be shared by several nodes: use PostgreSQL for that")
 
     def open_reader(self) -> SqliteReader:
         """Return a new reader. Raises `StoreUnavailable`, `StoreTooNew` or `StoreCorrupt`.

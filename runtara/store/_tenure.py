@@ -52,16 +52,26 @@ class Tenure:
         self.in_use = 0
         """How many places are taken; told to the others with the next commit."""
         self.draining = False
+        self.backend = 0
+        """The number of the process that serves our writer, so that we do not listen to ourselves."""
+        self.displaced = False
+        """Whether another process has come as the node that this one was."""
         self.until = -inf
         """When the lease ends, on the monotonic clock of this process: never later than by the database's own."""
+
+    @property
+    def left(self) -> float:
+        """How many seconds the lease still lasts; negative where it has run out."""
+        return self.until - monotonic()
 
     @property
     def holds(self) -> bool:
         """Whether the lease has not run out; then nobody else owns what this node owns."""
         return monotonic() < self.until
 
-    def begin(self, number: int, incarnation: int) -> None:
-        """Take note of a tenure, or of a new incarnation of it."""
+    def begin(self, number: int, incarnation: int, backend: int) -> None:
+        """Take note of a tenure, or of a new incarnation of it, and of who serves its writer."""
+        self.backend = backend
         self.incarnation = incarnation
         self.number = number
 

@@ -16,6 +16,7 @@ import msgspec
 from runtara.errors import ActorStopped
 from runtara.ids import InstanceKey, check_id
 from runtara.messages import Request
+from runtara.transport.frames import OnBehalf
 from runtara.transport.quic._client_call import Call, Waiting, encode_ask
 from runtara.transport.session import Session
 
@@ -153,6 +154,15 @@ class QuicDoor:
     def call_from_thread(self, command: Request[R], *, timeout: float | None = None) -> R:
         """Have a command answered, blocking the calling thread. See `Door.call`."""
         reply: R = self._answer_blocking(self._make_call(command, timeout))
+        return reply
+
+    async def pass_on(self, key: InstanceKey, command: Request[R], epoch: int | None, timeout: float) -> R:
+        """As a node: have a command answered that this node was asked. See `Door.call`."""
+        id = next(self._trunk.ids)
+        behalf = OnBehalf(tenant_id=key.tenant_id, epoch=epoch)
+        frame = encode_ask(id, command, key.instance_id, timeout, behalf)
+        call = Call(id, type(command).__name__, frame=frame, timeout=timeout, session=Session(key))
+        reply: R = await self._answer(call)
         return reply
 
     async def connect(self) -> None:
