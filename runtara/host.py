@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import socket as sockets
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, suppress
 from functools import partial
 from ipaddress import ip_address
 from math import inf
@@ -34,15 +34,30 @@ from runtara.errors import ConfigError, RuntaraError, Unreachable
 from runtara.ids import InstanceKey, new_id
 from runtara.messages import SendSignal
 from runtara.settings import Settings, inherited_environment
-from runtara.system import INSTANCES, PROGRAMS, READER, SCHEDULER, SESSIONS, Launcher, Runtime, open_runtime
+from runtara.store import NodeSpec, Store
+from runtara.system import (
+    INSTANCES,
+    PROGRAMS,
+    READER,
+    SCHEDULER,
+    SESSIONS,
+    Launcher,
+    Neighbours,
+    Runtime,
+    clock_of,
+    open_runtime,
+    store_of,
+)
 from runtara.transport.addresses import Address, parse_address
 from runtara.transport.certificates import Identity, ensure_certificate, read_identity
 from runtara.transport.connection_file import read_connection_file
 from runtara.transport.conversation import Conversation
 from runtara.transport.credentials import KeyRing, TokenMint
 from runtara.transport.gate import Gate
+from runtara.transport.quic.peers import Peers
 from runtara.transport.quic.protocol import ServerTls
 from runtara.transport.quic.server import QuicServer, open_socket
+from runtara.transport.shared_files import SharedFiles
 
 __all__ = ["QUIC", "Host", "open_host"]
 
@@ -55,13 +70,14 @@ _FAREWELL_S: Final = 1.0
 class Host:
     """A running host."""
 
-    def __init__(self, runtime: Runtime, gate: Gate, address: str, identity: Identity) -> None:
+    def __init__(self, runtime: Runtime, gate: Gate, address: str, identity: Identity, store: Store) -> None:
         self.runtime: Final = runtime
         self.gate: Final = gate
         self.address: Final = address
         """Where the QUIC door listens, as host:port."""
         self.identity: Final = identity
         """The certificate by which clients know the door."""
+        self._tenure = store.tenure
         self._hurry = trio.Event()
 
     async def drain(self) -> None:
@@ -74,6 +90,8 @@ class Host:
         await system.ref(SCHEDULER).ask(StopWaking())
         runner = system.ref(PROGRAMS)
         attempts: tuple[tuple[InstanceKey, int], ...] = await runner.ask(ListAttempts())
+        if self._tenure is not None:
+            self._tenure.lasting = False  # nothing will be left here: others may go on at once
         bound = (settings.shutdown_grace_ms + settings.kill_grace_ms) / 1000 + 1
         with trio.move_on_after(bound):
             async with trio.open_nursery() as nursery:
@@ -109,26 +127,52 @@ async def open_host(settings: Settings, *, clock: Clock | None = None) -> AsyncI
     Raises what the store refuses with, `ConfigError` for an unusable address, certificate or key, and `Unreachable` for
     an address that is taken.
     """
-    clock = clock or SystemClock()
     folder = Path(settings.data_dir)
     await trio.Path(folder).mkdir(mode=0o700, parents=True, exist_ok=True)
-    identity = _identity(settings, folder, clock)
-    mint = TokenMint(folder / "secret", clock, settings.token_lifetime_ms)
-    with await _open_socket(settings) as socket:
+    shared = SharedFiles(folder)
+    await trio.to_thread.run_sync(shared.prepare, store_of(settings))
+    wall = clock or SystemClock()
+    identity = _identity(settings, folder, wall)
+    await trio.to_thread.run_sync(shared.agree, store_of(settings))
+    mint = TokenMint(folder / "secret", wall, settings.token_lifetime_ms)
+    with ExitStack() as held:
+        socket = held.enter_context(await _open_socket(settings))
         address = _address(socket)
         told = address if settings.core_addr is None else parse_address(settings.core_addr)
-        launcher = _launcher(settings, clock, mint, _environment(settings, identity, told))
+        store = _store(settings, shared, str(told), identity)
+        if store.tenure is not None:
+            held.enter_context(shared.owned())
+        peers = Peers("" if store.tenure is None else store.tenure.spec.name, mint)
+        held.callback(peers.close)
         hosts: list[Host] = []
         async with open_runtime(
-            settings, launcher=launcher, clock=clock, is_draining=lambda: hosts[0].gate.draining
+            settings,
+            launcher=_launcher(settings, clock_of(store, clock), mint, _environment(settings, identity, told)),
+            clock=clock,
+            is_draining=lambda: hosts[0].gate.draining,
+            store=store,
+            neighbours=Neighbours(peer_of=peers.to, took_documents=shared.take),
         ) as runtime:
-            gate = _gate(runtime, mint, KeyRing(folder / "keys.json", clock), _exposed(socket))
-            hosts.append(Host(runtime, gate, str(address), identity))
+            gate = _gate(runtime, mint, KeyRing(folder / "keys.json", wall), _exposed(socket))
+            hosts.append(Host(runtime, gate, str(address), identity, store))
             make = partial(_quic, settings, socket, identity, gate)
             await runtime.system.start_child("root", group("edges", child("quic", Edge, make)))
             yield hosts[0]
             with trio.move_on_after(_FAREWELL_S):
                 await runtime.system.ref(QUIC).ask(Drain())
+
+
+def _store(settings: Settings, shared: SharedFiles, address: str, identity: Identity) -> Store:
+    """Return the store, to which this host presents itself as one of its nodes, if it has some."""
+    node = NodeSpec(
+        name=shared.node_name(settings.node_name),
+        address=address,
+        fingerprint=identity.fingerprint,
+        places=settings.max_concurrent_instances,
+        lasting=True,
+        lease_ms=settings.node_lease_ms,
+    )
+    return store_of(settings, node)
 
 
 async def _open_socket(settings: Settings) -> sockets.socket:
@@ -171,6 +215,7 @@ def _gate(runtime: Runtime, mint: TokenMint, keys: KeyRing, exposed: bool) -> Ga
         require_credentials=required,
         clock=runtime.clock,
         version=__version__,
+        passed_line=partial(runtime.dispatch.line, passed_on=True),
         heartbeat_interval_ms=settings.heartbeat_interval_ms,
         payload_max_bytes=settings.state_max_bytes,
     )

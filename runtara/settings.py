@@ -27,7 +27,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=lambda name: PR
     data_dir: str = ".data"
     """Folder for everything that is kept; made if missing, readable by its owner only."""
     database_url: str | None = None
-    """Where instances are kept: ``sqlite:///path`` or ``memory://``; by default runtara.db in the data folder."""
+    """Where instances are kept: ``sqlite:///path``, ``postgresql://user@host/database`` or ``memory://``; by default
+    runtara.db in the data folder."""
+    database_timeout_ms: Milliseconds = 10_000
+    """How long a PostgreSQL server may take over a statement, or to let us in."""
+    database_may_lose_work: bool = False
+    """Whether a PostgreSQL server may be used that acknowledges what is not on stable storage."""
     heartbeat_timeout_ms: Milliseconds = 120_000
     """An attempt that was not heard of for this long has gone silent."""
     heartbeat_interval_ms: Milliseconds = 30_000
@@ -60,6 +65,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=lambda name: PR
     """How long an answer may take before the asker is told that it is late."""
     stop_grace_ms: Milliseconds = 10_000
     """How long each part of the system may take to stop."""
+
+    # One of several nodes on one PostgreSQL database
+    node_name: str | None = None
+    """By which the others know this node; by default one that is made once and kept in the data folder."""
+    node_lease_ms: Annotated[int, Meta(ge=1_000)] = 10_000
+    """How long a node may be out of touch with the database before others take over what it runs."""
 
     # A host that launches programs
     programs: str = "."

@@ -81,7 +81,7 @@ class Query(msgspec.Struct, Request[Any], frozen=True):
 class Act(msgspec.Struct, Request[Any], frozen=True):
     """Call a method of the writer that has a meaning only among nodes; see `SharedWriter`."""
 
-    method: Literal["claim_due", "find_next_due", "release_claim", "take_over", "offer_document", "write_document"]
+    method: Literal["claim_due", "find_next_due", "release_claim", "take_over"]
     arguments: tuple[Any, ...] = ()
 
 

@@ -172,12 +172,6 @@ class SharedWriter(Writer, Protocol):
     def take_over(self, limit: int) -> list[RunningInstance]:
         """Declare nodes lost whose lease has run out; return at most `limit` running instances that were theirs."""
 
-    def offer_document(self, name: str, content: bytes) -> None:
-        """Keep a document that all nodes agree on, unless there is one of its name."""
-
-    def write_document(self, name: str, content: bytes, version: int) -> bool:
-        """Keep a new version of a document; False where somebody else has meanwhile."""
-
 
 class Reader(Protocol):
     """A connection that only looks."""
@@ -230,7 +224,7 @@ class Reader(Protocol):
         """Return the nodes that share the store, those that live first; none where it cannot be shared."""
 
     def read_documents(self) -> dict[str, tuple[bytes, int]]:
-        """Return content and version of what all nodes agree on; nothing where the store cannot be shared."""
+        """Return content and version of what all nodes agree on; nothing where nobody shares the store."""
 
     def verify(self) -> list[str]:
         """Check the store from end to end; return what is wrong, in words, or nothing."""
@@ -253,6 +247,15 @@ class Store(Protocol):
     @property
     def tenure(self) -> Tenure | None:
         """This node's place among those that share the store; None where it cannot be shared."""
+
+    def agree(self, offers: Mapping[str, bytes]) -> dict[str, tuple[bytes, int]]:
+        """Return content and version of what all nodes agree on, after those offers were kept that are the first.
+
+        Nothing where nobody shares the store. Raises what the store refuses with.
+        """
+
+    def publish(self, name: str, content: bytes, version: int) -> bool:
+        """Keep a new version of what all nodes agree on, and tell them; False where `version` is not the last."""
 
     def open_listener(self) -> Listener:
         """Return a new listener; only of a store that several nodes share. Raises `StoreUnavailable`."""

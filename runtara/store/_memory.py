@@ -38,6 +38,14 @@ class MemoryStore:
         self._writer = MemoryWriter(self._tables)
         return self._writer
 
+    def agree(self, offers: Mapping[str, bytes]) -> dict[str, tuple[bytes, int]]:
+        """Return nothing: nobody shares this store."""
+        return {}
+
+    def publish(self, name: str, content: bytes, version: int) -> bool:
+        """Return True: nobody shares this store, so there is nobody to be told."""
+        return True
+
     def open_listener(self) -> Listener:
         """Refuse: nobody shares this store, so there is nobody to hear of."""
         raise ConfigError(f"{self.url} cannot be shared by several nodes: use PostgreSQL for that")

@@ -91,7 +91,7 @@ class PostgresWriter:
     def close(self) -> None:
         """Let go of the database; harmless when repeated. Others take over what this node owns, unless it lasts."""
         self._closed = True
-        if self._connection is not None and not self._tenure.spec.lasting:
+        if self._connection is not None and not self._tenure.lasting:
             with contextlib.suppress(Error):
                 self._connection.execute(SQL["end_tenure"], self._me())
         self._tenure.until = 0.0
@@ -132,14 +132,6 @@ class PostgresWriter:
             for row in rows
             if row[2] == "running"
         ]
-
-    def offer_document(self, name: str, content: bytes) -> None:
-        """Keep a document that all nodes agree on, unless there is one of its name."""
-        self._run("offer_document", {"name": name, "content": content})
-
-    def write_document(self, name: str, content: bytes, version: int) -> bool:
-        """Keep a new version of a document; False where somebody else has meanwhile."""
-        return bool(self._run("write_document", {"name": name, "content": content, "version": version}))
 
     def _programs(self) -> list[str] | None:
         programs = self._tenure.spec.programs

@@ -1,6 +1,7 @@
 """A store in one SQLite file, owned by one process; the default."""
 
 import contextlib
+from collections.abc import Mapping
 from pathlib import Path
 
 from runtara.errors import ConfigError, StoreUnavailable
@@ -55,6 +56,14 @@ class SqliteStore:
             owner.close()
             raise
         return self._writer
+
+    def agree(self, offers: Mapping[str, bytes]) -> dict[str, tuple[bytes, int]]:
+        """Return nothing: nobody shares this store."""
+        return {}
+
+    def publish(self, name: str, content: bytes, version: int) -> bool:
+        """Return True: nobody shares this store, so there is nobody to be told."""
+        return True
 
     def open_listener(self) -> Listener:
         """Refuse: nobody shares this store, so there is nobody to hear of."""

@@ -52,6 +52,8 @@ class Tenure:
         self.in_use = 0
         """How many places are taken; told to the others with the next commit."""
         self.draining = False
+        self.lasting = spec.lasting
+        """Whether something may run on when this process ends, so that nobody should take over at once."""
         self.backend = 0
         """The number of the process that serves our writer, so that we do not listen to ourselves."""
         self.displaced = False
