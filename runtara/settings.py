@@ -157,7 +157,8 @@ class ProgramSettings(
     tenant_id: str = "default"
     """Whose instance it is."""
     server_addr: str = "127.0.0.1:8001"
-    """Where the server is, as host:port; an IPv6 address as [::1]:8001."""
+    """Where the server is, as host:port; an IPv6 address as [::1]:8001. Several with commas between them, where any of
+    these servers will do: while one is away, another one is asked."""
     server_name: str = "localhost"
     """Name that the server's certificate must be made out to."""
     skip_cert_verification: bool = False

@@ -33,7 +33,7 @@ class ServerSpec(msgspec.Struct, frozen=True, kw_only=True):
     """Where a server is, how it is known to be the right one, and how patient its client is."""
 
     address: str
-    """As host:port."""
+    """As host:port; several with commas between them, where any of these servers will do."""
     server_name: str = "localhost"
     ca_file: str | None = None
     fingerprint: str | None = None
@@ -50,11 +50,11 @@ def open_quic_door(
 
     `epoch` is the attempt that a launched program is. Raises `InvalidInput` for malformed ids or a malformed address.
     """
-    from runtara.transport.addresses import parse_address
+    from runtara.transport.addresses import parse_addresses
 
     check_id(key.tenant_id, "tenant id")
     check_id(key.instance_id, "instance id")
-    parse_address(server.address)
+    parse_addresses(server.address)
     session = Session(key)
     return QuicDoor(session, _Trunk(server, session, credential, epoch))
 
@@ -99,7 +99,7 @@ class _Trunk:
                 engine.post(getattr(link, what), *args)
 
     def _make_link(self, engine: "Engine", old: "tuple[Engine, Link] | None") -> "Link":
-        from runtara.transport.addresses import parse_address
+        from runtara.transport.addresses import parse_addresses
         from runtara.transport.quic._client_calls import Calls, Patience
         from runtara.transport.quic._client_link import Link
         from runtara.transport.quic.protocol import ClientTls
@@ -119,7 +119,7 @@ class _Trunk:
             fingerprint=server.fingerprint,
             skip_verification=server.skip_verification,
         )
-        link = Link(parse_address(server.address), tls, calls, random.random)
+        link = Link(parse_addresses(server.address), tls, calls, random.random)
         engine.run(link)
         finalize(self, _drop, engine, link).atexit = False  # the engine itself says goodbye then
         return link
