@@ -29,8 +29,6 @@ from runtara.settings import Settings
 
 __all__ = ["NativeAttempt", "NativeEngine"]
 
-_TAIL_BYTES: Final = 4_096
-"""How much of the end of stderr is part of what an attempt has left."""
 _LOST: Final = "the process that looked after the program is gone, and nobody saw how the program ended"
 _NOT_BEGUN: Final = "the host has ended before it could launch the program"
 _REBOOTED: Final = "the machine was started anew while the program ran"
@@ -84,7 +82,7 @@ class NativeAttempt:
             note = self._give_up()
         if note.exit_code is None:
             return self._lost()
-        error = self._tail_of_stderr()
+        error = self._folder.read_tail(self._marker.stderr_from)
         if note.exit_code != 0:
             return Ended(exit_code=note.exit_code, error=error)
         try:
@@ -110,18 +108,6 @@ class NativeAttempt:
             kill_launched(launch_id)
         self._folder.give_up(launch_id)
         return ExitNote(launch_id=launch_id, exit_code=None)
-
-    def _tail_of_stderr(self) -> str:
-        end = self._folder.written("stderr")
-        offset = max(self._marker.stderr_from, end - _TAIL_BYTES)
-        tail = b""
-        while offset + len(tail) < end:
-            data, at = self._folder.read_log("stderr", offset + len(tail), _TAIL_BYTES)
-            if not data:
-                break
-            tail, offset = (tail, offset) if at == offset + len(tail) else (b"", at)
-            tail += data
-        return tail.decode(errors="replace").replace("\0", "\N{REPLACEMENT CHARACTER}").strip()
 
 
 class NativeEngine:
