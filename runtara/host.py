@@ -27,6 +27,7 @@ from runtara.actors import supervisor as group
 from runtara.actors.edge import Drain, Edge
 from runtara.actors.places import AwaitEmpty, KillAttempts, ListAttempts, StopWaking
 from runtara.actors.runner import Graces, Runner
+from runtara.actors.runners import Engine
 from runtara.actors.runners.native import NativeEngine
 from runtara.actors.sessions import Attach, Detach
 from runtara.clock import Clock, SystemClock
@@ -103,8 +104,13 @@ class Host:
 
 
 @asynccontextmanager
-async def open_host(settings: Settings, *, clock: Clock | None = None) -> AsyncIterator[Host]:
+async def open_host(
+    settings: Settings, *, clock: Clock | None = None, engine: Engine | None = None
+) -> AsyncIterator[Host]:
     """Start a host, give it to the block, and stop it when the block ends. Programs go on, unless it was drained.
+
+    Without an `engine`, programs are processes of this machine; with one, they may run on machines that see no file of
+    this one.
 
     Raises what the store refuses with, `ConfigError` for an unusable address, certificate or key, and `Unreachable` for
     an address that is taken.
@@ -117,7 +123,9 @@ async def open_host(settings: Settings, *, clock: Clock | None = None) -> AsyncI
     with await _open_socket(settings) as socket:
         address = _address(socket)
         told = address if settings.core_addr is None else parse_address(settings.core_addr)
-        launcher = _launcher(settings, clock, mint, _environment(settings, identity, told))
+        environment = _environment(settings, identity, told, elsewhere=engine is not None)
+        engine = engine or NativeEngine(settings, inherited_environment())
+        launcher = _launcher(settings, clock, mint, environment, engine)
         hosts: list[Host] = []
         async with open_runtime(
             settings, launcher=launcher, clock=clock, is_draining=lambda: hosts[0].gate.draining
@@ -197,22 +205,22 @@ def _exposed(socket: sockets.socket) -> bool:
 # Programs -------------------------------------------------------------------------------------------------------------
 
 
-def _environment(settings: Settings, identity: Identity, address: Address) -> dict[str, str]:
-    """Return what every launched program is told, so that it finds its way back."""
+def _environment(settings: Settings, identity: Identity, address: Address, *, elsewhere: bool) -> dict[str, str]:
+    """Return what every launched program is told, so that it finds its way back, also from elsewhere."""
     found = {
         "RUNTARA_SERVER_ADDR": str(address),
         "RUNTARA_SERVER_NAME": "localhost",
         "RUNTARA_HEARTBEAT_INTERVAL_MS": str(settings.heartbeat_interval_ms),
         "RUNTARA_PARK_AFTER_MS": str(settings.park_after_ms),
     }
-    if identity.ca_file is not None:
+    if identity.ca_file is not None and not elsewhere:
         return {**found, "RUNTARA_CA_FILE": str(identity.ca_file.resolve())}
     return {**found, "RUNTARA_SERVER_FINGERPRINT": identity.fingerprint}
 
 
-def _launcher(settings: Settings, clock: Clock, mint: TokenMint, environment: Mapping[str, str]) -> Launcher:
-    engine = NativeEngine(settings, inherited_environment())
-
+def _launcher(
+    settings: Settings, clock: Clock, mint: TokenMint, environment: Mapping[str, str], engine: Engine
+) -> Launcher:
     def connection_of(key: InstanceKey, epoch: int) -> dict[str, str]:
         return {**environment, "RUNTARA_TOKEN": mint.mint(key, epoch)}
 
