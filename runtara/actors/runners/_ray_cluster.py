@@ -57,6 +57,9 @@ class Cluster:
     def __init__(self, address: str, namespace: str) -> None:
         self._address: Final = address
         self._namespace: Final = namespace
+        self._connected: _Ray | None = None
+        self._one_at_a_time: Final = trio.CapacityLimiter(1)
+        """So that those who wait for a connection that takes long hold no threads."""
 
     async def start(self, name: str, place: Mapping[str, Any], *args: object) -> Handle:
         """Make a keeper that lives until it is killed; it begins when there is a place for it.
@@ -99,7 +102,7 @@ class Cluster:
         try:
             reference = await trio.to_thread.run_sync(_submit, handle, method, args, waits)
             return await settled(_future_of(reference))
-        except ray.exceptions.ActorUnavailableError as error:
+        except (ray.exceptions.ActorUnavailableError, ray.exceptions.ObjectLostError) as error:
             raise Unheard(_words(error)) from None
         except (ray.exceptions.RayActorError, ray.exceptions.ActorUnschedulableError) as error:
             raise Gone(_words(error)) from None
@@ -110,7 +113,11 @@ class Cluster:
 
     async def _ray(self) -> _Ray:
         """Return Ray, connected. A connection that takes long is not waited for by whoever is cancelled."""
-        return await trio.to_thread.run_sync(_connect, self._address, self._namespace, abandon_on_cancel=True)
+        if self._connected is None or not self._connected.is_initialized():
+            self._connected = await trio.to_thread.run_sync(
+                _connect, self._address, self._namespace, abandon_on_cancel=True, limiter=self._one_at_a_time
+            )
+        return self._connected
 
 
 async def _ask(ray: _Ray, question: Callable[..., Any], *args: object) -> Any:

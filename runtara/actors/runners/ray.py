@@ -178,7 +178,7 @@ class RayEngine:
             for name in names:
                 if name.startswith(_PREFIX) and name.endswith(f"-{self._node}"):
                     nursery.start_soon(self._adopt, name, found)
-        return [self._take(attempt) for attempt in found]
+        return [self._take(attempt) for attempt in sorted(found, key=lambda attempt: attempt.epoch)]
 
     async def read_log(self, key: InstanceKey, stream: str, offset: int, limit: int) -> tuple[bytes, int]:
         """Read at the node, or from what is kept of an ended attempt. A node that is away has nothing to read."""

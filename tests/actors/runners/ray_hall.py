@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import pytest
 import trio
 import trio.testing
 
@@ -79,8 +80,9 @@ def open_town() -> Iterator[Town]:
     import ray
     from ray.cluster_utils import Cluster
 
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), pytest.MonkeyPatch.context() as patches:
         warnings.simplefilter("ignore")  # Ray's own
+        patches.setenv("RAY_USAGE_STATS_ENABLED", "0")  # it would tell its makers
         head = {"num_cpus": 0, "include_dashboard": False, "object_store_memory": _STORE_BYTES}
         cluster = Cluster(initialize_head=True, head_node_args={**head, "_system_config": _QUICK})
         try:
