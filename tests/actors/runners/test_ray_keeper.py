@@ -1,6 +1,8 @@
 """Keepers without Ray: they are objects like others. What they are in a cluster is in test_ray.py."""
 
 import os
+import pickle
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -8,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trio
 
 from runtara.actors.runners import _shim
 from runtara.actors.runners._ray_keeper import Keeper, Order
-from tests.actors.runners.hall import PATIENCE_S, is_alive
+from tests.actors.runners.hall import PATIENCE_S, is_alive, wait_gone
+from tests.house.source import ROOT
 from tests.requirements import require
 
 if sys.platform != "linux":
@@ -26,27 +30,32 @@ def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / f"runtara-ray-{os.getuid()}"
 
 
+def order_of(text: str, **more: Any) -> Order:
+    """What it takes to launch a script for the shell."""
+    order: Any = {
+        "launch_id": os.urandom(16).hex(),
+        "shim": Path(_shim.__file__).read_bytes(),
+        "name": "program",
+        "program": f"#!/bin/sh\n{text}\n".encode(),
+        "by_python": False,
+        "input": None,
+        "env": {},
+        "logs": {},
+        "limits": {},
+        "log_bytes": 1 << 20,
+        "grace_ms": 60_000,
+        "output_max_bytes": 100,
+    }
+    return order | more
+
+
 @pytest.fixture
 def make() -> Iterator[Make]:
     """Makes keepers, and stops what they have launched."""
     made: list[Keeper] = []
 
     def make(text: str, **more: Any) -> Keeper:
-        order: Order = {
-            "launch_id": os.urandom(16).hex(),
-            "shim": Path(_shim.__file__).read_bytes(),
-            "name": "program",
-            "program": f"#!/bin/sh\n{text}\n".encode(),
-            "by_python": False,
-            "input": None,
-            "env": {},
-            "logs": {},
-            "limits": {},
-            "log_bytes": 1 << 20,
-            "grace_ms": 60_000,
-            "output_max_bytes": 100,
-        }
-        made.append(Keeper({"epoch": 1}, order | more))  # type: ignore[operator]
+        made.append(Keeper({"epoch": 1}, order_of(text, **more)))
         return made[-1]
 
     yield make
@@ -127,3 +136,30 @@ def test_what_a_keeper_has_left_that_is_gone_is_swept_away(make: Make, base: Pat
     assert not (base / "left").exists()
     assert first.wait_ended(0.0) is None
     assert len([path for path in base.iterdir() if path.is_dir()]) == 2
+
+
+HOME = """
+import os, pickle, sys, tempfile
+from runtara.actors.runners._ray_keeper import Keeper
+tempfile.tempdir = sys.argv[1]
+keeper, known, found = Keeper({}, pickle.load(sys.stdin.buffer)), None, b""
+while found.count(b"\\n") < 2:
+    known = keeper.wait_news(known, 60)
+    found, _, _ = keeper.read_log("stdout", 0, 100)
+print(found.decode(), flush=True)
+os.kill(os.getpid(), 9)
+"""
+
+
+async def test_a_program_and_its_descendants_do_not_outlive_the_process_of_their_keeper(tmp_path: Path) -> None:
+    order = order_of("(setsid sh -c 'echo $$; exec sleep 1000' &)\necho $$; trap '' TERM; sleep 1000 & wait")
+
+    command = [sys.executable, "-c", HOME, str(tmp_path)]
+    done = await trio.run_process(command, stdin=pickle.dumps(order), capture_stdout=True, check=False, cwd=ROOT)
+    pids = [int(word) for word in done.stdout.split()]
+    for pid in pids:
+        with trio.fail_after(PATIENCE_S):
+            await wait_gone(pid)
+
+    assert done.returncode == -signal.SIGKILL
+    assert len(pids) == 2
