@@ -27,13 +27,14 @@ from runtara.actors import supervisor as group
 from runtara.actors.edge import Drain, Edge
 from runtara.actors.places import AwaitEmpty, KillAttempts, ListAttempts, StopWaking
 from runtara.actors.runner import Graces, Runner
-from runtara.actors.runners.native import NativeEngine
+from runtara.actors.runners import Engine
+from runtara.actors.runners.engines import open_engine
 from runtara.actors.sessions import Attach, Detach
 from runtara.clock import Clock, SystemClock
 from runtara.errors import ConfigError, RuntaraError, Unreachable
 from runtara.ids import InstanceKey, new_id
 from runtara.messages import SendSignal
-from runtara.settings import Settings, inherited_environment
+from runtara.settings import Settings
 from runtara.store import NodeSpec, Store
 from runtara.system import (
     INSTANCES,
@@ -121,19 +122,18 @@ class Host:
 
 
 @asynccontextmanager
-async def open_host(settings: Settings, *, clock: Clock | None = None) -> AsyncIterator[Host]:
+async def open_host(
+    settings: Settings, *, clock: Clock | None = None, engine: Engine | None = None
+) -> AsyncIterator[Host]:
     """Start a host, give it to the block, and stop it when the block ends. Programs go on, unless it was drained.
+
+    Without an `engine`, that of the settings is used. With one, programs may run on machines that see no file of this.
 
     Raises what the store refuses with, `ConfigError` for an unusable address, certificate or key, and `Unreachable` for
     an address that is taken.
     """
-    folder = Path(settings.data_dir)
-    await trio.Path(folder).mkdir(mode=0o700, parents=True, exist_ok=True)
-    shared = SharedFiles(folder)
-    await trio.to_thread.run_sync(shared.prepare, store_of(settings))
-    wall = clock or SystemClock()
-    identity = _identity(settings, folder, wall)
-    await trio.to_thread.run_sync(shared.agree, store_of(settings))
+    folder, wall = Path(settings.data_dir), clock or SystemClock()
+    shared, identity = await _open_folder(settings, folder, wall)
     mint = TokenMint(folder / "secret", wall, settings.token_lifetime_ms)
     with ExitStack() as held:
         socket = held.enter_context(await _open_socket(settings))
@@ -142,12 +142,16 @@ async def open_host(settings: Settings, *, clock: Clock | None = None) -> AsyncI
         store = _store(settings, shared, str(told), identity)
         if store.tenure is not None:
             held.enter_context(shared.owned())
-        peers = Peers("" if store.tenure is None else store.tenure.spec.name, mint)
+        peers = Peers(shared.node_name(settings.node_name), mint)
         held.callback(peers.close)
+        environment = _environment(
+            settings, identity, told, elsewhere=engine is not None or settings.runner != "native"
+        )
+        engine = engine or open_engine(settings, shared.node_name(settings.node_name))
         hosts: list[Host] = []
         async with open_runtime(
             settings,
-            launcher=_launcher(settings, clock_of(store, clock), mint, _environment(settings, identity, told)),
+            launcher=_launcher(settings, clock_of(store, clock), mint, environment, engine),
             clock=clock,
             is_draining=lambda: hosts[0].gate.draining,
             store=store,
@@ -160,6 +164,16 @@ async def open_host(settings: Settings, *, clock: Clock | None = None) -> AsyncI
             yield hosts[0]
             with trio.move_on_after(_FAREWELL_S):
                 await runtime.system.ref(QUIC).ask(Drain())
+
+
+async def _open_folder(settings: Settings, folder: Path, clock: Clock) -> tuple[SharedFiles, Identity]:
+    """Make the data folder, and see to it that what all nodes must agree on is the same here."""
+    await trio.Path(folder).mkdir(mode=0o700, parents=True, exist_ok=True)
+    shared, store = SharedFiles(folder), store_of(settings)
+    await trio.to_thread.run_sync(shared.prepare, store)
+    identity = _identity(settings, folder, clock)
+    await trio.to_thread.run_sync(shared.agree, store)
+    return shared, identity
 
 
 def _store(settings: Settings, shared: SharedFiles, address: str, identity: Identity) -> Store:
@@ -242,22 +256,22 @@ def _exposed(socket: sockets.socket) -> bool:
 # Programs -------------------------------------------------------------------------------------------------------------
 
 
-def _environment(settings: Settings, identity: Identity, address: Address) -> dict[str, str]:
-    """Return what every launched program is told, so that it finds its way back."""
+def _environment(settings: Settings, identity: Identity, address: Address, *, elsewhere: bool) -> dict[str, str]:
+    """Return what every launched program is told, so that it finds its way back, also from elsewhere."""
     found = {
         "RUNTARA_SERVER_ADDR": str(address),
         "RUNTARA_SERVER_NAME": "localhost",
         "RUNTARA_HEARTBEAT_INTERVAL_MS": str(settings.heartbeat_interval_ms),
         "RUNTARA_PARK_AFTER_MS": str(settings.park_after_ms),
     }
-    if identity.ca_file is not None:
+    if identity.ca_file is not None and not elsewhere:
         return {**found, "RUNTARA_CA_FILE": str(identity.ca_file.resolve())}
     return {**found, "RUNTARA_SERVER_FINGERPRINT": identity.fingerprint}
 
 
-def _launcher(settings: Settings, clock: Clock, mint: TokenMint, environment: Mapping[str, str]) -> Launcher:
-    engine = NativeEngine(settings, inherited_environment())
-
+def _launcher(
+    settings: Settings, clock: Clock, mint: TokenMint, environment: Mapping[str, str], engine: Engine
+) -> Launcher:
     def connection_of(key: InstanceKey, epoch: int) -> dict[str, str]:
         return {**environment, "RUNTARA_TOKEN": mint.mint(key, epoch)}
 

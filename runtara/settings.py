@@ -4,7 +4,7 @@ import difflib
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -97,6 +97,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=lambda name: PR
     """Largest address space of a launched program (RLIMIT_AS); 0 for no limit."""
     program_file_bytes: Span = 0
     """Largest file that a launched program may write (RLIMIT_FSIZE); 0 for no limit."""
+    runner: Literal["native", "ray"] = "native"
+    """Where programs run: ``native`` as processes of this machine, ``ray`` on the nodes of a Ray cluster."""
+    ray_address: str = "auto"
+    """The Ray cluster, as host:port, or ``auto`` for that of this machine."""
+    ray_cpus: Annotated[float, Meta(gt=0)] = 1.0
+    """Cores for a program on Ray that does not say what it needs."""
+    ray_namespace: str = "runtara"
+    """Ray's namespace for what is launched."""
+    ray_placement_timeout_ms: Milliseconds = 60_000
+    """In which Ray must find a place for a program; then the launch has failed, and is tried again later."""
 
     # The QUIC door
     host: str = "127.0.0.1"
