@@ -12,8 +12,8 @@ is due (`claimer`), a forwarder stands beside the region, and a keeper of the no
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from typing import Final
 
 import msgspec
@@ -291,7 +291,7 @@ async def open_runtime(
         store = store or store_of(settings, NodeSpec(programs=tuple(programs or ()), lease_ms=settings.node_lease_ms))
     store = store or store_of(settings)
     clock = clock_of(store, clock)
-    try:
+    with _refusing():
         async with open_system(
             tree(settings, store, clock, launcher, neighbours),
             name="runtara",
@@ -307,6 +307,13 @@ async def open_runtime(
                 check_program=launcher.check_program,
             )
             yield Runtime(system, dispatch, settings, clock)
+
+
+@contextmanager
+def _refusing() -> Iterator[None]:
+    """Raise the refusal that is at the bottom of a failed system, if one is."""
+    try:
+        yield
     except SystemFailed as failed:
         refusal = _refusal(failed)
         if refusal is not None:
