@@ -92,7 +92,7 @@ class OnBehalf(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """The attempt that speaks, where one does."""
 
 
-class Ask(msgspec.Struct, frozen=True, gc=False, tag=True, kw_only=True):
+class Ask(msgspec.Struct, frozen=True, gc=False, tag=True, kw_only=True, omit_defaults=True):
     """A call. `id`, from 1, is chosen by the client and named by the answer; no two unanswered calls share one."""
 
     id: _AskId
