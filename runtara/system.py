@@ -174,7 +174,8 @@ def _store(settings: Settings, store: Store, readers: list[str]) -> Supervisor:
         child("writer", writer, store, *limits, **options),
         *(child(name, reader, store, **options) for name in readers),
         strategy=Strategy.ONE_FOR_ALL,
-        intensity=Intensity(restarts=3, within=10),
+        # A node that was declared lost is a newcomer: whatever it holds in memory goes with the store's actors.
+        intensity=Intensity(restarts=3 if store.tenure is None else 0, within=10),
         backoff=Backoff(first=0.2, most=5),
     )
 
