@@ -116,10 +116,11 @@ def own(url: str) -> None:
 async def _await_takeover(url: str) -> None:
     async with embedded.open(url=url, node_lease_ms=LEASE_MS):
         reader = await trio.to_thread.run_sync(open_store(url).open_reader)
-        while (
-            sum(node.owned for node in await trio.to_thread.run_sync(reader.list_nodes) if node.lost_at is None) < OWNED
-        ):
+        taken = 0
+        while taken < OWNED:
             await trio.sleep(0.05)
+            nodes = await trio.to_thread.run_sync(reader.list_nodes)
+            taken = sum(node.owned for node in nodes if node.name != "owner")
         await trio.to_thread.run_sync(reader.close)
 
 

@@ -11,6 +11,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
 from time import monotonic
 from typing import Any, NamedTuple
@@ -116,10 +117,14 @@ class Told(NamedTuple):
 
 
 class Client:
-    """An instance that registers by itself, and works in a thread of this process: saves numbered steps."""
+    """An instance that registers by itself, and works in a thread of this process: saves numbered steps.
 
-    def __init__(self, name: str, spec: ServerSpec, steps: int) -> None:
+    Without a number of `steps` it goes on until it is told to `finish`.
+    """
+
+    def __init__(self, name: str, spec: ServerSpec, steps: int | None = None) -> None:
         self.name = name
+        self._enough = threading.Event()
         self.told: dict[int, Told] = {}
         self.error: BaseException | None = None
         self._steps = steps
@@ -130,6 +135,10 @@ class Client:
     @property
     def is_done(self) -> bool:
         return not self._thread.is_alive()
+
+    def finish(self) -> None:
+        """Let the step that is under way be the last one."""
+        self._enough.set()
 
     def join(self) -> None:
         """Wait for the end of the work, and raise what it has failed with."""
@@ -142,7 +151,9 @@ class Client:
     def _work(self) -> None:
         try:
             self._ask(RegisterInstance(attempt_id=new_id()))
-            for step in range(self._steps):
+            for step in count() if self._steps is None else range(self._steps):
+                if self._enough.is_set():
+                    break
                 state = f"{self.name} {step} {new_id()}".encode()
                 saved: CheckpointSaved = self._ask(
                     SaveCheckpoint(checkpoint_id=str(step), state=state, request=step + 1)
@@ -177,10 +188,10 @@ class Fleet:
         self.nodes: list[Node] = []
         self._doors: list[QuicDoor] = []
 
-    def start(self, count: int, **environment: str) -> list[Node]:
+    def start(self, more: int, **environment: str) -> list[Node]:
         """Start so many servers more."""
         first = len(self.nodes) + 1
-        for number in range(first, first + count):
+        for number in range(first, first + more):
             node = Node(self.site, f"node-{number}", self.database, self.ledger, environment)
             self.nodes.append(node)
             node.start()
@@ -192,9 +203,9 @@ class Fleet:
         self._doors.append(door)
         return door
 
-    def start_programs(self, node: Node, count: int, steps: int) -> list[str]:
+    def start_programs(self, node: Node, many: int, steps: int, first: int = 0) -> list[str]:
         """Have programs launched, asked for at one server."""
-        names = [f"program-{number}" for number in range(count)]
+        names = [f"program-{number}" for number in range(first, first + many)]
         door = self.manager(node)
         for name in names:
             start = StartInstance(program="steps.py", input=str(steps).encode(), env={LEDGER: str(self.ledger)})
@@ -235,6 +246,10 @@ class Fleet:
         while not condition():
             assert monotonic() < until, f"not within {within} s: {what}\n{self.tails()}"
             pause.wait(0.05)
+
+    def pause(self, seconds: float) -> None:
+        """Let something last that is meant to last so long."""
+        threading.Event().wait(seconds)
 
     def await_completed(self, node: Node, names: list[str]) -> None:
         """Wait until programs have completed, asked at one server."""
