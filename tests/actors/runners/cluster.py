@@ -84,7 +84,8 @@ class Container:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-        threading.Thread(target=self._live, daemon=True).start()
+        self.thread = threading.Thread(target=self._live, daemon=True)
+        self.thread.start()
 
     def _mount(self, spec: dict[str, Any]) -> None:
         volumes = {volume["name"]: volume for volume in self.pod["spec"]["volumes"]}
@@ -368,6 +369,7 @@ def fits(item: dict[str, Any], selector: str) -> bool:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
     cluster: Cluster
 
     def log_message(self, *_: object) -> None:
@@ -514,6 +516,7 @@ def open_cluster(folder: Path) -> Iterator[Cluster]:
             cluster.changed.notify_all()
         for container in cluster.containers.values():
             container.kill(signal.SIGKILL)
+            container.thread.join()
         server.shutdown()
         server.server_close()
         thread.join()

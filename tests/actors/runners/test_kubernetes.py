@@ -241,7 +241,7 @@ async def test_asked_to_end_a_program_has_its_grace_and_its_last_words_are_kept(
 
 async def test_a_program_that_does_not_end_is_killed_when_its_grace_is_over(tmp_path: Path) -> None:
     async with open_yard(tmp_path, kill_grace_ms=50) as yard:
-        attempt = await yard.launch("trap '' TERM; echo ready; while :; do :; done")
+        attempt = await yard.launch("trap '' TERM; echo ready; while :; do sleep 0.05; done")
         await yard.wait_written("ready")
 
         attempt.stop("ask")
@@ -250,7 +250,7 @@ async def test_a_program_that_does_not_end_is_killed_when_its_grace_is_over(tmp_
 
 
 async def test_a_killed_program_has_no_time(yard: Yard) -> None:
-    attempt = await yard.launch("trap '' TERM; echo ready; while :; do :; done")
+    attempt = await yard.launch("trap '' TERM; echo ready; while :; do sleep 0.05; done")
     await yard.wait_written("ready")
 
     attempt.stop("kill")
@@ -260,7 +260,7 @@ async def test_a_killed_program_has_no_time(yard: Yard) -> None:
 
 
 async def test_what_is_destroyed_is_gone_though_nobody_answers_for_it(yard: Yard) -> None:
-    attempt = await yard.launch("trap '' TERM; echo ready; while :; do :; done")
+    attempt = await yard.launch("trap '' TERM; echo ready; while :; do sleep 0.05; done")
     await yard.wait_written("ready")
 
     attempt.stop("destroy")
@@ -366,7 +366,7 @@ async def test_launching_an_attempt_again_makes_no_second_one(yard: Yard) -> Non
     second.stop("kill")
     await yard.end(second)
 
-    assert await first.wait_ended() == Ended(exit_code=None, error=first.gave_up, counts=False) or True
+    assert (second.key, second.epoch) == (first.key, first.epoch)
     assert await yard.read() == b"once\n"
 
 
@@ -379,7 +379,7 @@ async def test_a_job_of_that_name_that_another_node_has_made_is_not_taken(yard: 
 
 @pytest.mark.parametrize("node", ["node-1", "node-2"])
 async def test_older_attempts_are_gone_before_a_newer_one_begins(yard: Yard, node: str) -> None:
-    await yard.another(node=node).launch(yard.plan("trap '' TERM; while :; do :; done", epoch=1))
+    await yard.another(node=node).launch(yard.plan("trap '' TERM; while :; do sleep 0.05; done", epoch=1))
     pod = await yard.pod()
 
     await yard.launch("sleep 1000", epoch=2)
@@ -393,7 +393,7 @@ async def test_older_attempts_are_gone_before_a_newer_one_begins(yard: Yard, nod
 
 async def test_a_launch_does_not_wait_for_ever_for_an_older_attempt(tmp_path: Path) -> None:
     async with open_yard(tmp_path, gone_timeout_ms=100) as yard:
-        await yard.launch("trap '' TERM; while :; do :; done")
+        await yard.launch("trap '' TERM; while :; do sleep 0.05; done")
         await yard.pod()
 
         with pytest.raises(HostFailed, match="its machine may be lost"):
@@ -596,6 +596,7 @@ async def test_forgetting_and_stopping_go_on_until_the_cluster_has_heard(yard: Y
 
 
 async def test_a_cluster_that_is_away_cannot_be_asked_what_there_is(yard: Yard) -> None:
+    await yard.wait(lambda cluster: cluster.watches == 2)  # the yard's own engine has nothing more to list
     yard.cluster.faults.append(Fault("list", "jobs", 403))
 
     with pytest.raises(Unreachable):
