@@ -13,8 +13,8 @@ import msgspec
 import trio
 
 from runtara.actors._specs import Backoff
-from runtara.actors.runners._kubernetes_manifest import CONTAINER, Manifest
-from runtara.actors.runners._kubernetes_objects import Job, Page, Pod
+from runtara.actors.runners._kubernetes_manifest import Manifest
+from runtara.actors.runners._kubernetes_objects import CONTAINER, Job, Page, Pod
 from runtara.actors.runners._kubernetes_options import KubernetesOptions
 from runtara.errors import ConfigError
 

@@ -63,12 +63,12 @@ def _trouble_of(pod: Pod) -> Stuck | None:
     return None
 
 
-def ended_of(over: Over, job: Job | None, tail: str, output_max_bytes: int) -> Ended:
-    """Return how an attempt has ended; `tail` is the end of what it wrote."""
+def ended_of(over: Over, job: Job | None, tail: str, output_max_bytes: int, *, stopped: bool) -> Ended:
+    """Return how an attempt has ended; from the end of what it wrote, and whether it was `stopped` here."""
     if over.pod is None:
         return _lost(_failure_of(job) if job is not None else "")
     terminated = over.pod.state.terminated
-    why = _fault_of_host(over.pod)
+    why = _fault_of_host(over.pod, stopped)
     if terminated is not None and terminated.exit_code == 0:
         return _completed(terminated, tail, output_max_bytes)
     if why or terminated is None or terminated.reason in _UNKNOWN:
@@ -98,13 +98,15 @@ def _words_of(terminated: Terminated) -> str:
     return "" if terminated.reason in _ENDED else terminated.reason
 
 
-def _fault_of_host(pod: Pod) -> str:
+def _fault_of_host(pod: Pod, stopped: bool) -> str:
     """Return what became of a pod that the program has no part in."""
     for condition in pod.status.conditions:
         if condition.type == "DisruptionTarget" and condition.holds:
             return f"its pod was taken away: {condition.reason}: {condition.message}"
     if pod.status.reason:
         return f"its pod was taken away: {pod.status.reason}: {pod.status.message}"
+    if pod.metadata.deletion_timestamp is not None and not stopped:
+        return "somebody has deleted its pod"
     return ""
 
 

@@ -30,6 +30,10 @@ FOLLOWS_MAX: Final = 16
 FOLLOW_IDLE_S: Final = 45.0
 """How long a log is followed after somebody has last asked for it."""
 _LOOK_AGAIN_S: Final = 2.0
+_KEEP_S: Final = 2.0
+"""How long reading a log may hold up a stop."""
+_FINISH_S: Final = 10.0
+"""How long reading a log may hold up the news of an end."""
 _WATCHED_MAX: Final = 1_024
 """Most instances that somebody waits for; then everybody looks again."""
 _NOT_THERE: Final = (400, 404)
@@ -130,7 +134,8 @@ class Logs:
 
     async def keep(self, key: InstanceKey) -> None:
         """Copy what the current attempt has written, and follow what it will: its Pod is about to go."""
-        await self.read(key, 0, 0)
+        with trio.move_on_after(_KEEP_S):
+            await self.read(key, 0, 0)
         self.watch(key)
 
     async def finish(self, key: InstanceKey, pod: Pod | None, limit: int) -> str:
@@ -140,7 +145,8 @@ class Logs:
         copy = self._copy_of(key)
         if copy.follow is not None:
             copy.follow.cancel()
-        await self._catch_up(key, copy, pod)
+        with trio.move_on_after(_FINISH_S):
+            await self._catch_up(key, copy, pod)
         return copy.tail(limit) if copy.pod == pod.metadata.uid else ""
 
     async def serve(self) -> None:

@@ -7,16 +7,16 @@ from typing import Any, Final, TypeAlias
 
 from runtara.actors.runners._contract import Plan
 from runtara.actors.runners._kubernetes_names import labels_of, name_of, notes_of
+from runtara.actors.runners._kubernetes_objects import CONTAINER
 from runtara.actors.runners._kubernetes_options import KubernetesOptions
 
-__all__ = ["CONTAINER", "INPUT_MAX_BYTES", "Manifest", "job_manifest", "secret_manifest"]
+__all__ = ["INPUT_MAX_BYTES", "Manifest", "job_manifest", "secret_manifest"]
 
 Manifest: TypeAlias = dict[str, Any]  # JSON, as deep as Kubernetes' own schemas, which the tests hold it to
 
 INPUT_MAX_BYTES: Final = 900 * 1024
 """Largest input that is given as a file, since a Secret holds 1 MiB; programs ask for larger ones with the SDK."""
 
-CONTAINER: Final = "program"
 _SECRET_NAMES: Final = frozenset({"RUNTARA_TOKEN"})
 """Variables of ours that are credentials."""
 _OUTPUT_FILE: Final = "/dev/termination-log"

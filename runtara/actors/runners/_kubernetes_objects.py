@@ -1,10 +1,13 @@
 """What the engine reads of Kubernetes' objects; every other field of theirs is ignored."""
 
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 import msgspec
 
-__all__ = ["Condition", "Job", "Metadata", "Page", "Pod", "Terminated", "Trouble", "Waiting", "WatchEvent"]
+__all__ = ["CONTAINER", "Condition", "Job", "Metadata", "Page", "Pod", "Terminated", "Trouble", "Waiting", "WatchEvent"]
+
+CONTAINER: Final = "program"
+"""The name of the container that a program runs in."""
 
 
 class Metadata(msgspec.Struct, frozen=True, rename="camel"):
@@ -95,9 +98,8 @@ class Pod(msgspec.Struct, frozen=True, rename="camel"):
 
     @property
     def state(self) -> _State:
-        """How its one container stands."""
-        statuses = self.status.container_statuses
-        return statuses[0].state if statuses else _State()
+        """How the program's container stands; others may have been put beside it."""
+        return next((one.state for one in self.status.container_statuses if one.name == CONTAINER), _State())
 
     @property
     def has_begun(self) -> bool:

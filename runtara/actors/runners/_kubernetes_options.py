@@ -47,6 +47,8 @@ class KubernetesOptions(msgspec.Struct, frozen=True, kw_only=True):
     """How long the cluster may fail to fetch the image, or to make the container, before the launch is given up."""
     gone_timeout_ms: int = 60_000
     """How long older attempts of an instance may take to be gone before a launch is given up."""
+    force_after_ms: int = 30_000
+    """How long the machine of a destroyed program may take to confirm its end, before it is given up for lost."""
     request_timeout_ms: int = 10_000
     """How long the cluster may take to answer one request."""
 

@@ -49,9 +49,10 @@ _REFUSED: Final = (400, 422)
 _NOT_BEGUN: Final = "the host has ended before it could launch the program"
 _MAKING_S: Final = 30.0
 """How long a launch may take, once nothing is in its way."""
-_GRACES_S: Final[dict[_How, int | None]] = {"ask": None, "kill": 1, "destroy": 0}
-"""How many seconds a Pod is given: its own grace; the shortest for which the cluster still waits until the machine has
-confirmed that nothing is left; or none, and the machine, which may be lost, is not waited for."""
+_KILL_S: Final = 1
+"""The shortest grace with which the cluster still waits until the machine of a Pod has confirmed its end."""
+_FORCE_S: Final = 0
+"""The grace with which it does not: the machine may be lost."""
 
 
 class KubernetesAttempt:
@@ -65,12 +66,14 @@ class KubernetesAttempt:
         self.gave_up = _NOT_BEGUN if job.spec.suspend else ""
         """Why it will never begin."""
         self.over = False
+        self._stopped = False
         self._engine: Final = engine
         self._stuck_since: dict[str, float] = {}
 
     def stop(self, how: _How) -> None:
         """Have the engine delete the Pod; see `KubernetesEngine.serve`."""
         if not self.over:
+            self._stopped = True
             self._engine.stop_soon(self, how)
 
     async def wait_ended(self) -> Ended:
@@ -112,7 +115,8 @@ class KubernetesAttempt:
         if self.gave_up:
             return Ended(exit_code=None, error=self.gave_up, counts=False)
         jobs = self._engine.board.jobs.find(self.name)
-        return ended_of(over, jobs[-1].object if jobs else None, tail, self._engine.options.output_max_bytes)
+        job = jobs[-1].object if jobs else None
+        return ended_of(over, job, tail, self._engine.options.output_max_bytes, stopped=self._stopped)
 
 
 class KubernetesEngine:
@@ -211,11 +215,20 @@ class KubernetesEngine:
         pods = await self.find_pods(attempt.name)
         if how == "destroy" or not pods:
             await self._delete_job(attempt)
-        if how != "destroy":
+        else:
             await self.logs.keep(attempt.key)  # its log goes with its Pod
-        for pod in pods:
-            if not pod.is_over:
-                await self._delete_pod(pod, _GRACES_S[how])
+        await self._delete_pods(pods, None if how == "ask" else _KILL_S)
+        if how == "destroy" and pods:
+            with trio.move_on_after(self.options.force_after_ms / 1000):
+                await self._wait_over(attempt)
+            await self._delete_pods(await self.find_pods(attempt.name), _FORCE_S)
+
+    async def _wait_over(self, attempt: KubernetesAttempt) -> None:
+        while not attempt.over:
+            change = self.board.change_of(attempt.name)
+            if isinstance(judge(self.board.jobs.find(attempt.name), self.board.pods.find(attempt.name)), Over):
+                return
+            await change.wait()
 
     async def _delete_job(self, attempt: KubernetesAttempt) -> None:
         try:
@@ -223,11 +236,12 @@ class KubernetesEngine:
         except ApiFailed as refused:
             _log.warning("job-not-deleted", extra={"job": attempt.name, "error": str(refused)})
 
-    async def _delete_pod(self, pod: Pod, grace_s: int | None) -> None:
-        try:
-            await patiently(self.cluster.delete_pod, pod.metadata.name, pod.metadata.uid, grace_s, tries=None)
-        except ApiFailed as refused:
-            _log.warning("pod-not-deleted", extra={"pod": pod.metadata.name, "error": str(refused)})
+    async def _delete_pods(self, pods: Sequence[Pod], grace_s: int | None) -> None:
+        for name, uid in [(pod.metadata.name, pod.metadata.uid) for pod in pods if not pod.is_over]:
+            try:
+                await patiently(self.cluster.delete_pod, name, uid, grace_s, tries=None)
+            except ApiFailed as refused:
+                _log.warning("pod-not-deleted", extra={"pod": name, "error": str(refused)})
 
     # Which attempts there are -----------------------------------------------------------------------------------------
 
@@ -279,8 +293,7 @@ class KubernetesEngine:
             return
         async with trio.open_nursery() as nursery:
             nursery.start_soon(others.serve_pods)
-            for pod in left:
-                await self._delete_pod(pod, _GRACES_S["kill"])
+            await self._delete_pods(left, _KILL_S)
             while _left(others):
                 await others.change_of().wait()
             nursery.cancel_scope.cancel()

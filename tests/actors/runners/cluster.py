@@ -2,7 +2,7 @@
 
 It keeps Jobs, Pods and Secrets with versions, tells their changes to whoever watches, holds what is posted to the
 published schemas, and does what Kubernetes does with it: a Job that is not suspended gets a Pod, a Pod's script is
-executed with the given variables and files, and whoever deletes something deletes what it owns. Faults are had by order.
+executed with the given variables and files, and whoever deletes something deletes what it owns. Faults come by order.
 """
 
 import base64
@@ -104,22 +104,30 @@ class Container:
                 data = self.cluster.objects["secrets"][reference["name"]]["data"][reference["key"]]
                 yield variable["name"], base64.b64decode(data).decode()
                 continue
-            value = re.sub(r"\$\$|\$\((\w+)\)", lambda found: "$" if found[0] == "$$" else "REPLACED", variable["value"])
+            value = re.sub(
+                r"\$\$|\$\((\w+)\)", lambda found: "$" if found[0] == "$$" else "REPLACED", variable["value"]
+            )
             for inside, outside in self.places.items():
                 value = value.replace(inside, outside)
             yield variable["name"], value
 
     def _live(self) -> None:
-        assert self.process.stdout is not None
-        while data := os.read(self.process.stdout.fileno(), 65_536):
-            with self.cluster.changed:
-                self.log += data
-                self.cluster.changed.notify_all()
+        reader = threading.Thread(target=self._read, daemon=True)
+        reader.start()
         code = self.process.wait()
-        self.process.stdout.close()
+        self.kill(signal.SIGKILL)  # a container ends with its first process, and all others with it
+        reader.join()
         with self.cluster.changed:
             self.over = True
             self.cluster.ended(self.pod["metadata"]["name"], 128 - code if code < 0 else code)
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        with self.process.stdout as stdout:
+            while data := os.read(stdout.fileno(), 65_536):
+                with self.cluster.changed:
+                    self.log += data
+                    self.cluster.changed.notify_all()
 
     def kill(self, number: int) -> None:
         """Signal everything in the container."""
@@ -147,6 +155,8 @@ class Cluster:
         self.rights: set[tuple[str, str, str]] = set()
         """Group, resource and verb of every request: what its sender must be allowed."""
         self.has_room = True
+        self.is_lost = False
+        """Whether the machine that Pods run on does not hear anything."""
         self.makes_pods = True
         self.page = 1_000
         self.watches = 0
@@ -239,7 +249,10 @@ class Cluster:
         template = copy.deepcopy(job["spec"]["template"])
         owner = {"apiVersion": "batch/v1", "kind": "Job", "controller": True}
         owner |= {"name": job["metadata"]["name"], "uid": job["metadata"]["uid"]}
-        template["metadata"] |= {"name": f"{job['metadata']['name']}-{uuid.uuid4().hex[:5]}", "ownerReferences": [owner]}
+        template["metadata"] |= {
+            "name": f"{job['metadata']['name']}-{uuid.uuid4().hex[:5]}",
+            "ownerReferences": [owner],
+        }
         pod = {"apiVersion": "v1", "kind": "Pod", **template}
         pod["metadata"] |= {"uid": str(uuid.uuid4())}
         pod["status"] = {"phase": "Pending"}
@@ -305,6 +318,8 @@ class Cluster:
         if "deletionTimestamp" not in pod["metadata"]:
             pod["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:02Z"
             self.note("pods", "MODIFIED", pod)
+        if self.is_lost:
+            return
         container.kill(signal.SIGTERM)
         timer = threading.Timer(grace_s, container.kill, (signal.SIGKILL,))
         timer.daemon = True
@@ -411,7 +426,7 @@ class _Handler(BaseHTTPRequestHandler):
         except (BrokenPipeError, ConnectionResetError):
             self.close_connection = True
 
-    do_GET = do_POST = do_PATCH = do_DELETE = do
+    do_GET = do_POST = do_PATCH = do_DELETE = do  # noqa: N815 - as the server calls them
 
     def verb(self, name: str | None, query: dict[str, str]) -> str:
         """The word for what is asked, as Roles have it."""

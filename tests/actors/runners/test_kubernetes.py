@@ -259,15 +259,28 @@ async def test_a_killed_program_has_no_time(yard: Yard) -> None:
     assert yard.cluster.objects == {"jobs": {}, "pods": {}, "secrets": {}}
 
 
-async def test_what_is_destroyed_is_gone_though_nobody_answers_for_it(yard: Yard) -> None:
+async def test_what_is_destroyed_is_waited_for_while_its_machine_answers(yard: Yard) -> None:
     attempt = await yard.launch("trap '' TERM; echo ready; while :; do sleep 0.05; done")
     await yard.wait_written("ready")
 
     attempt.stop("destroy")
-    ended = await yard.end(attempt)
 
-    assert ended.exit_code is None
+    assert (await yard.end(attempt)).exit_code == -signal.SIGKILL
     assert yard.cluster.objects == {"jobs": {}, "pods": {}, "secrets": {}}
+
+
+async def test_what_is_destroyed_on_a_machine_that_is_lost_is_given_up(tmp_path: Path) -> None:
+    async with open_yard(tmp_path, force_after_ms=50) as yard:
+        attempt = await yard.launch("echo ready; sleep 1000")
+        await yard.wait_written("ready")
+        yard.cluster.is_lost = True
+
+        attempt.stop("kill")
+        attempt.stop("destroy")
+        ended = await yard.end(attempt)
+
+        assert ended.exit_code is None
+        assert yard.cluster.objects == {"jobs": {}, "pods": {}, "secrets": {}}
 
 
 async def test_a_program_that_has_no_pod_yet_can_be_stopped(yard: Yard) -> None:
@@ -393,8 +406,9 @@ async def test_older_attempts_are_gone_before_a_newer_one_begins(yard: Yard, nod
 
 async def test_a_launch_does_not_wait_for_ever_for_an_older_attempt(tmp_path: Path) -> None:
     async with open_yard(tmp_path, gone_timeout_ms=100) as yard:
-        await yard.launch("trap '' TERM; while :; do sleep 0.05; done")
+        await yard.launch("sleep 1000")
         await yard.pod()
+        yard.cluster.is_lost = True
 
         with pytest.raises(HostFailed, match="its machine may be lost"):
             await yard.launch(epoch=2)
@@ -452,6 +466,18 @@ async def test_what_somebody_else_has_deleted_is_not_the_programs_fault(yard: Ya
     assert (ended.exit_code, ended.counts) == (None, False)
 
 
+async def test_a_program_that_somebody_else_asks_to_end_is_not_at_fault(yard: Yard) -> None:
+    attempt = await yard.launch(READY)
+    await yard.wait_written("ready")
+
+    with yard.cluster.changed:
+        yard.cluster.delete("pods", next(iter(yard.cluster.objects["pods"])), {})
+    ended = await yard.end(attempt)
+
+    assert (ended.exit_code, ended.counts) == (None, False)
+    assert "somebody has deleted its pod" in ended.error
+
+
 async def test_too_much_memory_is_the_programs_own_fault(yard: Yard) -> None:
     attempt = await yard.launch("echo ready; sleep 1000")
     await yard.wait_written("ready")
@@ -481,9 +507,7 @@ async def test_a_command_that_cannot_be_started_is_told(yard: Yard) -> None:
 @pytest.mark.parametrize(
     ("what", "words"), [("image", "ImagePullBackOff"), ("place", "Insufficient cpu"), ("pod", "not made a pod")]
 )
-async def test_what_does_not_begin_in_time_is_given_up_and_nobodys_fault(
-    tmp_path: Path, what: str, words: str
-) -> None:
+async def test_what_does_not_begin_in_time_is_given_up_and_nobodys_fault(tmp_path: Path, what: str, words: str) -> None:
     async with open_yard(tmp_path, place_timeout_ms=50, image_timeout_ms=50) as yard:
         yard.cluster.has_room = what != "place"
         yard.cluster.makes_pods = what != "pod"
@@ -508,7 +532,7 @@ async def test_what_begins_late_runs(yard: Yard) -> None:
     assert (await yard.end(attempt)).output == b"late"
 
 
-# A cluster that does not answer as it should ---------------------------------------------------------------------------
+# A cluster that does not answer as it should --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("fault", ["broken", "too old", "errors"])
@@ -621,9 +645,7 @@ async def test_what_all_attempts_write_is_one_stream_and_outlives_their_pods(yar
     ("offset", "limit", "found"),
     [(0, 4, (b"0123", 0)), (4, 100, (b"456789", 4)), (-3, 100, (b"789", 7)), (-100, 2, (b"01", 0)), (10, 5, (b"", 10))],
 )
-async def test_a_stream_is_read_from_any_byte(
-    yard: Yard, offset: int, limit: int, found: tuple[bytes, int]
-) -> None:
+async def test_a_stream_is_read_from_any_byte(yard: Yard, offset: int, limit: int, found: tuple[bytes, int]) -> None:
     attempt = await yard.launch("printf 0123456789; sleep 1000")
     await yard.wait_written("9")
 
