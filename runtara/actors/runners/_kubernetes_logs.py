@@ -8,6 +8,7 @@ the attempts that it adopts.
 
 import logging
 import random
+from collections import deque
 from collections.abc import Callable
 from functools import partial
 from typing import Final
@@ -36,6 +37,8 @@ _FINISH_S: Final = 10.0
 """How long reading a log may hold up the news of an end."""
 _WATCHED_MAX: Final = 1_024
 """Most instances that somebody waits for; then everybody looks again."""
+_LEFT_MAX: Final = 64
+"""How many earlier Pods of an instance are remembered."""
 _NOT_THERE: Final = (400, 404)
 """Statuses: there is no log, not yet or no more."""
 
@@ -52,6 +55,8 @@ class Copy:
         """Where the current attempt begins."""
         self.pod = ""
         """Uid of the Pod whose log is being added."""
+        self._left: Final = deque[str](maxlen=_LEFT_MAX)
+        """Those whose logs were added before."""
         self.taken = 0
         """How much of that log is in the copy."""
         self.lock: Final = trio.Lock()
@@ -64,10 +69,14 @@ class Copy:
         """How much was written in all."""
         return self._start + len(self._data)
 
-    def begin(self, pod: str) -> None:
-        """Go on with the log of a Pod."""
+    def begin(self, pod: str) -> bool:
+        """Go on with the log of a Pod; return False for one that was left for a newer one."""
+        if pod in self._left:
+            return False
         if pod != self.pod:
+            self._left.append(self.pod)
             self.pod, self.taken, self._began = pod, 0, self.end
+        return True
 
     def add(self, data: bytes) -> None:
         """Add what comes next."""
@@ -174,22 +183,22 @@ class Logs:
         self.stir(key)
 
     async def _follow(self, key: InstanceKey, copy: Copy, scope: trio.CancelScope) -> None:
+        """Copy what is written, of one attempt after the other, as long as there is one and somebody asks for it."""
         failures = 0
         try:
             with scope:
-                attempt = self._attempt_of(key)
-                while attempt is not None and attempt == self._attempt_of(key):
+                while (attempt := self._attempt_of(key)) is not None:
                     change, pod = self._board.change_of(attempt), self._pod_of(key)
-                    if pod is None:
+                    is_copied = pod is not None and await self._copied(key, copy, pod, follow=True)
+                    if pod is None or (is_copied and self._is_over(key)):
                         await change.wait()
                         continue
-                    if await self._copied(key, copy, pod, follow=True) and self._is_over(key):
-                        return
-                    failures += 1
-                    await trio.sleep(API_BACKOFF.delay(failures, random.random))
+                    failures = 0 if is_copied else failures + 1
+                    await trio.sleep(API_BACKOFF.delay(max(1, failures), random.random))
         finally:
             self._follows -= 1
             copy.follow = None
+            self.stir(key)  # somebody may have counted on it a moment ago
 
     async def _catch_up(self, key: InstanceKey, copy: Copy, pod: Pod) -> None:
         await self._copied(key, copy, pod, follow=False)
@@ -197,7 +206,8 @@ class Logs:
     async def _copied(self, key: InstanceKey, copy: Copy, pod: Pod, *, follow: bool) -> bool:
         """Add what is new in a Pod's log; return whether it was there to read."""
         async with copy.lock:
-            copy.begin(pod.metadata.uid)
+            if not copy.begin(pod.metadata.uid):
+                return True
             skip = copy.taken
 
             def take(piece: bytes) -> None:

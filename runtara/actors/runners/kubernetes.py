@@ -256,6 +256,8 @@ class KubernetesEngine:
         if current is None or current.epoch <= attempt.epoch:
             self._attempts[attempt.key] = attempt
             self.logs.stir(attempt.key)
+            if current is not None:
+                self.board.stir(current.name)  # whoever follows its log goes on with the newer one
         return attempt
 
     def _attempt_of(self, job: Job) -> KubernetesAttempt | None:

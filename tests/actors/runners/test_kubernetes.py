@@ -700,6 +700,13 @@ async def test_a_reader_hears_of_the_next_attempt(yard: Yard) -> None:
     assert await yard.wait_written("two") == "one\ntwo\n"
 
 
+async def test_a_reader_hears_of_an_attempt_that_replaces_one_that_runs(yard: Yard) -> None:
+    for epoch in range(1, 5):
+        await yard.launch(f"echo attempt {epoch}; sleep 1000", epoch=epoch)
+
+        assert (await yard.wait_written(f"attempt {epoch}")).count("attempt") == epoch
+
+
 async def test_too_many_readers_look_again_after_a_while(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(logs, "FOLLOWS_MAX", 0)
     monkeypatch.setattr(logs, "_LOOK_AGAIN_S", 0.01)
