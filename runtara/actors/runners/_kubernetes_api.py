@@ -7,6 +7,7 @@ read into our own structs, failures become `ApiFailed`.
 import random
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from socket import SHUT_RDWR
 from typing import Any, Final, Generic, Literal, NamedTuple, TypeAlias, TypeVar
 
 import msgspec
@@ -81,9 +82,9 @@ class Stream:
 
     def close(self) -> None:
         """End the stream, also for a thread that waits for its next piece."""
-        # Whatever state the connection is in, it is not needed any more.
+        # Whatever state the connection is in, it is not needed any more; closing it would wait for who reads it.
         with suppress(OSError, ValueError, RuntimeError, AttributeError):
-            self._response.shutdown()
+            self._response.connection.sock.shutdown(SHUT_RDWR)
 
     def release(self) -> None:
         """Let go of the connection, in the thread that has read the stream."""

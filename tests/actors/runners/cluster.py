@@ -12,6 +12,7 @@ import json
 import os
 import re
 import signal
+import ssl
 import subprocess
 import threading
 import urllib.parse
@@ -23,6 +24,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import kubernetes_validate
+
+from runtara.transport.certificates import Identity
 
 __all__ = ["VERSION", "Cluster", "Fault", "open_cluster", "validate"]
 
@@ -514,15 +517,19 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def open_cluster(folder: Path) -> Iterator[Cluster]:
-    """Have a cluster for the length of the block; its kubeconfig lies in the folder."""
+def open_cluster(folder: Path, identity: Identity | None = None) -> Iterator[Cluster]:
+    """Have a cluster for the length of the block, over TLS with an identity; its kubeconfig lies in the folder."""
     cluster = Cluster(folder / "machine")
     cluster.folder.mkdir()
     server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"cluster": cluster}))
     server.daemon_threads = True
+    if identity is not None:
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(identity.cert_file, identity.key_file)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
-    (folder / "kubeconfig").write_text(json.dumps(_kubeconfig(server.server_port)))
+    (folder / "kubeconfig").write_text(json.dumps(_kubeconfig(server.server_port, identity)))
     try:
         yield cluster
     finally:
@@ -537,12 +544,15 @@ def open_cluster(folder: Path) -> Iterator[Cluster]:
         thread.join()
 
 
-def _kubeconfig(port: int) -> dict[str, Any]:
+def _kubeconfig(port: int, identity: Identity | None) -> dict[str, Any]:
+    where: dict[str, Any] = {"server": f"http://127.0.0.1:{port}"}
+    if identity is not None:
+        where = {"server": f"https://localhost:{port}", "certificate-authority": str(identity.ca_file)}
     return {
         "apiVersion": "v1",
         "kind": "Config",
         "current-context": "test",
-        "clusters": [{"name": "test", "cluster": {"server": f"http://127.0.0.1:{port}"}}],
+        "clusters": [{"name": "test", "cluster": where}],
         "users": [{"name": "test", "user": {"token": "anybody"}}],
         "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test"}}],
     }

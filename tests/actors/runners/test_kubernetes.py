@@ -11,14 +11,16 @@ from typing import Any
 import pytest
 import trio
 
-from runtara.actors.runners import Ended, Engine, HostFailed
+from runtara.actors.runners import Attempt, Ended, Engine, HostFailed
 from runtara.actors.runners import _kubernetes_logs as logs
 from runtara.actors.runners._kubernetes_manifest import INPUT_MAX_BYTES
 from runtara.actors.runners._kubernetes_names import name_of
 from runtara.actors.runners.kubernetes import KubernetesOptions
+from runtara.clock import SystemClock
 from runtara.errors import ConfigError, Forbidden, NotFound, Unreachable
 from runtara.ids import InstanceKey
-from tests.actors.runners.cluster import Fault
+from runtara.transport.certificates import ensure_certificate
+from tests.actors.runners.cluster import Cluster, Fault
 from tests.actors.runners.yard import KEY, Yard, open_yard
 from tests.house.source import ROOT, environment
 from tests.requirements import require
@@ -140,6 +142,17 @@ async def test_a_pod_may_do_as_little_as_can_be(yard: Yard) -> None:
         "capabilities": {"drop": ["ALL"]},
     }
     assert spec["containers"][0]["resources"] == {"requests": needs, "limits": needs}
+
+
+async def test_programs_run_under_the_account_and_with_the_secrets_that_are_set(tmp_path: Path) -> None:
+    async with open_yard(tmp_path, service_account="programs", image_pull_secrets=("registry",)) as yard:
+        await yard.run()
+
+        job = next(body for verb, path, body in yard.cluster.requests if verb == "create" and path.endswith("/jobs"))
+        spec = job["spec"]["template"]["spec"]
+
+        assert spec["serviceAccountName"] == "programs"
+        assert spec["imagePullSecrets"] == [{"name": "registry"}]
 
 
 # Names and images -----------------------------------------------------------------------------------------------------
@@ -478,6 +491,32 @@ async def test_a_program_that_somebody_else_asks_to_end_is_not_at_fault(yard: Ya
     assert "somebody has deleted its pod" in ended.error
 
 
+async def test_an_end_that_the_machine_did_not_see_is_not_the_programs_fault(yard: Yard) -> None:
+    attempt = await yard.launch("echo ready; sleep 1000")
+    await yard.wait_written("ready")
+
+    with yard.cluster.changed:
+        state = {"terminated": {"exitCode": 137, "reason": "ContainerStatusUnknown"}}
+        yard.cluster.tell(yard.cluster.pods()[0], state, phase="Failed")
+    ended = await yard.end(attempt)
+
+    assert (ended.exit_code, ended.counts) == (None, False)
+
+
+async def test_a_job_that_fails_without_a_pod_is_not_the_programs_fault(yard: Yard) -> None:
+    yard.cluster.makes_pods = False
+    attempt = await yard.launch()
+
+    with yard.cluster.changed:
+        job = yard.cluster.objects["jobs"][name_of(KEY, 1)]
+        job["status"] = {"conditions": [yard.cluster.condition("Failed", "True", "DeadlineExceeded", "too long")]}
+        yard.cluster.note("jobs", "MODIFIED", job)
+    ended = await yard.end(attempt)
+
+    assert (ended.exit_code, ended.counts) == (None, False)
+    assert "DeadlineExceeded" in ended.error
+
+
 async def test_too_much_memory_is_the_programs_own_fault(yard: Yard) -> None:
     attempt = await yard.launch("echo ready; sleep 1000")
     await yard.wait_written("ready")
@@ -569,6 +608,37 @@ async def test_a_pod_that_goes_while_nobody_watches_is_missed_later(yard: Yard) 
     assert (ended.exit_code, ended.counts) == (None, False)
 
 
+async def test_a_pod_that_nobody_has_seen_yet_is_not_overlooked(yard: Yard) -> None:
+    yard.cluster.makes_pods = False
+    attempt = await yard.launch("sleep 1000")
+    await yard.wait(lambda cluster: cluster.watches == 2)
+
+    with yard.cluster.changed:
+        yard.cluster.faults.extend([Fault("watch", "pods", 500)] * 2)
+        yard.cluster.break_watches()
+        yard.cluster.makes_pods = True
+        yard.cluster.reconcile()
+        (pod,) = yard.cluster.pods()
+        yard.cluster.remove("jobs", name_of(KEY, 1))
+    async with trio.open_nursery() as nursery:
+        ends: list[Ended] = []
+        nursery.start_soon(note_end, yard, attempt, ends)
+        await yard.wait(has_asked_for_pods)
+        assert not ends
+        yard.cluster.containers[pod["metadata"]["name"]].kill(signal.SIGKILL)
+
+    assert ends[0].exit_code == -signal.SIGKILL
+
+
+def has_asked_for_pods(cluster: Cluster) -> bool:
+    """Whether the Pods were listed once more than at a launch and at the start of a watch."""
+    return sum(verb == "list" and path.endswith("/pods") for verb, path, _ in cluster.requests) > 2
+
+
+async def note_end(yard: Yard, attempt: Attempt, ends: list[Ended]) -> None:
+    ends.append(await yard.end(attempt))
+
+
 @pytest.mark.parametrize("status", [500, 503, 429, 0, -1])
 @pytest.mark.parametrize(
     ("verb", "kind"), [("list", "jobs"), ("create", "jobs"), ("create", "secrets"), ("patch", "jobs")]
@@ -625,6 +695,15 @@ async def test_a_cluster_that_is_away_cannot_be_asked_what_there_is(yard: Yard) 
 
     with pytest.raises(Unreachable):
         await yard.another().adopt()
+
+
+async def test_over_tls_it_lets_go_at_once_when_it_is_cancelled(tmp_path: Path) -> None:
+    identity = ensure_certificate(tmp_path / "tls", ("localhost",), clock=SystemClock())
+    with trio.fail_after(20):  # far less than a connection may be silent
+        async with open_yard(tmp_path, identity) as yard:
+            await yard.launch("echo ready; sleep 1000")
+            await yard.wait_written("ready")
+            await yard.wait(lambda cluster: cluster.watches == 2)
 
 
 # What is written ------------------------------------------------------------------------------------------------------

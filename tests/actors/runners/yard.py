@@ -12,6 +12,7 @@ import trio.testing
 from runtara.actors.runners import Attempt, Ended, Plan
 from runtara.actors.runners.kubernetes import KubernetesEngine, KubernetesOptions
 from runtara.ids import InstanceKey
+from runtara.transport.certificates import Identity
 from tests.actors.runners.cluster import Cluster, open_cluster
 
 __all__ = ["KEY", "PATIENCE_S", "Yard", "open_yard"]
@@ -94,9 +95,9 @@ class Yard:
 
 
 @asynccontextmanager
-async def open_yard(folder: Path, **options: Any) -> AsyncIterator[Yard]:
+async def open_yard(folder: Path, identity: Identity | None = None, **options: Any) -> AsyncIterator[Yard]:
     """Have a cluster and an engine for the length of the block."""
-    with open_cluster(folder) as cluster:
+    with open_cluster(folder, identity) as cluster:
         yard = Yard(folder, cluster, **options)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(yard.engine.serve)
