@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import socket as sockets
 from collections.abc import AsyncIterator, Mapping
-from contextlib import ExitStack, asynccontextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, closing, suppress
 from functools import partial
 from ipaddress import ip_address
 from math import inf
@@ -142,11 +142,9 @@ async def open_host(
         store = _store(settings, shared, str(told), identity)
         if store.tenure is not None:
             held.enter_context(shared.owned())
-        peers = Peers(shared.node_name(settings.node_name), mint)
-        held.callback(peers.close)
-        environment = _environment(
-            settings, identity, told, elsewhere=engine is not None or settings.runner != "native"
-        )
+        peers = held.enter_context(closing(Peers(shared.node_name(settings.node_name), mint)))
+        elsewhere = engine is not None or settings.runner != "native"
+        environment = _environment(settings, identity, told, elsewhere=elsewhere)
         engine = engine or open_engine(settings, shared.node_name(settings.node_name))
         hosts: list[Host] = []
         async with open_runtime(

@@ -12,8 +12,8 @@ is due (`claimer`), a forwarder stands beside the region, and a keeper of the no
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from typing import Final
 
 import msgspec
@@ -179,7 +179,7 @@ def _store(settings: Settings, store: Store, readers: list[str]) -> Supervisor:
         child("writer", writer, store, *limits, **options),
         *(child(name, reader, store, **options) for name in readers),
         strategy=Strategy.ONE_FOR_ALL,
-        # A writer that goes down on purpose has lost its tenure to other nodes: all that is in memory goes with it.
+        # A node that was declared lost is a newcomer: whatever it holds in memory goes with the store's actors.
         intensity=Intensity(restarts=3 if store.tenure is None else 0, within=10),
         backoff=_RETURN,
     )
@@ -297,7 +297,7 @@ async def open_runtime(
         store = store or store_of(settings, NodeSpec(programs=tuple(programs or ()), lease_ms=settings.node_lease_ms))
     store = store or store_of(settings)
     clock = clock_of(store, clock)
-    try:
+    with _refusing():
         async with open_system(
             tree(settings, store, clock, launcher, neighbours),
             name="runtara",
@@ -313,6 +313,13 @@ async def open_runtime(
                 check_program=launcher.check_program,
             )
             yield Runtime(system, dispatch, settings, clock)
+
+
+@contextmanager
+def _refusing() -> Iterator[None]:
+    """Raise the refusal that is at the bottom of a failed system, if one is."""
+    try:
+        yield
     except SystemFailed as failed:
         refusal = _refusal(failed)
         if refusal is not None:

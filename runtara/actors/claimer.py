@@ -146,6 +146,7 @@ class DueClaimer(Actor):
     def place_freed(self, message: PlaceFreed) -> None:
         """Look whose turn it is to have the place."""
         self._in_use.discard(message.key)
+        self._publish()
         self._look_in(0)
 
     @hears(PlacesInUse)
@@ -163,7 +164,7 @@ class DueClaimer(Actor):
     def look(self, _: _Look) -> None:
         """Claim what is due, as far as there is room."""
         self._timer, self._look_at = None, inf
-        self._tenure.in_use = len(self._in_use | self._waking)
+        self._publish()
         most = min(self._most_in_flight - len(self._waking), self._places - self._tenure.in_use, _MOST)
         if self._looking:
             self._missed = True
@@ -184,6 +185,7 @@ class DueClaimer(Actor):
         self._turn += 1
         for due in claims.claimed:
             self._wake(due)
+        self._publish()
         if claims.due > len(claims.claimed):
             self._look_in(0 if claims.claimed else _NEXT_TURN)
         elif claims.due:
@@ -227,6 +229,10 @@ class DueClaimer(Actor):
         else:
             self._failed(message.due)
         self._look_in(0)
+
+    def _publish(self) -> None:
+        """Have the other nodes told, with the next commit, how busy this one is: who is less busy claims first."""
+        self._tenure.in_use = len(self._in_use | self._waking)
 
     def _failed(self, due: DueInstance) -> None:
         failures = self._failures[due.key] = self._failures.get(due.key, 0) + 1

@@ -35,13 +35,16 @@ __all__ = [
     "Claims",
     "DueInstance",
     "LeaseLost",
+    "Listener",
     "LoadError",
+    "Notice",
     "Reader",
     "RunningInstance",
     "Save",
     "SharedWriter",
     "Store",
     "Writer",
+    "digest_of",
 ]
 
 

@@ -137,6 +137,10 @@ claimed AS (
     UPDATE instances SET owner = me.number FROM chosen, me
     WHERE instances.number = chosen.number
     RETURNING wake_at, tenant_id, instance_id
+),
+busier AS (
+    UPDATE nodes SET in_use = in_use + (SELECT count(*) FROM claimed) FROM me
+    WHERE nodes.number = me.number AND EXISTS (SELECT FROM claimed)
 )
 SELECT wake_at, tenant_id, instance_id, (SELECT coalesce(max(many), 0) FROM due) FROM claimed
 UNION ALL
