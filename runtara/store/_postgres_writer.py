@@ -119,19 +119,28 @@ class PostgresWriter:
         """Give back what was claimed and could not be woken."""
         self._run("release_claim", key._asdict())
 
+    def release_claims(self) -> None:
+        """Give back all that was claimed and does not run: of an earlier life of this node, or of a lost answer."""
+        self._run("release_claims", {})
+
     def take_over(self, limit: int) -> list[RunningInstance]:
         """Declare nodes lost whose lease has run out; return at most `limit` running instances that were theirs.
 
         They are this node's now. Raises like `commit`.
         """
         self._run("declare_lost", {})
-        rows = self._run("take_over", {"limit": limit})
+        running: list[RunningInstance] = []
+        while (most := limit - len(running)) > 0:
+            rows = self._run("take_over", {"limit": most})
+            running += [
+                RunningInstance(InstanceKey(row[0], row[1]), row[3], row[4], None, row[5])
+                for row in rows
+                if row[2] == "running"
+            ]
+            if len(rows) < most:
+                break
         self._run("forget_lost", {"kept_ms": _LOST_KEPT_MS})
-        return [
-            RunningInstance(InstanceKey(row[0], row[1]), row[3], row[4], None, row[5])
-            for row in rows
-            if row[2] == "running"
-        ]
+        return running
 
     def _programs(self) -> list[str] | None:
         programs = self._tenure.spec.programs
@@ -149,7 +158,6 @@ class PostgresWriter:
             "soon_ms": self._tenure.spec.soon_ms,
             "in_use": self._tenure.in_use,
             "draining": self._tenure.draining,
-            "tell": not self._tenure.alone,
         }
         if len(rounds) == 1:
             row = connection.execute(SQL["commit_round"], {**rounds[0], **names}).fetchall()[0]

@@ -1,8 +1,7 @@
 """Systems that share a database: who owns what, what becomes of it when a node is lost, and what a lost node may say."""
 
 import signal
-from collections.abc import AsyncIterator, Mapping
-from math import inf
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -11,14 +10,13 @@ import trio
 from runtara.actors import nodes
 from runtara.actors.programs import Program
 from runtara.actors.sessions import Attach
-from runtara.errors import Fenced, Retry, RuntaraError, StoreInUse, StoreUnavailable
+from runtara.errors import StoreInUse, StoreUnavailable
 from runtara.ids import InstanceKey
 from runtara.lifecycle import Status
 from runtara.messages import (
     CompleteInstance,
     GetStatus,
     InstanceInfo,
-    ListEvents,
     ListNodes,
     RegisterInstance,
     SaveCheckpoint,
@@ -26,9 +24,9 @@ from runtara.messages import (
 )
 from runtara.records import Signal
 from runtara.store._postgres import PostgresStore
-from runtara.system import HEARTBEAT, INSTANCES, SESSIONS, Neighbours
+from runtara.system import HEARTBEAT, INSTANCES, SESSIONS
 from runtara.transport import Session
-from tests.actors.village import PATIENCE_S, Node, Village, until
+from tests.actors.village import Node, Village, until
 from tests.postgres import open_cluster
 
 KEEPER = "root/timers/node"
@@ -244,12 +242,11 @@ async def test_more_than_are_taken_over_at_once_are_all_taken_over(
 
 async def test_another_process_that_comes_as_this_node_ends_it(village: Village) -> None:
     with pytest.raises(StoreInUse, match="node 'a'"):
-        async with village.open("a") as first:
-            async with village.open("a") as second:
-                with pytest.raises(StoreInUse):
-                    await first.ask("one", REGISTER)
-                await second.ask("one", REGISTER)
-                await trio.sleep_forever()
+        async with village.open("a") as first, village.open("a") as second:
+            with pytest.raises(StoreInUse):
+                await first.ask("one", REGISTER)
+            await second.ask("one", REGISTER)
+            await trio.sleep_forever()
 
 
 # A node that cannot reach the database --------------------------------------------------------------------------------

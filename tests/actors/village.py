@@ -79,7 +79,10 @@ class Village:
     ) -> AsyncIterator[Node]:
         """Run a node for the length of the block. Without an address, the others cannot reach it."""
         spec = NodeSpec(
-            name=name, address=f"{name}.test:1" if address == "" else address, lease_ms=lease_ms, programs=tuple(programs or ())
+            name=name,
+            address=f"{name}.test:1" if address == "" else address,
+            lease_ms=lease_ms,
+            programs=tuple(programs or ()),
         )
         store = PostgresStore(self.url, spec)
         patient = {"heartbeat_timeout_ms": 10**9, "relaunch_after_ms": 1, "readers": 1}

@@ -63,7 +63,7 @@ stray AS (
 ),
 taken AS (
     UPDATE instances SET owner = CASE status WHEN 'running' THEN me.number END
-    FROM me, (SELECT number FROM owned UNION SELECT number FROM stray) AS chosen
+    FROM me, (SELECT number FROM owned UNION SELECT number FROM stray LIMIT %(limit)s) AS chosen
     WHERE instances.number = chosen.number
     RETURNING tenant_id, instance_id, status, epoch, program, claimed_epoch
 ),
@@ -159,6 +159,13 @@ SELECT (
 -- Give back what was claimed and could not be woken.
 UPDATE instances SET owner = NULL
 WHERE tenant_id = %(tenant_id)s AND instance_id = %(instance_id)s AND owner = %(node)s AND status <> 'running';
+
+-- name: release_claims
+-- Give back all that this node has claimed and does not run.
+WITH released AS (
+    UPDATE instances SET owner = NULL WHERE owner = %(node)s AND status <> 'running' RETURNING number
+)
+SELECT pg_notify('runtara_due', CAST(now_ms() AS TEXT)) FROM released HAVING count(*) > 0;
 
 -- name: list_nodes
 -- The nodes that share the database: the fields of `NodeInfo` in order.
