@@ -8,7 +8,7 @@ What was claimed and cannot be woken is tried again by this node until it gives 
 
 from collections.abc import Callable
 from math import inf
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 import trio
@@ -22,7 +22,7 @@ from runtara.actors.instances import Effected
 from runtara.actors.places import ListPlaces, PlaceFreed, PlacesInUse, StopWaking
 from runtara.actors.storage import Act
 from runtara.clock import Clock
-from runtara.errors import Retry, RuntaraError
+from runtara.errors import Fenced, InstanceNotFound, RuntaraError
 from runtara.ids import InstanceKey
 from runtara.messages import Call, InstanceWoken, WakeInstance
 from runtara.store import Claims, DueInstance, Tenure
@@ -34,6 +34,9 @@ _MOST: Final = 1_000
 
 _NEXT_TURN: Final = 0.05
 """Seconds after which a node takes what others have left of theirs."""
+
+_SKEW_MS: Final = 20
+"""How much later than the store this node may hold an instance to be due."""
 
 _TRY_AGAIN: Final = Backoff(first=0.5, most=60.0)
 """Between tries to wake an instance that cannot be woken."""
@@ -80,10 +83,8 @@ class _Settled(msgspec.Struct, frozen=True):
     """A claimed instance has answered its wake-up."""
 
     due: DueInstance
-    claimed: bool = False
-    """Whether it has taken a place."""
-    again: bool = False
-    """Whether it could not be woken, and may be with another try."""
+    outcome: Literal["woken", "failed", "ignored", "gone"]
+    """``woken``: it has taken a place. ``ignored``: it does not wait for this instant, or not by this node's clock."""
 
 
 class _Retry(msgspec.Struct, frozen=True):
@@ -272,33 +273,31 @@ class DueClaimer(Actor):
         mine = self._slot.mailbox
 
         def then(reply: Reply) -> None:
-            error, woken = reply.error, reply.value
-            again = error is not None and not (isinstance(error, RuntaraError) and error.retry is Retry.NEVER)
-            mine.put_control(_Settled(due, isinstance(woken, InstanceWoken) and woken.claimed, again))
+            mine.put_control(_Settled(due, _outcome(reply)))
 
         try:
             CellRef(self._instances, due.key).ask_then(Call(due.key, WakeInstance(due_at=due.wake_at)), then)
         except RuntaraError:
-            mine.put_control(_Settled(due, again=True))
+            mine.put_control(_Settled(due, "failed"))
 
     @hears(_Settled)
     def settled(self, message: _Settled) -> None:
         """Hear what came of a wake-up."""
         due = message.due
         self._waking.discard(due.key)
-        early_ms = due.wake_at - self._clock.now_ms()
-        if message.claimed:
+        early_ms = due.wake_at + _SKEW_MS - self._clock.now_ms()
+        if message.outcome == "woken":
             self._failures.pop(due.key, None)
             self._woken += 1
             if self._places != inf:
                 self._in_use.add(due.key)
-        elif message.again:
+        elif message.outcome == "failed":
             self._failed(due)
-        elif early_ms > 0:  # by the store's clock it is due, of which ours is never ahead
+        elif message.outcome == "ignored" and early_ms > 0:  # by the store's clock it is due, of which ours is never ahead
             self._failures.setdefault(due.key, 0)
-            self.tell_later(early_ms / 1000, _Retry(due))
+            self.tell_later(max(early_ms - _SKEW_MS, _SKEW_MS / 4) / 1000, _Retry(due))
         else:
-            self._release(due.key)  # it does not wait for this instant any more: nothing is to be done here
+            self._failures.pop(due.key, None)  # whoever has changed it since has ended the claim with that
         self._look_in(0)
 
     def _publish(self) -> None:
@@ -350,3 +349,9 @@ class DueClaimer(Actor):
             self._timer.cancel()
         self._look_at = at
         self._timer = self.tell_later(max(0.0, delay), _Look())
+
+
+def _outcome(reply: Reply) -> Literal["woken", "failed", "ignored", "gone"]:
+    if reply.error is not None:
+        return "gone" if isinstance(reply.error, InstanceNotFound | Fenced) else "failed"
+    return "woken" if isinstance(reply.value, InstanceWoken) and reply.value.claimed else "ignored"
