@@ -232,9 +232,7 @@ async def test_a_notice_that_was_lost_is_caught_up_within_the_longest_wait(
     assert names(board) == ["untold"]
 
 
-async def test_what_this_node_itself_has_made_due_is_woken_at_its_time(
-    board: Board, autojump_clock: MockClock
-) -> None:
+async def test_what_this_node_itself_has_made_due_is_woken_at_its_time(board: Board, autojump_clock: MockClock) -> None:
     async with claiming(board) as system:
         await trio.sleep(1)
         board.put("own", 1)
