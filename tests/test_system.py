@@ -36,6 +36,7 @@ from runtara.sdk import InstanceStatus, RuntaraSdk, embedded
 from runtara.settings import Settings
 from runtara.store import Save, open_store
 from runtara.store._memory import MemoryStore
+from runtara.store._postgres import PostgresStore
 from runtara.store._sqlite import SqliteStore
 from runtara.store._sqlite_door import SqliteLimits
 from runtara.system import (
@@ -592,3 +593,28 @@ def test_a_program_that_meets_a_full_disk_is_launched_again_instead_of_failing_f
         status = system.wait("one", timeout=PATIENCE_S)
 
     assert (status.status, status.output) == (InstanceStatus.COMPLETED, b"done")
+
+
+SHARED = {"root/instances/forwarder": "service", "root/timers/node": "service"}
+"""What a system has that shares its store with others, beside what all have."""
+
+
+def test_a_system_that_shares_its_store_has_a_forwarder_and_a_keeper_and_claims_what_is_due(database: str) -> None:
+    with embedded.open(url=database) as system:
+        found = {info.path: info for info in actors(system.tree())}
+
+    assert {path: info.kind for path, info in found.items()} == DOCUMENTED | SHARED
+    assert set(found[SCHEDULER].facts) == {"waking", "failing", "woken", "latest_ms", "places_in_use"}
+    assert found["root/timers/node"].facts["alone"] is True
+
+
+def test_where_the_store_is_shared_whatever_ends_its_actors_ends_all_that_is_in_memory() -> None:
+    shared = tree(Settings(), PostgresStore("postgresql://nowhere/x"), SystemClock(), in_process({}))
+    alone = tree(Settings(), MemoryStore(), SystemClock(), in_process({}))
+
+    store, own = (next(group for group in root.children if group.name == "store") for root in (shared, alone))
+
+    assert isinstance(store, Supervisor)
+    assert isinstance(own, Supervisor)
+    assert (store.intensity.restarts, own.intensity.restarts) == (0, 3)
+    assert shared.intensity.restarts > alone.intensity.restarts

@@ -22,7 +22,7 @@ from runtara.actors.instances import Effected
 from runtara.actors.places import ListPlaces, PlaceFreed, PlacesInUse, StopWaking
 from runtara.actors.storage import Act
 from runtara.clock import Clock
-from runtara.errors import Fenced, InstanceNotFound, RuntaraError
+from runtara.errors import RuntaraError
 from runtara.ids import InstanceKey
 from runtara.messages import Call, InstanceWoken, WakeInstance
 from runtara.store import Claims, DueInstance, Tenure
@@ -83,7 +83,7 @@ class _Settled(msgspec.Struct, frozen=True):
     """A claimed instance has answered its wake-up."""
 
     due: DueInstance
-    outcome: Literal["woken", "failed", "ignored", "gone"]
+    outcome: Literal["woken", "failed", "ignored"]
     """``woken``: it has taken a place. ``ignored``: it does not wait for this instant, or not by this node's clock."""
 
 
@@ -353,7 +353,7 @@ class DueClaimer(Actor):
         self._timer = self.tell_later(max(0.0, delay), _Look())
 
 
-def _outcome(reply: Reply) -> Literal["woken", "failed", "ignored", "gone"]:
+def _outcome(reply: Reply) -> Literal["woken", "failed", "ignored"]:
     if reply.error is not None:
-        return "gone" if isinstance(reply.error, InstanceNotFound | Fenced) else "failed"
+        return "failed"
     return "woken" if isinstance(reply.value, InstanceWoken) and reply.value.claimed else "ignored"

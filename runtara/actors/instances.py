@@ -113,6 +113,7 @@ class Instances(Region[InstanceKey, InstanceState]):
         self, keys: Sequence[InstanceKey], settle: Callable[[Mapping[InstanceKey, Any] | Exception], None]
     ) -> None:
         """Load instances; those that do not exist come to life as such."""
+        doubtful = self._doubtful.intersection(keys)  # what is in doubt from now on, this load may be too old to tell
 
         def then(reply: Reply) -> None:
             if isinstance(reply.error, Exception):
@@ -121,7 +122,7 @@ class Instances(Region[InstanceKey, InstanceState]):
             found: Any = reply.value
             states = {key: _state(key, found.get(key)) for key in keys}
             settle(states)
-            for key in self._doubtful.intersection(keys):
+            for key in doubtful:
                 self._resolve(key, states[key])
 
         self._reader().ask_then(Load(tuple(keys)), then, timeout=inf)

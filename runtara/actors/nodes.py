@@ -21,7 +21,7 @@ from runtara.actors.instances import Adopt
 from runtara.actors.sessions import Changed
 from runtara.actors.storage import Act, Commit, Query
 from runtara.clock import Clock
-from runtara.errors import Retry, RuntaraError
+from runtara.errors import Fenced, Retry, RuntaraError
 from runtara.messages import Call, CrashInstance
 from runtara.store import Listener, Notice, RunningInstance, Store, Tenure
 
@@ -36,6 +36,9 @@ _TOGETHER: Final = 1_000
 """Most instances that are taken over at once."""
 
 _RECONNECT: Final = Backoff(first=0.2, most=5.0)
+_FENCED_MAX: Final = 4
+"""How often an instance that we have taken over may say that it is not ours, before we believe it."""
+
 _TRY_AGAIN: Final = Backoff(first=0.1, most=10.0)
 
 
@@ -137,7 +140,8 @@ class NodeKeeper(Actor):
                 await self.system.cell(self._instances_path, row.key).ask(Call(row.key, command))
                 return
             except RuntaraError as refusal:
-                if refusal.retry is Retry.NEVER:
+                # What was loaded just before we took it over is still held to be the other node's, but not for long.
+                if refusal.retry is Retry.NEVER and not (isinstance(refusal, Fenced) and failures < _FENCED_MAX):
                     return
             failures += 1
             await trio.sleep(_TRY_AGAIN.delay(failures, self.system.random))

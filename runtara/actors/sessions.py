@@ -10,6 +10,7 @@ from weakref import WeakSet
 import msgspec
 import trio
 
+from runtara.actors._reply import Reply
 from runtara.actors._service import Actor, hears
 from runtara.actors.instance import Push
 from runtara.actors.instances import Effected
@@ -136,6 +137,10 @@ class Sessions(Actor):
 
     def _say(self, call: Call) -> None:
         try:
-            self.system.cell(self._instances, call.key).tell_nowait(call)
+            self.system.cell(self._instances, call.key).ask_then(call, _ignore)  # a tell is not passed on to other nodes
         except RuntaraError:
             return  # it is said again with the next beat
+
+
+def _ignore(_: Reply) -> None:
+    """Hear what came of a heartbeat: whatever it is, the next beat says it again."""

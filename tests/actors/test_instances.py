@@ -9,7 +9,8 @@ import trio.testing
 from msgspec.structs import replace
 from trio.testing import MockClock
 
-from runtara.actors.instances import TakeHeard
+from runtara.actors.instance import Untrack
+from runtara.actors.instances import Adopt, Effected, TakeHeard
 from runtara.errors import (
     Busy,
     Fenced,
@@ -366,3 +367,25 @@ async def test_a_region_that_crashes_loses_nothing_that_was_acknowledged(
 
     assert found.state == b"state"
     assert not saved.found
+
+
+@pytest.mark.parametrize("warm", [True, False])
+async def test_what_is_adopted_is_watched_whether_it_is_in_memory_or_not(
+    store: WatchedStore, warm: bool, autojump_clock: MockClock
+) -> None:
+    async with open_stage(store) as stage:
+        await stage.ask("one", REGISTER)
+        stage.system.ref(HEARTBEAT).tell_nowait(Effected(key_of("one"), Untrack()))
+        if not warm:
+            region: Any = stage.system.ref(INSTANCES).slot.actor
+            region._cells.clear()
+        await trio.sleep(1)
+        before = stage.facts(HEARTBEAT)["watched"]
+        stage.system.ref(INSTANCES).tell_nowait(Adopt((key_of("one"), key_of("unknown"))))
+        await trio.sleep(1)
+        after = stage.facts(HEARTBEAT)["watched"]
+        loads = len(store.loads)
+        await trio.sleep(60)
+
+    assert (before, after) == (0, 1)
+    assert len(store.loads) == loads, "nothing is looked at for ever"

@@ -10,6 +10,7 @@ import trio.testing
 
 from runtara import actors
 from runtara.actors import Actor, Intensity, MailboxSpec, System, SystemFailed, child, hears, open_system, supervisor
+from runtara.actors._service import Deferred
 from runtara.errors import ActorStopped, NotFound, OutcomeUnknown
 from tests.actors.tally import Shelf, Tally
 from tests.actors.troupe import Blocker, Boom, Fail, Gate, Hold, Worker, caught, idle
@@ -323,3 +324,26 @@ def test_no_tell_is_lost_without_a_dead_letter(seed: int) -> None:
     counts = system.dead_letters.counts
     assert len(handled) + counts.get("stopped", 0) == told
     assert counts.get("failed", 0) <= len(handled)
+
+
+class Silent(Actor):
+    """Takes questions over, and never answers."""
+
+    AT_ONCE = False
+
+    @hears(str)
+    def hear(self, _: str) -> Deferred:
+        return Deferred()
+
+
+async def test_a_callback_that_fails_while_the_system_ends_does_not_keep_it_from_ending() -> None:
+    def fail(_: object) -> None:
+        raise Boom("too late")
+
+    async def run() -> None:
+        async with open_system(supervisor("root", child("it", Silent))) as system:
+            system.ref("root/it").ask_then("question", fail, timeout=60)
+            await trio.testing.wait_all_tasks_blocked()
+
+    with trio.fail_after(5), pytest.RaisesGroup(pytest.RaisesExc(Boom, match="too late")):
+        await run()

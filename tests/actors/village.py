@@ -49,6 +49,10 @@ class Node:
             info = next(child for child in info.children if child.name == name)
         return info.facts
 
+    async def hears(self) -> bool:
+        """Whether what other nodes say is heard by now."""
+        return bool(self.facts("root/timers/node")["hears"])
+
     async def pass_on(self, key: InstanceKey, command: Any, epoch: int | None, timeout: float) -> Any:
         """Be another node's way to this one."""
         if not self.reachable:
@@ -95,6 +99,7 @@ class Village:
             node = self.nodes[spec.address] = Node(name, runtime, store)
             try:
                 with trio.fail_after(PATIENCE_S):
+                    await until(node.hears)
                     yield node
             finally:
                 node.reachable = False
