@@ -293,9 +293,7 @@ class DueClaimer(Actor):
                 self._in_use.add(due.key)
         elif message.outcome == "failed":
             self._failed(due)
-        elif (
-            message.outcome == "ignored" and early_ms > 0
-        ):  # by the store's clock it is due, of which ours is never ahead
+        elif early_ms > 0:  # by the store's clock it is due, of which ours is never ahead
             self._failures.setdefault(due.key, 0)
             self.tell_later(max(early_ms - _SKEW_MS, _SKEW_MS / 4) / 1000, _Retry(due))
         else:

@@ -384,11 +384,10 @@ async def test_a_node_that_ends_leaves_no_asker_behind(autojump_clock: MockClock
         except RuntaraError as error:
             ended.append(error)
 
-    async with trio.open_nursery() as nursery:
-        async with scene() as node:
-            node.owner.answers = [trio.Event()]
-            nursery.start_soon(ask)
-            await trio.sleep(0.1)
+    async with trio.open_nursery() as nursery, scene() as node:
+        node.owner.answers = [trio.Event()]
+        nursery.start_soon(ask)
+        await trio.sleep(0.1)
 
     assert len(ended) == 1
     assert trio.current_time() < 1

@@ -82,16 +82,14 @@ async def test_a_node_that_is_away_is_said_to_be(peers: Peers) -> None:
 
 async def test_a_node_with_another_secret_is_turned_away(server: Serving, tmp_path: Path) -> None:
     stranger = TokenMint(tmp_path / "secret", SystemClock(), 60_000)
-    with contextlib.closing(Peers("north", stranger)) as peers:
-        with pytest.raises(Unauthenticated):
-            await peers.to(holder(server)).pass_on(ONE, GetStatus(), None, TIMEOUT)
+    with contextlib.closing(Peers("north", stranger)) as peers, pytest.raises(Unauthenticated):
+        await peers.to(holder(server)).pass_on(ONE, GetStatus(), None, TIMEOUT)
 
 
 async def test_a_node_with_an_expired_token_is_turned_away(server: Serving) -> None:
     late = TokenMint(server.folder / "secret", ManualClock(SystemClock().now_ms() - 10**9), 60_000)
-    with contextlib.closing(Peers("north", late)) as peers:
-        with pytest.raises(Unauthenticated):
-            await peers.to(holder(server)).pass_on(ONE, GetStatus(), None, TIMEOUT)
+    with contextlib.closing(Peers("north", late)) as peers, pytest.raises(Unauthenticated):
+        await peers.to(holder(server)).pass_on(ONE, GetStatus(), None, TIMEOUT)
 
 
 async def test_nobody_else_may_speak_for_somebody(server: Serving) -> None:
