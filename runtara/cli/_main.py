@@ -28,6 +28,7 @@ COMMANDS: Final = {
     "resume": "_signals",
     "tree": "_tree",
     "keys": "_keys",
+    "db": "_db",
     "doctor": "_doctor",
 }
 """Command to the module that defines it, in the order in which `--help` lists them."""

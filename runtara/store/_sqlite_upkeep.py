@@ -151,8 +151,8 @@ class SqliteUpkeep:
     @contextlib.contextmanager
     def _copied(self, scratch: Path) -> Iterator[Connection]:
         """A connection to a copy of the file, which is gone afterwards."""
-        with tempfile.TemporaryDirectory(prefix=f"{self._path.name}-", dir=scratch) as folder:
-            copy = Path(folder, self._path.name)
+        with _temporary_folder(scratch.resolve(), self._path.name) as folder:
+            copy = folder / self._path.name
             with self._reading(self._path) as connection:
                 copy_database(connection, copy)
             with self._reading(copy) as connection:
@@ -227,6 +227,16 @@ class _Rows:
 
 def _names(finished: Finished) -> dict[str, object]:
     return msgspec.structs.asdict(finished) | {"statuses": msgspec.json.encode(finished.statuses).decode()}
+
+
+@contextlib.contextmanager
+def _temporary_folder(inside: Path, name: str) -> Iterator[Path]:
+    try:
+        folder = tempfile.TemporaryDirectory(prefix=f"{name}-", dir=inside)
+    except OSError as error:
+        raise StoreUnavailable(f"there is no place for a copy in {inside}: {error.strerror}") from error
+    with folder:
+        yield Path(folder.name)
 
 
 def _list_finished(connection: Connection, finished: Finished, after: int) -> list[int]:

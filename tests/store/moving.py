@@ -21,6 +21,7 @@ from runtara.errors import AlreadyExists
 from runtara.ids import InstanceKey
 from runtara.lifecycle import Status
 from runtara.store import Finished, LoadError, open_store, open_upkeep, restore
+from runtara.store import _postgres_upkeep as postgres_upkeep
 from runtara.store import _sqlite_upkeep as sqlite_upkeep
 from runtara.store._postgres_door import Connection
 from tests.store.crashing import dying_at
@@ -101,6 +102,7 @@ def _die_at(place: int) -> None:
         sqlite_upkeep.connect_writer, factory=dying_at(place)
     )
     Connection.execute = counting(Connection.execute)  # type: ignore[method-assign]
+    sqlite_upkeep.INSTANCES_AT_ONCE = postgres_upkeep.INSTANCES_AT_ONCE = 1  # type: ignore[misc]  # more places to die at
     psycopg.Copy.write_row = counting(psycopg.Copy.write_row)  # type: ignore[method-assign]
     psycopg.Copy.read_row = counting(psycopg.Copy.read_row)  # type: ignore[method-assign]
 
