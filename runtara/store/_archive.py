@@ -109,11 +109,6 @@ class Archive:
         self._next: tuple[str, list[Row]] | None = None
         self._sealed = False
 
-    @property
-    def position(self) -> int:
-        """How many bytes were read."""
-        return self._file.tell()
-
     def check(self) -> None:
         """Read on to the end, and say whether the file is sound, without looking into rows."""
         while not self._sealed:

@@ -59,7 +59,7 @@ class PostgresUpkeep:
 
     def verify(self) -> list[str]:
         """Check the store from end to end; return what is wrong, in words, or nothing."""
-        with contextlib.closing(PostgresReader(self._url, _LOOKING, Tenure(NodeSpec()))) as reader:
+        with self._ready(read_only=True), contextlib.closing(self._reader()) as reader:
             return reader.verify()
 
     def vacuum(self) -> Vacuumed:
@@ -127,6 +127,9 @@ class PostgresUpkeep:
                 target.check_empty()
                 yield target
                 target.number_on()
+
+    def _reader(self) -> PostgresReader:
+        return PostgresReader(self._url, _LOOKING, Tenure(NodeSpec()))
 
     # The database ----------------------------------------------------------------------------------------------------
 

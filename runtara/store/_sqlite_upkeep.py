@@ -23,6 +23,7 @@ from runtara.store._sqlite_door import (
     copy_database,
     empty_log,
     explain,
+    needs_rollback,
 )
 from runtara.store._sqlite_owner import OWNER_PID, take_ownership
 from runtara.store._statements import Migration, load_migrations
@@ -53,7 +54,7 @@ class SqliteUpkeep:
 
     def verify(self) -> list[str]:
         """Check the store from end to end; return what is wrong, in words, or nothing."""
-        with contextlib.closing(self._store.open_reader()) as reader:
+        with self._reading(self._path), contextlib.closing(self._store.open_reader()) as reader:
             return reader.verify()
 
     def vacuum(self) -> Vacuumed:
@@ -115,17 +116,27 @@ class SqliteUpkeep:
     def _pending(self) -> Sequence[Migration]:
         if not self._has_content():
             return load_migrations(_DATABASE)
-        with self._explained(), contextlib.closing(connect_reader(self._path, self._limits)) as connection:
-            return pending_migrations(connection, self._path)
+        try:
+            with contextlib.closing(connect_reader(self._path, self._limits)) as connection:
+                return pending_migrations(connection, self._path)
+        except Error as error:
+            if needs_rollback(error):  # who was killed there has not come as far as to the first one
+                return load_migrations(_DATABASE)
+            raise explain(error, self._path) from error
 
     def _has_content(self) -> bool:
         return self._path.exists() and self._path.stat().st_size > 0
 
     def _check_empty(self) -> None:
-        if self._has_content():
-            with self._explained(), contextlib.closing(connect_reader(self._path, self._limits)) as connection:
+        if not self._has_content():
+            return
+        try:
+            with contextlib.closing(connect_reader(self._path, self._limits)) as connection:
                 check_schema(connection, self._path)
                 _Rows(connection, self._path).check_empty()
+        except Error as error:
+            if not needs_rollback(error):  # only a writer can look, and will
+                raise explain(error, self._path) from error
 
     @contextlib.contextmanager
     def _reading(self, path: Path) -> Iterator[Connection]:

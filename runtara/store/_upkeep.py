@@ -15,7 +15,7 @@ from runtara.errors import ConfigError, InvalidInput
 from runtara.lifecycle import FINAL, Status
 from runtara.store._tables import Row, Table
 
-__all__ = ["Finished", "Rows", "Source", "Target", "Upkeep", "Vacuumed", "open_upkeep"]
+__all__ = ["INSTANCES_AT_ONCE", "Finished", "Rows", "Source", "Target", "Upkeep", "Vacuumed", "open_upkeep"]
 
 INSTANCES_AT_ONCE: Final = 100
 """Finished instances that are deleted in one transaction."""

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from runtara.errors import OutcomeUnknown, StoreCorrupt, StoreFull, StoreInUse
+from runtara.errors import OutcomeUnknown, StoreCorrupt, StoreFull, StoreInUse, StoreUnavailable
 from runtara.store import Finished, back_up, open_store, restore
 from runtara.store import _sqlite_upkeep as module
 from runtara.store._sqlite_door import SqliteLimits, connect_writer, empty_log
 from runtara.store._sqlite_upkeep import SqliteUpkeep
-from tests.store.faults import IMPATIENT, Plan, faulty
+from runtara.store._statements import load_migrations
+from tests.store.faults import IMPATIENT, Plan, faulty, sqlite_error
 from tests.store.moving import INSTANCES, fill
 from tests.store.samples import NOW, checkpoint, put, save
 from tests.store.test_model import opened
@@ -134,3 +135,42 @@ def test_a_file_that_holds_no_utf_8_is_not_backed_up(upkeep: SqliteUpkeep, path:
         back_up(upkeep, tmp_path / "backup", ignore)
 
     assert not (tmp_path / "backup").exists()
+
+
+def test_a_file_in_whose_making_somebody_was_killed_is_made_anew(
+    upkeep: SqliteUpkeep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    back_up(upkeep, tmp_path / "backup", ignore)
+    (tmp_path / "new.db").write_bytes(b"half")
+    real = module.connect_reader
+
+    def read(path: Path, limits: SqliteLimits) -> sqlite3.Connection:
+        """What a reader hears who finds a rollback journal; the first writer rolls it back."""
+        if path.read_bytes() == b"half":
+            path.write_bytes(b"")
+            raise sqlite_error(sqlite3.SQLITE_READONLY_ROLLBACK)
+        return real(path, limits)
+
+    monkeypatch.setattr(module, "connect_reader", read)
+    restored = restore(tmp_path / "backup", SqliteUpkeep(str(tmp_path / "new.db")), ignore)
+
+    (tmp_path / "other.db").write_bytes(b"half")
+    migrated = SqliteUpkeep(str(tmp_path / "other.db")).migrate()
+
+    assert restored.tables["instances"].rows == 2 * INSTANCES
+    assert len(migrated) == len(load_migrations("sqlite"))
+
+
+@pytest.mark.parametrize("look", [SqliteUpkeep.migrate, lambda upkeep: upkeep.target(replace=False).__enter__()])
+def test_a_file_of_something_else_is_left_as_it_is(tmp_path: Path, look: Callable[[SqliteUpkeep], object]) -> None:
+    (tmp_path / "new.db").write_bytes(b"hello" * 1000)
+
+    with pytest.raises(StoreCorrupt):
+        look(SqliteUpkeep(str(tmp_path / "new.db")))
+
+    assert (tmp_path / "new.db").read_bytes() == b"hello" * 1000
+
+
+def test_a_folder_that_takes_no_copy_is_named(upkeep: SqliteUpkeep, tmp_path: Path) -> None:
+    with pytest.raises(StoreUnavailable, match="no place for a copy"):
+        upkeep.source(live=True, scratch=tmp_path / "missing").__enter__()

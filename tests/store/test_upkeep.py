@@ -21,6 +21,7 @@ from runtara.store._statements import Migration, load_migrations
 from tests.postgres import Cluster, fresh_database
 from tests.store.faults import run_module
 from tests.store.moving import GOES, INSTANCES, STAYS, fill
+from tests.store.old_files import first_file
 from tests.store.samples import NOW, checkpoint, event, put, save
 from tests.store.test_model import KEYS, QUICK, commits, do, opened, opened_file, view
 
@@ -126,6 +127,13 @@ def test_a_sound_store_has_no_problems_and_others_have_them_named_while_a_server
 
     assert sound == []
     assert unsound == ["an instance names a last checkpoint that is not stored: acme/order-1 names missing"]
+
+
+def test_an_older_schema_is_sent_to_be_migrated_first(tmp_path: Path) -> None:
+    (tmp_path / "store.db").write_bytes(first_file())
+
+    with pytest.raises(StoreUnavailable, match="run `runtara db migrate` first"):
+        open_upkeep(f"sqlite:///{tmp_path / 'store.db'}").verify()
 
 
 # Room -----------------------------------------------------------------------------------------------------------------
