@@ -66,7 +66,7 @@ def schema_page() -> Iterator[str]:
     migrations = {database: list(_migrations(database)) for database in _DATABASES}
     yield from head("Schema", "the migrations in runtara/store/sql, and the records in runtara/records.py")
     yield "How instances lie in a database, for whoever looks into one. Look, and change nothing: a server keeps some"
-    yield "of it in memory. `runtara db migrate` brings a database to the newest version, and `runtara db verify` checks"
+    yield "of it in memory. `runtara db migrate` brings a database to the newest version, `runtara db verify` checks"
     yield "it.\n"
     yield "A column may be empty (NULL) unless it says *not null*. Instants are milliseconds since 1970 UTC, payloads"
     yield "are bytes as the program gave them, and an error is text, which PostgreSQL keeps as UTF-8 bytes, because it"
