@@ -1,9 +1,10 @@
-"""A process to be killed: it restores a backup, or prunes a store, and dies on the way.
+"""A process to be killed: it writes a backup, restores one, or prunes a store, and dies on the way.
 
 ``python -m tests.store.moving restore URL FILE STEP`` forks a child for every STEP-th thing that it says to the
 database (statements, rows); the child kills itself there. One line of output per death says what the next one finds:
-``empty`` or ``complete``, or what is wrong. ``prune`` does the same; there, ``sound`` means that every instance is
-there completely or not at all, and those that may not go are all there. The last line says ``survived``.
+``empty`` or ``complete``, or what is wrong. ``backup`` and ``prune`` do the same; of a store that is pruned, ``sound``
+means that every instance is there completely or not at all, and those that may not go are all there. The last line says
+``survived``.
 """
 
 import contextlib
@@ -20,9 +21,10 @@ import psycopg
 from runtara.errors import AlreadyExists
 from runtara.ids import InstanceKey
 from runtara.lifecycle import Status
-from runtara.store import Finished, LoadError, open_store, open_upkeep, restore
+from runtara.store import Finished, LoadError, back_up, open_store, open_upkeep, restore
 from runtara.store import _postgres_upkeep as postgres_upkeep
 from runtara.store import _sqlite_upkeep as sqlite_upkeep
+from runtara.store._archive import open_archive
 from runtara.store._postgres_door import Connection
 from tests.store.crashing import dying_at
 from tests.store.samples import NOW, checkpoint, event, put, retry, save, signal, wait
@@ -60,7 +62,7 @@ def fill(url: str) -> None:
 
 def main(task: str, url: str, file: str, step: int) -> None:
     """Kill children, each a little later than the one before, until one survives."""
-    work: Callable[[], Any] = functools.partial(_restore if task == "restore" else _prune, url, Path(file))
+    work: Callable[[], Any] = functools.partial(TASKS[task], url, Path(file))
     for place in range(1, 10_000, step):
         sys.stdout.flush()
         child = os.fork()
@@ -69,19 +71,31 @@ def main(task: str, url: str, file: str, step: int) -> None:
             work()
             os._exit(0)
         _, status = os.waitpid(child, 0)
-        sys.stdout.write(f"{place}: {_judge(task, url)}\n")
+        sys.stdout.write(f"{place}: {_judge(task, url, Path(file))}\n")
         if os.WIFEXITED(status):
             sys.stdout.write("survived\n" if os.WEXITSTATUS(status) == 0 else "failed\n")
             return
 
 
+def _back_up(url: str, file: Path) -> None:
+    with contextlib.suppress(AlreadyExists):  # the one before has died behind its last step
+        back_up(open_upkeep(url), file, look_on)
+
+
 def _restore(url: str, file: Path) -> None:
-    with contextlib.suppress(AlreadyExists):  # the one before has died behind its commit
-        restore(file, open_upkeep(url), lambda *_: None)
+    with contextlib.suppress(AlreadyExists):
+        restore(file, open_upkeep(url), look_on)
 
 
 def _prune(url: str, _: Path) -> None:
-    open_upkeep(url).prune(Finished(before_ms=NOW + 1), lambda _: None)
+    open_upkeep(url).prune(Finished(before_ms=NOW + 1), look_on)
+
+
+def look_on(*_: object) -> None:
+    """Somebody who looks on; to be told something is a place to die at, too."""
+
+
+TASKS: dict[str, Callable[[str, Path], None]] = {"backup": _back_up, "restore": _restore, "prune": _prune}
 
 
 def _die_at(place: int) -> None:
@@ -98,6 +112,8 @@ def _die_at(place: int) -> None:
 
         return call
 
+    global look_on  # noqa: PLW0603 # this process is about to die
+    look_on = counting(look_on)
     sqlite_upkeep.connect_writer = functools.partial(  # type: ignore[assignment]  # it is called in the same way
         sqlite_upkeep.connect_writer, factory=dying_at(place)
     )
@@ -107,8 +123,10 @@ def _die_at(place: int) -> None:
     psycopg.Copy.read_row = counting(psycopg.Copy.read_row)  # type: ignore[method-assign]
 
 
-def _judge(task: str, url: str) -> str:
+def _judge(task: str, url: str, file: Path) -> str:
     """Say what somebody who comes after a death finds."""
+    if task == "backup":
+        return _judge_file(file)
     open_store(url).open_writer().close()
     if problems := open_upkeep(url).verify():
         return ", ".join(problems)
@@ -120,6 +138,14 @@ def _judge(task: str, url: str) -> str:
     if task == "prune":
         return "sound" if set(STAYS) <= found.keys() else "too much is gone"
     return {0: "empty", 2 * INSTANCES: "complete"}.get(len(found), f"{len(found)} instances")
+
+
+def _judge_file(file: Path) -> str:
+    if not file.exists():
+        return "empty"
+    with open_archive(file) as archive:
+        archive.check()
+    return "complete"
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from msgspec.structs import replace
 
 from runtara.errors import AlreadyExists, RuntaraError, StoreCorrupt, StoreInUse, StoreUnavailable
@@ -30,9 +30,11 @@ from tests.store.faults import IMPATIENT, ROOT, numbered_save, run_module
 from tests.store.moving import INSTANCES, fill
 from tests.store.old_files import first_file
 from tests.store.samples import KEY, checkpoint, loaded, put, retry, save
-from tests.store.test_model import LONG, QUICK, do, empty_file, histories, opened, view
+from tests.store.test_model import EXAMPLES, LONG, do, empty_file, histories, opened, view
 
 DATABASES = ("sqlite", "postgres")
+FEW = settings(EXAMPLES, max_examples=6)
+MIB = 1024 * 1024
 SEEN: list[tuple[str, int]] = []
 
 
@@ -128,7 +130,7 @@ def back_and_forth(way: list[str], file: Path, end: str) -> list[Any]:
 
 
 @pytest.mark.parametrize("first", DATABASES)
-@QUICK
+@FEW
 @given(history=histories)
 def test_whatever_is_in_a_store_is_the_same_after_every_move(
     cluster: Cluster, first: str, history: list[list[Any]]
@@ -168,9 +170,12 @@ def test_empty_is_not_absent_and_an_error_may_hold_nul(target: str, backup: Path
         assert found.state == b""
 
 
-def test_a_state_of_64_mib_goes_into_the_other_database_and_back(tmp_path: Path, backup: Path, database: str) -> None:
+@pytest.mark.parametrize("mib", [4, pytest.param(64, marks=pytest.mark.slow)])
+def test_a_large_state_goes_into_the_other_database_and_back(
+    mib: int, tmp_path: Path, backup: Path, database: str
+) -> None:
     files = [f"sqlite:///{tmp_path / name}" for name in ("one.db", "other.db")]
-    state = os.urandom(1024) * (64 * 1024)
+    state = os.urandom(MIB) * mib
     with opened(files[0]) as (writer, _):
         put(writer, save(checkpoints=(checkpoint("large", state),)))
 
@@ -400,7 +405,13 @@ def test_problems_that_come_along_are_told(target: str, backup: Path, tmp_path: 
     assert ["names missing" in problem for problem in moved.problems] == [True]
 
 
-@pytest.mark.parametrize(("kind", "step"), [("sqlite", 7), ("postgres", 9)])
+STEPS = [
+    *[("sqlite", 7), ("postgres", 9)],
+    *[pytest.param(kind, 1, marks=pytest.mark.slow) for kind in DATABASES],
+]
+
+
+@pytest.mark.parametrize(("kind", "step"), STEPS)
 def test_a_restore_killed_anywhere_leaves_nothing_or_everything(
     kind: str, step: int, place: Callable[[str], str], full: str, backup: Path
 ) -> None:
@@ -408,14 +419,31 @@ def test_a_restore_killed_anywhere_leaves_nothing_or_everything(
     if kind == "sqlite":
         open_upkeep(place(kind)).migrate()
 
-    ended = run_module("tests.store.moving", "restore", place(kind), backup, step)
+    found = deaths("restore", place(kind), backup, step)
 
-    *lines, last = ended.stdout.splitlines()
-    assert (ended.returncode, last) == (0, "survived"), ended.stderr
-    found = [line.partition(": ")[2] for line in lines]
     assert found == sorted(found, key=["empty", "complete"].index)
     assert len(found) > 5
     assert seen_of(place(kind)) == seen_of(full)
+
+
+@pytest.mark.parametrize(("kind", "step"), [("sqlite", 1), ("postgres", 9)])
+def test_a_backup_killed_anywhere_is_not_there_or_complete(
+    kind: str, step: int, place: Callable[[str], str], backup: Path
+) -> None:
+    fill(place(kind))
+
+    found = deaths("backup", place(kind), backup, step)
+
+    assert found == sorted(found, key=["empty", "complete"].index)
+    assert len(found) > 5
+
+
+def deaths(task: str, url: str, backup: Path, step: int) -> list[str]:
+    """What was found after each death of a process that did something."""
+    ended = run_module("tests.store.moving", task, url, backup, step)
+    *lines, last = ended.stdout.splitlines()
+    assert (ended.returncode, last) == (0, "survived"), ended.stderr
+    return [line.partition(": ")[2] for line in lines]
 
 
 # Who is at work ------------------------------------------------------------------------------------------------------
@@ -487,7 +515,6 @@ back_up(open_upkeep(source), Path(file), nothing)
 restore(Path(file), open_upkeep(target), nothing)
 print(peak() - before)
 """
-MIB = 1024 * 1024
 
 
 @pytest.mark.slow
