@@ -160,7 +160,9 @@ def vacuum(upkeep: Upkeep, as_json: bool) -> None:
     help="How long ago they have finished, as in 30d.",
 )
 @click.option("--status", "statuses", type=click.Choice(_ENDS), multiple=True, help="How they ended; may be repeated.")
-@click.option("--tenant", metavar="ID", help="Whose they are; by default everybody's.")
+@click.option(
+    "--tenant", metavar="ID", envvar="RUNTARA_TENANT_ID", show_envvar=True, help="Whose; by default everybody's."
+)
 @click.option("--dry-run", is_flag=True, help="Only say how many there are.")
 @json_option
 @_store_options

@@ -49,7 +49,7 @@ class PostgresUpkeep:
     def migrate(self, *, dry_run: bool = False) -> list[str]:
         """Bring the schema up to date; return the names of the migrations that it lacked.
 
-        Nodes may be at work: migrations are made so that they can go on, and wait for each other.
+        A node that begins meanwhile waits for them.
         """
         with self._connected() as connection:
             pending = [migration.name for migration in pending_migrations(connection, self.url)]

@@ -63,11 +63,6 @@ class Table(NamedTuple):
         own = self.order[0]
         return own if len(self.order) == 1 and own in ("number", "seq") else None
 
-    @property
-    def row(self) -> Any:
-        """The type of its rows. Any: a type that is made here."""
-        return tuple.__class_getitem__(tuple(column.type for column in self.columns))
-
     def is_in(self, database: str) -> bool:
         """Whether a database has it."""
         return self.only in (None, database)

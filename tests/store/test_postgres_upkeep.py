@@ -15,6 +15,7 @@ from runtara.store._postgres import PostgresStore
 from runtara.store._postgres_door import Connection
 from runtara.store._postgres_tenure import NodeSpec
 from runtara.store._postgres_upkeep import PostgresUpkeep
+from runtara.store._statements import load_migrations
 from tests.postgres import Cluster, fresh_database
 from tests.store.moving import GOES, INSTANCES, fill
 from tests.store.samples import NOW, checkpoint, event, put, save
@@ -156,6 +157,15 @@ def test_a_commit_whose_answer_is_lost_is_said_to_be_unknown(database: str, monk
 def test_a_server_that_is_not_there_is_said_so() -> None:
     with pytest.raises(StoreUnavailable, match="cannot be reached"):
         PostgresUpkeep("postgresql://127.0.0.1:1/nothing").migrate()
+
+
+def test_a_new_database_gets_every_migration(cluster: Cluster) -> None:
+    cluster.execute("CREATE DATABASE brand_new")
+    upkeep = PostgresUpkeep(cluster.url_of("brand_new"))
+    names = [migration.name for migration in load_migrations("postgres")]
+
+    assert [upkeep.migrate(dry_run=True), upkeep.migrate(), upkeep.migrate()] == [names, names, []]
+    assert upkeep.verify() == []
 
 
 def test_an_older_schema_is_sent_to_be_migrated_first(cluster: Cluster) -> None:
