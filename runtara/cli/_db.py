@@ -16,6 +16,7 @@ from runtara.cli._words import plain, size
 from runtara.clock import SystemClock
 from runtara.errors import InvalidInput
 from runtara.lifecycle import FINAL, Status
+from runtara.settings import Settings
 from runtara.store import Finished, Transferred, Upkeep, Watch, back_up, copy_store, open_upkeep, restore
 
 __all__ = ["db"]
@@ -41,7 +42,7 @@ def _store_options(command: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(command)
     def with_upkeep(*arguments: Any, database_url: str | None, data_dir: str | None, **options: Any) -> Any:
         settings = load_given(database_url=database_url, data_dir=data_dir)
-        return command(open_upkeep(settings.store_url), *arguments, **options)
+        return command(_upkeep_of(settings.store_url, settings), *arguments, **options)
 
     url_option = click.option(
         "--database-url",
@@ -51,6 +52,10 @@ def _store_options(command: Callable[..., Any]) -> Callable[..., Any]:
         help="Which database: sqlite:///path or postgresql://user@host/database; by default the data folder's file.",
     )
     return url_option(data_dir_option(with_upkeep))
+
+
+def _upkeep_of(url: str, settings: Settings) -> Upkeep:
+    return open_upkeep(url, may_lose_work=settings.database_may_lose_work)
 
 
 @db.command()
@@ -132,8 +137,9 @@ def copy(from_url: str, to_url: str, live: bool, as_json: bool) -> None:
     No server may run at either; with --live, it may at FROM_URL, and whatever happens there later is not copied. Every
     table is compared on both sides by a digest before anything is kept, and the copy is verified.
     """
+    source, target = (_upkeep_of(url, load_given()) for url in (from_url, to_url))
     with _picture("copy") as watch:
-        moved = copy_store(open_upkeep(from_url), open_upkeep(to_url), watch, live=live)
+        moved = copy_store(source, target, watch, live=live)
     _tell(moved, as_json)
 
 

@@ -1,18 +1,41 @@
 """What survives: one contract, several stores behind it."""
 
-from runtara.store._contract import DueInstance, LoadError, Reader, RunningInstance, Save, Store, Writer
+from runtara.store._contract import (
+    Claims,
+    DueInstance,
+    LeaseLost,
+    Listener,
+    LoadError,
+    Notice,
+    Reader,
+    RunningInstance,
+    Save,
+    SharedWriter,
+    Store,
+    Writer,
+    digest_of,
+)
 from runtara.store._open import check_sqlite_version, open_store, sqlite_version
+from runtara.store._tenure import LEASE_MS, NodeSpec, Tenure
 from runtara.store._transfer import Transferred, Watch, back_up, copy_store, restore
 from runtara.store._upkeep import Finished, Upkeep, Vacuumed, open_upkeep
 
 __all__ = [
+    "LEASE_MS",
+    "Claims",
     "DueInstance",
     "Finished",
+    "LeaseLost",
+    "Listener",
     "LoadError",
+    "NodeSpec",
+    "Notice",
     "Reader",
     "RunningInstance",
     "Save",
+    "SharedWriter",
     "Store",
+    "Tenure",
     "Transferred",
     "Upkeep",
     "Vacuumed",
@@ -21,6 +44,7 @@ __all__ = [
     "back_up",
     "check_sqlite_version",
     "copy_store",
+    "digest_of",
     "open_store",
     "open_upkeep",
     "restore",

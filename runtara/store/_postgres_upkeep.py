@@ -22,9 +22,9 @@ from runtara.store._postgres_door import (
 )
 from runtara.store._postgres_migrate import migrate, pending_migrations
 from runtara.store._postgres_reader import PostgresReader
-from runtara.store._postgres_tenure import NodeSpec, Tenure
 from runtara.store._statements import load_migrations
 from runtara.store._tables import TABLES, Row, Table
+from runtara.store._tenure import NodeSpec, Tenure
 from runtara.store._upkeep import INSTANCES_AT_ONCE, Finished, Vacuumed
 
 __all__ = ["PostgresUpkeep"]

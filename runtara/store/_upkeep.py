@@ -111,8 +111,11 @@ class Upkeep(Protocol):
         """
 
 
-def open_upkeep(url: str) -> Upkeep:
-    """Return the upkeep of the store at `url`; nothing is touched yet. Raises `ConfigError` for no such place."""
+def open_upkeep(url: str, *, may_lose_work: bool = False) -> Upkeep:
+    """Return the upkeep of the store at `url`; nothing is touched yet. Raises `ConfigError` for no such place.
+
+    `may_lose_work` says whether a server may be filled that acknowledges what is not on stable storage.
+    """
     from runtara.store._open import open_store
 
     store = open_store(url)
@@ -122,6 +125,7 @@ def open_upkeep(url: str) -> Upkeep:
         from runtara.store._sqlite_upkeep import SqliteUpkeep
 
         return SqliteUpkeep(url.partition("://")[2].removeprefix("/"))
+    from runtara.store._postgres_door import PostgresLimits
     from runtara.store._postgres_upkeep import PostgresUpkeep
 
-    return PostgresUpkeep(url)
+    return PostgresUpkeep(url, PostgresLimits(may_lose_work=may_lose_work))

@@ -13,9 +13,9 @@ from runtara.lifecycle import Status
 from runtara.store import Finished, back_up, restore
 from runtara.store._postgres import PostgresStore
 from runtara.store._postgres_door import Connection
-from runtara.store._postgres_tenure import NodeSpec
 from runtara.store._postgres_upkeep import PostgresUpkeep
 from runtara.store._statements import load_migrations
+from runtara.store._tenure import NodeSpec
 from tests.postgres import Cluster, fresh_database
 from tests.store.moving import GOES, INSTANCES, fill
 from tests.store.samples import NOW, checkpoint, event, put, save

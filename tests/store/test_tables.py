@@ -13,7 +13,7 @@ from tests.store.test_migrate import PATH
 
 BOOKKEEPING = {"settings", "_sqlite_migrations", "sqlite_sequence", "migrations", "nodes", "refusals"}
 """Tables that are true only of the database that they lie in."""
-BESIDES = {("instances", "owner")}
+BESIDES = {("instances", "owner"), ("instances", "ran_on")}
 """Columns of the same kind."""
 KINDS = {"INTEGER": int, "TEXT": str, "BLOB": bytes, "bigint": int, "text": str, "bytea": bytes}
 

@@ -58,6 +58,14 @@ def test_what_is_secret_in_a_url_is_not_shown() -> None:
     assert open_upkeep("postgresql://me:secret@host/database").url == "postgresql://me@host/database"
 
 
+def test_a_server_that_may_lose_work_is_used_only_where_that_is_said() -> None:
+    url = "postgresql://me@host/database"
+
+    asked = [open_upkeep(url), open_upkeep(url, may_lose_work=True)]
+
+    assert [one._limits.may_lose_work for one in asked] == [False, True]  # type: ignore[attr-defined]  # PostgreSQL's
+
+
 # Migrations -----------------------------------------------------------------------------------------------------------
 
 
