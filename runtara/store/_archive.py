@@ -16,6 +16,7 @@ import os
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -23,13 +24,18 @@ import msgspec
 
 from runtara.errors import InvalidInput, StoreCorrupt, StoreTooNew, StoreUnavailable
 from runtara.store._batches import Batch
-from runtara.store._tables import TABLES, Row, Table, table_named
+from runtara.store._statements import load_migrations
+from runtara.store._tables import TABLES, Database, Row, Table, table_named
 
-__all__ = ["MAGIC", "Archive", "ArchiveWriter", "Header", "open_archive"]
+__all__ = ["CHUNK_BYTES", "HEADER_BYTES_MAX", "MAGIC", "Archive", "ArchiveWriter", "Header", "open_archive"]
 
 MAGIC: Final = b"runtara backup 1\n"
+HEADER_BYTES_MAX: Final = 1024 * 1024
+CHUNK_BYTES: Final = 1024 * 1024
+"""How much is in memory at a time while a file is checked."""
 _HEAD: Final = struct.Struct(">cQ")
 _DIGEST_BYTES: Final = 32
+_TOO_SHORT: Final = "it ends too early"
 _TWO: Final = b"\x92"
 """MessagePack: an array of two."""
 _MANY: Final = struct.Struct(">cI")
@@ -51,8 +57,7 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     made_at: int
     version: str
     """Of Runtara."""
-    database: str
-    """``sqlite`` or ``postgres``."""
+    database: Database
     schema: int
     """The number of the database's newest migration."""
     columns: dict[str, tuple[str, ...]] = msgspec.field(default_factory=lambda: dict(_COLUMNS))
@@ -93,7 +98,7 @@ class ArchiveWriter:
 class Archive:
     """Reads a backup from an open file. Every call may raise `StoreCorrupt`, the first one `StoreTooNew`."""
 
-    def __init__(self, file: IO[bytes], path: Path) -> None:
+    def __init__(self, file: BufferedReader, path: Path) -> None:
         self._file = file
         self._path = path
         self._left = os.fstat(file.fileno()).st_size
@@ -101,18 +106,27 @@ class Archive:
         self._rows: dict[str, int] = {}
         if self._take(min(self._left, len(MAGIC))) != MAGIC:
             raise InvalidInput(f"{path} is not a backup that this program knows")
-        kind, payload = self._frame()
-        if kind is not _Kind.HEADER:
-            raise self._damaged("it has no header")
-        self.header: Final = self._decode(payload, Header)
+        self.header: Final = self._read_header()
         self._readers = {name: self._reader(name, columns) for name, columns in self.header.columns.items()}
         self._next: tuple[str, list[Row]] | None = None
         self._sealed = False
 
+    def _read_header(self) -> Header:
+        length = int.from_bytes(self._file.peek(_HEAD.size)[1 : _HEAD.size], "big")
+        if length > HEADER_BYTES_MAX:
+            raise self._damaged("its header is too long")
+        kind, payload = self._frame()
+        if kind is not _Kind.HEADER:
+            raise self._damaged("it has no header")
+        header: Header = self._decode(payload, Header)
+        if header.schema > len(load_migrations(header.database)):
+            raise self._too_new(header)
+        return header
+
     def check(self) -> None:
         """Read on to the end, and say whether the file is sound, without looking into rows."""
         while not self._sealed:
-            self._frame()
+            self._frame(keep=False)
 
     def rows(self, table: Table) -> Iterator[Row]:
         """Yield the rows of a table. Tables are asked for in their order; the last one is followed by `finish`."""
@@ -144,20 +158,30 @@ class Archive:
     def _reader(self, name: str, columns: tuple[str, ...]) -> "_RowReader":
         table = table_named(name)
         if table is None or not set(columns) <= {column.name for column in table.columns}:
-            raise StoreTooNew(
-                f"the backup {self._path} was made by Runtara {self.header.version} and has more than this version "
-                "knows: use that version, or a later one"
-            )
+            raise self._too_new(self.header)
         return _RowReader(table, columns, self._decode)
 
-    def _frame(self) -> tuple[_Kind, bytes]:
-        """Read the next frame; the seal must be the end of the file."""
+    def _frame(self, *, keep: bool = True) -> tuple[_Kind, bytes]:
+        """Read the next frame; its payload is forgotten unless it is to be kept. The seal must be the end of the file.
+
+        A length that is wrong may say anything, so only a file that was checked is read into memory as it says.
+        """
         head = self._take(_HEAD.size)
         mark, length = _HEAD.unpack(head)
-        payload = self._take(length)
-        self._digest = _link(self._digest, [head, payload])
+        if length > self._left:
+            raise self._damaged(_TOO_SHORT)
+        chunks = [length] if keep else (min(CHUNK_BYTES, length - at) for at in range(0, length, CHUNK_BYTES))
+        payload = b""
+        digest = hashlib.sha256(self._digest + head)
+        for count in chunks:
+            payload = self._take(count)
+            digest.update(payload)
+        self._digest = digest.digest()
         if self._take(_DIGEST_BYTES) != self._digest:
             raise self._damaged("a checksum is wrong")
+        return self._kind_of(mark), payload
+
+    def _kind_of(self, mark: bytes) -> _Kind:
         try:
             kind = _Kind(mark)
         except ValueError:
@@ -165,11 +189,11 @@ class Archive:
         self._sealed = kind is _Kind.SEAL
         if self._sealed and self._left:
             raise self._damaged("something follows upon its end")
-        return kind, payload
+        return kind
 
     def _take(self, count: int) -> bytes:
         if count > self._left:
-            raise self._damaged("it ends too early")
+            raise self._damaged(_TOO_SHORT)
         self._left -= count
         try:
             data = self._file.read(count)
@@ -185,6 +209,12 @@ class Archive:
             return msgspec.msgpack.decode(data, type=kind)
         except msgspec.DecodeError as error:
             raise self._damaged(f"it holds what nobody can have written: {error}") from None
+
+    def _too_new(self, header: Header) -> StoreTooNew:
+        return StoreTooNew(
+            f"the backup {self._path} was made by Runtara {header.version} and has more than this version knows: "
+            "use that version, or a later one"
+        )
 
     def _damaged(self, why: str) -> StoreCorrupt:
         return StoreCorrupt(f"the backup {self._path} is damaged: {why}; use another copy of it")

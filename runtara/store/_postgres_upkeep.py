@@ -23,7 +23,7 @@ from runtara.store._postgres_door import (
 from runtara.store._postgres_migrate import migrate, pending_migrations
 from runtara.store._postgres_reader import PostgresReader
 from runtara.store._statements import load_migrations
-from runtara.store._tables import TABLES, Row, Table
+from runtara.store._tables import TABLES, Database, Row, Table
 from runtara.store._tenure import NodeSpec, Tenure
 from runtara.store._upkeep import INSTANCES_AT_ONCE, Finished, Vacuumed
 
@@ -180,7 +180,7 @@ class PostgresUpkeep:
 class _Rows:
     """The rows of a database, to read and to write inside a transaction."""
 
-    database = _DATABASE
+    database: Database = _DATABASE
     schema = len(load_migrations(_DATABASE))
 
     def __init__(self, connection: Connection, where: str) -> None:

@@ -27,7 +27,7 @@ from runtara.store._sqlite_door import (
 )
 from runtara.store._sqlite_owner import OWNER_PID, take_ownership
 from runtara.store._statements import Migration, load_migrations
-from runtara.store._tables import TABLES, Row, Table
+from runtara.store._tables import TABLES, Database, Row, Table
 from runtara.store._upkeep import INSTANCES_AT_ONCE, Finished, Vacuumed
 
 __all__ = ["SqliteUpkeep"]
@@ -195,7 +195,7 @@ class SqliteUpkeep:
 class _Rows:
     """The rows of a file, to read and to write."""
 
-    database = _DATABASE
+    database: Database = _DATABASE
     schema = len(load_migrations(_DATABASE))
 
     def __init__(self, connection: Connection, path: Path) -> None:

@@ -9,13 +9,16 @@ only of the database that they lie in.
 import types
 import typing
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
 
 from runtara.records import Checkpoint, Event, Instance, Retry, Signal, Wait
 
-__all__ = ["TABLES", "Column", "Row", "Table", "table_named"]
+__all__ = ["TABLES", "Column", "Database", "Row", "Table", "table_named"]
+
+Database = Literal["sqlite", "postgres"]
+"""The kinds of databases, by the folders of their SQL."""
 
 Row = tuple[Any, ...]
 """The values of a table's columns, in order. Any: the kinds of the columns say what they are."""
@@ -49,7 +52,7 @@ class Table(NamedTuple):
     order: tuple[str, ...]
     record: type[msgspec.Struct] | None = None
     """The struct whose fields are columns, if there is one."""
-    only: str | None = None
+    only: Database | None = None
     """The one database that has it, where not all do."""
 
     @property
@@ -63,7 +66,7 @@ class Table(NamedTuple):
         own = self.order[0]
         return own if len(self.order) == 1 and own in ("number", "seq") else None
 
-    def is_in(self, database: str) -> bool:
+    def is_in(self, database: Database) -> bool:
         """Whether a database has it."""
         return self.only in (None, database)
 

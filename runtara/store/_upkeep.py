@@ -13,7 +13,7 @@ import msgspec
 
 from runtara.errors import ConfigError, InvalidInput
 from runtara.lifecycle import FINAL, Status
-from runtara.store._tables import Row, Table
+from runtara.store._tables import Database, Row, Table
 
 __all__ = ["INSTANCES_AT_ONCE", "Finished", "Rows", "Source", "Target", "Upkeep", "Vacuumed", "open_upkeep"]
 
@@ -53,7 +53,7 @@ class Rows(Protocol):
 class Source(Rows, Protocol):
     """All rows of a store, as they were at one instant."""
 
-    database: str
+    database: Database
     schema: int
     """The number of its newest migration."""
 
@@ -61,7 +61,7 @@ class Source(Rows, Protocol):
 class Target(Rows, Protocol):
     """An empty store that is being filled, in one transaction. Its rows are those that were written so far."""
 
-    database: str
+    database: Database
 
     def write(self, table: Table, rows: Sequence[Row]) -> None:
         """Add rows. Raises `StoreCorrupt` for one that the database cannot hold."""

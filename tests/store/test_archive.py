@@ -4,12 +4,13 @@ import hashlib
 import struct
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 
 from runtara.errors import InvalidInput, RuntaraError, StoreCorrupt, StoreTooNew, StoreUnavailable
-from runtara.store._archive import MAGIC, ArchiveWriter, Header, open_archive
+from runtara.store._archive import CHUNK_BYTES, HEADER_BYTES_MAX, MAGIC, ArchiveWriter, Header, open_archive
 from runtara.store._batches import batches_of
 from runtara.store._tables import TABLES, Row, table_named
 
@@ -165,6 +166,7 @@ RETRIES = (b"R", ["retries", [list(RETRY)]])
         ("nobody can have written", [MADE, (b"R", ["inputs", [[1]]]), SEAL]),
         ("nobody can have written", [MADE, (b"R", ["inputs", [[2**63, b""]]]), SEAL]),
         ("nobody can have written", [(b"H", ["nothing"]), SEAL]),
+        ("nobody can have written", [(b"H", msgspec.to_builtins(HEADER) | {"database": "mysql"}), SEAL]),
         ("not in order", [MADE, (b"R", ["nodes", [[1, b"x"]]]), SEAL]),
         ("not in order", [MADE, (b"H", ["inputs", [[1, b"x"]]]), SEAL]),
         ("where none may be", [MADE, RETRIES, INPUT, (b"S", {"rows": {"inputs": 1, "retries": 1}})]),
@@ -187,6 +189,33 @@ def test_the_frames_of_these_tests_are_those_of_backups(path: Path) -> None:
 
     assert read(path) == {"inputs": [(1, b"x")]}
     assert len(whole) == len(path.read_bytes()) + 4  # an array of rows there always has a long head
+
+
+@pytest.mark.parametrize("more", [{"schema": 99}, {"database": "postgres", "schema": 99}])
+def test_a_backup_of_a_later_schema_is_refused(path: Path, more: dict[str, Any]) -> None:
+    write(path, {}, msgspec.structs.replace(HEADER, **more))
+
+    with pytest.raises(StoreTooNew, match="made by Runtara 1 and has more"):
+        check(path)
+
+
+def test_no_length_that_a_file_says_is_believed_before_it_was_checked(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content: dict[str, list[Row]] = {"inputs": [(1, bytes(5 * CHUNK_BYTES))]}
+    whole = write(path, content)
+    asked: list[int] = []
+
+    with open_archive(path) as archive:
+        take = archive._take
+        monkeypatch.setattr(archive, "_take", lambda count: asked.append(count) or take(count))  # type: ignore[func-returns-value]  # None
+        archive.check()
+    long_header = (HEADER_BYTES_MAX + 1).to_bytes(8, "big")
+    path.write_bytes(whole[: len(MAGIC) + 1] + long_header + whole[len(MAGIC) + 9 :])
+
+    assert max(asked) == CHUNK_BYTES
+    with pytest.raises(StoreCorrupt, match="header is too long"):
+        check(path)
 
 
 @pytest.mark.parametrize("columns", [{"inputs": ("instance_number", "input", "colour")}, {"colours": ("name",)}])
