@@ -13,13 +13,18 @@ def open_store(url: str) -> Store:
     """Return the store at `url`; nothing is touched until its writer or a reader is opened.
 
     ``memory://`` keeps everything in this process and nothing beyond it. ``sqlite:///path`` is a file relative to the
-    working directory, ``sqlite:////path`` one from the root; the path is taken literally. Raises `ConfigError` for
-    anything else.
+    working directory, ``sqlite:////path`` one from the root; the path is taken literally. ``postgresql://`` is followed
+    by what libpq knows from such an address. Raises `ConfigError` for anything else.
     """
     scheme, separator, rest = url.partition("://")
     if not separator or scheme not in _OPENERS:
-        raise ConfigError(f"there is no store at {url!r}: use {_POSSIBLE}")
+        raise ConfigError(f"there is no store at {_harmless(url)}: use {_POSSIBLE}")
     return _OPENERS[scheme](url, rest)
+
+
+def _harmless(url: str) -> str:
+    """Return what of an address that nobody understands may be said aloud: not what may be a password."""
+    return f"{url.partition(':')[0]!r}:…" if {"@", "="} & set(url) else repr(url)
 
 
 def sqlite_version() -> tuple[int, int, int]:

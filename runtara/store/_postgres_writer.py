@@ -13,11 +13,21 @@ from typing import Any, Final
 import msgspec
 
 from runtara.clock import monotonic
-from runtara.errors import RuntaraError, StoreInUse, StoreUnavailable
+from runtara.errors import ConfigError, RuntaraError, StoreInUse, StoreUnavailable
 from runtara.ids import InstanceKey
 from runtara.store._contract import LeaseLost, Save
 from runtara.store._postgres_batch import rounds_of
-from runtara.store._postgres_door import SQL, Connection, Error, PostgresLimits, connect, explain, fault_of, name_of
+from runtara.store._postgres_door import (
+    SQL,
+    Connection,
+    Error,
+    PostgresLimits,
+    connect,
+    explain,
+    fault_of,
+    is_definite,
+    name_of,
+)
 from runtara.store._postgres_migrate import migrate
 from runtara.store._postgres_tenure import Tenure
 
@@ -38,6 +48,10 @@ class PostgresWriter:
         self._batch = 0
         self._unsettled = False
         self._closed = False
+        self._end: type[RuntaraError] = StoreUnavailable
+        self._why_closed = f"the writer of {self._where} is closed: open another one"
+        self._last: tuple[int, Sequence[int] | None] = (0, None)
+        """The last batch of a tenure that others have ended, and what was refused of it."""
         self._connection: Connection | None = None
         try:
             self._connection = connect(url, limits)
@@ -45,7 +59,7 @@ class PostgresWriter:
             self._open_node(self._connection, version)
         except Error as error:
             self._hang_up()
-            raise explain(error, url) from error
+            raise explain(error, url, opening=True) from error
         except BaseException:
             self._hang_up()
             raise
@@ -121,18 +135,19 @@ class PostgresWriter:
 
     def _failed(self, error: Error) -> Sequence[int]:
         """Say what became of a batch that failed: return what was refused of it if it is stored, or raise."""
-        fault = fault_of(error)
-        if not fault.stops:
-            self._check_usable()
+        if is_definite(error) or not fault_of(error).stops:
+            self._let_go(lost=fault_of(error).stops)
             raise explain(error, self._url) from error
         self._hang_up()
         self._unsettled = True
         lost = self._batch
         try:
             batch, refused = self._settle()
-        except RuntaraError as away:
-            if isinstance(away, LeaseLost):
+        except LeaseLost:
+            batch, refused = self._last
+            if batch != lost:
                 raise
+        except RuntaraError:
             raise explain(error, self._url, unknown=True) from error
         if batch == lost:
             return refused or ()
@@ -143,7 +158,7 @@ class PostgresWriter:
     def _ready(self) -> Connection:
         """Return a connection under which everything that was begun before is settled."""
         if self._closed:
-            raise StoreUnavailable(f"the writer of {self._where} is closed: open another one")
+            raise self._end(self._why_closed)
         self._check_usable()
         if self._connection is None or self._unsettled:
             self._settle()
@@ -166,6 +181,8 @@ class PostgresWriter:
         except Error as error:
             self._hang_up()
             raise explain(error, self._url) from error
+        except ConfigError as error:  # the server has changed since the writer was opened
+            raise StoreUnavailable(str(error)) from None
         incarnation, batch, now_ms, refused = rows[0]
         assert self._tenure.number is not None, "a tenure begins with the writer"
         self._tenure.begin(self._tenure.number, incarnation)
@@ -195,13 +212,22 @@ class PostgresWriter:
         rows = connection.execute(SQL["read_node"], self._me()).fetchall()
         self._tenure.until = 0.0
         self._closed = True
-        if rows and rows[0][1] is None:
-            return StoreInUse(
-                f"another process runs as node {self._tenure.spec.name!r} of {self._where}: "
-                "give each its own data folder"
+        if rows and not rows[0][0]:
+            self._end, self._why_closed = (
+                StoreInUse,
+                (
+                    f"another process runs as node {self._tenure.spec.name!r} of {self._where}: "
+                    "give each its own data folder"
+                ),
             )
-        self._tenure.ended()
-        return LeaseLost(f"other nodes of {self._where} have taken over, because this one was out of touch: start anew")
+        else:
+            self._last = rows[0][1:] if rows else self._last
+            self._tenure.ended()
+            self._end, self._why_closed = (
+                LeaseLost,
+                (f"other nodes of {self._where} have taken over, because this one was out of touch: start anew"),
+            )
+        return self._end(self._why_closed)
 
     def _run(self, statement: str, names: Mapping[str, object]) -> list[Any]:
         """Run a statement of its own that may be repeated."""
@@ -210,8 +236,14 @@ class PostgresWriter:
             cursor = connection.execute(SQL[statement], {**self._me(), **names})
             return cursor.fetchall() if cursor.description else []
         except Error as error:
-            self._check_usable()
+            self._let_go(lost=fault_of(error).stops)
             raise explain(error, self._url) from error
+
+    def _let_go(self, *, lost: bool) -> None:
+        """Hang up where the connection must not be used any more."""
+        if lost:
+            self._hang_up()
+        self._check_usable()
 
     def _check_usable(self) -> None:
         """Let go of a connection that is lost."""

@@ -16,8 +16,10 @@ RETURNING incarnation, batch, now_ms(),
     (SELECT saves FROM refusals WHERE refusals.node = nodes.number AND refusals.batch = nodes.batch);
 
 -- name: read_node
--- Whether a tenure goes on, and under which incarnation.
-SELECT incarnation, lost_at FROM nodes WHERE number = %(node)s;
+-- Whether a tenure has ended, and with which batch: nothing is written under it any more.
+SELECT lost_at IS NOT NULL, batch,
+    (SELECT saves FROM refusals WHERE refusals.node = nodes.number AND refusals.batch = nodes.batch)
+FROM nodes WHERE number = %(node)s;
 
 -- name: end_lease
 -- A node that comes to its end lets others take over at once what it still owns.
