@@ -42,10 +42,10 @@ class Cluster:
         self.settings: dict[str, object] = settings
         """What the server is told when it starts."""
         self.unused: list[str] = []
-        self._user = "nobody" if os.geteuid() == 0 else None  # a server does not run as root
+        self.user = "nobody" if os.geteuid() == 0 else None  # a server does not run as root
         self.process: subprocess.Popen[bytes] | None = None
-        if self._user:
-            shutil.chown(folder, self._user)
+        if self.user:
+            shutil.chown(folder, self.user)
         folder.chmod(0o700)
         self._run(
             "initdb", "--pgdata", str(folder), "--username=postgres", "--auth=trust", "--encoding=UTF8", "--no-sync"
@@ -77,7 +77,7 @@ class Cluster:
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [self.programs / "postgres", "-D", str(self.folder), "-p", str(self.port), *options],
-                user=self._user,
+                user=self.user,
                 env=_ENVIRONMENT,
                 stdout=log,
                 stderr=log,
@@ -131,8 +131,8 @@ class Cluster:
         path = self.folder / name
         path.write_bytes(content)
         path.chmod(0o600)
-        if self._user:
-            shutil.chown(path, self._user)
+        if self.user:
+            shutil.chown(path, self.user)
 
     def execute(self, statement: str, database: str = "postgres") -> list[Any]:
         """Have somebody else execute a statement."""
@@ -142,7 +142,7 @@ class Cluster:
 
     def _run(self, program: str, *arguments: str) -> None:
         command = [self.programs / program, *arguments]
-        done = subprocess.run(command, user=self._user, env=_ENVIRONMENT, capture_output=True, check=False, cwd="/")
+        done = subprocess.run(command, user=self.user, env=_ENVIRONMENT, capture_output=True, check=False, cwd="/")
         if done.returncode:
             raise RuntimeError(f"{program}: {done.stdout.decode()}{done.stderr.decode()}")
 

@@ -41,6 +41,7 @@ class _Link:
         self.client = client
         self.server = server
         self.held: list[bytes] = []
+        self.released = False
         self.passed = {"request": 0, "answer": 0}
 
     def close(self) -> None:
@@ -62,12 +63,14 @@ class TcpProxy:
         self._lock = threading.Lock()
         self._cut: Cut | None = None
         self._links: list[_Link] = []
-        self._holding = False
+        self._kept: list[_Link] = []
         self._releasing = False
         self._closing = False
         self.cut_happened = threading.Event()
         self.held = threading.Event()
         """Set when a request is being kept back."""
+        self.answered = threading.Event()
+        """Set when the server has answered to what was kept back."""
         self.links = 0
         """How many connections there have been."""
         self._thread = threading.Thread(target=self._run, name="proxy")
@@ -95,14 +98,13 @@ class TcpProxy:
     def hold(self) -> None:
         """Keep back what clients say on the connections that are open now, from now on."""
         with self._lock:
-            self._holding = True
+            self._kept = list(self._links)
             self.held.clear()
+            self.answered.clear()
 
     def release(self) -> None:
         """Deliver what was kept back."""
-        with self._lock:
-            self._holding = False
-            self._releasing = True
+        self._releasing = True
         self._wake.send(b"!")
 
     def close(self) -> None:
@@ -125,13 +127,14 @@ class TcpProxy:
 
     def _heed(self) -> None:
         self._woken.recv(_CHUNK)
-        with self._lock:
-            releasing, self._releasing = self._releasing, False
-        for link in self._links if releasing else []:
-            held, link.held = b"".join(link.held), []
-            if held:
-                with contextlib.suppress(OSError):
-                    link.server.sendall(held)
+        if not self._releasing:
+            return
+        self._releasing = False
+        for link in self._kept:
+            link.released, link.held = bool(link.held), [b"".join(link.held)]
+            with contextlib.suppress(OSError):
+                link.server.sendall(link.held.pop())
+        self._kept = []
 
     def _accept(self) -> None:
         client, _ = self._listener.accept()
@@ -145,6 +148,8 @@ class TcpProxy:
         except OSError:  # nobody is there, or the client does not like our certificate
             client.close()
             return
+        for end in (client, server):
+            end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         link = _Link(client, server)
         self._links.append(link)
         self._selector.register(client, selectors.EVENT_READ, lambda: self._hear(link, "request"))
@@ -158,10 +163,11 @@ class TcpProxy:
                 heard += source.recv(_CHUNK)
         except OSError:
             heard = b""
-        with self._lock:
-            if self._holding and direction == "request":
-                self._keep(link, heard)
-                return
+        if direction == "request" and link in self._kept:
+            self._keep(link, heard)
+            return
+        if direction == "answer" and link.released:
+            self.answered.set()
         if not heard:
             self._drop(link)
             return
@@ -195,6 +201,8 @@ class TcpProxy:
             self.cut_happened.set()
 
     def _drop(self, link: _Link, *, silent: bool = False) -> None:
+        if link in self._links and not silent:
+            self._links.remove(link)
         for end in (link.client, link.server):
             with contextlib.suppress(KeyError, ValueError):
                 self._selector.unregister(end)

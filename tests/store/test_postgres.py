@@ -712,8 +712,8 @@ FORBIDDEN = [
     "UPDATE instances SET output = 'x'",
     "UPDATE instances SET status = 'lost', finished_at = NULL WHERE instance_id = 'order-2'",
     "UPDATE instances SET version = NULL",
-    "INSERT INTO checkpoints OVERRIDING SYSTEM VALUE SELECT seq + 1, instance_number, 'step', '', 1, 1 FROM checkpoints",
-    "INSERT INTO events OVERRIDING SYSTEM VALUE SELECT seq + 1, instance_number, 'x', 1, 1, '', '', '', 7 FROM events",
+    "INSERT INTO checkpoints OVERRIDING SYSTEM VALUE SELECT -1, instance_number, 'step', '', 1, 1 FROM checkpoints",
+    "INSERT INTO events OVERRIDING SYSTEM VALUE SELECT -1, instance_number, 'x', 1, 1, '', '', '', 7 FROM events",
     "INSERT INTO environments SELECT instance_number, '{}' FROM environments",
     "INSERT INTO nodes (name, version, opened_at, lease_until) SELECT name, '', 1, 1 FROM nodes",
 ]
