@@ -47,6 +47,8 @@ class PostgresWriter:
         self._tenure = tenure
         self._batch = 0
         self._unsettled = False
+        self._asked = 0
+        """The newest incarnation that was asked for; whether the answer came or not, the next one is higher."""
         self._closed = False
         self._end: type[RuntaraError] = StoreUnavailable
         self._why_closed = f"the writer of {self._where} is closed: open another one"
@@ -174,7 +176,8 @@ class PostgresWriter:
             self._hang_up()
             self._connection = connect(self._url, self._limits)
             asked_at = monotonic()
-            names = {**self._me(), "lease_ms": self._tenure.spec.lease_ms}
+            self._asked = max(self._asked, self._tenure.incarnation) + 1
+            names = {**self._me(), "next": self._asked, "lease_ms": self._tenure.spec.lease_ms}
             rows = self._connection.execute(SQL["settle_batch"], names).fetchall()
             if not rows:
                 raise self._fenced(self._connection)

@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple
 import psycopg
 import pytest
 
+from runtara.clock import monotonic
 from runtara.errors import Busy, OutcomeUnknown, StoreInUse, StoreUnavailable
 from runtara.ids import InstanceKey
 from runtara.lifecycle import Status
@@ -21,10 +22,11 @@ from runtara.store import Save
 from runtara.store._contract import LeaseLost
 from runtara.store._postgres import PostgresStore
 from runtara.store._postgres_door import PostgresLimits
+from runtara.store._postgres_reader import PostgresReader
 from runtara.store._postgres_tenure import NodeSpec
 from tests.postgres import Cluster
 from tests.store.postgres_workload import Outcome, Workload, audit
-from tests.store.samples import KEY, checkpoint, loaded, put, save
+from tests.store.samples import KEY, checkpoint, loaded, put, save, signal
 from tests.store.tcp_proxy import Cut, TcpProxy
 
 __all__ = ["CHECKS", "QUICK", "Bench", "campaign", "eventually", "waits_for_a_lock"]
@@ -35,6 +37,9 @@ QUICK: Final = PostgresLimits(connect_timeout_ms=2_000, timeout_ms=400, lock_tim
 PATIENT: Final = PostgresLimits(timeout_ms=20_000, lock_timeout_ms=10_000)
 
 LIMIT_S: Final = 30.0
+GIVEN_UP_S: Final = 2.0
+"""Long enough for `QUICK` to give a connection up and make another one."""
+
 OTHER: Final = InstanceKey("acme", "order-2")
 
 
@@ -62,9 +67,12 @@ class Bench(NamedTuple):
 
     @contextlib.contextmanager
     def node(self, limits: PostgresLimits = QUICK, *, detour: bool = True, name: str = "a") -> Iterator["Node"]:
-        """A node with an instance."""
+        """A node. Its reader takes the straight way, so that it sees what is stored whatever happens to the writer."""
         store = PostgresStore(self.detour if detour else self.url, NodeSpec(name=name), limits)
-        with contextlib.closing(store.open_writer()) as writer, contextlib.closing(store.open_reader()) as reader:
+        with (
+            contextlib.closing(store.open_writer()) as writer,
+            contextlib.closing(PostgresReader(self.url, limits, store.tenure)) as reader,
+        ):
             yield Node(store, writer, reader)
 
 
@@ -182,6 +190,16 @@ def a_quiet_store_does_as_it_says(bench: Bench) -> None:
         assert audit(work) == []
 
 
+def refusals_of_several_rounds_are_all_told(bench: Bench) -> None:
+    third = InstanceKey("acme", "order-3")
+    with bench.node() as node:
+        batch = [save(KEY), save(KEY, 9), save(OTHER, 5), save(KEY, 2), save(KEY, 2), save(OTHER), save(third)]
+        expected = [True, False, False, True, False, True, True]
+        assert node.writer.commit(batch) == expected
+        assert node.writer.commit([save(KEY, 9), save(KEY, 3)]) == [False, True]
+        assert [loaded(node.reader, key).instance.version for key in (KEY, OTHER, third)] == [3, 1, 1]
+
+
 # The network ----------------------------------------------------------------------------------------------------------
 
 
@@ -225,9 +243,25 @@ def a_request_that_is_cut_off_is_stored_wholly_or_not_at_all(bench: Bench) -> No
     assert work.counts[Outcome.UNKNOWN] == 0
 
 
+def a_connection_that_breaks_while_it_is_made_is_made_again(bench: Bench) -> None:
+    with bench.workload(2) as work:
+        assert work.step()
+        for after in range(0, 1_300, 50):
+            throw_out(bench)(random.Random(1))
+            bench.proxy.plan(Cut("answer", after))
+            while not bench.proxy.cut_happened.is_set():
+                work.step(1)
+            work.catch_up()
+        problems = audit(work)
+    assert not problems, problems[:10]
+    assert work.counts[Outcome.UNKNOWN] > 5
+
+
 def a_network_that_falls_silent_is_given_up(bench: Bench) -> None:
+    began = monotonic()
     work = cut_at(bench, [Cut("answer", silent=True), Cut("request", 100, silent=True)])
 
+    assert monotonic() - began < 2 * GIVEN_UP_S
     assert work.counts[Outcome.REFUSED] == 1
     assert work.counts[Outcome.UNKNOWN] == 0
 
@@ -326,6 +360,22 @@ def rows_that_somebody_holds_are_waited_for_and_then_refused(bench: Bench) -> No
         put(node.writer, *batch)
 
 
+def a_batch_that_fails_in_its_last_round_leaves_nothing_of_the_first(bench: Bench) -> None:
+    batch = [save(OTHER), save(KEY, 2), save(KEY, 3, signals=(signal("held"),))]
+    with bench.node() as node:
+        put(node.writer, save(KEY))
+        with bench.admin() as admin, admin.transaction():
+            admin.execute(
+                "INSERT INTO signals (instance_number, signal_id, kind, sent_at, payload, seq) "
+                "SELECT number, 'held', 'custom', 1, '', 1 FROM instances"
+            )
+            assert refused_as(node.writer.commit, batch) is Busy
+            assert loaded(node.reader).instance.version == 1
+            assert node.reader.load([OTHER]) == {}
+            admin.execute("DELETE FROM signals")
+        put(node.writer, *batch)
+
+
 def a_statement_that_takes_too_long_is_given_up_and_stores_nothing(bench: Bench) -> None:
     with bench.node(PostgresLimits(timeout_ms=200, lock_timeout_ms=5_000)) as node:
         put(node.writer, save(KEY))
@@ -367,11 +417,13 @@ CHECKS: dict[str, Callable[[Bench], None]] = {
     check.__name__: check
     for check in (
         a_quiet_store_does_as_it_says,
+        refusals_of_several_rounds_are_all_told,
         writers_that_are_thrown_out_know_the_truth,
         an_answer_that_is_lost_is_found_out,
         an_answer_of_many_that_is_lost_is_found_out,
         an_answer_is_believed_only_when_it_is_complete,
         a_request_that_is_cut_off_is_stored_wholly_or_not_at_all,
+        a_connection_that_breaks_while_it_is_made_is_made_again,
         a_network_that_falls_silent_is_given_up,
         a_request_that_arrives_late_stores_nothing,
         a_lost_node_stores_nothing_of_what_was_on_its_way,
@@ -380,6 +432,7 @@ CHECKS: dict[str, Callable[[Bench], None]] = {
         a_node_that_is_replaced_while_it_asks_does_not_guess,
         what_another_node_runs_is_left_alone,
         rows_that_somebody_holds_are_waited_for_and_then_refused,
+        a_batch_that_fails_in_its_last_round_leaves_nothing_of_the_first,
         a_statement_that_takes_too_long_is_given_up_and_stores_nothing,
         a_deadlock_is_tried_again,
     )
