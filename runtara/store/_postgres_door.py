@@ -153,7 +153,6 @@ def connect(url: str, limits: PostgresLimits, *, read_only: bool = False) -> Con
         if read_only:
             connection.execute(SQL["configure_reader"])
             return connection
-        connection.execute(SQL["configure_writer"])
         if not limits.may_lose_work:
             _check_durability(connection, url)
         connection.execute(SQL["keep_durability"])

@@ -240,6 +240,7 @@ def test_every_connection_is_set_up_alike_and_readers_never_write(database: str)
 
 SETTINGS = {
     "search_path": "runtara, pg_catalog",
+    "enable_seqscan": "off",
     "default_transaction_isolation": "read committed",
     "statement_timeout": "10s",
     "lock_timeout": "5s",

@@ -1,16 +1,13 @@
 -- name: configure
--- What every connection relies on. The path is fixed, so that nobody's tables are taken for ours.
+-- What every connection relies on. The path is fixed, so that nobody's tables are taken for ours. Statements are planned
+-- once, perhaps while the tables are small: they must not settle for reading them from end to end.
 SET search_path = runtara, pg_catalog;
 SET TimeZone = 'UTC';
 SET default_transaction_isolation = 'read committed';
 SET idle_in_transaction_session_timeout = '10s';
 SET plan_cache_mode = force_generic_plan;
-SET jit = off;
-
--- name: configure_writer
--- A connection whose statements are planned once, perhaps while the tables are small: it must not settle for reading
--- them from end to end.
 SET enable_seqscan = off;
+SET jit = off;
 
 -- name: configure_reader
 -- A connection that only looks.
