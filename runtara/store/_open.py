@@ -1,5 +1,6 @@
 """From a URL to a store. Implementations are imported only when they are asked for."""
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Final
 
@@ -24,7 +25,10 @@ def open_store(url: str) -> Store:
 
 def _harmless(url: str) -> str:
     """Return what of an address that nobody understands may be said aloud: not what may be a password."""
-    return f"{url.partition(':')[0]!r}:…" if {"@", "="} & set(url) else repr(url)
+    if not {"@", "="} & set(url):
+        return repr(url)
+    scheme = re.match(r"[A-Za-z+]+://", url)
+    return f"{scheme[0] if scheme else ''}…"
 
 
 def sqlite_version() -> tuple[int, int, int]:
