@@ -26,6 +26,8 @@ class Figure(NamedTuple):
     peer: str | None = None
     at_least: float | None = None
     at_most: float | None = None
+    goal: float | None = None
+    """Without a peer: at least so much."""
 
 
 FIGURES = (
@@ -51,6 +53,18 @@ FIGURES = (
     Figure("64 clients: stream per call against one stream", "quic.checkpoints_stream_each", "/s", "quic.checkpoints"),
     Figure("8 clients: stream per call against one stream", "quic.eight_stream_each", "/s", "quic.eight"),
     Figure("1 client: stream per call against one stream", "quic.one_stream_each", "/s", "quic.one"),
+    Figure(
+        "PostgreSQL: persisted transitions, 256 concurrent", "postgres.grouped", "/s", "postgres.one_each", at_least=10
+    ),
+    Figure(
+        "three nodes, two clients each, against one node",
+        "postgres.three_nodes",
+        "/s",
+        "postgres.one_node",
+        at_least=0.9,
+    ),
+    Figure("due instances claimed", "postgres.due_claims", "/s", goal=20_000),
+    Figure("takeover of 1,000 instances, beyond the lease", "postgres.takeover", "s", at_most=5),
     Figure("host: serves after its start", "host.ready", "s", at_most=1),
     Figure("host: kill -9 of a program until it runs again", "host.running_again", "s", at_most=2),
     Figure("host: signal sent until seen by a launched program, p50", "host.signal_p50", "ms", at_most=5),
@@ -85,6 +99,9 @@ def _measure(figure: Figure, rounds: int) -> str:
             peers.append(_run(figure.peer))
     mine = statistics.median(ours)
     shown = f"{_number(mine)} {figure.unit} ({_number(min(ours))} to {_number(max(ours))})"
+    if figure.goal is not None:
+        met = "met" if mine >= figure.goal else "missed"
+        return f"| {figure.name} | {shown} | | | ≥ {figure.goal:,.0f} {figure.unit} | {met} |"
     if figure.peer is None:
         assert figure.at_most is not None, "a figure has a peer or a bound"
         met = "met" if mine <= figure.at_most else "missed"

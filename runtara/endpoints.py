@@ -52,6 +52,7 @@ _ROWS: Final = (
     _row(messages.ListEvents, messages.EventPage, "reader", "both"),
     _row(messages.ListInstances, messages.InstancePage, "reader", "manager"),
     _row(messages.ReadLog, messages.LogRead, "runner", "manager"),
+    _row(messages.ListNodes, messages.NodesFound, "reader", "manager"),
     _row(messages.GetTree, messages.TreeFound, "system", "manager"),
     _row(messages.GetHealth, messages.HealthFound, "system", "both"),
 )

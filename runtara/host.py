@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import socket as sockets
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, closing, suppress
 from functools import partial
 from ipaddress import ip_address
 from math import inf
@@ -27,22 +27,38 @@ from runtara.actors import supervisor as group
 from runtara.actors.edge import Drain, Edge
 from runtara.actors.places import AwaitEmpty, KillAttempts, ListAttempts, StopWaking
 from runtara.actors.runner import Graces, Runner
-from runtara.actors.runners.native import NativeEngine
+from runtara.actors.runners import Engine
+from runtara.actors.runners.engines import open_engine
 from runtara.actors.sessions import Attach, Detach
 from runtara.clock import Clock, SystemClock
 from runtara.errors import ConfigError, RuntaraError, Unreachable
 from runtara.ids import InstanceKey, new_id
 from runtara.messages import SendSignal
-from runtara.settings import Settings, inherited_environment
-from runtara.system import INSTANCES, PROGRAMS, READER, SCHEDULER, SESSIONS, Launcher, Runtime, open_runtime
+from runtara.settings import Settings
+from runtara.store import NodeSpec, Store
+from runtara.system import (
+    INSTANCES,
+    PROGRAMS,
+    READER,
+    SCHEDULER,
+    SESSIONS,
+    Launcher,
+    Neighbours,
+    Runtime,
+    clock_of,
+    open_runtime,
+    store_of,
+)
 from runtara.transport.addresses import Address, parse_address
 from runtara.transport.certificates import Identity, ensure_certificate, read_identity
 from runtara.transport.connection_file import read_connection_file
 from runtara.transport.conversation import Conversation
 from runtara.transport.credentials import KeyRing, TokenMint
 from runtara.transport.gate import Gate
+from runtara.transport.quic.peers import Peers
 from runtara.transport.quic.protocol import ServerTls
 from runtara.transport.quic.server import QuicServer, open_socket
+from runtara.transport.shared_files import SharedFiles
 
 __all__ = ["QUIC", "Host", "open_host"]
 
@@ -55,13 +71,14 @@ _FAREWELL_S: Final = 1.0
 class Host:
     """A running host."""
 
-    def __init__(self, runtime: Runtime, gate: Gate, address: str, identity: Identity) -> None:
+    def __init__(self, runtime: Runtime, gate: Gate, address: str, identity: Identity, store: Store) -> None:
         self.runtime: Final = runtime
         self.gate: Final = gate
         self.address: Final = address
         """Where the QUIC door listens, as host:port."""
         self.identity: Final = identity
         """The certificate by which clients know the door."""
+        self._tenure = store.tenure
         self._hurry = trio.Event()
 
     async def drain(self) -> None:
@@ -74,6 +91,8 @@ class Host:
         await system.ref(SCHEDULER).ask(StopWaking())
         runner = system.ref(PROGRAMS)
         attempts: tuple[tuple[InstanceKey, int], ...] = await runner.ask(ListAttempts())
+        if self._tenure is not None:
+            self._tenure.lasting = False  # nothing will be left here: others may go on at once
         bound = (settings.shutdown_grace_ms + settings.kill_grace_ms) / 1000 + 1
         with trio.move_on_after(bound):
             async with trio.open_nursery() as nursery:
@@ -103,32 +122,69 @@ class Host:
 
 
 @asynccontextmanager
-async def open_host(settings: Settings, *, clock: Clock | None = None) -> AsyncIterator[Host]:
+async def open_host(
+    settings: Settings, *, clock: Clock | None = None, engine: Engine | None = None
+) -> AsyncIterator[Host]:
     """Start a host, give it to the block, and stop it when the block ends. Programs go on, unless it was drained.
+
+    Without an `engine`, that of the settings is used. With one, programs may run on machines that see no file of this.
 
     Raises what the store refuses with, `ConfigError` for an unusable address, certificate or key, and `Unreachable` for
     an address that is taken.
     """
-    clock = clock or SystemClock()
-    folder = Path(settings.data_dir)
-    await trio.Path(folder).mkdir(mode=0o700, parents=True, exist_ok=True)
-    identity = _identity(settings, folder, clock)
-    mint = TokenMint(folder / "secret", clock, settings.token_lifetime_ms)
-    with await _open_socket(settings) as socket:
+    folder, wall = Path(settings.data_dir), clock or SystemClock()
+    shared, identity = await _open_folder(settings, folder, wall)
+    mint = TokenMint(folder / "secret", wall, settings.token_lifetime_ms)
+    with ExitStack() as held:
+        socket = held.enter_context(await _open_socket(settings))
         address = _address(socket)
         told = address if settings.core_addr is None else parse_address(settings.core_addr)
-        launcher = _launcher(settings, clock, mint, _environment(settings, identity, told))
+        store = _store(settings, shared, str(told), identity)
+        if store.tenure is not None:
+            held.enter_context(shared.owned())
+        peers = held.enter_context(closing(Peers(shared.node_name(settings.node_name), mint)))
+        elsewhere = engine is not None or settings.runner != "native"
+        environment = _environment(settings, identity, told, elsewhere=elsewhere)
+        engine = engine or open_engine(settings, shared.node_name(settings.node_name))
         hosts: list[Host] = []
         async with open_runtime(
-            settings, launcher=launcher, clock=clock, is_draining=lambda: hosts[0].gate.draining
+            settings,
+            launcher=_launcher(settings, clock_of(store, clock), mint, environment, engine),
+            clock=clock,
+            is_draining=lambda: hosts[0].gate.draining,
+            store=store,
+            neighbours=Neighbours(peer_of=peers.to, took_documents=shared.take),
         ) as runtime:
-            gate = _gate(runtime, mint, KeyRing(folder / "keys.json", clock), _exposed(socket))
-            hosts.append(Host(runtime, gate, str(address), identity))
+            gate = _gate(runtime, mint, KeyRing(folder / "keys.json", wall), _exposed(socket))
+            hosts.append(Host(runtime, gate, str(address), identity, store))
             make = partial(_quic, settings, socket, identity, gate)
             await runtime.system.start_child("root", group("edges", child("quic", Edge, make)))
             yield hosts[0]
             with trio.move_on_after(_FAREWELL_S):
                 await runtime.system.ref(QUIC).ask(Drain())
+
+
+async def _open_folder(settings: Settings, folder: Path, clock: Clock) -> tuple[SharedFiles, Identity]:
+    """Make the data folder, and see to it that what all nodes must agree on is the same here."""
+    await trio.Path(folder).mkdir(mode=0o700, parents=True, exist_ok=True)
+    shared, store = SharedFiles(folder), store_of(settings)
+    await trio.to_thread.run_sync(shared.prepare, store)
+    identity = _identity(settings, folder, clock)
+    await trio.to_thread.run_sync(shared.agree, store)
+    return shared, identity
+
+
+def _store(settings: Settings, shared: SharedFiles, address: str, identity: Identity) -> Store:
+    """Return the store, to which this host presents itself as one of its nodes, if it has some."""
+    node = NodeSpec(
+        name=shared.node_name(settings.node_name),
+        address=address,
+        fingerprint=identity.fingerprint,
+        places=settings.max_concurrent_instances,
+        lasting=True,
+        lease_ms=settings.node_lease_ms,
+    )
+    return store_of(settings, node)
 
 
 async def _open_socket(settings: Settings) -> sockets.socket:
@@ -171,6 +227,7 @@ def _gate(runtime: Runtime, mint: TokenMint, keys: KeyRing, exposed: bool) -> Ga
         require_credentials=required,
         clock=runtime.clock,
         version=__version__,
+        passed_line=partial(runtime.dispatch.line, passed_on=True),
         heartbeat_interval_ms=settings.heartbeat_interval_ms,
         payload_max_bytes=settings.state_max_bytes,
     )
@@ -197,22 +254,22 @@ def _exposed(socket: sockets.socket) -> bool:
 # Programs -------------------------------------------------------------------------------------------------------------
 
 
-def _environment(settings: Settings, identity: Identity, address: Address) -> dict[str, str]:
-    """Return what every launched program is told, so that it finds its way back."""
+def _environment(settings: Settings, identity: Identity, address: Address, *, elsewhere: bool) -> dict[str, str]:
+    """Return what every launched program is told, so that it finds its way back, also from elsewhere."""
     found = {
         "RUNTARA_SERVER_ADDR": str(address),
         "RUNTARA_SERVER_NAME": "localhost",
         "RUNTARA_HEARTBEAT_INTERVAL_MS": str(settings.heartbeat_interval_ms),
         "RUNTARA_PARK_AFTER_MS": str(settings.park_after_ms),
     }
-    if identity.ca_file is not None:
+    if identity.ca_file is not None and not elsewhere:
         return {**found, "RUNTARA_CA_FILE": str(identity.ca_file.resolve())}
     return {**found, "RUNTARA_SERVER_FINGERPRINT": identity.fingerprint}
 
 
-def _launcher(settings: Settings, clock: Clock, mint: TokenMint, environment: Mapping[str, str]) -> Launcher:
-    engine = NativeEngine(settings, inherited_environment())
-
+def _launcher(
+    settings: Settings, clock: Clock, mint: TokenMint, environment: Mapping[str, str], engine: Engine
+) -> Launcher:
     def connection_of(key: InstanceKey, epoch: int) -> dict[str, str]:
         return {**environment, "RUNTARA_TOKEN": mint.mint(key, epoch)}
 

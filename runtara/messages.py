@@ -27,6 +27,8 @@ from runtara.replies import (
     InstanceSummary,
     InstanceWoken,
     LogRead,
+    NodeInfo,
+    NodesFound,
     RetriesFound,
     SignalAccepted,
     SignalsPending,
@@ -68,8 +70,11 @@ __all__ = [
     "ListCheckpoints",
     "ListEvents",
     "ListInstances",
+    "ListNodes",
     "ListRetries",
     "LogRead",
+    "NodeInfo",
+    "NodesFound",
     "PollSignals",
     "R_co",
     "ReadLog",
@@ -276,6 +281,10 @@ class ReadLog(msgspec.Struct, Request[LogRead], frozen=True, gc=False, tag=True,
     """Wait so long for more, where there is nothing at `offset` yet and the program may still write."""
 
 
+class ListNodes(msgspec.Struct, Request[NodesFound], frozen=True, gc=False, tag=True):
+    """Ask which nodes share the store."""
+
+
 class GetTree(msgspec.Struct, Request[TreeFound], frozen=True, gc=False, tag=True):
     """Ask what every actor is doing."""
 
@@ -353,6 +362,7 @@ Command = (
     | ListEvents
     | ListInstances
     | ReadLog
+    | ListNodes
     | GetTree
     | GetHealth
     | WakeInstance
@@ -370,3 +380,5 @@ class Call(msgspec.Struct, frozen=True, gc=False):
     key: InstanceKey
     command: Command
     epoch: int | None = None
+    passed_on: bool = False
+    """Whether another node has passed it on; then it is not passed on again."""

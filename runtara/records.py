@@ -125,6 +125,8 @@ class Holder(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     name: str
     address: str | None = None
     """Where its door is, as host:port; None where it has none."""
+    fingerprint: str | None = None
+    """Of its door's certificate."""
     lost: bool = False
     """Whether it was declared lost; then what it owned is about to be taken over."""
 

@@ -24,6 +24,8 @@ __all__ = [
     "InstanceSummary",
     "InstanceWoken",
     "LogRead",
+    "NodeInfo",
+    "NodesFound",
     "RetriesFound",
     "SignalAccepted",
     "SignalTaken",
@@ -228,3 +230,29 @@ class HealthFound(msgspec.Struct, frozen=True, gc=False, tag=True, kw_only=True)
     uptime_ms: int
     draining: bool
     """Whether it is going down and starts nothing new."""
+
+
+class NodeInfo(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """One of the nodes that share a database."""
+
+    name: str
+    address: str | None
+    """Where its door is, as host:port; None where it has none."""
+    version: str
+    opened_at: int
+    places: int | None
+    """Most launched programs at a time; None for no limit."""
+    in_use: int
+    draining: bool
+    lease_ms: int
+    """How long its lease still lasts; negative where it has run out."""
+    lost_at: int | None
+    """When it was declared lost, or has ended; None while it lives."""
+    owned: int
+    """How many instances are its own: those that run, or are about to."""
+
+
+class NodesFound(msgspec.Struct, frozen=True, gc=False, tag=True):
+    """The nodes that share the store, those that live first; none where the store cannot be shared."""
+
+    nodes: tuple[NodeInfo, ...]

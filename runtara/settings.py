@@ -4,7 +4,7 @@ import difflib
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -27,7 +27,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=lambda name: PR
     data_dir: str = ".data"
     """Folder for everything that is kept; made if missing, readable by its owner only."""
     database_url: str | None = None
-    """Where instances are kept: ``sqlite:///path`` or ``memory://``; by default runtara.db in the data folder."""
+    """Where instances are kept: ``sqlite:///path``, ``postgresql://user@host/database`` or ``memory://``; by default
+    runtara.db in the data folder."""
+    database_timeout_ms: Milliseconds = 10_000
+    """How long a PostgreSQL server may take over a statement, or to let us in."""
+    database_may_lose_work: bool = False
+    """Whether a PostgreSQL server may be used that acknowledges what is not on stable storage."""
     heartbeat_timeout_ms: Milliseconds = 120_000
     """An attempt that was not heard of for this long has gone silent."""
     heartbeat_interval_ms: Milliseconds = 30_000
@@ -61,6 +66,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=lambda name: PR
     stop_grace_ms: Milliseconds = 10_000
     """How long each part of the system may take to stop."""
 
+    # One of several nodes on one PostgreSQL database
+    node_name: str | None = None
+    """By which the others know this node; by default one that is made once and kept in the data folder."""
+    node_lease_ms: Annotated[int, Meta(ge=1_000)] = 10_000
+    """How long a node may be out of touch with the database before others take over what it runs."""
+
     # A host that launches programs
     programs: str = "."
     """Folders, separated by colons, below which the programs lie that may be launched."""
@@ -86,6 +97,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=lambda name: PR
     """Largest address space of a launched program (RLIMIT_AS); 0 for no limit."""
     program_file_bytes: Span = 0
     """Largest file that a launched program may write (RLIMIT_FSIZE); 0 for no limit."""
+    runner: Literal["native", "ray"] = "native"
+    """Where programs run: ``native`` as processes of this machine, ``ray`` on the nodes of a Ray cluster."""
+    ray_address: str = "auto"
+    """The Ray cluster, as host:port, or ``auto`` for that of this machine."""
+    ray_cpus: Annotated[float, Meta(gt=0)] = 1.0
+    """Cores for a program on Ray that does not say what it needs."""
+    ray_namespace: str = "runtara"
+    """Ray's namespace for what is launched."""
+    ray_placement_timeout_ms: Milliseconds = 60_000
+    """In which Ray must find a place for a program; then the launch has failed, and is tried again later."""
 
     # The QUIC door
     host: str = "127.0.0.1"
@@ -146,7 +167,8 @@ class ProgramSettings(
     tenant_id: str = "default"
     """Whose instance it is."""
     server_addr: str = "127.0.0.1:8001"
-    """Where the server is, as host:port; an IPv6 address as [::1]:8001."""
+    """Where the server is, as host:port; an IPv6 address as [::1]:8001. Several with commas between them, where any of
+    these servers will do: while one is away, another one is asked."""
     server_name: str = "localhost"
     """Name that the server's certificate must be made out to."""
     skip_cert_verification: bool = False

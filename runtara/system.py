@@ -1,18 +1,19 @@
 """The composition root: the supervision tree, wired once, and the way to run it.
 
 root                     rest_for_one: whoever comes later relies on whoever came before
-├ store                  writer, readers: all views of one file, restarted together
+├ store                  writer, readers: all views of one store, restarted together
 ├ instances              the region of all instances, and who listens to them
 ├ runner                 programs that live in this process, or on this host
 └ timers                 wake scheduler, heartbeat monitor
 
-A host has one group more, `edges`: see `runtara.host`.
+A host has one group more, `edges`: see `runtara.host`. Where several nodes share the store, the scheduler claims what
+is due (`claimer`), a forwarder stands beside the region, and a keeper of the node's lease among the timers.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from typing import Final
 
 import msgspec
@@ -32,10 +33,13 @@ from runtara.actors import (
     open_system,
 )
 from runtara.actors import supervisor as group
+from runtara.actors.claimer import DueClaimer
 from runtara.actors.dispatch import Dispatch
+from runtara.actors.forwarder import Forwarder, Peer
 from runtara.actors.heartbeat import HeartbeatMonitor
 from runtara.actors.instance import Arm, Disarm, Effect, Enforce, Launch, Limits, Push, Stop, Track, Untrack
 from runtara.actors.instances import Instances
+from runtara.actors.nodes import NodeKeeper
 from runtara.actors.programs import Program, Programs
 from runtara.actors.scheduler import WakeScheduler
 from runtara.actors.sessions import Sessions
@@ -43,8 +47,9 @@ from runtara.actors.storage import InlineReader, InlineWriter, StoreReader, Stor
 from runtara.clock import Clock, SystemClock, monotonic
 from runtara.errors import RuntaraError
 from runtara.messages import GetHealth, GetTree, HealthFound, TreeFound
+from runtara.records import Holder
 from runtara.settings import Settings
-from runtara.store import Store, open_store
+from runtara.store import NodeSpec, Store, Tenure, open_store
 
 __all__ = [
     "INSTANCES",
@@ -53,9 +58,12 @@ __all__ = [
     "SCHEDULER",
     "SESSIONS",
     "Launcher",
+    "Neighbours",
     "Runtime",
+    "clock_of",
     "in_process",
     "open_runtime",
+    "store_of",
     "tree",
 ]
 
@@ -63,6 +71,7 @@ WRITER: Final = "root/store/writer"
 READER: Final = "root/store/reader-1"
 INSTANCES: Final = "root/instances/region"
 SESSIONS: Final = "root/instances/sessions"
+FORWARDER: Final = "root/instances/forwarder"
 PROGRAMS: Final = "root/runner/programs"
 SCHEDULER: Final = "root/timers/scheduler"
 HEARTBEAT: Final = "root/timers/heartbeat"
@@ -93,6 +102,15 @@ class Launcher(msgspec.Struct, frozen=True, kw_only=True):
     """Raises `NotFound` or `Forbidden` for a program that cannot be launched."""
 
 
+class Neighbours(msgspec.Struct, frozen=True, kw_only=True):
+    """How this system gets on with the other nodes of its store, where several share one."""
+
+    peer_of: Callable[[Holder], Peer] | None = None
+    """The way to another node; None where none can be reached from here."""
+    took_documents: Callable[[Mapping[str, bytes]], None] | None = None
+    """Called with what all nodes agree on, whenever that may have changed."""
+
+
 class Runtime(msgspec.Struct, frozen=True):
     """A running system and the way into it."""
 
@@ -113,7 +131,9 @@ def in_process(programs: Mapping[str, Program], *, grace: float = 10.0) -> Launc
     return Launcher(runner=runner)
 
 
-def tree(settings: Settings, store: Store, clock: Clock, launcher: Launcher) -> Supervisor:
+def tree(
+    settings: Settings, store: Store, clock: Clock, launcher: Launcher, neighbours: Neighbours | None = None
+) -> Supervisor:
     """Return the supervision tree of one system."""
     readers = [f"reader-{number}" for number in range(1, settings.readers + 1)]
     grace = settings.stop_grace_ms / 1000
@@ -122,19 +142,20 @@ def tree(settings: Settings, store: Store, clock: Clock, launcher: Launcher) -> 
         _store(settings, store, readers),
         group(
             "instances",
-            child("region", Instances, kwargs=_region(settings, clock, readers), stop_grace=grace),
+            child("region", Instances, kwargs=_region(settings, store.tenure, clock, readers), stop_grace=grace),
             child(
                 "sessions",
                 Sessions,
                 kwargs={"instances": INSTANCES, "every": settings.heartbeat_interval_ms / 1000, "roster": {}},
                 mailbox=MailboxSpec(bound=65_536, policy=Policy.REJECT),
             ),
+            *_forwarder(store.tenure, neighbours),
             strategy=Strategy.ONE_FOR_ALL,
         ),
         group("runner", launcher.runner, intensity=Intensity(restarts=5, within=10)),
         group(
             "timers",
-            child("scheduler", WakeScheduler, kwargs=_scheduler(settings, clock, launcher), mailbox=_TIMERS),
+            *_schedulers(settings, store, clock, launcher, neighbours),
             child("heartbeat", HeartbeatMonitor, kwargs=_heartbeat(settings), mailbox=_TIMERS),
             intensity=Intensity(restarts=5, within=30),
         ),
@@ -153,7 +174,8 @@ def _store(settings: Settings, store: Store, readers: list[str]) -> Supervisor:
         child("writer", writer, store, *limits, **options),
         *(child(name, reader, store, **options) for name in readers),
         strategy=Strategy.ONE_FOR_ALL,
-        intensity=Intensity(restarts=3, within=10),
+        # A node that was declared lost is a newcomer: whatever it holds in memory goes with the store's actors.
+        intensity=Intensity(restarts=3 if store.tenure is None else 0, within=10),
         backoff=Backoff(first=0.2, most=5),
     )
 
@@ -161,8 +183,10 @@ def _store(settings: Settings, store: Store, readers: list[str]) -> Supervisor:
 _TIMERS: Final = MailboxSpec(bound=262_144, policy=Policy.REJECT)
 
 
-def _region(settings: Settings, clock: Clock, readers: list[str]) -> dict[str, object]:
+def _region(settings: Settings, tenure: Tenure | None, clock: Clock, readers: list[str]) -> dict[str, object]:
     return {
+        "tenure": tenure,
+        "forwarder": None if tenure is None else FORWARDER,
         "writer": WRITER,
         "readers": [f"root/store/{name}" for name in readers],
         "effects": EFFECTS,
@@ -178,6 +202,47 @@ def _region(settings: Settings, clock: Clock, readers: list[str]) -> dict[str, o
         "batch": settings.commit_max_saves,
         "clock": clock,
     }
+
+
+def _forwarder(tenure: Tenure | None, neighbours: Neighbours | None) -> Sequence[Child]:
+    if tenure is None:
+        return ()
+    peer_of = None if neighbours is None else neighbours.peer_of
+    mailbox = MailboxSpec(bound=65_536, policy=Policy.REJECT)
+    return (child("forwarder", Forwarder, kwargs={"peer_of": peer_of}, mailbox=mailbox),)
+
+
+def _schedulers(
+    settings: Settings, store: Store, clock: Clock, launcher: Launcher, neighbours: Neighbours | None
+) -> Sequence[Child]:
+    """Return who wakes what is due: by itself, or in turn with the other nodes of the store."""
+    if store.tenure is None:
+        return (child("scheduler", WakeScheduler, kwargs=_scheduler(settings, clock, launcher), mailbox=_TIMERS),)
+    claimer = {
+        "instances": INSTANCES,
+        "writer": WRITER,
+        "tenure": store.tenure,
+        "clock": clock,
+        "in_flight": settings.wakes_in_flight,
+        "look_every": settings.clock_check_ms / 1000,
+        "places": launcher.places,
+        "runner": None if launcher.places is None else PROGRAMS,
+    }
+    keeper = {
+        "store": store,
+        "tenure": store.tenure,
+        "clock": clock,
+        "instances": INSTANCES,
+        "writer": WRITER,
+        "reader": READER,
+        "scheduler": SCHEDULER,
+        "sessions": SESSIONS,
+        "took_documents": None if neighbours is None else neighbours.took_documents,
+    }
+    return (
+        child("scheduler", DueClaimer, kwargs=claimer, mailbox=_TIMERS),
+        child("node", NodeKeeper, kwargs=keeper, mailbox=_TIMERS),
+    )
 
 
 def _scheduler(settings: Settings, clock: Clock, launcher: Launcher) -> dict[str, object]:
@@ -210,21 +275,26 @@ async def open_runtime(
     launcher: Launcher | None = None,
     clock: Clock | None = None,
     is_draining: Callable[[], bool] = lambda: False,
+    store: Store | None = None,
+    neighbours: Neighbours | None = None,
 ) -> AsyncIterator[Runtime]:
     """Start a system, give it to the block, and stop it in reverse order when the block ends.
 
     `launcher` launches programs; by default one that knows the `programs` of this process. `is_draining` is what
-    those are told who ask for the system's health.
+    those are told who ask for the system's health. `store` is the settings' own by default, and the time that of the
+    store where several nodes share one; `neighbours` says how to get on with them.
 
     Raises what the store refuses with (`StoreInUse`, `StoreTooNew`, `StoreCorrupt` …), and `SystemFailed` for anything
     else that keeps the system from running.
     """
-    clock = clock or SystemClock()
-    launcher = launcher or in_process(programs or {}, grace=settings.cancel_grace_ms / 1000)
-    store = open_store(settings.store_url)
-    try:
+    if launcher is None:
+        launcher = in_process(programs or {}, grace=settings.cancel_grace_ms / 1000)
+        store = store or store_of(settings, NodeSpec(programs=tuple(programs or ()), lease_ms=settings.node_lease_ms))
+    store = store or store_of(settings)
+    clock = clock_of(store, clock)
+    with _refusing():
         async with open_system(
-            tree(settings, store, clock, launcher),
+            tree(settings, store, clock, launcher, neighbours),
             name="runtara",
             ask_timeout=settings.request_timeout_ms / 1000,
         ) as system:
@@ -238,11 +308,35 @@ async def open_runtime(
                 check_program=launcher.check_program,
             )
             yield Runtime(system, dispatch, settings, clock)
+
+
+@contextmanager
+def _refusing() -> Iterator[None]:
+    """Raise the refusal that is at the bottom of a failed system, if one is."""
+    try:
+        yield
     except SystemFailed as failed:
         refusal = _refusal(failed)
         if refusal is not None:
             raise refusal from failed
         raise
+
+
+def store_of(settings: Settings, node: NodeSpec | None = None) -> Store:
+    """Return the store that the settings name. `node` is how this process presents itself, where others share it."""
+    return open_store(
+        settings.store_url,
+        node or NodeSpec(lease_ms=settings.node_lease_ms),
+        timeout_ms=settings.database_timeout_ms,
+        may_lose_work=settings.database_may_lose_work,
+    )
+
+
+def clock_of(store: Store, given: Clock | None = None) -> Clock:
+    """Return the time that counts: the given one, or that of a store which several share, or the system's own."""
+    if given is not None:
+        return given
+    return SystemClock() if store.tenure is None else store.tenure.clock
 
 
 def _answers(system: System, is_draining: Callable[[], bool]) -> dict[type, Callable[[], object]]:

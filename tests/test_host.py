@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 import trio
 
+from runtara.actors.runners import Engine
+from runtara.actors.runners.native import NativeEngine
 from runtara.errors import ConfigError, Draining, NotFound, Unauthenticated, Unreachable
 from runtara.host import Host, open_host
 from runtara.ids import InstanceKey
@@ -32,7 +34,7 @@ if sys.platform != "linux":
 
 
 @asynccontextmanager
-async def opened(folder: Path, **settings: Any) -> AsyncIterator[Host]:
+async def opened(folder: Path, *, engine: Engine | None = None, **settings: Any) -> AsyncIterator[Host]:
     given = {
         "data_dir": str(folder / "data"),
         "programs": str(folder),
@@ -41,7 +43,7 @@ async def opened(folder: Path, **settings: Any) -> AsyncIterator[Host]:
         "relaunch_after_ms": 1,
     }
     with trio.fail_after(PATIENCE_S):
-        async with open_host(Settings(**given | settings)) as host:
+        async with open_host(Settings(**given | settings), engine=engine) as host:
             yield host
 
 
@@ -104,6 +106,17 @@ async def test_a_program_that_knows_nothing_of_us_completes_with_what_it_leaves(
         info = await ended(host)
 
     assert (info.status, info.output, info.exit_code) == (Status.COMPLETED, b"42", 0)
+
+
+async def test_a_program_that_may_run_elsewhere_is_told_of_no_file_of_this_machine(tmp_path: Path) -> None:
+    engine = NativeEngine(Settings(data_dir=str(tmp_path / "data"), programs=str(tmp_path)), {})
+    text = 'echo "$RUNTARA_SERVER_FINGERPRINT$RUNTARA_CA_FILE" > "$RUNTARA_OUTPUT_FILE"'
+
+    async with opened(tmp_path, engine=engine) as host:
+        await start(host, script(tmp_path, text))
+        info = await ended(host)
+
+    assert info.output == f"{host.identity.fingerprint}\n".encode()
 
 
 async def test_a_program_that_exits_with_another_code_has_failed_with_what_it_said_last(tmp_path: Path) -> None:

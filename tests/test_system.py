@@ -322,7 +322,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch, **more: Any) -> None:
     """Open stores that wait for locks only for a moment."""
     limits = SqliteLimits(busy_timeout_ms=50)
     monkeypatch.setattr(
-        runtara.system, "open_store", lambda url: SqliteStore(url.removeprefix("sqlite:///"), limits, **more)
+        runtara.system, "open_store", lambda url, *_, **__: SqliteStore(url.removeprefix("sqlite:///"), limits, **more)
     )
 
 
@@ -519,7 +519,7 @@ def test_a_bug_in_the_writer_restarts_it_and_loses_nothing_acknowledged(
     open_here: Callable[..., embedded.Opening], path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = WatchedStore(open_store(f"sqlite:///{path}"))
-    monkeypatch.setattr(runtara.system, "open_store", lambda url: store)
+    monkeypatch.setattr(runtara.system, "open_store", lambda *_, **__: store)
 
     def crash(saves: Sequence[Save]) -> None:
         store.before_commit = lambda saves: None
@@ -547,7 +547,7 @@ def test_a_writer_that_keeps_crashing_ends_the_system_with_the_reason(
     open_here: Callable[..., embedded.Opening], path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = WatchedStore(open_store(f"sqlite:///{path}"))
-    monkeypatch.setattr(runtara.system, "open_store", lambda url: store)
+    monkeypatch.setattr(runtara.system, "open_store", lambda *_, **__: store)
 
     def crash(saves: Sequence[Save]) -> None:
         raise ZeroDivisionError("a bug in the store")
@@ -575,7 +575,7 @@ def test_a_program_that_meets_a_full_disk_is_launched_again_instead_of_failing_f
     open_here: Callable[..., embedded.Opening], path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = WatchedStore(open_store(f"sqlite:///{path}"))
-    monkeypatch.setattr(runtara.system, "open_store", lambda url: store)
+    monkeypatch.setattr(runtara.system, "open_store", lambda *_, **__: store)
 
     def refuse(saves: Sequence[Save]) -> None:
         if saves and saves[0].checkpoints:

@@ -20,7 +20,7 @@ from runtara.errors import ActorStopped
 if TYPE_CHECKING:
     from runtara.actors._region import Region
 
-__all__ = ["UNREAD", "Cell", "CellKind", "CellRef", "Decision", "Write"]
+__all__ = ["UNREAD", "Cell", "CellKind", "CellRef", "Decision", "Elsewhere", "Write", "once"]
 
 K = TypeVar("K", bound=Hashable)
 S = TypeVar("S")
@@ -35,6 +35,10 @@ class Decision(msgspec.Struct, frozen=True):
     events: tuple[Any, ...] = ()
     reply: Any = None
     effects: tuple[Any, ...] = ()
+
+
+class Elsewhere(Exception):
+    """The cell lives elsewhere: `hydrate` gives this instead of a state, and the cell's mail is passed on."""
 
 
 class Cell(Generic[S]):
@@ -101,6 +105,14 @@ class CellKind(ABC, Generic[K, S]):
         """Return the state of a cell whose write has been kept, where keeping it changed something. Pure."""
         return state
 
+    def keeps(self, state: S) -> bool:
+        """Return whether nobody else changes the stored state, so that it may stay in memory. Pure."""
+        return True
+
+    def pass_on(self, key: K, message: Any, reply: Reply | None, elsewhere: Elsewhere) -> None:
+        """Have a message answered where its cell lives."""
+        raise NotImplementedError  # only for kinds that load such cells
+
     def perform(self, key: K, state: S, effects: Sequence[Any]) -> None:
         """Do what follows from a kept decision. At most once: whatever it does must be derivable from stored state."""
 
@@ -139,6 +151,24 @@ class CellRef(Askable, Generic[K]):
     def _tell(self, message: object) -> bool:
         _region(self.slot).deliver(self._key, message, None)
         return True
+
+
+def once(work: Callable[[Callable[[Any], None]], None], settle: Callable[[Any], None]) -> None:
+    """Have `work` call `settle` once, with its result or its error; what it raises is its error."""
+    settled = False
+
+    def settle_once(result: Any) -> None:
+        nonlocal settled
+        if not settled:
+            settled = True
+            settle(result)
+
+    try:
+        work(settle_once)
+    except BaseException as error:
+        if settled:
+            raise
+        settle_once(error)
 
 
 def _region(slot: Slot) -> Region[Any, Any]:

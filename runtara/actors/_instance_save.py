@@ -40,6 +40,7 @@ def save_of(before: InstanceState, after: InstanceState, events: Sequence[Domain
         acknowledged=draft.acknowledged,
         waits=tuple(draft.waits.values()),
         retries=draft.retries,
+        told=any(event.type != "custom" for event in draft.events),
     )
 
 

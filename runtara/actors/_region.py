@@ -20,7 +20,7 @@ from typing import Any, ClassVar, Final, TypeVar
 
 import trio
 
-from runtara.actors._cell import UNREAD, Cell, CellKind, Write
+from runtara.actors._cell import UNREAD, Cell, CellKind, Elsewhere, Write, once
 from runtara.actors._quarantine import Quarantine
 from runtara.actors._reply import Reply
 from runtara.actors._service import Actor, hears
@@ -42,7 +42,7 @@ class _Ready:
 
 
 class _Sweep:
-    """Tells a region to look for cells that have been idle for too long."""
+    """Tells a region to look for idle cells."""
 
 
 _READY: Final = _Ready()
@@ -244,7 +244,7 @@ class Region(Actor, CellKind[K, S]):
     def _finish(self, write: Write[K, S], state: S) -> None:
         """Answer a burst whose events, if any, are kept; then act on it."""
         cell = write.cell
-        cell.state = state
+        cell.state = state if self.keeps(state) else None
         cell.conflicts = 0
         cell.used_at = self.system.now()
         self._cells[write.key] = self._cells.pop(write.key, cell)  # to the end: the front has been idle longest
@@ -273,23 +273,13 @@ class Region(Actor, CellKind[K, S]):
             self._call()
 
     def _begin(self, work: Callable[[Callable[[Any], None]], None], settle: Callable[[Any], None]) -> None:
-        """Have `work` call `settle` once, with its result or its error; what it raises is its error."""
         self._in_flight += 1
-        settled = False
 
-        def settle_once(result: Any) -> None:
-            nonlocal settled
-            if not settled:
-                settled = True
-                self._in_flight -= 1
-                settle(result)
+        def settled(result: Any) -> None:
+            self._in_flight -= 1
+            settle(result)
 
-        try:
-            work(settle_once)
-        except BaseException as error:
-            if settled:
-                raise
-            settle_once(error)
+        once(work, settled)
 
     def _keep(self, writes: list[Write[K, S]]) -> None:
         self._keeping += 1
@@ -347,12 +337,23 @@ class Region(Actor, CellKind[K, S]):
                     cell.state = state
                     self._release(key, cell)
                     continue
+                if isinstance(state, Elsewhere):
+                    self._pass_on(key, cell, state)
+                    continue
                 self._refuse_all(cell, self._bug(f"{_name(key)} could not be loaded", state))
                 self._cells.pop(key, None)
                 if not isinstance(states, BaseException):
                     self._quarantine.strike(key, trio.current_time())
 
         self._begin(partial(self.hydrate, [key for key, _ in absent]), settle)
+
+    def _pass_on(self, key: K, cell: Cell[S], elsewhere: Elsewhere) -> None:
+        self._cells.pop(key, None)
+        for message, reply in cell.mail or ():
+            try:
+                self.pass_on(key, message, reply, elsewhere)
+            except RuntaraError as refusal:
+                self._refuse(message, reply, refusal)
 
     def _refuse_all(self, cell: Cell[S], refusal: RuntaraError) -> None:
         """Answer everything that waits for the cell with `refusal`."""

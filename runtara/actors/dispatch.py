@@ -57,11 +57,14 @@ class Dispatch:
         self.payload_max_bytes: Final = payload_max_bytes
         self.ask_timeout: Final = system.ask_timeout
 
-    def line(self, key: InstanceKey) -> "Line":
-        """Return the way to one instance (or, for lists, to its tenant). Raises `InvalidInput` for malformed ids."""
+    def line(self, key: InstanceKey, *, passed_on: bool = False) -> "Line":
+        """Return the way to one instance (or, for lists, to its tenant). Raises `InvalidInput` for malformed ids.
+
+        `passed_on`: another node was asked, and has passed it on; then it is not passed on again.
+        """
         check_id(key.tenant_id, "tenant id")
         check_id(key.instance_id, "instance id")
-        return Line(key, CellRef(self._instances, key), self)
+        return Line(key, CellRef(self._instances, key), self, passed_on=passed_on)
 
     async def call(
         self, key: InstanceKey, command: Request[R], epoch: int | None = None, *, timeout: float | None = None
@@ -100,12 +103,15 @@ class _SystemAnswers(Askable):
 class Line:
     """The way to one instance, its ids checked once."""
 
-    __slots__ = ("cell", "dispatch", "key")
+    __slots__ = ("cell", "dispatch", "key", "passed_on")
 
-    def __init__(self, key: InstanceKey, cell: CellRef[InstanceKey], dispatch: Dispatch) -> None:
+    def __init__(
+        self, key: InstanceKey, cell: CellRef[InstanceKey], dispatch: Dispatch, *, passed_on: bool = False
+    ) -> None:
         self.key = key
         self.cell = cell
         self.dispatch = dispatch
+        self.passed_on = passed_on
 
     async def call(self, command: Request[R], epoch: int | None = None, *, timeout: float | None = None) -> R:
         """Have a command answered. Raises what the actor refuses with; see `Ref.ask` for the rest."""
@@ -192,6 +198,7 @@ def _reply(command: Request[R], answer: Any) -> R:
 
 _REPLIES: Final[dict[type, Callable[[Any], object]]] = {
     messages.ListRetries: lambda retries: messages.RetriesFound(tuple(retries)),
+    messages.ListNodes: lambda nodes: messages.NodesFound(tuple(nodes)),
 }
 """What a reader's answer becomes, where it is not the reply itself."""
 
@@ -200,13 +207,13 @@ _REPLIES: Final[dict[type, Callable[[Any], object]]] = {
 
 
 def _to_instance(line: Line, command: Any, epoch: int | None) -> tuple[Askable, object]:
-    return line.cell, Call(line.key, command, epoch)
+    return line.cell, Call(line.key, command, epoch, line.passed_on)
 
 
 def _to_new_instance(line: Line, command: messages.StartInstance, epoch: int | None) -> tuple[Askable, object]:
     if line.dispatch.check_program is not None:
         line.dispatch.check_program(command.program)
-    return line.cell, Call(line.key, command, epoch)
+    return line.cell, Call(line.key, command, epoch, line.passed_on)
 
 
 def _to_reader(line: Line, command: Any, epoch: int | None) -> tuple[Askable, object]:
@@ -216,7 +223,7 @@ def _to_reader(line: Line, command: Any, epoch: int | None) -> tuple[Askable, ob
 def _to_runner(line: Line, command: Any, epoch: int | None) -> tuple[Askable, object]:
     if line.dispatch.runner is None:
         raise NotFound(f"{type(command).__name__} is not answered by this system: it launches no processes")
-    return line.dispatch.runner, Call(line.key, command, epoch)
+    return line.dispatch.runner, Call(line.key, command, epoch, line.passed_on)
 
 
 def _to_system(line: Line, command: Any, epoch: int | None) -> tuple[Askable, object]:
@@ -235,6 +242,7 @@ _WAYS: Final[dict[str, _Way]] = {
 
 _QUERIES: Final[dict[type, Callable[[InstanceKey, Any], Query]]] = {
     messages.ListRetries: lambda key, command: Query("read_retries", (key, command.checkpoint_id)),
+    messages.ListNodes: lambda _key, _command: Query("list_nodes"),
     messages.ListCheckpoints: lambda key, command: Query("list_checkpoints", (key, command.limit, command.cursor)),
     messages.ListEvents: lambda key, command: Query(
         "list_events", (key, command.event_type, command.subtype, command.limit, command.cursor)

@@ -8,20 +8,24 @@ from typing import Any, Final
 import msgspec
 
 from runtara.actors import instance
-from runtara.actors._cell import Decision, Write
+from runtara.actors._cell import Decision, Elsewhere, Write
 from runtara.actors._ref import Ref
 from runtara.actors._region import Region
 from runtara.actors._reply import Reply
 from runtara.actors._service import hears
+from runtara.actors.forwarder import Forward
 from runtara.actors.instance import Effect, InstanceState, Limits, Need
 from runtara.actors.storage import Answer, Commit, Load
 from runtara.clock import Clock
-from runtara.errors import OutcomeUnknown, RuntaraError
+from runtara.endpoints import ENDPOINTS
+from runtara.errors import Fenced, OutcomeUnknown, RuntaraError, StoreUnavailable, Unreachable
 from runtara.ids import InstanceKey
+from runtara.lifecycle import FINAL, Status
 from runtara.messages import Call, GetStatus, Request
-from runtara.store import LoadError
+from runtara.records import Holder, Snapshot
+from runtara.store import LoadError, Tenure
 
-__all__ = ["Effected", "Instances", "TakeHeard"]
+__all__ = ["Adopt", "Effected", "Instances", "TakeHeard"]
 
 
 class Effected(msgspec.Struct, frozen=True):
@@ -33,6 +37,20 @@ class Effected(msgspec.Struct, frozen=True):
 
 class TakeHeard(msgspec.Struct, Request[dict[InstanceKey, int]], frozen=True):
     """Ask which attempts were heard of since the last time, and when (milliseconds since 1970 UTC)."""
+
+
+class Adopt(msgspec.Struct, frozen=True):
+    """These instances were another node's: see to it that all that they need is done here from now on."""
+
+    keys: tuple[InstanceKey, ...]
+
+
+class _Held(Elsewhere):
+    """An instance is another node's."""
+
+    def __init__(self, holder: Holder) -> None:
+        super().__init__(holder)
+        self.holder: Final = holder
 
 
 _LOOK_AGAIN_AFTER: Final = 1.0
@@ -58,6 +76,8 @@ class Instances(Region[InstanceKey, InstanceState]):
         mailbox: int,
         batch: int,
         clock: Clock,
+        tenure: Tenure | None = None,
+        forwarder: str | None = None,
     ) -> None:
         super().__init__(resident=resident, idle_after=idle_after, clock=clock)
         self.BATCH = batch  # type: ignore[misc]  # the class's default, set for this region
@@ -68,6 +88,9 @@ class Instances(Region[InstanceKey, InstanceState]):
         self._heard: dict[InstanceKey, int] = {}
         self._in_charge: dict[str, Ref] = {}
         self._turn = 0
+        self._tenure: Final = tenure
+        """Our place among the nodes that share the store; None where nobody shares it."""
+        self._forwarder: Final = forwarder
         self._doubtful: set[InstanceKey] = set()
         """Instances of which it is not known whether their last change is stored; nothing was done about it."""
 
@@ -117,6 +140,8 @@ class Instances(Region[InstanceKey, InstanceState]):
 
     def decide(self, state: InstanceState, message: Call, now_ms: int, found: Any) -> Decision:
         """Decide a call."""
+        if self._tenure is not None and not self._tenure.holds:
+            raise StoreUnavailable("this node is out of touch with the store, and others may take over: try again")
         decision = instance.decide(state, message, now_ms, found or {}, self._limits)
         if state.instance is not None and message.epoch == state.instance.epoch:  # an older attempt counts for nobody
             self._heard[message.key] = now_ms
@@ -125,6 +150,34 @@ class Instances(Region[InstanceKey, InstanceState]):
     def evolve(self, state: InstanceState, event: Any) -> InstanceState:
         """Apply an event."""
         return instance.evolve(state, event)
+
+    def keeps(self, state: InstanceState) -> bool:
+        """Return whether nobody else changes the instance: it runs, and hence is ours, or it is finished."""
+        if self._tenure is None:
+            return True
+        row = state.instance
+        return row is not None and (row.status is Status.RUNNING or row.status in FINAL)
+
+    def pass_on(self, key: InstanceKey, message: Call, reply: Reply | None, elsewhere: Elsewhere) -> None:
+        """Have a call answered by the node that owns the instance."""
+        assert isinstance(elsewhere, _Held), "nothing else is given in the place of a state"
+        holder = elsewhere.holder
+        if type(message.command) not in ENDPOINTS:
+            raise Fenced(
+                f"instance {key.instance_id!r} is held by node {holder.name!r}: what happens to it is told there"
+            )
+        if message.passed_on or reply is None or self._forwarder is None:
+            raise Unreachable(
+                f"instance {key.instance_id!r} is held by node {holder.name!r}, not by this one: ask there"
+            )
+
+        def again() -> None:
+            try:
+                self.deliver(key, message, reply)
+            except RuntaraError as refusal:
+                reply.fail(refusal)
+
+        self._ref(self._forwarder).tell_nowait(Forward(message, reply, holder, again))
 
     def persist(
         self,
@@ -172,7 +225,13 @@ class Instances(Region[InstanceKey, InstanceState]):
         if self._doubtful:
             self.tell_later(_LOOK_AGAIN_AFTER, _LookAgain())
 
-    def _resolve(self, key: InstanceKey, state: InstanceState | LoadError) -> None:
+    @hears(Adopt)
+    def adopt(self, message: Adopt) -> None:
+        """Have instances loaded, and done what they need, as after any change that was in doubt."""
+        self._doubtful.update(message.keys)
+        self.look_again(_LookAgain())
+
+    def _resolve(self, key: InstanceKey, state: InstanceState | LoadError | Elsewhere) -> None:
         self._doubtful.discard(key)
         if isinstance(state, InstanceState):
             self.perform(key, state, instance.derive(state))
@@ -189,5 +248,9 @@ class Instances(Region[InstanceKey, InstanceState]):
         return ref
 
 
-def _state(key: InstanceKey, snapshot: Any) -> InstanceState | LoadError:
-    return snapshot if isinstance(snapshot, LoadError) else InstanceState.from_snapshot(key, snapshot)
+def _state(key: InstanceKey, snapshot: Snapshot | LoadError | None) -> InstanceState | LoadError | Elsewhere:
+    if isinstance(snapshot, LoadError):
+        return snapshot
+    if snapshot is not None and snapshot.holder is not None:
+        return _Held(snapshot.holder)
+    return InstanceState.from_snapshot(key, snapshot)

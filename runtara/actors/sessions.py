@@ -17,8 +17,9 @@ from runtara.errors import RuntaraError
 from runtara.ids import InstanceKey
 from runtara.messages import Call, Heartbeat
 from runtara.records import Signal
+from runtara.store import digest_of
 
-__all__ = ["Attach", "Connected", "Detach", "Roster", "Sessions"]
+__all__ = ["Attach", "Changed", "Connected", "Detach", "Roster", "Sessions"]
 
 
 class Connected(Protocol):
@@ -46,6 +47,12 @@ class Detach(msgspec.Struct, frozen=True):
     session: Connected
 
 
+class Changed(msgspec.Struct, frozen=True):
+    """Another node has changed the instances of these digests (see `digest_of`); None where any may have changed."""
+
+    digests: frozenset[str] | None
+
+
 class _Beat(msgspec.Struct, frozen=True):
     """It is time to say who is alive."""
 
@@ -62,6 +69,7 @@ class Sessions(Actor):
         self._every = every
         self._sessions = roster
         self._beat: trio.CancelScope | None = None
+        self._by_digest = {digest_of(key): key for key in roster}
 
     async def on_start(self) -> None:
         """Wake the programs that were connected before a restart."""
@@ -78,7 +86,11 @@ class Sessions(Actor):
     @hears(Attach)
     def attach(self, message: Attach) -> None:
         """Add a session."""
-        self._sessions.setdefault(message.session.key, WeakSet()).add(message.session)
+        key = message.session.key
+        if key not in self._sessions:
+            self._sessions[key] = WeakSet()
+            self._by_digest[digest_of(key)] = key
+        self._sessions[key].add(message.session)
         if self._beat is None:
             self._beat = self.tell_later(self._every, _Beat())
 
@@ -89,7 +101,16 @@ class Sessions(Actor):
         if sessions is not None:
             sessions.discard(message.session)
             if not sessions:
-                del self._sessions[message.session.key]
+                self._forget(message.session.key)
+
+    @hears(Changed)
+    def changed(self, message: Changed) -> None:
+        """Have the sessions of instances look that were changed elsewhere."""
+        known = self._by_digest
+        keys = known.values() if message.digests is None else [known[one] for one in message.digests if one in known]
+        for key in tuple(keys):
+            for session in tuple(self._sessions.get(key, ())):
+                session.pushed(None)
 
     @hears(Effected)
     def push(self, message: Effected) -> None:
@@ -102,12 +123,16 @@ class Sessions(Actor):
     def beat(self, _: _Beat) -> None:
         """Say for every session that its attempt is alive."""
         for key in [key for key, sessions in self._sessions.items() if not sessions]:
-            del self._sessions[key]
+            self._forget(key)
         for key, sessions in self._sessions.items():
             for session in tuple(sessions):
                 if session.epoch is not None:
                     self._say(Call(key, Heartbeat(), session.epoch))
         self._beat = self.tell_later(self._every, _Beat()) if self._sessions else None
+
+    def _forget(self, key: InstanceKey) -> None:
+        del self._sessions[key]
+        self._by_digest.pop(digest_of(key), None)
 
     def _say(self, call: Call) -> None:
         try:

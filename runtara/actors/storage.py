@@ -15,13 +15,14 @@ import msgspec
 from runtara.actors._blocking import BlockingActor, Delivery
 from runtara.actors._service import Actor, hears
 from runtara.actors.instance import Need
-from runtara.errors import Internal, RuntaraError
+from runtara.errors import Internal, RuntaraError, StoreInUse
 from runtara.ids import InstanceKey
 from runtara.messages import Request
 from runtara.records import Snapshot
-from runtara.store import LoadError, Reader, Save, Store, Writer
+from runtara.store import LeaseLost, LoadError, Reader, Save, Store, Writer
 
 __all__ = [
+    "Act",
     "Answer",
     "Commit",
     "InlineReader",
@@ -70,8 +71,17 @@ class Query(msgspec.Struct, Request[Any], frozen=True):
         "list_events",
         "read_retries",
         "count_by_status",
+        "list_nodes",
+        "read_documents",
         "verify",
     ]
+    arguments: tuple[Any, ...] = ()
+
+
+class Act(msgspec.Struct, Request[Any], frozen=True):
+    """Call a method of the writer that has a meaning only among nodes; see `SharedWriter`."""
+
+    method: Literal["claim_due", "find_next_due", "release_claim", "take_over"]
     arguments: tuple[Any, ...] = ()
 
 
@@ -175,14 +185,11 @@ def _weight(save: Save) -> int:
 def _store(writer: Writer, group: Sequence[Delivery]) -> None:
     """Store one transaction's worth of messages and answer them."""
     try:
-        if isinstance(group[0].message, RecordHeartbeats):
-            writer.record_heartbeats(group[0].message.beats)
-            group[0].settle(None)
-            return
-        batches = [cast("Commit", delivery.message).saves for delivery in group]
-        stored = iter(writer.commit([save for saves in batches for save in saves]))
-        for delivery, saves in zip(group, batches, strict=True):
-            delivery.settle([next(stored) for _ in saves])
+        alone = _ALONE.get(type(group[0].message))
+        if alone is not None:
+            group[0].settle(alone(writer, group[0].message))
+        else:
+            _commit(writer, group)
     except Internal as error:
         # Nothing was stored, because of one of them. Alone, only that one fails.
         if len(group) == 1:
@@ -193,6 +200,22 @@ def _store(writer: Writer, group: Sequence[Delivery]) -> None:
     except RuntaraError as error:
         for delivery in group:
             delivery.fail(error)
+        if isinstance(error, LeaseLost | StoreInUse):
+            raise  # this node is nobody any more: everything that it holds in memory goes with the writer
+
+
+def _commit(writer: Writer, group: Sequence[Delivery]) -> None:
+    batches = [cast("Commit", delivery.message).saves for delivery in group]
+    stored = iter(writer.commit([save for saves in batches for save in saves]))
+    for delivery, saves in zip(group, batches, strict=True):
+        delivery.settle([next(stored) for _ in saves])
+
+
+_ALONE: Final[dict[type, Callable[[Any, Any], object]]] = {  # Any: each row takes its own message and kind of writer
+    RecordHeartbeats: lambda writer, message: writer.record_heartbeats(message.beats),
+    Act: lambda writer, message: getattr(writer, message.method)(*message.arguments),
+}
+"""What is not stored together with anything else."""
 
 
 _NEEDS: Final[dict[str, Callable[[Reader, InstanceKey, str], object]]] = {

@@ -26,6 +26,7 @@ COMMANDS: Final = {
     "signal": "_signals",
     "stop": "_signals",
     "resume": "_signals",
+    "nodes": "_nodes",
     "tree": "_tree",
     "keys": "_keys",
     "doctor": "_doctor",

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from runtara.errors import ConfigError, InvalidInput
 from runtara.ids import InstanceKey
 from runtara.settings import ProgramSettings, load_program_settings
-from runtara.transport.addresses import parse_address
+from runtara.transport.addresses import parse_address, parse_addresses
 from runtara.transport.connection_file import ConnectionFile, read_connection_file
 from runtara.transport.door import Door
 from runtara.transport.quic.client import ServerSpec, open_quic_door
@@ -127,7 +127,7 @@ class SdkConfig(ProgramSettings, frozen=True):
         if found is None:
             return None
         try:
-            is_ours = parse_address(found.address) == parse_address(self.server_addr)
+            is_ours = parse_address(found.address) in parse_addresses(self.server_addr)
         except InvalidInput:
             return None
         return found.ca_file if is_ours else None

@@ -18,18 +18,34 @@ Promises, each with a test in the conformance suite:
 7. Bytes come back as they went in; empty is not absent.
 """
 
+import hashlib
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import msgspec
 
 from runtara.errors import StoreUnavailable
 from runtara.ids import InstanceKey
 from runtara.lifecycle import Status
-from runtara.messages import CheckpointPage, EventPage, InstancePage
+from runtara.messages import CheckpointPage, EventPage, InstancePage, NodeInfo
 from runtara.records import Checkpoint, Event, Instance, Retry, Signal, Snapshot, Wait
+from runtara.store._tenure import Tenure
 
-__all__ = ["DueInstance", "LeaseLost", "LoadError", "Reader", "RunningInstance", "Save", "Store", "Writer"]
+__all__ = [
+    "Claims",
+    "DueInstance",
+    "LeaseLost",
+    "Listener",
+    "LoadError",
+    "Notice",
+    "Reader",
+    "RunningInstance",
+    "Save",
+    "SharedWriter",
+    "Store",
+    "Writer",
+    "digest_of",
+]
 
 
 class Save(msgspec.Struct, frozen=True, gc=False, kw_only=True):
@@ -52,8 +68,8 @@ class Save(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     waits: tuple[Wait, ...] = ()
     """Begun or ended: inserted by place, or completed where the stored one has no end yet."""
     retries: tuple[Retry, ...] = ()
-    hand_to: int | None = None
-    """The tenure of another node that owns the instance from now on, where several nodes share the store."""
+    told: bool = False
+    """Whether other nodes that share the store are to be told: somebody there may be waiting for this change."""
 
 
 class DueInstance(NamedTuple):
@@ -75,12 +91,50 @@ class RunningInstance(NamedTuple):
     """The epoch under which this host has launched the process that holds the instance; None where it launched none."""
 
 
+class Claims(NamedTuple):
+    """What a node has claimed of what is due."""
+
+    claimed: list[DueInstance]
+    due: int
+    """How many were due and free, as far as they were counted; more than were claimed, where others take theirs."""
+
+
+class Notice(NamedTuple):
+    """What one node tells the others. It may be lost, so it says only that it is worth looking.
+
+    ``due``: an instance can be claimed, at the instant that `text` says. ``changed``: the instances whose digests (see
+    `digest_of`) are the words of `text` have changed, or, for ``*``, many. ``nodes``: a node has ended, or a document
+    has a new version.
+    """
+
+    kind: Literal["due", "changed", "nodes"]
+    text: str
+
+
+class Listener(Protocol):
+    """A connection on which notices come by themselves."""
+
+    def fileno(self) -> int:
+        """Return a descriptor that becomes readable when there may be some."""
+
+    def read(self) -> list[Notice]:
+        """Return what has come, without waiting. Raises `StoreUnavailable` where the connection is lost."""
+
+    def close(self) -> None:
+        """Let go of the store; harmless when repeated."""
+
+
 class LoadError(Exception):
     """One instance's rows cannot be understood. Its neighbours are not affected."""
 
 
 class LeaseLost(StoreUnavailable):
     """Other nodes that share the store have taken over what this one owned. Nothing it holds in memory is true."""
+
+
+def digest_of(key: InstanceKey) -> str:
+    """Return what notices call an instance: the first half of the MD5 of tenant and id, as the database counts it."""
+    return hashlib.md5(f"{key.tenant_id} {key.instance_id}".encode(), usedforsecurity=False).hexdigest()[:16]
 
 
 class Writer(Protocol):
@@ -97,6 +151,29 @@ class Writer(Protocol):
 
     def close(self) -> None:
         """Let go of the store; harmless when repeated."""
+
+
+class SharedWriter(Writer, Protocol):
+    """The writer of one of several nodes that share a store.
+
+    Further promises, each with a test: a node writes nothing once it was declared lost; an instance that runs, or was
+    claimed, is changed by its owner only; no two nodes claim the same; and what a lost node owned is taken over once.
+    """
+
+    def claim_due(self, limit: int, turn: int) -> Claims:
+        """Claim at most `limit` instances that are due, of this node's share of them.
+
+        `turn` counts the looks in a row, so that what one node leaves, another takes.
+        """
+
+    def find_next_due(self) -> int | None:
+        """Return how many milliseconds it is until the next instance is due that nobody has claimed."""
+
+    def release_claim(self, key: InstanceKey) -> None:
+        """Give back what was claimed and could not be woken."""
+
+    def take_over(self, limit: int) -> list[RunningInstance]:
+        """Declare nodes lost whose lease has run out; return at most `limit` running instances that were theirs."""
 
 
 class Reader(Protocol):
@@ -146,6 +223,12 @@ class Reader(Protocol):
     def count_by_status(self) -> dict[Status, int]:
         """Return how many instances of all tenants stand where; statuses without any are left out."""
 
+    def list_nodes(self) -> list[NodeInfo]:
+        """Return the nodes that share the store, those that live first; none where it cannot be shared."""
+
+    def read_documents(self) -> dict[str, tuple[bytes, int]]:
+        """Return content and version of what all nodes agree on; nothing where nobody shares the store."""
+
     def verify(self) -> list[str]:
         """Check the store from end to end; return what is wrong, in words, or nothing."""
 
@@ -163,6 +246,22 @@ class Store(Protocol):
     @property
     def inline(self) -> bool:
         """Whether calls return at once without touching a disk or network, so that no thread is needed for them."""
+
+    @property
+    def tenure(self) -> Tenure | None:
+        """This node's place among those that share the store; None where it cannot be shared."""
+
+    def agree(self, offers: Mapping[str, bytes]) -> dict[str, tuple[bytes, int]]:
+        """Return content and version of what all nodes agree on, after those offers were kept that are the first.
+
+        Nothing where nobody shares the store. Raises what the store refuses with.
+        """
+
+    def publish(self, name: str, content: bytes, version: int) -> bool:
+        """Keep a new version of what all nodes agree on, and tell them; False where `version` is not the last."""
+
+    def open_listener(self) -> Listener:
+        """Return a new listener; only of a store that several nodes share. Raises `StoreUnavailable`."""
 
     def open_writer(self) -> Writer:
         """Take the store over, bring its schema up to date and return the writer.

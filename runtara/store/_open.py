@@ -6,20 +6,27 @@ from typing import Final
 
 from runtara.errors import ConfigError
 from runtara.store._contract import Store
+from runtara.store._tenure import NodeSpec
 
 __all__ = ["check_sqlite_version", "open_store", "sqlite_version"]
 
 
-def open_store(url: str) -> Store:
+def open_store(
+    url: str, node: NodeSpec | None = None, *, timeout_ms: int = 10_000, may_lose_work: bool = False
+) -> Store:
     """Return the store at `url`; nothing is touched until its writer or a reader is opened.
 
     ``memory://`` keeps everything in this process and nothing beyond it. ``sqlite:///path`` is a file relative to the
-    working directory, ``sqlite:////path`` one from the root; the path is taken literally. ``postgresql://`` is followed
-    by what libpq knows from such an address. Raises `ConfigError` for anything else.
+    working directory, ``sqlite:////path`` one from the root; the path is taken literally. ``postgresql://…`` is a
+    database that several nodes may share: `node` says how this one presents itself, `timeout_ms` how long the server
+    may take over a statement, and `may_lose_work` whether it may acknowledge what is not on stable storage. Raises
+    `ConfigError` for anything else.
     """
     scheme, separator, rest = url.partition("://")
-    if not separator or scheme not in _OPENERS:
+    if not separator or scheme not in _OPENERS.keys() | _POSTGRES:
         raise ConfigError(f"there is no store at {_harmless(url)}: use {_POSSIBLE}")
+    if scheme in _POSTGRES:
+        return _open_postgres(url, node, timeout_ms, may_lose_work)
     return _OPENERS[scheme](url, rest)
 
 
@@ -64,16 +71,16 @@ def _open_sqlite(url: str, rest: str) -> Store:
     return SqliteStore(path)
 
 
-def _open_postgres(url: str, rest: str) -> Store:
+def _open_postgres(url: str, node: NodeSpec | None, timeout_ms: int, may_lose_work: bool) -> Store:
     from runtara.store._postgres import PostgresStore
+    from runtara.store._postgres_door import PostgresLimits
 
-    return PostgresStore(url)
+    limits = PostgresLimits(
+        connect_timeout_ms=timeout_ms, timeout_ms=timeout_ms, lock_timeout_ms=timeout_ms, may_lose_work=may_lose_work
+    )
+    return PostgresStore(url, node, limits)
 
 
-_OPENERS: Final[Mapping[str, Callable[[str, str], Store]]] = {
-    "memory": _open_memory,
-    "sqlite": _open_sqlite,
-    "postgresql": _open_postgres,
-    "postgres": _open_postgres,
-}
+_OPENERS: Final[Mapping[str, Callable[[str, str], Store]]] = {"memory": _open_memory, "sqlite": _open_sqlite}
+_POSTGRES: Final = frozenset({"postgresql", "postgres"})
 _POSSIBLE: Final = "memory:// or sqlite:///path or, from the root, sqlite:////path, or postgresql://user@host/database"

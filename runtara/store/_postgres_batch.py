@@ -29,7 +29,7 @@ _PART: Final = ("save", "nth")
 
 _InstanceRow: Final = _row_of(
     "InstanceRow",
-    ("save", "expected_version", "hand_to"),
+    ("save", "expected_version", "told"),
     Instance.__struct_fields__,
     ("output", "input", "env"),
 )
@@ -78,7 +78,7 @@ class _Round:
             values = (*values[:_ERROR], instance.error.encode(), *values[_ERROR + 1 :])
         env = _document(save.env) if save.env else None
         self._saves.append(
-            _InstanceRow(number, save.expected_version, save.hand_to, *values, save.output, save.input, env)
+            _InstanceRow(number, save.expected_version, save.told, *values, save.output, save.input, env)
         )
         for checkpoint in save.checkpoints:
             self._checkpoints.append(_CheckpointRow(number, len(self._checkpoints), *astuple(checkpoint)))

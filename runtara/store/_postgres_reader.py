@@ -10,12 +10,13 @@ from msgspec.structs import replace
 from runtara.errors import RuntaraError, StoreCorrupt, StoreUnavailable
 from runtara.ids import InstanceKey
 from runtara.lifecycle import Status
+from runtara.messages import NodeInfo
 from runtara.records import Holder, Snapshot
 from runtara.store._contract import LoadError
 from runtara.store._postgres_door import SQL, Connection, Error, PostgresLimits, connect, explain, fault_of, name_of
 from runtara.store._postgres_migrate import pending_migrations, schema_differences
-from runtara.store._postgres_tenure import Tenure
 from runtara.store._sql_reader import HISTORY, Row, SqlReader, snapshots_of
+from runtara.store._tenure import Tenure
 
 __all__ = ["PostgresReader"]
 
@@ -58,6 +59,14 @@ class PostgresReader(SqlReader):
             )
             found |= {key: loaded[key] for key in together if key in loaded}
         return found
+
+    def list_nodes(self) -> list[NodeInfo]:
+        """Return the nodes that share the database, lost ones behind the others."""
+        return [self._decode(NodeInfo, row) for row in self._rows("list_nodes", {})]
+
+    def read_documents(self) -> dict[str, tuple[bytes, int]]:
+        """Return content and version of every document that all nodes agree on."""
+        return {name: (content, version) for name, content, version in self._rows("read_documents", {})}
 
     def verify(self) -> list[str]:
         """Check the store from end to end; return what is wrong, in words, or nothing."""
@@ -146,12 +155,12 @@ def _hydrate(
     return found
 
 
-_HOLDER_COLUMNS: Final = 4
+_HOLDER_COLUMNS: Final = 5
 
 
-def _holder(node: int | None, name: str | None, address: str | None, lost: bool) -> Holder:
+def _holder(node: int | None, name: str | None, address: str | None, fingerprint: str | None, lost: bool) -> Holder:
     """Return the owner of an instance; where one runs and nobody owns it, somebody who is lost."""
-    return Holder(node=node or 0, name=name or "", address=address, lost=lost)
+    return Holder(node=node or 0, name=name or "", address=address, fingerprint=fingerprint, lost=lost)
 
 
 @contextlib.contextmanager

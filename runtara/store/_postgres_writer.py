@@ -15,7 +15,7 @@ import msgspec
 from runtara.clock import monotonic
 from runtara.errors import ConfigError, RuntaraError, StoreInUse, StoreUnavailable
 from runtara.ids import InstanceKey
-from runtara.store._contract import LeaseLost, Save
+from runtara.store._contract import Claims, DueInstance, LeaseLost, RunningInstance, Save
 from runtara.store._postgres_batch import rounds_of
 from runtara.store._postgres_door import (
     SQL,
@@ -29,9 +29,15 @@ from runtara.store._postgres_door import (
     name_of,
 )
 from runtara.store._postgres_migrate import migrate
-from runtara.store._postgres_tenure import Tenure
+from runtara.store._tenure import Tenure
 
-__all__ = ["PostgresWriter"]
+__all__ = ["PostgresWriter", "displaced"]
+
+_WINDOW: Final = 1_000
+"""How many due instances are counted before they are shared out."""
+
+_LOST_KEPT_MS: Final = 3_600_000
+"""How long a lost node is remembered."""
 
 _TRIES: Final = 4
 """How often a batch is tried that crosses somebody else's."""
@@ -50,8 +56,7 @@ class PostgresWriter:
         self._asked = 0
         """The newest incarnation that was asked for; whether the answer came or not, the next one is higher."""
         self._closed = False
-        self._end: type[RuntaraError] = StoreUnavailable
-        self._why_closed = f"the writer of {self._where} is closed: open another one"
+        self._end: RuntaraError = StoreUnavailable(f"the writer of {self._where} is closed: open another one")
         self._last: tuple[int, Sequence[int] | None] = (0, None)
         """The last batch of a tenure that others have ended, and what was refused of it."""
         self._connection: Connection | None = None
@@ -94,17 +99,58 @@ class PostgresWriter:
 
     def record_heartbeats(self, beats: Sequence[tuple[InstanceKey, int]]) -> None:
         """Note when running instances of this node were last heard of. Raises like `commit`."""
-        rows = [{"tenant_id": key.tenant_id, "instance_id": key.instance_id, "at": at} for key, at in sorted(beats)]
+        latest = dict(sorted(beats))  # a statement changes a row once
+        rows = [{"tenant_id": key.tenant_id, "instance_id": key.instance_id, "at": at} for key, at in latest.items()]
         self._run("record_heartbeats", {"beats": msgspec.json.encode(rows).decode()})
 
     def close(self) -> None:
-        """Let go of the database; harmless when repeated. What this node owns is free for others, unless it lasts."""
+        """Let go of the database; harmless when repeated. Others take over what this node owns, unless it lasts."""
         self._closed = True
-        if self._connection is not None and not self._tenure.spec.lasting:
+        if self._connection is not None and not self._tenure.lasting:
             with contextlib.suppress(Error):
-                self._connection.execute(SQL["end_lease"], self._me())
+                self._connection.execute(SQL["end_tenure"], self._me())
         self._tenure.until = 0.0
         self._hang_up()
+
+    # Among nodes -----------------------------------------------------------------------------------------------------
+
+    def claim_due(self, limit: int, turn: int) -> Claims:
+        """Claim at most `limit` instances that are due, of this node's share of them. Raises like `commit`.
+
+        `turn` counts the looks in a row, so that what one node leaves, another takes. What was claimed and is not woken
+        stays this node's until `release_claim`.
+        """
+        names = {"limit": limit, "turn": turn, "window": max(limit, _WINDOW), "programs": self._programs()}
+        rows = self._run("claim_due", names)
+        claimed = [DueInstance(row[0], InstanceKey(row[1], row[2])) for row in rows if row[0] is not None]
+        return Claims(claimed=claimed, due=rows[-1][3])
+
+    def find_next_due(self) -> int | None:
+        """Return how many milliseconds it is until the next instance is due that nobody has claimed."""
+        wake_at, now_ms = self._run("find_next_due", {})[0]
+        return None if wake_at is None else max(0, wake_at - now_ms)
+
+    def release_claim(self, key: InstanceKey) -> None:
+        """Give back what was claimed and could not be woken."""
+        self._run("release_claim", key._asdict())
+
+    def take_over(self, limit: int) -> list[RunningInstance]:
+        """Declare nodes lost whose lease has run out; return at most `limit` running instances that were theirs.
+
+        They are this node's now. Raises like `commit`.
+        """
+        self._run("declare_lost", {})
+        rows = self._run("take_over", {"limit": limit})
+        self._run("forget_lost", {"kept_ms": _LOST_KEPT_MS})
+        return [
+            RunningInstance(InstanceKey(row[0], row[1]), row[3], row[4], None, row[5])
+            for row in rows
+            if row[2] == "running"
+        ]
+
+    def _programs(self) -> list[str] | None:
+        programs = self._tenure.spec.programs
+        return None if programs is None else list(programs)
 
     # One transaction -------------------------------------------------------------------------------------------------
 
@@ -116,15 +162,19 @@ class PostgresWriter:
             "batch": self._batch,
             "lease_ms": self._tenure.spec.lease_ms,
             "soon_ms": self._tenure.spec.soon_ms,
+            "in_use": self._tenure.in_use,
+            "draining": self._tenure.draining,
+            "tell": not self._tenure.alone,
         }
         if len(rounds) == 1:
             row = connection.execute(SQL["commit_round"], {**rounds[0], **names}).fetchall()[0]
         else:
             row = self._store_several(connection, [{**documents, **names} for documents in rounds])
-        node, now_ms, refused, _ = row
+        node, now_ms, refused, nodes, *_ = row
         if node is None:
             raise self._fenced(connection)
         self._tenure.renewed(now_ms, asked_at)
+        self._tenure.alone = nodes == 1
         return refused or ()
 
     def _store_several(self, connection: Connection, rounds: Sequence[Mapping[str, Any]]) -> Sequence[Any]:
@@ -133,7 +183,8 @@ class PostgresWriter:
             cursors = [connection.execute(SQL["commit_round"], round_) for round_ in rounds]
         rows = [cursor.fetchall()[0] for cursor in cursors]
         # Each round's refusals come with those of the rounds before it.
-        return (rows[-1][0], rows[-1][1], next((row[2] for row in reversed(rows) if row[2]), None), None)
+        last = rows[-1]
+        return (last[0], last[1], next((row[2] for row in reversed(rows) if row[2]), None), *last[3:])
 
     def _failed(self, error: Error) -> Sequence[int]:
         """Say what became of a batch that failed: return what was refused of it if it is stored, or raise."""
@@ -160,7 +211,7 @@ class PostgresWriter:
     def _ready(self) -> Connection:
         """Return a connection under which everything that was begun before is settled."""
         if self._closed:
-            raise self._end(self._why_closed)
+            raise type(self._end)(str(self._end))
         self._check_usable()
         if self._connection is None or self._unsettled:
             self._settle()
@@ -188,7 +239,7 @@ class PostgresWriter:
             raise StoreUnavailable(str(error)) from None
         incarnation, batch, now_ms, refused = rows[0]
         assert self._tenure.number is not None, "a tenure begins with the writer"
-        self._tenure.begin(self._tenure.number, incarnation)
+        self._tenure.begin(self._tenure.number, incarnation, self._connection.info.backend_pid)
         self._tenure.renewed(now_ms, asked_at)
         self._unsettled = False
         return batch, refused
@@ -199,12 +250,15 @@ class PostgresWriter:
         names = {
             "name": spec.name,
             "address": spec.address,
+            "fingerprint": spec.fingerprint,
             "version": version,
             "places": spec.places,
             "lease_ms": spec.lease_ms,
         }
-        number, incarnation, self._batch, now_ms = connection.execute(SQL["open_node"], names).fetchall()[0]
-        self._tenure.begin(number, incarnation)
+        with connection.transaction():
+            number, incarnation, self._batch, now_ms = connection.execute(SQL["open_node"], names).fetchall()[0]
+            connection.execute(SQL["inherit"], {"node": number, "name": spec.name})
+        self._tenure.begin(number, incarnation, connection.info.backend_pid)
         self._tenure.renewed(now_ms, asked_at)
 
     def _me(self) -> dict[str, Any]:
@@ -216,21 +270,15 @@ class PostgresWriter:
         self._tenure.until = 0.0
         self._closed = True
         if rows and not rows[0][0]:
-            self._end, self._why_closed = (
-                StoreInUse,
-                (
-                    f"another process runs as node {self._tenure.spec.name!r} of {self._where}: "
-                    "give each its own data folder"
-                ),
-            )
+            self._tenure.displaced = True
+            self._end = displaced(self._tenure, self._where)
         else:
             self._last = rows[0][1:] if rows else self._last
             self._tenure.ended()
-            self._end, self._why_closed = (
-                LeaseLost,
-                (f"other nodes of {self._where} have taken over, because this one was out of touch: start anew"),
+            self._end = LeaseLost(
+                f"other nodes of {self._where} have taken over, because this one was out of touch: start anew"
             )
-        return self._end(self._why_closed)
+        return self._end
 
     def _run(self, statement: str, names: Mapping[str, object]) -> list[Any]:
         """Run a statement of its own that may be repeated."""
@@ -258,6 +306,13 @@ class PostgresWriter:
             with contextlib.suppress(Error):
                 self._connection.close()
             self._connection = None
+
+
+def displaced(tenure: Tenure, where: str) -> StoreInUse:
+    """Return the error that says that another process has come as this node."""
+    return StoreInUse(
+        f"another process runs as node {tenure.spec.name!r} of {where}: stop it, or give each its own data folder"
+    )
 
 
 def _results(count: int, refused: Sequence[int]) -> list[bool]:

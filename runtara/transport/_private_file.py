@@ -9,10 +9,19 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from runtara.errors import ConfigError
+from runtara.errors import ConfigError, StoreInUse
 from runtara.ids import new_id
 
-__all__ = ["PRIVATE_MAX_BYTES", "make_once", "open_folder", "read_private", "sync_folder", "wait_lock", "write_private"]
+__all__ = [
+    "PRIVATE_MAX_BYTES",
+    "make_once",
+    "open_folder",
+    "own_folder",
+    "read_private",
+    "sync_folder",
+    "wait_lock",
+    "write_private",
+]
 
 PRIVATE_MAX_BYTES = 16 * 1024 * 1024
 """Largest such file."""
@@ -82,6 +91,27 @@ def wait_lock(path: Path) -> Iterator[None]:
             import fcntl  # where there is none, whoever writes last wins
 
             fcntl.flock(descriptor, fcntl.LOCK_EX)  # let go of when the descriptor is closed, however that happens
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def own_folder(folder: Path) -> Iterator[None]:
+    """Keep other processes from owning a folder for the length of the block. Raises `StoreInUse` if one does."""
+    open_folder(folder)
+    descriptor = os.open(folder / "owner.lock", os.O_CREAT | os.O_RDWR, 0o600)
+    try:
+        if os.name == "posix":
+            import fcntl
+
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise StoreInUse(
+                    f"another server works with the data folder {folder}: stop it, or give each its own "
+                    "(RUNTARA_DATA_DIR)"
+                ) from None
         yield
     finally:
         os.close(descriptor)

@@ -5,7 +5,7 @@ from typing import Any, Final, NamedTuple
 
 from runtara.errors import InvalidInput, Unreachable
 
-__all__ = ["DEFAULT_PORT", "Address", "parse_address", "resolve"]
+__all__ = ["DEFAULT_PORT", "Address", "parse_address", "parse_addresses", "resolve"]
 
 DEFAULT_PORT: Final = 8001
 """UDP port of the QUIC door."""
@@ -31,6 +31,15 @@ def parse_address(text: str, default_port: int = DEFAULT_PORT) -> Address:
     if not (port.isascii() and port.isdigit()) or not 0 <= int(port) <= 65_535:
         raise _unreadable(text)
     return Address(host, int(port))
+
+
+def parse_addresses(text: str, default_port: int = DEFAULT_PORT) -> tuple[Address, ...]:
+    """Read addresses with commas between them, those of several servers of which any will do.
+
+    Raises `InvalidInput` for anything else.
+    """
+    found = tuple(parse_address(part, default_port) for part in text.split(","))
+    return tuple(dict.fromkeys(found))
 
 
 def _split(text: str) -> tuple[str, str | None]:

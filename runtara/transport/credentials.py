@@ -19,10 +19,21 @@ from runtara.errors import Busy, ConfigError, NotFound, Unauthenticated
 from runtara.ids import InstanceKey, check_id, new_id, new_secret
 from runtara.transport._private_file import make_once, read_private, wait_lock, write_private
 
-__all__ = ["KEYS_MAX", "KEY_PREFIX", "TOKEN_PREFIX", "Grant", "KeyRing", "TenantKey", "TokenMint", "not_accepted"]
+__all__ = [
+    "KEYS_MAX",
+    "KEY_PREFIX",
+    "NODE_PREFIX",
+    "TOKEN_PREFIX",
+    "Grant",
+    "KeyRing",
+    "TenantKey",
+    "TokenMint",
+    "not_accepted",
+]
 
 KEY_PREFIX: Final = "rtk_"
 TOKEN_PREFIX: Final = "rti_"
+NODE_PREFIX: Final = "rtn_"
 
 KEYS_MAX: Final = 10_000
 """Most tenant keys of one server."""
@@ -172,7 +183,9 @@ class TokenMint:
         self.lifetime_ms: Final = lifetime_ms
         self._clock = clock
         options: dict[str, Any] = {"digest_method": hashlib.sha256, "key_derivation": "hmac"}
-        self._signer = URLSafeSerializer(_secret(secret_path), salt="runtara.instance-token", signer_kwargs=options)
+        secret = _secret(secret_path)
+        self._signer = URLSafeSerializer(secret, salt="runtara.instance-token", signer_kwargs=options)
+        self._node_signer = URLSafeSerializer(secret, salt="runtara.node-token", signer_kwargs=options)
 
     def mint(self, key: InstanceKey, epoch: int) -> str:
         """Return a fresh token for an attempt."""
@@ -190,6 +203,22 @@ class TokenMint:
         if expires_at <= self._clock.now_ms():
             raise not_accepted()
         return Grant(InstanceKey(tenant_id, instance_id), epoch, expires_at)
+
+    def mint_for_node(self, name: str) -> str:
+        """Return a fresh token by which a node shows the others that it is one of them."""
+        return NODE_PREFIX + str(self._node_signer.dumps([name, self._clock.now_ms() + self.lifetime_ms]))
+
+    def check_node(self, token: str) -> str:
+        """Return the name of the node that a token was made for. Raises `Unauthenticated` like `check`."""
+        if not token.startswith(NODE_PREFIX) or len(token) > _CREDENTIAL_MAX_CHARS or not token.isascii():
+            raise not_accepted()
+        try:
+            name, expires_at = self._node_signer.loads(token.removeprefix(NODE_PREFIX))
+        except BadData:
+            raise not_accepted() from None
+        if expires_at <= self._clock.now_ms():
+            raise not_accepted()
+        return str(name)
 
 
 def _secret(path: Path) -> bytes:

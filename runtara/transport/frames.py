@@ -26,6 +26,7 @@ __all__ = [
     "FrameCutter",
     "Goodbye",
     "Hello",
+    "OnBehalf",
     "Pushed",
     "Refusal",
     "Renewed",
@@ -83,7 +84,15 @@ class Hello(_Discreet, msgspec.Struct, frozen=True, tag=True, kw_only=True):
     """The attempt that speaks, where it is registered already: after the connection was lost."""
 
 
-class Ask(msgspec.Struct, frozen=True, gc=False, tag=True, kw_only=True):
+class OnBehalf(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """A caller of another node."""
+
+    tenant_id: str
+    epoch: int | None = None
+    """The attempt that speaks, where one does."""
+
+
+class Ask(msgspec.Struct, frozen=True, gc=False, tag=True, kw_only=True, omit_defaults=True):
     """A call. `id`, from 1, is chosen by the client and named by the answer; no two unanswered calls share one."""
 
     id: _AskId
@@ -92,6 +101,8 @@ class Ask(msgspec.Struct, frozen=True, gc=False, tag=True, kw_only=True):
     """Another instance of the same tenant, asked about by nobody's attempt."""
     timeout_ms: int | None = None
     """How long the client will wait for the answer."""
+    on_behalf: OnBehalf | None = None
+    """Who asks, where a node passes on what it was asked itself; `instance_id` is then what it is about."""
 
 
 class Watch(msgspec.Struct, frozen=True, tag=True, kw_only=True):

@@ -18,7 +18,7 @@ from runtara.errors import Busy, ConfigError, Draining, Forbidden, InstanceNotFo
 from runtara.ids import InstanceKey, check_id
 from runtara.messages import GetStatus, Heartbeat, InstanceRegistered, RegisterInstance, Request, StartInstance
 from runtara.records import Signal
-from runtara.transport.credentials import TOKEN_PREFIX, Grant, KeyRing, TenantKey, TokenMint, not_accepted
+from runtara.transport.credentials import NODE_PREFIX, TOKEN_PREFIX, Grant, KeyRing, TenantKey, TokenMint, not_accepted
 from runtara.transport.frames import OVERHEAD_MAX_BYTES, Ask, Hello, Welcome
 
 __all__ = [
@@ -79,7 +79,7 @@ class Watcher(Protocol):
 class Caller:
     """A client that was let in, for as long as it is connected."""
 
-    __slots__ = ("epoch", "key", "keys_version", "line", "tenant_key", "token_only", "token_until")
+    __slots__ = ("epoch", "is_node", "key", "keys_version", "line", "tenant_key", "token_only", "token_until")
 
     def __init__(self, key: InstanceKey, epoch: int | None, line: Line) -> None:
         self.key = key
@@ -91,6 +91,8 @@ class Caller:
         self.keys_version = 0
         self.token_only = False
         """Whether it was let in by a token, and hence may only do what its own program may."""
+        self.is_node = False
+        """Whether it is another node of the same store, which asks on behalf of its own callers only."""
         self.token_until: int | None = None
         """When the newest token that it has ends; None where it has none."""
 
@@ -99,7 +101,7 @@ class Gate:
     """Lets clients in, and their calls through.
 
     `line` finds the way to an instance and raises `InvalidInput` for malformed ids; `attach` and `detach` begin and end
-    that a watcher is told of what happens to its instance.
+    that a watcher is told of what happens to its instance. `passed_line` finds the way for what other nodes pass on.
     """
 
     def __init__(
@@ -115,12 +117,14 @@ class Gate:
         version: str,
         heartbeat_interval_ms: int,
         payload_max_bytes: int,
+        passed_line: Callable[[InstanceKey], Line] | None = None,
     ) -> None:
         self.attach: Final = attach
         self.detach: Final = detach
         self.frame_max_bytes: Final = payload_max_bytes + OVERHEAD_MAX_BYTES
         self.draining = False
         self._line = line
+        self._passed_line = passed_line
         self._mint = mint
         self._keys = keys
         self._require_credentials = require_credentials
@@ -151,6 +155,8 @@ class Gate:
         try:
             if hello.credential.startswith(TOKEN_PREFIX):
                 return self._admit_attempt(key, hello.epoch, self._mint.check(hello.credential))
+            if hello.credential.startswith(NODE_PREFIX):
+                return self._admit_node(key, self._mint.check_node(hello.credential))
             return self._admit_tenant(key, hello.epoch, hello.credential)
         except Unauthenticated:
             self._failures.add(peer)
@@ -163,6 +169,11 @@ class Gate:
         caller = Caller(key, grant.epoch, self._line(key))
         caller.token_only = True
         caller.token_until = grant.expires_at
+        return caller
+
+    def _admit_node(self, key: InstanceKey, _name: str) -> Caller:
+        caller = Caller(key, None, self._line(key))
+        caller.is_node = True
         return caller
 
     def _admit_tenant(self, key: InstanceKey, epoch: int | None, credential: str) -> Caller:
@@ -199,7 +210,9 @@ class Gate:
         self._check_credential(caller)
         kind = type(ask.command)
         line, epoch = caller.line, caller.epoch
-        if ask.instance_id is not None:
+        if caller.is_node or ask.on_behalf is not None:
+            line, epoch = self._passed_on(caller, ask)
+        elif ask.instance_id is not None:
             line, epoch = self._beside(caller, kind, ask.instance_id)
         elif caller.token_only:
             self._check_program(kind)
@@ -213,7 +226,7 @@ class Gate:
     def may_watch(self, caller: Caller, instance_id: str) -> bool:
         """Return whether a client is told of what happens to an instance: of what is not its own, nothing happens."""
         check_id(instance_id, "instance id")
-        return not caller.token_only or instance_id == caller.key.instance_id
+        return not caller.is_node and (not caller.token_only or instance_id == caller.key.instance_id)
 
     def _check_credential(self, caller: Caller) -> None:
         """Raise `Unauthenticated` if the credential has become worthless since the client was let in."""
@@ -239,6 +252,12 @@ class Gate:
             raise InstanceNotFound(f"there is no instance {instance_id!r}: check its id, or start it first")
         return caller.line, caller.epoch
 
+    def _passed_on(self, caller: Caller, ask: Ask) -> tuple[Line, int | None]:
+        """Return the way to an instance that another node was asked about, and the attempt that speaks there."""
+        if not caller.is_node or ask.on_behalf is None or ask.instance_id is None or self._passed_line is None:
+            raise Forbidden("only a node passes calls on, and only calls: use a key of the tenant instead")
+        return self._passed_line(InstanceKey(ask.on_behalf.tenant_id, ask.instance_id)), ask.on_behalf.epoch
+
     def _check_program(self, kind: type) -> None:
         if kind in _MANAGER_ONLY:
             raise Forbidden(f"the token of an attempt is not good for {kind.__name__}: use a key of the tenant")
@@ -247,6 +266,8 @@ class Gate:
 
     def registered(self, caller: Caller, ask: Ask, reply: InstanceRegistered) -> InstanceRegistered:
         """Take note that an attempt has begun, and return the reply with the attempt's own token."""
+        if caller.is_node:
+            return reply  # the node that was asked first gives it the token
         if ask.instance_id is None or caller.token_only:
             caller.epoch = reply.epoch
             caller.token_until = self._clock.now_ms() + self._mint.lifetime_ms

@@ -40,6 +40,7 @@ EXAMPLES: dict[type, Any] = {
     messages.ListEvents: messages.ListEvents(event_type="custom", subtype="note"),
     messages.ListInstances: messages.ListInstances(status=messages.Status.RUNNING),
     messages.ReadLog: messages.ReadLog(),
+    messages.ListNodes: messages.ListNodes(),
     messages.GetTree: messages.GetTree(),
     messages.GetHealth: messages.GetHealth(),
 }

@@ -91,7 +91,7 @@ def test_several_systems_live_in_one_process_without_meeting(tmp_path: Path) -> 
 
 
 def test_a_store_belongs_to_one_system_at_a_time(face: Face, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def impatient(url: str) -> SqliteStore:
+    def impatient(url: str, *_: Any, **__: Any) -> SqliteStore:
         return SqliteStore(url.removeprefix("sqlite:///"), SqliteLimits(busy_timeout_ms=0))
 
     monkeypatch.setattr(runtara.system, "open_store", impatient)
@@ -209,7 +209,7 @@ def test_opening_under_asyncio_does_not_block_the_loop() -> None:
 
     real = runtara.system.open_store
 
-    def slow_store(url: str) -> Any:
+    def slow_store(url: str, *_: Any, **__: Any) -> Any:
         assert held.wait(SECONDS), "the loop does not turn"
         return real(url)
 

@@ -23,7 +23,7 @@ from runtara.store._contract import LeaseLost
 from runtara.store._postgres import PostgresStore
 from runtara.store._postgres_door import PostgresLimits
 from runtara.store._postgres_reader import PostgresReader
-from runtara.store._postgres_tenure import NodeSpec
+from runtara.store._tenure import NodeSpec
 from tests.postgres import Cluster
 from tests.store.postgres_workload import Outcome, Workload, audit
 from tests.store.samples import KEY, checkpoint, loaded, put, save, signal

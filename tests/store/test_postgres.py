@@ -34,8 +34,8 @@ from runtara.store._contract import LeaseLost
 from runtara.store._postgres import PostgresStore
 from runtara.store._postgres_batch import rounds_of
 from runtara.store._postgres_door import Connection
-from runtara.store._postgres_tenure import NodeSpec, Tenure
 from runtara.store._postgres_url import _ROOTS, conninfo_of, name_of
+from runtara.store._tenure import NodeSpec, Tenure
 from runtara.transport.certificates import Identity, ensure_certificate
 from tests.postgres import Cluster, open_cluster
 from tests.store.faults import numbered_save
@@ -481,12 +481,12 @@ def test_heartbeats_count_only_for_what_is_ours(database: str) -> None:
         assert (before, loaded(reader).instance.heartbeat_at) == (None, NOW)
 
 
-def test_a_node_that_ends_in_order_gives_its_lease_back_unless_it_lasts(database: str) -> None:
+def test_a_node_that_ends_in_order_says_so_unless_it_lasts(database: str) -> None:
     for name, lasting in (("a", False), ("b", True)):
         with opened(node(database, name, lasting=lasting)):
             pass
     with raw(database) as admin:
-        left = dict(admin.execute("SELECT name, lease_until > 0 FROM nodes").fetchall())
+        left = dict(admin.execute("SELECT name, lost_at IS NULL FROM nodes").fetchall())
 
     assert left == {"a": False, "b": True}
 

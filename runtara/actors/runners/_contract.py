@@ -55,8 +55,13 @@ class HostFailed(Exception):
 class Attempt(Protocol):
     """One launched program."""
 
-    key: InstanceKey
-    epoch: int
+    @property
+    def key(self) -> InstanceKey:
+        """Whose attempt it is."""
+
+    @property
+    def epoch(self) -> int:
+        """Which one of the instance's attempts."""
 
     def stop(self, how: Literal["ask", "kill", "destroy"]) -> None:
         """Ask it to end, and see to it when its grace is over; or kill it now; or do so without its help.

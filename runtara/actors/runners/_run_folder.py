@@ -15,7 +15,6 @@ import fcntl
 import hashlib
 import os
 import shutil
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -23,14 +22,14 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from runtara.actors.runners._shim import EXIT, LOCK, note_of, segments
+from runtara.actors.runners import _kept
+from runtara.actors.runners._shim import EXIT, LOCK, note_of
 from runtara.ids import InstanceKey
 
 __all__ = ["ExitNote", "Marker", "RunFolder", "ShimNote", "read_markers"]
 
 T = TypeVar("T")
 
-_FLAGS: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _MARKERS: Final = "attempts"
 
 
@@ -138,47 +137,19 @@ class RunFolder:
 
         Raises `ValueError` where that is no file, or larger than `most`.
         """
-        try:
-            descriptor = os.open(self.output, _FLAGS)
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise ValueError(f"the program's output cannot be read: {error.strerror}") from None
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            os.close(descriptor)
-            raise ValueError("the program's output is not a file")
-        with os.fdopen(descriptor, "rb") as file:
-            data = file.read(most + 1)
-        if len(data) > most:
-            raise ValueError(f"the program's output has more than {most} bytes: keep large data elsewhere")
-        return data
+        return _kept.read_output(self.output, most)
 
     def written(self, stream: str) -> int:
         """Return how much all attempts have written to a stream."""
-        found = self._segments(stream)
-        return found[-1][0] + found[-1][1] if found else 0
+        return _kept.written(self.path, stream)
 
     def read_log(self, stream: str, offset: int, limit: int) -> tuple[bytes, int]:
         """Return at most `limit` bytes from `offset` on (negative: counted from the end), and where they begin."""
-        found = self._segments(stream)
-        if offset < 0:
-            end = found[-1][0] + found[-1][1] if found else 0
-            offset = max(0, end + offset)
-        for start, size, path in found:
-            if offset < start + size:
-                at = max(offset, start)
-                with suppress(FileNotFoundError):  # it has just made room for a newer one
-                    return _read(path, at - start, limit), at
-        return b"", offset
+        return _kept.read_log(self.path, stream, offset, limit)
 
-    def _segments(self, stream: str) -> list[tuple[int, int, Path]]:
-        """Return start, size and path of each segment."""
-        found = []
-        with suppress(FileNotFoundError):
-            for start, name in segments(str(self.path), stream):
-                with suppress(FileNotFoundError):
-                    found.append((start, (self.path / name).stat().st_size, self.path / name))
-        return found
+    def read_tail(self, since: int) -> str:
+        """Return the end of what was written to stderr from a byte on, as text."""
+        return _kept.read_tail(self.path, since)
 
 
 def read_markers(home: Path) -> list[Marker]:
@@ -214,12 +185,6 @@ def _read_note(path: Path, kind: type[T]) -> T | None:
         return msgspec.json.decode(path.read_bytes(), type=kind)
     except (FileNotFoundError, msgspec.DecodeError):
         return None
-
-
-def _read(path: Path, offset: int, limit: int) -> bytes:
-    with path.open("rb") as file:
-        file.seek(offset)
-        return file.read(limit)
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -4,8 +4,8 @@ It launches the program, keeps what it writes, sees its end, kills what is left 
 it ended. It is run as ``python -I -S -X utf8 _shim.py`` in a session of its own, and imports nothing of this package,
 to be small and to need nobody: the server may die and come back meanwhile.
 
-- In: a specification (JSON) on stdin; later only signals. SIGTERM: ask the program to end, and kill it when its grace
-  is over. SIGINT: kill it now.
+- In: a specification (a line of JSON) on stdin; later only signals. SIGTERM: ask the program to end, and kill it when
+  its grace is over. SIGINT: kill it now. Where the specification says ``bound``, so does the end of stdin.
 - Out, in the run's folder: a note of who is the shim and who the program, segments of what the program writes, and at
   the end ``exit.json``. The shim holds the folder's lock for as long as it lives. On stdout it says that the program is
   launched; if it is silent, it is not.
@@ -200,15 +200,19 @@ def _close_all_but_standard() -> None:
 class Shim:
     """Looks after the program from its launch to its end."""
 
-    def __init__(self, program: int, pipes: dict[int, Log], signals: int, grace: float) -> None:
+    def __init__(
+        self, program: int, pipes: dict[int, Log], signals: int, grace: float, lifeline: int | None = None
+    ) -> None:
         self._program = program
         self._pipes = pipes
         self._signals = signals
+        self._lifeline = lifeline
         self._grace = grace
         self._kill_at: float | None = None
         self._poll = select.poll()
-        for descriptor in (signals, *pipes):
-            self._poll.register(descriptor, select.POLLIN)
+        for descriptor in (signals, lifeline, *pipes):
+            if descriptor is not None:
+                self._poll.register(descriptor, select.POLLIN)
 
     def run(self) -> int:
         """Return the program's exit code, or minus the number of the signal that killed it, when nothing is left."""
@@ -235,6 +239,11 @@ class Shim:
                 if not self._pipes[pipe].drain(pipe):
                     self._poll.unregister(pipe)
                     del self._pipes[pipe]
+            if self._lifeline in ready:
+                self._poll.unregister(self._lifeline)
+                self._lifeline = None
+                self._hear(bytes([signal.SIGINT]))
+                return
             if self._signals in ready:
                 self._hear(os.read(self._signals, _CHUNK))
                 return
@@ -313,6 +322,17 @@ def _take_folder(spec: "dict[str, Any]") -> None:
             raise ValueError("the launch was given up")
 
 
+def _leave_the_parent() -> int:
+    """Become nobody's child, and return a pipe that ends when whoever has launched this shim does.
+
+    Who is bound to another process must know its end, and must not be killed by that end without having cleaned up:
+    Ray kills the children, but not their children, of a process of its own that leaves.
+    """
+    if os.fork():
+        os._exit(0)
+    return os.dup(0)
+
+
 def _hear_signals() -> int:
     """Return a pipe on which the numbers of signals arrive."""
     hear, write = os.pipe()
@@ -328,7 +348,8 @@ def main() -> None:
     """Look after one program, from the specification on stdin to the note of its end."""
     _close_all_but_standard()
     os.umask(0o077)
-    spec = json.loads(sys.stdin.buffer.read())  # cut short if the server has died: then there is nothing to do
+    spec = json.loads(sys.stdin.buffer.readline())  # cut short if the server has died: then there is nothing to do
+    lifeline = _leave_the_parent() if spec.get("bound") else None
     os.chdir(spec["folder"])
     signals = _hear_signals()
     _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1)
@@ -347,7 +368,7 @@ def main() -> None:
         _note(note_of(spec["launch_id"]), {**facts, "program": program, "program_started": start_time(program)})
     _let_the_server_go()
     reads = dict(zip((read for read, _ in pipes), logs.values(), strict=True))
-    code = Shim(program, reads, signals, spec["grace_ms"] / 1000).run()
+    code = Shim(program, reads, signals, spec["grace_ms"] / 1000, lifeline).run()
     dropped = {stream: log.dropped for stream, log in logs.items()}
     _note_exit({"launch_id": spec["launch_id"], "exit_code": code, "dropped": dropped})
 

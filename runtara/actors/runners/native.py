@@ -27,10 +27,8 @@ from runtara.actors.runners._run_folder import ExitNote, Marker, RunFolder, read
 from runtara.ids import InstanceKey, new_id
 from runtara.settings import Settings
 
-__all__ = ["NativeAttempt", "NativeEngine"]
+__all__ = ["NativeAttempt", "NativeEngine", "limits_of"]
 
-_TAIL_BYTES: Final = 4_096
-"""How much of the end of stderr is part of what an attempt has left."""
 _LOST: Final = "the process that looked after the program is gone, and nobody saw how the program ended"
 _NOT_BEGUN: Final = "the host has ended before it could launch the program"
 _REBOOTED: Final = "the machine was started anew while the program ran"
@@ -84,7 +82,7 @@ class NativeAttempt:
             note = self._give_up()
         if note.exit_code is None:
             return self._lost()
-        error = self._tail_of_stderr()
+        error = self._folder.read_tail(self._marker.stderr_from)
         if note.exit_code != 0:
             return Ended(exit_code=note.exit_code, error=error)
         try:
@@ -111,18 +109,6 @@ class NativeAttempt:
         self._folder.give_up(launch_id)
         return ExitNote(launch_id=launch_id, exit_code=None)
 
-    def _tail_of_stderr(self) -> str:
-        end = self._folder.written("stderr")
-        offset = max(self._marker.stderr_from, end - _TAIL_BYTES)
-        tail = b""
-        while offset + len(tail) < end:
-            data, at = self._folder.read_log("stderr", offset + len(tail), _TAIL_BYTES)
-            if not data:
-                break
-            tail, offset = (tail, offset) if at == offset + len(tail) else (b"", at)
-            tail += data
-        return tail.decode(errors="replace").replace("\0", "\N{REPLACEMENT CHARACTER}").strip()
-
 
 class NativeEngine:
     """Launches programs as processes; what it keeps lies in ``runs`` in the data folder."""
@@ -135,7 +121,7 @@ class NativeEngine:
         self._output_max_bytes: Final = settings.state_max_bytes
         self._log_bytes: Final = settings.program_log_bytes
         self._grace_ms: Final = settings.kill_grace_ms
-        self._limits: Final = _limits_of(settings)
+        self._limits: Final = limits_of(settings)
         self._watch: FolderWatch | None = None
 
     def check(self, program: str) -> None:
@@ -232,7 +218,8 @@ class NativeEngine:
         return NativeAttempt(marker, folder, shim, self._output_max_bytes)
 
 
-def _limits_of(settings: Settings) -> dict[str, int]:
+def limits_of(settings: Settings) -> dict[str, int]:
+    """Return the limits of a program's processes, by the names that the system has for them."""
     limits = {"RLIMIT_CORE": 0, "RLIMIT_NOFILE": settings.program_files}
     if settings.program_memory_bytes:
         limits["RLIMIT_AS"] = settings.program_memory_bytes

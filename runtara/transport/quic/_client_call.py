@@ -7,7 +7,7 @@ from typing import Any, Final
 from runtara.clock import SPAN_MAX_MS
 from runtara.endpoints import ENDPOINTS
 from runtara.errors import Code, DeadlineExceeded, InvalidInput, RuntaraError, Unreachable
-from runtara.transport.frames import Ask, encode_frame
+from runtara.transport.frames import Ask, OnBehalf, encode_frame
 from runtara.transport.session import Session
 
 __all__ = ["RETRIED", "Call", "Waiting", "encode_ask"]
@@ -32,12 +32,15 @@ RETRY_AFTER_MAX: Final = 1.0
 """The longest such wait."""
 
 
-def encode_ask(id: int, command: Any, instance_id: str | None, timeout: float) -> bytes:
+def encode_ask(
+    id: int, command: Any, instance_id: str | None, timeout: float, on_behalf: OnBehalf | None = None
+) -> bytes:
     """Return the frame of a call. Raises `InvalidInput` for what cannot be sent."""
     if type(command) not in ENDPOINTS:
         raise InvalidInput(f"{type(command).__name__} is not an operation that a door offers")
     timeout_ms = min(int(timeout * 1000), SPAN_MAX_MS) if timeout < inf else SPAN_MAX_MS
-    return encode_frame(Ask(id=id, command=command, instance_id=instance_id, timeout_ms=timeout_ms))
+    ask = Ask(id=id, command=command, instance_id=instance_id, timeout_ms=timeout_ms, on_behalf=on_behalf)
+    return encode_frame(ask)
 
 
 class Waiting:

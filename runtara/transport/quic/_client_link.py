@@ -1,10 +1,12 @@
 """The way of one door to its server: connects when there is a reason to, and again whenever the connection is lost.
 
-Runs as one task of the engine.
+Where there are several servers, any of them will do: it keeps to the one that has welcomed it, and goes on to the next
+one when that one is away, or going down. Runs as one task of the engine.
 """
 
 import socket
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
 from math import inf
 from typing import Any, Final
 
@@ -33,9 +35,11 @@ BACKOFF_IDLE_MAX: Final = 5.0
 class Link:
     """Carries the calls of one door. Its methods are called on the engine's loop, except where they say otherwise."""
 
-    def __init__(self, address: Address, tls: ClientTls, calls: Calls, random: Callable[[], float]) -> None:
+    def __init__(self, addresses: Sequence[Address], tls: ClientTls, calls: Calls, random: Callable[[], float]) -> None:
         self.calls = calls
-        self._address = address
+        self._addresses = deque(addresses)
+        """The next one to try comes first."""
+        self._addresses.rotate(int(random() * len(addresses)))  # so that clients are spread over the servers
         self._tls = tls
         self._random = random
         self._connection: Connection | None = None
@@ -117,26 +121,43 @@ class Link:
         return self._next_try_at if self.calls.is_asking else self._next_idle_try_at
 
     async def _try(self) -> None:
-        """Try every address of the server until one welcomes us; return when that connection is over."""
-        try:
-            for family, address in await self._resolve():
-                if await self._converse(family, address):
+        """Try every address of every server until one welcomes us; return when that connection is over."""
+        servers = tuple(self._addresses)
+        for number, address in enumerate(servers, 1):
+            try:
+                if await self._try_server(address):
+                    self._next_server()
                     return
-                if not self.calls.wants_connection:
-                    break
-        except Unreachable as error:
-            self.calls.lost(str(error))
-        except RuntaraError as error:  # trying again would not help, but there may be nobody to be told
-            self.calls.lost(str(error))
-            self.calls.fail_all(error)
+            except Unreachable as error:
+                self.calls.lost(str(error))
+            except RuntaraError as error:  # trying again would not help, but there may be nobody to be told
+                self.calls.lost(str(error))
+                if number == len(servers):
+                    self.calls.fail_all(error)
+            self._next_server()
+            if not self.calls.wants_connection:
+                break
         self._back_off()
 
-    async def _resolve(self) -> list[tuple[socket.AddressFamily, Any]]:
-        with trio.move_on_after(TRY):
-            return await resolve(self._address)
-        raise Unreachable(f"host {self._address.host!a} could not be looked up within {TRY:g} s")
+    async def _try_server(self, address: Address) -> bool:
+        """Try every address of one server; return whether it has welcomed us."""
+        for family, where in await self._resolve(address):
+            if await self._converse(address, family, where):
+                return True
+            if not self.calls.wants_connection:
+                break
+        return False
 
-    async def _converse(self, family: socket.AddressFamily, address: Any) -> bool:
+    def _next_server(self) -> None:
+        """Try another server next, if there is one."""
+        self._addresses.rotate(-1)
+
+    async def _resolve(self, address: Address) -> list[tuple[socket.AddressFamily, Any]]:
+        with trio.move_on_after(TRY):
+            return await resolve(address)
+        raise Unreachable(f"host {address.host!a} could not be looked up within {TRY:g} s")
+
+    async def _converse(self, server: Address, family: socket.AddressFamily, address: Any) -> bool:
         """Connect to one address, and carry calls until that is over. Return whether the server has welcomed us."""
         connection = self._connection = Connection(family, address, self._tls, self.calls)
         try:
@@ -146,8 +167,9 @@ class Link:
             connection.close_socket()
         if connection.was_welcome:
             self._failures = 0
-            self._next_try_at = self._next_idle_try_at = trio.current_time() + self.calls.retry_after
-        self.calls.lost(f"no server can be reached at {self._address} ({connection.why})")
+            rest = self.calls.retry_after if len(self._addresses) == 1 else 0.0  # another one need not be left alone
+            self._next_try_at = self._next_idle_try_at = trio.current_time() + rest
+        self.calls.lost(f"no server can be reached at {server} ({connection.why})")
         if connection.error is not None:
             raise connection.error
         return connection.was_welcome
@@ -155,6 +177,7 @@ class Link:
     def _back_off(self) -> None:
         wait = BACKOFF * 2.0 ** min(self._failures, 30) * (0.5 + self._random() / 2)
         self._failures += 1
-        now, least = trio.current_time(), self.calls.retry_after
+        now = trio.current_time()
+        least = self.calls.retry_after if len(self._addresses) == 1 else 0.0
         self._next_try_at = now + max(least, min(wait, BACKOFF_MAX))
         self._next_idle_try_at = now + max(least, min(wait, BACKOFF_IDLE_MAX))

@@ -16,6 +16,7 @@ import msgspec
 from runtara.errors import ActorStopped
 from runtara.ids import InstanceKey, check_id
 from runtara.messages import Request
+from runtara.transport.frames import OnBehalf
 from runtara.transport.quic._client_call import Call, Waiting, encode_ask
 from runtara.transport.session import Session
 
@@ -32,7 +33,7 @@ class ServerSpec(msgspec.Struct, frozen=True, kw_only=True):
     """Where a server is, how it is known to be the right one, and how patient its client is."""
 
     address: str
-    """As host:port."""
+    """As host:port; several with commas between them, where any of these servers will do."""
     server_name: str = "localhost"
     ca_file: str | None = None
     fingerprint: str | None = None
@@ -49,11 +50,11 @@ def open_quic_door(
 
     `epoch` is the attempt that a launched program is. Raises `InvalidInput` for malformed ids or a malformed address.
     """
-    from runtara.transport.addresses import parse_address
+    from runtara.transport.addresses import parse_addresses
 
     check_id(key.tenant_id, "tenant id")
     check_id(key.instance_id, "instance id")
-    parse_address(server.address)
+    parse_addresses(server.address)
     session = Session(key)
     return QuicDoor(session, _Trunk(server, session, credential, epoch))
 
@@ -98,7 +99,7 @@ class _Trunk:
                 engine.post(getattr(link, what), *args)
 
     def _make_link(self, engine: "Engine", old: "tuple[Engine, Link] | None") -> "Link":
-        from runtara.transport.addresses import parse_address
+        from runtara.transport.addresses import parse_addresses
         from runtara.transport.quic._client_calls import Calls, Patience
         from runtara.transport.quic._client_link import Link
         from runtara.transport.quic.protocol import ClientTls
@@ -118,7 +119,7 @@ class _Trunk:
             fingerprint=server.fingerprint,
             skip_verification=server.skip_verification,
         )
-        link = Link(parse_address(server.address), tls, calls, random.random)
+        link = Link(parse_addresses(server.address), tls, calls, random.random)
         engine.run(link)
         finalize(self, _drop, engine, link).atexit = False  # the engine itself says goodbye then
         return link
@@ -153,6 +154,15 @@ class QuicDoor:
     def call_from_thread(self, command: Request[R], *, timeout: float | None = None) -> R:
         """Have a command answered, blocking the calling thread. See `Door.call`."""
         reply: R = self._answer_blocking(self._make_call(command, timeout))
+        return reply
+
+    async def pass_on(self, key: InstanceKey, command: Request[R], epoch: int | None, timeout: float) -> R:
+        """As a node: have a command answered that this node was asked. See `Door.call`."""
+        id = next(self._trunk.ids)
+        behalf = OnBehalf(tenant_id=key.tenant_id, epoch=epoch)
+        frame = encode_ask(id, command, key.instance_id, timeout, behalf)
+        call = Call(id, type(command).__name__, frame=frame, timeout=timeout, session=Session(key))
+        reply: R = await self._answer(call)
         return reply
 
     async def connect(self) -> None:

@@ -19,6 +19,7 @@ CREATE TABLE nodes (
     number BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     name TEXT NOT NULL COLLATE "C",
     address TEXT,
+    fingerprint TEXT,
     version TEXT NOT NULL,
     opened_at BIGINT NOT NULL,
     places BIGINT,
@@ -40,7 +41,7 @@ CREATE TABLE refusals (
 );
 
 -- `owner` is the tenure of the node that may change the instance, as long as somebody runs it or is about to. Nobody
--- owns an instance that sleeps or is finished.
+-- owns an instance that sleeps or is finished. `ran_on` is the last owner, who keeps what its program has written.
 CREATE TABLE instances (
     number BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     tenant_id TEXT NOT NULL COLLATE "C",
@@ -67,6 +68,7 @@ CREATE TABLE instances (
     claimed_epoch BIGINT,
     output BYTEA,
     owner BIGINT,
+    ran_on BIGINT,
     UNIQUE (tenant_id, instance_id)
 ) WITH (fillfactor = 80);
 
@@ -80,6 +82,9 @@ WHERE status IN ('pending', 'suspended') AND wake_at IS NOT NULL AND program IS 
 CREATE INDEX instances_running ON instances (tenant_id, instance_id) WHERE status = 'running';
 
 CREATE INDEX instances_owned ON instances (owner, number) WHERE owner IS NOT NULL;
+
+-- What runs and belongs to nobody, as after it was copied from elsewhere.
+CREATE INDEX instances_stray ON instances (number) WHERE status = 'running' AND owner IS NULL;
 
 CREATE INDEX instances_by_status ON instances (tenant_id, status, instance_id);
 

@@ -13,6 +13,12 @@ SET jit = off;
 -- A connection that only looks.
 SET default_transaction_read_only = on;
 
+-- name: listen
+-- Hear what nodes tell each other.
+LISTEN runtara_due;
+LISTEN runtara_changed;
+LISTEN runtara_nodes;
+
 -- name: limit_waits
 -- How long a statement may take, and how long it may wait for a lock.
 SELECT set_config('statement_timeout', %(statement_ms)s, false), set_config('lock_timeout', %(lock_ms)s, false);

@@ -1,12 +1,20 @@
 -- name: open_node
 -- Begin a tenure, or go on with the one that a node of this name has left: a restart within the lease. Whoever else
 -- speaks for the tenure is fenced by the higher incarnation; those between are for this process to connect again.
-INSERT INTO nodes (name, address, version, opened_at, places, lease_until)
-VALUES (%(name)s, %(address)s, %(version)s, now_ms(), %(places)s, now_ms() + %(lease_ms)s)
+INSERT INTO nodes (name, address, fingerprint, version, opened_at, places, lease_until)
+VALUES (
+    %(name)s, %(address)s, %(fingerprint)s, %(version)s, now_ms(), %(places)s, now_ms() + %(lease_ms)s
+)
 ON CONFLICT (name) WHERE lost_at IS NULL DO UPDATE SET
-    address = excluded.address, version = excluded.version, opened_at = excluded.opened_at, places = excluded.places,
-    in_use = 0, draining = FALSE, incarnation = nodes.incarnation + 4294967296, lease_until = excluded.lease_until
+    address = excluded.address, fingerprint = excluded.fingerprint, version = excluded.version,
+    opened_at = excluded.opened_at, places = excluded.places, in_use = 0, draining = FALSE,
+    incarnation = nodes.incarnation + 4294967296, lease_until = excluded.lease_until
 RETURNING number, incarnation, batch, now_ms();
+
+-- name: inherit
+-- What a node owned that was declared lost, or had ended, and comes back under its name before others have taken over.
+UPDATE instances SET owner = %(node)s FROM nodes
+WHERE instances.owner = nodes.number AND nodes.name = %(name)s AND nodes.lost_at IS NOT NULL;
 
 -- name: settle_batch
 -- Fence the earlier connections of this process, wait for what they have begun, and say what became of its last batch.
@@ -22,6 +30,160 @@ SELECT lost_at IS NOT NULL, batch,
     (SELECT saves FROM refusals WHERE refusals.node = nodes.number AND refusals.batch = nodes.batch)
 FROM nodes WHERE number = %(node)s;
 
--- name: end_lease
--- A node that comes to its end lets others take over at once what it still owns.
-UPDATE nodes SET lease_until = 0 WHERE number = %(node)s AND incarnation = %(incarnation)s;
+-- name: end_tenure
+-- A node that comes to its end says so, and others take over at once what it still owns.
+WITH ended AS (
+    UPDATE nodes SET lost_at = now_ms()
+    WHERE number = %(node)s AND incarnation = %(incarnation)s AND lost_at IS NULL
+    RETURNING number
+)
+SELECT pg_notify('runtara_nodes', CAST(number AS TEXT)) FROM ended;
+
+-- name: declare_lost
+-- End the tenure of every other node whose lease has run out. Whoever is committing right now renews it meanwhile, and
+-- is waited for. Returns the names of those that this call has ended.
+UPDATE nodes SET lost_at = now_ms()
+WHERE lost_at IS NULL AND lease_until < now_ms() AND number <> %(node)s
+RETURNING name;
+
+-- name: take_over
+-- Take some of what lost nodes have owned, and what runs and nobody owns. What was only about to run is free again.
+WITH me AS MATERIALIZED (
+    SELECT number FROM nodes
+    WHERE number = %(node)s AND incarnation = %(incarnation)s AND lost_at IS NULL
+    FOR KEY SHARE
+),
+owned AS (
+    SELECT instances.number
+    FROM nodes JOIN instances ON instances.owner = nodes.number
+    WHERE nodes.lost_at IS NOT NULL
+    LIMIT %(limit)s
+    FOR UPDATE OF instances SKIP LOCKED
+),
+stray AS (
+    SELECT number FROM instances WHERE status = 'running' AND owner IS NULL
+    LIMIT %(limit)s
+    FOR UPDATE SKIP LOCKED
+),
+taken AS (
+    UPDATE instances SET owner = CASE status WHEN 'running' THEN me.number END
+    FROM me, (SELECT number FROM owned UNION SELECT number FROM stray) AS chosen
+    WHERE instances.number = chosen.number
+    RETURNING tenant_id, instance_id, status, epoch, program, claimed_epoch
+),
+notified AS (
+    SELECT pg_notify('runtara_due', CAST(now_ms() AS TEXT)) FROM taken WHERE status <> 'running' HAVING count(*) > 0
+)
+SELECT taken.*, (SELECT count(*) FROM notified) FROM taken;
+
+-- name: forget_lost
+-- Remove lost nodes that own nothing any more and were lost a while ago.
+DELETE FROM nodes
+WHERE lost_at < now_ms() - %(kept_ms)s AND NOT EXISTS (SELECT FROM instances WHERE owner = nodes.number);
+
+-- name: claim_due
+-- Claim instances that are due, for this node to wake: its share of them, the tenants in turn, the earliest first. The
+-- nodes that have room stand in a row, the least busy first, and each takes its own slice of what is due; with the next
+-- `turn` everybody moves on by one slice, so that what one leaves another takes. Returns what was claimed, and with each
+-- row how many were due, as far as they were counted.
+WITH RECURSIVE rooms AS (
+    SELECT number, row_number() OVER (ORDER BY in_use, number) - 1 AS rank, count(*) OVER () AS many
+    FROM nodes
+    WHERE lost_at IS NULL AND NOT draining AND lease_until >= now_ms() AND (places IS NULL OR in_use < places)
+),
+me AS MATERIALIZED (
+    SELECT nodes.number, coalesce(rooms.rank, 0) AS rank, coalesce(rooms.many, 1) AS many
+    FROM nodes LEFT JOIN rooms USING (number)
+    WHERE number = %(node)s AND incarnation = %(incarnation)s AND lost_at IS NULL
+    FOR KEY SHARE OF nodes
+),
+tenants (tenant_id) AS (
+    (
+        SELECT tenant_id FROM instances
+        WHERE status IN ('pending', 'suspended') AND wake_at IS NOT NULL AND program IS NOT NULL AND owner IS NULL
+        ORDER BY tenant_id LIMIT 1
+    )
+    UNION ALL
+    SELECT (
+        SELECT instances.tenant_id FROM instances
+        WHERE status IN ('pending', 'suspended') AND wake_at IS NOT NULL AND program IS NOT NULL AND owner IS NULL
+            AND instances.tenant_id > tenants.tenant_id
+        ORDER BY instances.tenant_id LIMIT 1
+    ) FROM tenants WHERE tenants.tenant_id IS NOT NULL
+),
+due AS MATERIALIZED (
+    SELECT found.number, row_number() OVER (ORDER BY turn, wake_at, found.number) - 1 AS place, count(*) OVER () AS many
+    FROM tenants CROSS JOIN LATERAL (
+        SELECT number, wake_at, row_number() OVER (ORDER BY wake_at, instance_id) AS turn FROM instances
+        WHERE status IN ('pending', 'suspended') AND wake_at IS NOT NULL AND program IS NOT NULL AND owner IS NULL
+            AND instances.tenant_id = tenants.tenant_id AND wake_at <= now_ms()
+            AND (CAST(%(programs)s AS TEXT[]) IS NULL OR program = ANY(%(programs)s))
+        ORDER BY wake_at, instance_id
+        LIMIT %(window)s
+    ) AS found
+    ORDER BY turn, wake_at, found.number
+    LIMIT %(window)s
+),
+slice AS (
+    SELECT due.number, due.many
+    FROM due CROSS JOIN me
+    WHERE place / ceil(due.many / CAST(me.many AS NUMERIC)) >= mod(me.rank + %(turn)s, me.many)
+        AND place / ceil(due.many / CAST(me.many AS NUMERIC)) < mod(me.rank + %(turn)s, me.many) + 1
+    ORDER BY place
+    LIMIT %(limit)s
+),
+chosen AS MATERIALIZED (
+    SELECT instances.number FROM instances JOIN slice USING (number)
+    WHERE owner IS NULL AND status IN ('pending', 'suspended') AND wake_at IS NOT NULL
+    FOR UPDATE OF instances SKIP LOCKED
+),
+claimed AS (
+    UPDATE instances SET owner = me.number FROM chosen, me
+    WHERE instances.number = chosen.number
+    RETURNING wake_at, tenant_id, instance_id
+),
+busier AS (
+    UPDATE nodes SET in_use = in_use + (SELECT count(*) FROM claimed) FROM me
+    WHERE nodes.number = me.number AND EXISTS (SELECT FROM claimed)
+)
+SELECT wake_at, tenant_id, instance_id, (SELECT coalesce(max(many), 0) FROM due) FROM claimed
+UNION ALL
+SELECT NULL, NULL, NULL, (SELECT coalesce(max(many), 0) FROM due);
+
+-- name: find_next_due
+-- When the next instance is due that may be claimed, and what time it is.
+SELECT (
+    SELECT wake_at FROM instances
+    WHERE status IN ('pending', 'suspended') AND wake_at IS NOT NULL AND program IS NOT NULL AND owner IS NULL
+        AND wake_at > now_ms()
+    ORDER BY wake_at LIMIT 1
+), now_ms();
+
+-- name: release_claim
+-- Give back what was claimed and could not be woken.
+UPDATE instances SET owner = NULL
+WHERE tenant_id = %(tenant_id)s AND instance_id = %(instance_id)s AND owner = %(node)s AND status <> 'running';
+
+-- name: list_nodes
+-- The nodes that share the database: the fields of `NodeInfo` in order.
+SELECT name, address, version, opened_at, places, in_use, draining, lease_until - now_ms(), lost_at,
+    (SELECT count(*) FROM instances WHERE owner = nodes.number)
+FROM nodes ORDER BY lost_at IS NOT NULL, name, number;
+
+-- name: read_documents
+-- What all nodes must agree on.
+SELECT name, content, version FROM documents ORDER BY name;
+
+-- name: offer_document
+-- Keep a document unless there is one of its name.
+INSERT INTO documents (name, content) VALUES (%(name)s, %(content)s) ON CONFLICT (name) DO NOTHING;
+
+-- name: write_document
+-- Keep a new version of a document, where its version is still the expected one, and have all nodes told.
+WITH written AS (
+    INSERT INTO documents (name, content) VALUES (%(name)s, %(content)s)
+    ON CONFLICT (name) DO UPDATE SET content = excluded.content, version = documents.version + 1
+    WHERE documents.version = %(version)s
+    RETURNING version
+)
+SELECT version, pg_notify('runtara_nodes', 'documents') FROM written;

@@ -1,10 +1,10 @@
 -- name: load_instances
 -- Instances by a list of keys: their numbers, the fields of `Instance` in order, and of who owns them: number, name,
--- address, and whether that node is lost.
+-- address, fingerprint, and whether that node is lost.
 SELECT instances.number, instances.tenant_id, instances.instance_id, status, instances.version, epoch, created_at, program,
     attempt_id, checkpoint_id, wake_at, started_at, finished_at, heartbeat_at, termination_reason, exit_code, error,
     timeout_ms, claimed_at, ran_ms, losses, claimed_epoch,
-    owner, nodes.name, nodes.address, nodes.number IS NULL OR nodes.lost_at IS NOT NULL
+    owner, nodes.name, nodes.address, nodes.fingerprint, nodes.number IS NULL OR nodes.lost_at IS NOT NULL
 FROM json_to_recordset(%(keys)s) AS wanted (tenant_id TEXT, instance_id TEXT)
 JOIN instances USING (tenant_id, instance_id)
 LEFT JOIN nodes ON nodes.number = instances.owner;

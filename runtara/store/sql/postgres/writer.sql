@@ -1,16 +1,18 @@
 -- name: commit_round
 -- Store saves of different instances, all at once: each changes its row if the stored version is the expected one and no
 -- other node owns the instance, and what else belongs to it follows only then. Nothing happens under an old incarnation.
--- Commits and renewals are the same thing. Returns the node (null where it is fenced), the time, and the refused saves.
+-- Commits and renewals are the same thing. Returns the node (null where it is fenced), the time, the refused saves, and how
+-- many nodes there are; where there are others, they are told of what is due soon and of what they may wait for.
 WITH me AS MATERIALIZED (
-    UPDATE nodes SET batch = %(batch)s, lease_until = now_ms() + %(lease_ms)s
+    UPDATE nodes SET batch = %(batch)s, lease_until = now_ms() + %(lease_ms)s, in_use = %(in_use)s,
+        draining = %(draining)s
     WHERE number = %(node)s AND incarnation = %(incarnation)s AND lost_at IS NULL
     RETURNING number
 ),
 given AS MATERIALIZED (
     SELECT me.number AS node, line.*
     FROM me CROSS JOIN json_to_recordset(%(saves)s) AS line (
-        save BIGINT, expected_version BIGINT, hand_to BIGINT, tenant_id TEXT, instance_id TEXT, status TEXT,
+        save BIGINT, expected_version BIGINT, told BOOLEAN, tenant_id TEXT, instance_id TEXT, status TEXT,
         version BIGINT, epoch BIGINT, created_at BIGINT, program TEXT, attempt_id TEXT, checkpoint_id TEXT,
         wake_at BIGINT, started_at BIGINT, finished_at BIGINT, heartbeat_at BIGINT, termination_reason TEXT,
         exit_code BIGINT, error TEXT, timeout_ms BIGINT, claimed_at BIGINT, ran_ms BIGINT, losses BIGINT,
@@ -21,12 +23,12 @@ inserted AS (
     INSERT INTO instances (
         tenant_id, instance_id, status, version, epoch, created_at, program, attempt_id, checkpoint_id, wake_at,
         started_at, finished_at, heartbeat_at, termination_reason, exit_code, error, timeout_ms, claimed_at, ran_ms,
-        losses, claimed_epoch, output, owner
+        losses, claimed_epoch, output, owner, ran_on
     )
     SELECT tenant_id, instance_id, status, version, epoch, created_at, program, attempt_id, checkpoint_id, wake_at,
         started_at, finished_at, heartbeat_at, termination_reason, exit_code, decode(error, 'base64'), timeout_ms,
         claimed_at, ran_ms, losses, claimed_epoch, decode(output, 'base64'),
-        CASE status WHEN 'running' THEN node END
+        CASE status WHEN 'running' THEN node END, CASE status WHEN 'running' THEN node END
     FROM given
     WHERE expected_version = 0
     ON CONFLICT (tenant_id, instance_id) DO NOTHING
@@ -41,7 +43,8 @@ updated AS (
         error = decode(given.error, 'base64'), claimed_at = given.claimed_at, ran_ms = given.ran_ms,
         losses = given.losses, claimed_epoch = given.claimed_epoch,
         output = coalesce(decode(given.output, 'base64'), instances.output),
-        owner = CASE given.status WHEN 'running' THEN coalesce(given.hand_to, given.node) END
+        owner = CASE given.status WHEN 'running' THEN given.node END,
+        ran_on = CASE given.status WHEN 'running' THEN given.node ELSE instances.ran_on END
     FROM given
     WHERE instances.tenant_id = given.tenant_id AND instances.instance_id = given.instance_id
         AND given.expected_version > 0 AND instances.version = given.expected_version
@@ -138,10 +141,19 @@ refused AS (
 notified AS (
     SELECT pg_notify('runtara_due', CAST(min(wake_at) AS TEXT)) FROM given
     WHERE status IN ('pending', 'suspended') AND program IS NOT NULL AND wake_at < now_ms() + %(soon_ms)s
-        AND save IN (SELECT save FROM stored)
+        AND save IN (SELECT save FROM stored) AND CAST(%(tell)s AS BOOLEAN)
+    HAVING count(*) > 0
+),
+told AS (
+    SELECT pg_notify('runtara_changed', CASE WHEN count(*) > 200 THEN '*' ELSE string_agg(
+        left(md5(tenant_id || ' ' || instance_id), 16), ' '
+    ) END)
+    FROM given
+    WHERE told AND save IN (SELECT save FROM stored) AND CAST(%(tell)s AS BOOLEAN)
     HAVING count(*) > 0
 )
-SELECT (SELECT number FROM me), now_ms(), (SELECT saves FROM refused), (SELECT count(*) FROM notified);
+SELECT (SELECT number FROM me), now_ms(), (SELECT saves FROM refused),
+    (SELECT count(*) FROM nodes WHERE lost_at IS NULL), (SELECT count(*) FROM notified), (SELECT count(*) FROM told);
 
 -- name: record_heartbeats
 -- When running instances of a node were last heard of; never moved back by a late report.

@@ -26,6 +26,10 @@ class NodeSpec(msgspec.Struct, frozen=True, kw_only=True):
     """Chosen once. Who comes back under the same name within the lease keeps what he owned."""
     address: str | None = None
     """Where its door is, as host:port."""
+    fingerprint: str | None = None
+    """Of its door's certificate."""
+    programs: tuple[str, ...] | None = None
+    """The programs that it can launch; None for all."""
     places: int | None = None
     """Most launched programs at a time; None for no limit."""
     lasting: bool = False
@@ -43,16 +47,33 @@ class Tenure:
         self.clock: Final = SharedClock()
         self.number: int | None = None
         self.incarnation = 0
+        self.alone = True
+        """Whether there was no other node when the store last said something."""
+        self.in_use = 0
+        """How many places are taken; told to the others with the next commit."""
+        self.draining = False
+        self.lasting = spec.lasting
+        """Whether something may run on when this process ends, so that nobody should take over at once."""
+        self.backend = 0
+        """The number of the process that serves our writer, so that we do not listen to ourselves."""
+        self.displaced = False
+        """Whether another process has come as the node that this one was."""
         self.until = -inf
         """When the lease ends, on the monotonic clock of this process: never later than by the database's own."""
+
+    @property
+    def left(self) -> float:
+        """How many seconds the lease still lasts; negative where it has run out."""
+        return self.until - monotonic()
 
     @property
     def holds(self) -> bool:
         """Whether the lease has not run out; then nobody else owns what this node owns."""
         return monotonic() < self.until
 
-    def begin(self, number: int, incarnation: int) -> None:
-        """Take note of a tenure, or of a new incarnation of it."""
+    def begin(self, number: int, incarnation: int, backend: int) -> None:
+        """Take note of a tenure, or of a new incarnation of it, and of who serves its writer."""
+        self.backend = backend
         self.incarnation = incarnation
         self.number = number
 

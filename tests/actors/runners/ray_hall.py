@@ -1,0 +1,133 @@
+"""A Ray cluster of several nodes in this machine, and halls in it: an engine each, with programs to launch."""
+
+import os
+import signal
+import warnings
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+import trio.testing
+
+from runtara.actors.runners.ray import RayEngine, RayOptions
+from tests.actors.runners.hall import Hall
+from tests.requirements import require
+
+__all__ = ["RayHall", "Town", "open_ray_hall", "open_town"]
+
+require("ray", "programs are launched on a real Ray cluster: pip install ray", found=find_spec("ray"))
+
+_STORE_BYTES = 80 * 1024 * 1024
+"""Ray refuses to have less."""
+_QUICK = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 200, "health_check_failure_threshold": 3}
+"""So that it is soon known that a node is dead."""
+
+
+class Town:
+    """The cluster. Its first node runs no programs, and is where this process is connected to Ray."""
+
+    def __init__(self, cluster: Any) -> None:
+        self.cluster = cluster
+        self.address: str = cluster.address
+        self._nodes: list[Any] = []
+
+    def add_nodes(self, *what: dict[str, float]) -> None:
+        """Start nodes that have two cores each, and what else is said."""
+        for resources in what:
+            node = self.cluster.add_node(wait=False, num_cpus=2, resources=resources, object_store_memory=_STORE_BYTES)
+            self._nodes.append(node)
+        self.cluster.wait_for_nodes()
+
+    def nodes(self) -> dict[str, str]:
+        """What each node has that others have not."""
+        import ray
+
+        return {
+            node["NodeID"]: name
+            for node in ray.nodes()
+            for name in node["Resources"]
+            if name in ("east", "west", "doomed")
+        }
+
+    def attempts(self) -> dict[str, str]:
+        """The node of each actor that launches programs and lives."""
+        return {row["Name"]: row["Address"]["NodeID"] for row in self._actors()}
+
+    def kill_process(self, name: str) -> None:
+        """Kill the process of an actor."""
+        (pid,) = (row["Pid"] for row in self._actors() if row["Name"] == name)
+        os.kill(pid, signal.SIGKILL)
+
+    def _actors(self) -> list[Any]:
+        from ray._private.state import actors
+
+        return [row for row in actors().values() if row["State"] == "ALIVE" and row["Name"].startswith("runtara-")]
+
+    def kill_node(self, node_id: str) -> None:
+        """Kill all processes of a node that are Ray's own, at once."""
+        node = next(node for node in self._nodes if node.node_id == node_id)
+        self._nodes.remove(node)
+        self.cluster.remove_node(node, allow_graceful=False)
+
+
+@contextmanager
+def open_town() -> Iterator[Town]:
+    """Have a cluster for the length of the block."""
+    import ray
+    from ray.cluster_utils import Cluster
+
+    with warnings.catch_warnings(), pytest.MonkeyPatch.context() as patches:
+        warnings.simplefilter("ignore")  # Ray's own
+        patches.setenv("RAY_USAGE_STATS_ENABLED", "0")  # it would tell its makers
+        head = {"num_cpus": 0, "include_dashboard": False, "object_store_memory": _STORE_BYTES}
+        cluster = Cluster(initialize_head=True, head_node_args={**head, "_system_config": _QUICK})
+        try:
+            yield Town(cluster)
+        finally:
+            ray.shutdown()
+            cluster.shutdown()
+
+
+class RayHall(Hall):
+    """A folder of programs, and an engine that launches them on the cluster; the others in the same namespace."""
+
+    def __init__(self, folder: Path, town: Town, **options: Any) -> None:
+        super().__init__(folder)
+        self.town = town
+        given = {
+            "address": town.address,
+            "node": "here",
+            "programs": str(self.programs),
+            "output_max_bytes": 1 << 20,
+            "log_bytes": 1 << 20,
+            "kill_grace_ms": 60_000,
+            "cpus": 0.25,
+            "namespace": folder.name,
+        }
+        self.options = RayOptions(**given | options)
+        self.engine: Any = RayEngine(self.options)
+
+    def other(self, **options: Any) -> "RayHall":
+        """A hall on the same folder, and in the same namespace."""
+        return RayHall(self.folder, self.town, **options)
+
+
+@asynccontextmanager
+async def open_ray_hall(folder: Path, town: Town, **options: Any) -> AsyncIterator[RayHall]:
+    """Have an engine for the length of the block; whatever was launched and not forgotten is killed then."""
+    hall = RayHall(folder, town, **options)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(hall.engine.serve)
+        await trio.testing.wait_all_tasks_blocked()
+        try:
+            yield hall
+        finally:
+            with trio.CancelScope(shield=True):
+                for attempt in await hall.engine.adopt():
+                    attempt.stop("kill")
+                    await hall.end(attempt)
+        nursery.cancel_scope.cancel()
