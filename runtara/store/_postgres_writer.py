@@ -55,6 +55,8 @@ class PostgresWriter:
         self._unsettled = False
         self._asked = 0
         """The newest incarnation that was asked for; whether the answer came or not, the next one is higher."""
+        self._untold = False
+        """Whether something may have been taken over of which nobody was told."""
         self._closed = False
         self._end: RuntaraError = StoreUnavailable(f"the writer of {self._where} is closed: open another one")
         self._last: tuple[int, Sequence[int] | None] = (0, None)
@@ -118,7 +120,7 @@ class PostgresWriter:
         """Claim at most `limit` instances that are due, of this node's share of them. Raises like `commit`.
 
         `turn` counts the looks in a row, so that what one node leaves, another takes. What was claimed and is not woken
-        stays this node's until `release_claim`.
+        stays this node's until `release_claim`, or until the connection is lost, as the answer may be lost with it.
         """
         names = {"limit": limit, "turn": turn, "window": max(limit, _WINDOW), "programs": self._programs()}
         rows = self._run("claim_due", names)
@@ -137,11 +139,13 @@ class PostgresWriter:
     def take_over(self, limit: int) -> list[RunningInstance]:
         """Declare nodes lost whose lease has run out; return at most `limit` running instances that were theirs.
 
-        They are this node's now. Raises like `commit`.
+        They are this node's now. Raises like `commit`; what was taken over then is returned by the next call.
         """
         self._run("declare_lost", {})
-        rows = self._run("take_over", {"limit": limit})
+        again, self._untold = self._untold, True
+        rows = self._run("take_over", {"limit": limit, "again": again})
         self._run("forget_lost", {"kept_ms": _LOST_KEPT_MS})
+        self._untold = False
         return [
             RunningInstance(InstanceKey(row[0], row[1]), row[3], row[4], None, row[5])
             for row in rows
@@ -232,6 +236,7 @@ class PostgresWriter:
             rows = self._connection.execute(SQL["settle_batch"], names).fetchall()
             if not rows:
                 raise self._fenced(self._connection)
+            self._connection.execute(SQL["release_claims"], self._me())
         except Error as error:
             self._hang_up()
             raise explain(error, self._url) from error
@@ -258,6 +263,7 @@ class PostgresWriter:
         with connection.transaction():
             number, incarnation, self._batch, now_ms = connection.execute(SQL["open_node"], names).fetchall()[0]
             connection.execute(SQL["inherit"], {"node": number, "name": spec.name})
+            connection.execute(SQL["release_claims"], {"node": number})
         self._tenure.begin(number, incarnation, connection.info.backend_pid)
         self._tenure.renewed(now_ms, asked_at)
 

@@ -21,7 +21,7 @@ from runtara.lifecycle import Status
 from runtara.store import Save
 from runtara.store._contract import LeaseLost
 from runtara.store._postgres import PostgresStore
-from runtara.store._postgres_door import PostgresLimits
+from runtara.store._postgres_door import SQL, PostgresLimits
 from runtara.store._postgres_reader import PostgresReader
 from runtara.store._tenure import NodeSpec
 from tests.postgres import Cluster
@@ -345,6 +345,106 @@ def what_another_node_runs_is_left_alone(bench: Bench) -> None:
         assert other.writer.commit([save(KEY, 3, checkpoints=(checkpoint("late"),))]) == [True]
 
 
+# Claims and takeovers -------------------------------------------------------------------------------------------------
+
+
+def claimed(node: Node) -> list[InstanceKey]:
+    """What a node claims until there is nothing left."""
+    keys = []
+    for turn in range(3):
+        keys += [due.key for due in node.writer.claim_due(10, turn).claimed]
+    return keys
+
+
+def a_claim_whose_answer_is_lost_can_be_made_again(bench: Bench) -> None:
+    with bench.node() as node:
+        put(node.writer, save(KEY, status=Status.SUSPENDED, program="orders", wake_at=1))
+        for after in range(0, 160, 20):
+            bench.proxy.plan(Cut("answer", after))
+            with contextlib.suppress(StoreUnavailable):
+                claimed(node)
+                node.writer.commit([])
+            assert bench.proxy.cut_happened.wait(LIMIT_S)
+            assert claimed(node) == [KEY]
+            node.writer.release_claim(KEY)
+
+
+def a_claim_that_arrives_late_claims_nothing(bench: Bench) -> None:
+    with bench.node() as node:
+        put(node.writer, save(KEY, status=Status.SUSPENDED, program="orders", wake_at=1))
+        bench.proxy.hold()
+        assert refused_as(node.writer.claim_due, 10, 0) is StoreUnavailable
+        node.writer.commit([])
+        bench.proxy.release()
+        assert bench.proxy.answered.wait(LIMIT_S)
+
+        assert claimed(node) == [KEY]
+
+
+SLOW_CLAIMS = """
+CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS
+$$ BEGIN PERFORM pg_advisory_xact_lock_shared(1); RETURN NEW; END $$;
+CREATE TRIGGER slow BEFORE UPDATE OF owner ON instances FOR EACH ROW EXECUTE FUNCTION slow();
+"""
+
+
+def a_claim_is_waited_for_by_who_gives_claims_back(bench: Bench) -> None:
+    with bench.node(PATIENT, detour=False) as node, bench.admin() as admin, bench.admin() as lost:
+        put(node.writer, save(KEY, status=Status.SUSPENDED, program="orders", wake_at=1))
+        me = {"node": node.store.tenure.number, "incarnation": node.store.tenure.incarnation}
+        names = {**me, "limit": 10, "turn": 0, "window": 10, "programs": None}
+        admin.execute(SLOW_CLAIMS)
+        try:
+            admin.execute("SELECT pg_advisory_lock(1)")
+            with meanwhile(lost.execute, SQL["claim_due"], names):  # in the middle of it, the connection is lost
+                eventually(lambda: advisory_locks_waited_for(bench))
+                node.writer._hang_up()
+                with meanwhile(node.writer.commit, []) as settled:
+                    eventually(lambda: waits_for_a_lock(bench) or settled.done())
+                    admin.execute("SELECT pg_advisory_unlock(1)")
+            assert claimed(node) == [KEY]
+        finally:
+            admin.execute("SELECT pg_advisory_unlock_all()")
+            admin.execute("DROP TRIGGER slow ON instances; DROP FUNCTION slow")
+
+
+def advisory_locks_waited_for(bench: Bench) -> bool:
+    with bench.admin() as admin:
+        waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+        return bool(admin.execute(waiting).fetchall()[0][0])
+
+
+def a_node_that_comes_back_claims_anew(bench: Bench) -> None:
+    for lasting in (True, False):
+        key = InstanceKey("acme", f"lasting-{lasting}")
+        for again in (False, True):
+            store = PostgresStore(bench.url, NodeSpec(name="a", lasting=lasting))
+            with contextlib.closing(store.open_writer()) as writer:
+                if not again:
+                    put(writer, save(key, status=Status.PENDING, program="orders", wake_at=1))
+                assert claimed(Node(store, writer, None)) == [key]
+                if again:
+                    put(writer, save(key, 2, status=Status.COMPLETED, finished_at=1))
+
+
+def a_takeover_whose_answer_is_lost_is_told_again(bench: Bench) -> None:
+    with bench.node(name="gone", detour=False) as gone, bench.node() as node, bench.admin() as admin:
+        put(gone.writer, save(KEY))
+        admin.execute("UPDATE nodes SET lost_at = now_ms() WHERE name = 'gone'")
+        for after in range(0, 400, 20):
+            admin.execute("UPDATE instances SET owner = (SELECT number FROM nodes WHERE name = 'gone')")
+            bench.proxy.plan(Cut("answer", after))
+            told: list[InstanceKey] = []
+            with contextlib.suppress(StoreUnavailable):
+                told += [row.key for row in node.writer.take_over(10)]
+            while not bench.proxy.cut_happened.is_set():
+                with contextlib.suppress(StoreUnavailable, OutcomeUnknown):
+                    node.writer.commit([])
+            told += [row.key for row in node.writer.take_over(10)]
+            assert told == [KEY]
+            assert node.writer.take_over(10) == []
+
+
 # Somebody else's locks ------------------------------------------------------------------------------------------------
 
 
@@ -431,6 +531,11 @@ CHECKS: dict[str, Callable[[Bench], None]] = {
         a_node_that_is_lost_while_it_asks_is_told_what_became_of_its_batch,
         a_node_that_is_replaced_while_it_asks_does_not_guess,
         what_another_node_runs_is_left_alone,
+        a_claim_whose_answer_is_lost_can_be_made_again,
+        a_claim_that_arrives_late_claims_nothing,
+        a_claim_is_waited_for_by_who_gives_claims_back,
+        a_node_that_comes_back_claims_anew,
+        a_takeover_whose_answer_is_lost_is_told_again,
         rows_that_somebody_holds_are_waited_for_and_then_refused,
         a_batch_that_fails_in_its_last_round_leaves_nothing_of_the_first,
         a_statement_that_takes_too_long_is_given_up_and_stores_nothing,

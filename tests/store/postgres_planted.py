@@ -218,6 +218,31 @@ PLANTED: dict[str, Planted] = {
         checks.an_answer_of_many_that_is_lost_is_found_out,
         _rounds_each_for_itself,
     ),
+    "claims-not-given-back": Planted(
+        "what is due is woken by somebody",
+        checks.a_claim_whose_answer_is_lost_can_be_made_again,
+        _edit("release_claims", "owner = %(node)s", "owner = -%(node)s"),
+    ),
+    "claims-not-given-back-at-the-start": Planted(
+        "what is due is woken by somebody",
+        checks.a_node_that_comes_back_claims_anew,
+        _edit("release_claims", "owner = %(node)s", "owner = -%(node)s"),
+    ),
+    "claims-not-fenced": Planted(
+        "what arrives late is void",
+        checks.a_claim_that_arrives_late_claims_nothing,
+        _edit("claim_due", FENCE, "AND %(incarnation)s > 0 AND lost_at IS NULL"),
+    ),
+    "claims-not-waited-for": Planted(
+        "what is due is woken by somebody",
+        checks.a_claim_is_waited_for_by_who_gives_claims_back,
+        _edit("claim_due", "FOR NO KEY UPDATE OF nodes", "FOR KEY SHARE OF nodes"),
+    ),
+    "takeover-told-once": Planted(
+        "what a lost node ran is run by somebody",
+        checks.a_takeover_whose_answer_is_lost_is_told_again,
+        _edit("take_over", "CAST(%(again)s AS BOOLEAN)", "CAST(%(again)s AS BOOLEAN) AND FALSE"),
+    ),
     "deadlock-not-tried-again": Planted(
         "those who cross each other both come through", checks.a_deadlock_is_tried_again, _deadlock_not_tried_again
     ),

@@ -47,11 +47,12 @@ WHERE lost_at IS NULL AND lease_until < now_ms() AND number <> %(node)s
 RETURNING name;
 
 -- name: take_over
--- Take some of what lost nodes have owned, and what runs and nobody owns. What was only about to run is free again.
+-- Take some of what lost nodes have owned, and what runs and nobody owns. What was only about to run is free again. With
+-- `again`, return also what was taken before, and not acted upon: the answer was lost.
 WITH me AS MATERIALIZED (
     SELECT number FROM nodes
     WHERE number = %(node)s AND incarnation = %(incarnation)s AND lost_at IS NULL
-    FOR KEY SHARE
+    FOR NO KEY UPDATE
 ),
 owned AS (
     SELECT instances.number
@@ -65,9 +66,13 @@ stray AS (
     LIMIT %(limit)s
     FOR UPDATE SKIP LOCKED
 ),
+untold AS (
+    SELECT instances.number FROM instances JOIN me ON owner = me.number
+    WHERE CAST(%(again)s AS BOOLEAN) AND status = 'running' AND ran_on IS DISTINCT FROM me.number
+),
 taken AS (
     UPDATE instances SET owner = CASE status WHEN 'running' THEN me.number END
-    FROM me, (SELECT number FROM owned UNION SELECT number FROM stray) AS chosen
+    FROM me, (SELECT number FROM owned UNION SELECT number FROM stray UNION SELECT number FROM untold) AS chosen
     WHERE instances.number = chosen.number
     RETURNING tenant_id, instance_id, status, epoch, program, claimed_epoch
 ),
@@ -95,7 +100,7 @@ me AS MATERIALIZED (
     SELECT nodes.number, coalesce(rooms.rank, 0) AS rank, coalesce(rooms.many, 1) AS many
     FROM nodes LEFT JOIN rooms USING (number)
     WHERE number = %(node)s AND incarnation = %(incarnation)s AND lost_at IS NULL
-    FOR KEY SHARE OF nodes
+    FOR NO KEY UPDATE OF nodes
 ),
 tenants (tenant_id) AS (
     (
@@ -163,6 +168,13 @@ SELECT (
 -- Give back what was claimed and could not be woken.
 UPDATE instances SET owner = NULL
 WHERE tenant_id = %(tenant_id)s AND instance_id = %(instance_id)s AND owner = %(node)s AND status <> 'running';
+
+-- name: release_claims
+-- Give back all that this node has claimed and does not run, as it may not have heard of it.
+WITH released AS (
+    UPDATE instances SET owner = NULL WHERE owner = %(node)s AND status <> 'running' RETURNING number
+)
+SELECT pg_notify('runtara_due', CAST(now_ms() AS TEXT)) FROM released HAVING count(*) > 0;
 
 -- name: list_nodes
 -- The nodes that share the database: the fields of `NodeInfo` in order.
