@@ -121,7 +121,7 @@ class StartInstance(msgspec.Struct, Request[InstanceStarted], frozen=True, gc=Fa
     timeout_ms: int | None = None
     """How long all attempts together may run; rests do not count."""
     resources: dict[str, float] = {}
-    """What each attempt needs, for hosts that place it by that: ``cpu`` in cores, ``memory`` in bytes, others by the names
+    """What each attempt needs, where it is placed by that: ``cpu`` in cores, ``memory`` in bytes, others by the names
     that the place gives them."""
 
 

@@ -42,6 +42,7 @@ __all__ = ["run"]
 @click.pass_context
 def run(
     ctx: click.Context,
+    /,
     *,
     program: str,
     data_dir: str | None,
