@@ -35,7 +35,7 @@ from runtara.store._postgres import PostgresStore
 from runtara.store._postgres_batch import rounds_of
 from runtara.store._postgres_door import Connection
 from runtara.store._postgres_url import _ROOTS, conninfo_of, name_of
-from runtara.store._tenure import NodeSpec, Tenure
+from runtara.store._tenure import NodeSpec
 from runtara.transport.certificates import Identity, ensure_certificate
 from tests.postgres import Cluster, open_cluster
 from tests.store.faults import numbered_save
@@ -501,13 +501,6 @@ def test_a_lease_ends_for_its_holder_no_later_than_for_the_others(database: str)
         slack = monotonic() - before
 
     assert 60 - slack <= ours <= float(theirs) + slack
-
-
-def test_a_tenure_that_has_not_begun_holds_nothing() -> None:
-    tenure = Tenure(NodeSpec())
-
-    assert (tenure.holds, tenure.number) == (False, None)
-    assert NodeSpec().name != NodeSpec().name
 
 
 def test_the_clock_of_a_node_is_that_of_the_database(database: str) -> None:
