@@ -97,8 +97,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=lambda name: PR
     """Largest address space of a launched program (RLIMIT_AS); 0 for no limit."""
     program_file_bytes: Span = 0
     """Largest file that a launched program may write (RLIMIT_FSIZE); 0 for no limit."""
-    runner: Literal["native", "ray"] = "native"
-    """Where programs run: ``native`` as processes of this machine, ``ray`` on the nodes of a Ray cluster."""
+    runner: Literal["native", "ray", "kubernetes"] = "native"
+    """Where programs run: ``native`` as processes of this machine, ``ray`` on the nodes of a Ray cluster,
+    ``kubernetes`` as Jobs, for which a program is the reference of an image."""
     ray_address: str = "auto"
     """The Ray cluster, as host:port, or ``auto`` for that of this machine."""
     ray_cpus: Annotated[float, Meta(gt=0)] = 1.0
@@ -107,6 +108,24 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=lambda name: PR
     """Ray's namespace for what is launched."""
     ray_placement_timeout_ms: Milliseconds = 60_000
     """In which Ray must find a place for a program; then the launch has failed, and is tried again later."""
+    kubernetes_namespace: str = "default"
+    """Where Jobs, their Pods and their Secrets live."""
+    kubernetes_images: str = ""
+    """What the images that may be launched begin with, with commas between; empty for all."""
+    kubernetes_service_account: str | None = None
+    """Under which programs run, without its token; by default that of the namespace."""
+    kubernetes_pull_secrets: str = ""
+    """Names of the Secrets with which images are fetched, with commas between."""
+    kubernetes_config_file: str | None = None
+    """File that says where the cluster is; by default the Pod that the server itself runs in knows."""
+    kubernetes_context: str | None = None
+    """Which context of that file."""
+    kubernetes_cpus: Annotated[float, Meta(gt=0)] = 1.0
+    """Cores for a program that does not say what it needs."""
+    kubernetes_memory_bytes: Count = 512 * 1024 * 1024
+    """Memory for a program that does not say what it needs."""
+    kubernetes_place_timeout_ms: Milliseconds = 600_000
+    """How long a program may wait for a place; then the launch has failed, and is tried again later."""
 
     # The QUIC door
     host: str = "127.0.0.1"

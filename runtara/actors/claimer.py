@@ -31,8 +31,8 @@ __all__ = ["DueClaimer", "DueNoticed"]
 _MOST: Final = 1_000
 """Most that are claimed at once where places are no limit."""
 
-_NEXT_TURN: Final = 0.05
-"""Seconds after which a node takes what others have left of theirs."""
+_NEXT_TURN: Final = 0.2
+"""Seconds after which a node takes what others have left of theirs: long enough for one that is merely slow."""
 
 _TRY_AGAIN: Final = Backoff(first=0.5, most=60.0)
 """Between tries to wake an instance that cannot be woken."""

@@ -12,7 +12,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 import psycopg
-from psycopg import Error
+from psycopg import DataError, Error, IntegrityError
 from psycopg.abc import PQGen
 
 from runtara.errors import (
@@ -31,8 +31,10 @@ from runtara.store._statements import load_statements
 __all__ = [
     "SQL",
     "Connection",
+    "DataError",
     "Error",
     "Fault",
+    "IntegrityError",
     "PostgresLimits",
     "connect",
     "explain",

@@ -43,5 +43,27 @@ def _ray(settings: Settings, node: str) -> Engine:
     )
 
 
-ENGINES: Final[Mapping[str, Callable[[Settings, str], Engine]]] = {"native": _native, "ray": _ray}
+def _kubernetes(settings: Settings, node: str) -> Engine:
+    from runtara.actors.runners.kubernetes import KubernetesEngine, KubernetesOptions
+
+    options = KubernetesOptions(
+        node=node,
+        namespace=settings.kubernetes_namespace,
+        images=tuple(prefix for prefix in settings.kubernetes_images.split(",") if prefix),
+        service_account=settings.kubernetes_service_account,
+        image_pull_secrets=tuple(name for name in settings.kubernetes_pull_secrets.split(",") if name),
+        kubeconfig=settings.kubernetes_config_file,
+        context=settings.kubernetes_context,
+        resources={"cpu": settings.kubernetes_cpus, "memory": settings.kubernetes_memory_bytes},
+        kill_grace_ms=settings.kill_grace_ms,
+        place_timeout_ms=settings.kubernetes_place_timeout_ms,
+    )
+    return KubernetesEngine(options)
+
+
+ENGINES: Final[Mapping[str, Callable[[Settings, str], Engine]]] = {
+    "native": _native,
+    "ray": _ray,
+    "kubernetes": _kubernetes,
+}
 """The value of RUNTARA_RUNNER, and what it stands for. Each library is imported only when it is asked for."""
