@@ -160,8 +160,13 @@ def tree(
             intensity=Intensity(restarts=5, within=30),
         ),
         strategy=Strategy.REST_FOR_ONE,
-        intensity=Intensity(restarts=3, within=30),
+        intensity=Intensity(restarts=3, within=30) if store.tenure is None else Intensity(restarts=5, within=30),
+        backoff=Backoff() if store.tenure is None else _RETURN,
     )
+
+
+_RETURN: Final = Backoff(first=0.2, most=5)
+"""Between the end of the store's actors and their return."""
 
 
 def _store(settings: Settings, store: Store, readers: list[str]) -> Supervisor:
@@ -176,7 +181,7 @@ def _store(settings: Settings, store: Store, readers: list[str]) -> Supervisor:
         strategy=Strategy.ONE_FOR_ALL,
         # A node that was declared lost is a newcomer: whatever it holds in memory goes with the store's actors.
         intensity=Intensity(restarts=3 if store.tenure is None else 0, within=10),
-        backoff=Backoff(first=0.2, most=5),
+        backoff=_RETURN,
     )
 
 

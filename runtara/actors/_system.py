@@ -171,10 +171,12 @@ async def open_system(
                 root.slot.state = State.STOPPING
             root.request_stop()
             await root.gone.wait()
-        system.close_slots(tree.name)
-        system.ingress.close()
-        system.deadlines.close()
-        timers.cancel()
+        try:
+            system.close_slots(tree.name)
+            system.ingress.close()
+            system.deadlines.close()
+        finally:
+            timers.cancel()  # whatever happens: it is shielded, so the block would never end
     if root.failure is not None:
         raise SystemFailed(f"{name} has failed: {root.failure}") from root.failure
     if error is not None:

@@ -6,8 +6,9 @@ says that something is, when one of its places is free, and now and then without
 What was claimed and cannot be woken is tried again by this node until it gives it back, and holds up nobody.
 """
 
+from collections.abc import Callable
 from math import inf
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 import trio
@@ -21,7 +22,7 @@ from runtara.actors.instances import Effected
 from runtara.actors.places import ListPlaces, PlaceFreed, PlacesInUse, StopWaking
 from runtara.actors.storage import Act
 from runtara.clock import Clock
-from runtara.errors import InstanceNotFound, Retry, RuntaraError
+from runtara.errors import Fenced, InstanceNotFound, RuntaraError
 from runtara.ids import InstanceKey
 from runtara.messages import Call, InstanceWoken, WakeInstance
 from runtara.store import Claims, DueInstance, Tenure
@@ -33,6 +34,9 @@ _MOST: Final = 1_000
 
 _NEXT_TURN: Final = 0.2
 """Seconds after which a node takes what others have left of theirs: long enough for one that is merely slow."""
+
+_SKEW_MS: Final = 20
+"""How much later than the store this node may hold an instance to be due."""
 
 _TRY_AGAIN: Final = Backoff(first=0.5, most=60.0)
 """Between tries to wake an instance that cannot be woken."""
@@ -51,13 +55,36 @@ class _Look(msgspec.Struct, frozen=True):
     """It is time to look what is due."""
 
 
+class _Claimed(msgspec.Struct, frozen=True):
+    """The store has said what this node is to wake; None where it is away."""
+
+    claims: Claims | None
+
+
+class _FoundNext(msgspec.Struct, frozen=True):
+    """The store has said in how many milliseconds something is due; None where it has not, or nothing is."""
+
+    left_ms: int | None
+
+
+class _Released(msgspec.Struct, frozen=True):
+    """What was claimed and nobody wakes has been given back, or could not be."""
+
+    done: bool
+
+
+class _GaveBack(msgspec.Struct, frozen=True):
+    """One claim has been given back, or could not be."""
+
+    done: bool
+
+
 class _Settled(msgspec.Struct, frozen=True):
     """A claimed instance has answered its wake-up."""
 
     due: DueInstance
-    done: bool
-    claimed: bool
-    """Whether it has taken a place."""
+    outcome: Literal["woken", "failed", "ignored", "gone"]
+    """``woken``: it has taken a place. ``ignored``: it does not wait for this instant, or not by this node's clock."""
 
 
 class _Retry(msgspec.Struct, frozen=True):
@@ -102,6 +129,8 @@ class DueClaimer(Actor):
         self._failures: dict[InstanceKey, int] = {}
         """Of claimed instances that could not be woken yet."""
         self._stopped = False
+        self._stray = True
+        """Whether there may be claims that nobody acts upon: of an earlier life, or whose answer was lost."""
         self._looking = False
         self._missed = False
         """Whether there was a reason to look while it was being looked."""
@@ -157,47 +186,86 @@ class DueClaimer(Actor):
 
     @hears(StopWaking)
     def stop_waking(self, _: StopWaking) -> None:
-        """Wake nobody any more; what is due is for the others."""
+        """Wake nobody any more; what is due, and what was claimed and could not be woken, is for the others."""
         self._stopped = self._tenure.draining = True
+        for key in tuple(self._failures):
+            self._release(key)
 
     @hears(_Look)
     def look(self, _: _Look) -> None:
         """Claim what is due, as far as there is room."""
         self._timer, self._look_at = None, inf
         self._publish()
-        most = min(self._most_in_flight - len(self._waking), self._places - self._tenure.in_use, _MOST)
         if self._looking:
             self._missed = True
             return
+        most = min(self._room, _MOST)
         if self._stopped or most <= 0:
             return  # those under way call again when they have settled, and those who leave when they are gone
         self._looking = True
-        self._writer.ask_then(Act("claim_due", (int(most), self._turn)), self._claimed)
+        if self._stray:
+            self._act(Act("release_claims"), lambda done, _: _Released(done))
+        else:
+            self._act(Act("claim_due", (int(most), self._turn)), lambda _, claims: _Claimed(claims))
 
-    def _claimed(self, reply: Reply) -> None:
-        self._looking, missed, self._missed = False, self._missed, False
-        if missed:
-            self._look_in(0)
-        claims: Any = reply.value
-        if not isinstance(claims, Claims):
-            self._look_in(self._look_every)  # the store is away: what is in it comes late, but is not forgotten
+    @hears(_Released)
+    def released(self, message: _Released) -> None:
+        """Go on with the look, now that no claim is without somebody who acts upon it."""
+        self._stray = not message.done
+        if message.done:
+            self._failures.clear()
+        self._looked(0 if message.done else self._look_every)
+
+    @hears(_Claimed)
+    def claimed(self, message: _Claimed) -> None:
+        """Wake what was claimed."""
+        claims = message.claims
+        if claims is None:
+            self._stray = True
+            self._looked(self._look_every)  # the store is away: what is in it comes late, but is not forgotten
             return
         self._turn += 1
         for due in claims.claimed:
-            self._wake(due)
+            if self._stopped:
+                self._release(due.key)
+            else:
+                self._wake(due)
         self._publish()
-        if claims.due > len(claims.claimed):
-            self._look_in(0 if claims.claimed else _NEXT_TURN)
-        elif claims.due:
-            self._look_in(0)
+        if claims.due:
+            self._looked(0 if claims.claimed else _NEXT_TURN)
         else:
             self._turn = 0
-            self._writer.ask_then(Act("find_next_due"), self._found_next)
+            self._looked(self._look_every)
+            self._act(Act("find_next_due"), lambda _, left_ms: _FoundNext(left_ms))
 
-    def _found_next(self, reply: Reply) -> None:
-        left_ms: Any = reply.value
-        left = self._look_every if not isinstance(left_ms, int) else left_ms / 1000
-        self._look_in(min(left, self._look_every))
+    @hears(_FoundNext)
+    def found_next(self, message: _FoundNext) -> None:
+        """Look when the next instance is due."""
+        if message.left_ms is not None:
+            self._look_in(message.left_ms / 1000)
+
+    def _looked(self, next_in: float) -> None:
+        """A look is over."""
+        self._looking, missed, self._missed = False, self._missed, False
+        self._look_in(0 if missed else next_in)
+
+    def _act(self, act: Act, made: Callable[[bool, Any], object]) -> None:
+        """Have the writer do something, and hear, in this life or the next, what `made` makes of the outcome."""
+        mine = self._slot.mailbox
+
+        def then(reply: Reply) -> None:
+            mine.put_control(made(reply.error is None, reply.value))
+
+        try:
+            # No deadline: the writer always answers, and what it has not read yet may still be done later.
+            self._writer.ask_then(act, then, timeout=inf)
+        except RuntaraError:
+            mine.put_control(made(False, None))
+
+    @property
+    def _room(self) -> float:
+        """How many may be woken now."""
+        return min(self._most_in_flight - len(self._waking), self._places - len(self._in_use | self._waking))
 
     def _wake(self, due: DueInstance) -> None:
         self._waking.add(due.key)
@@ -205,29 +273,33 @@ class DueClaimer(Actor):
         mine = self._slot.mailbox
 
         def then(reply: Reply) -> None:
-            error = reply.error
-            done = error is None or isinstance(error, InstanceNotFound)
-            done = done or (isinstance(error, RuntaraError) and error.retry is Retry.NEVER)
-            woken = reply.value
-            mine.put_control(_Settled(due, done, isinstance(woken, InstanceWoken) and woken.claimed))
+            mine.put_control(_Settled(due, _outcome(reply)))
 
         try:
             CellRef(self._instances, due.key).ask_then(Call(due.key, WakeInstance(due_at=due.wake_at)), then)
         except RuntaraError:
-            mine.put_control(_Settled(due, False, False))
+            mine.put_control(_Settled(due, "failed"))
 
     @hears(_Settled)
     def settled(self, message: _Settled) -> None:
         """Hear what came of a wake-up."""
-        key = message.due.key
-        self._waking.discard(key)
-        if message.claimed and self._places != inf:
-            self._in_use.add(key)
-        if message.done:
-            self._failures.pop(key, None)
+        due = message.due
+        self._waking.discard(due.key)
+        early_ms = due.wake_at + _SKEW_MS - self._clock.now_ms()
+        if message.outcome == "woken":
+            self._failures.pop(due.key, None)
             self._woken += 1
+            if self._places != inf:
+                self._in_use.add(due.key)
+        elif message.outcome == "failed":
+            self._failed(due)
+        elif (
+            message.outcome == "ignored" and early_ms > 0
+        ):  # by the store's clock it is due, of which ours is never ahead
+            self._failures.setdefault(due.key, 0)
+            self.tell_later(max(early_ms - _SKEW_MS, _SKEW_MS / 4) / 1000, _Retry(due))
         else:
-            self._failed(message.due)
+            self._failures.pop(due.key, None)  # whoever has changed it since has ended the claim with that
         self._look_in(0)
 
     def _publish(self) -> None:
@@ -236,22 +308,39 @@ class DueClaimer(Actor):
 
     def _failed(self, due: DueInstance) -> None:
         failures = self._failures[due.key] = self._failures.get(due.key, 0) + 1
-        if failures < _FAILURES_MAX:
+        if self._stopped:
+            self._release(due.key)
+        elif failures < _FAILURES_MAX:
             self.tell_later(_TRY_AGAIN.delay(failures, self.system.random), _Retry(due))
-            return
-        del self._failures[due.key]
-        self.tell_later(_TRY_AGAIN.most, _GiveBack(due.key))
+        else:
+            self.tell_later(_TRY_AGAIN.most, _GiveBack(due.key))
 
     @hears(_Retry)
     def retry(self, message: _Retry) -> None:
-        """Try again to wake an instance, unless something else has happened to it."""
-        if message.due.key in self._failures and not self._stopped:
+        """Try again to wake an instance, unless something else has happened to it; without room, let others try."""
+        key = message.due.key
+        if key not in self._failures or key in self._waking:
+            return
+        if self._stopped or self._room < 1:
+            self._release(key)
+        else:
             self._wake(message.due)
 
     @hears(_GiveBack)
     def give_back(self, message: _GiveBack) -> None:
         """Let others try, and this node when it is its turn again."""
-        self._writer.ask_then(Act("release_claim", (message.key,)), _ignore)
+        if message.key in self._failures:
+            self._release(message.key)
+
+    def _release(self, key: InstanceKey) -> None:
+        """Give a claim back; harmless if it is none any more."""
+        self._failures.pop(key, None)
+        self._act(Act("release_claim", (key,)), lambda done, _: _GaveBack(done))
+
+    @hears(_GaveBack)
+    def gave_back(self, message: _GaveBack) -> None:
+        """Remember a claim that could not be given back."""
+        self._stray = self._stray or not message.done
 
     def _look_in(self, delay: float) -> None:
         """Look in so many seconds, if no earlier look is planned."""
@@ -264,5 +353,7 @@ class DueClaimer(Actor):
         self._timer = self.tell_later(max(0.0, delay), _Look())
 
 
-def _ignore(_: Reply) -> None:
-    """Hear what came of giving a claim back: whatever it is, a node that is lost gives all of them back."""
+def _outcome(reply: Reply) -> Literal["woken", "failed", "ignored", "gone"]:
+    if reply.error is not None:
+        return "gone" if isinstance(reply.error, InstanceNotFound | Fenced) else "failed"
+    return "woken" if isinstance(reply.value, InstanceWoken) and reply.value.claimed else "ignored"

@@ -79,6 +79,9 @@ class Forwarder(Actor):
                 message.again()
             else:
                 message.reply.fail(error)
+        except BaseException:  # it goes down, by a bug or with its system, and nobody shall wait for it in vain
+            message.reply.fail(self._slot.interrupted())
+            raise
         else:
             self._waiting.pop(key, None)
             self._passed_on += 1

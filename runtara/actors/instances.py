@@ -227,8 +227,13 @@ class Instances(Region[InstanceKey, InstanceState]):
 
     @hears(Adopt)
     def adopt(self, message: Adopt) -> None:
-        """Have instances loaded, and done what they need, as after any change that was in doubt."""
-        self._doubtful.update(message.keys)
+        """Have done what instances need, as after any change that was in doubt."""
+        for key in message.keys:
+            cell = self._cells.get(key)
+            if cell is None or cell.state is None:
+                self._doubtful.add(key)
+            else:  # somebody has asked about it since it is ours, so it will not be loaded any more
+                self._resolve(key, cell.state)
         self.look_again(_LookAgain())
 
     def _resolve(self, key: InstanceKey, state: InstanceState | LoadError | Elsewhere) -> None:

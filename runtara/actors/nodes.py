@@ -6,6 +6,7 @@ elsewhere. A node that cannot renew its lease answers nothing any more; one that
 nothing in memory, which the store's own actors see to.
 """
 
+import logging
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any, Final
@@ -25,6 +26,8 @@ from runtara.messages import Call, CrashInstance
 from runtara.store import Listener, Notice, RunningInstance, Store, Tenure
 
 __all__ = ["NodeKeeper"]
+
+_log: Final = logging.getLogger(__name__)
 
 _RENEWALS: Final = 4
 """How often the lease is renewed within its length; as often it is looked for nodes that were lost."""
@@ -109,8 +112,8 @@ class NodeKeeper(Actor):
             if self._took_documents is not None:
                 documents = await self._reader.ask(Query("read_documents"))
                 self._took_documents({name: content for name, (content, _) in documents.items()})
-        except RuntaraError:
-            return  # looked for again with the next tick
+        except (RuntaraError, OSError) as error:
+            _log.warning("nodes-unknown", extra={"error": str(error)})  # looked for again with the next tick
 
     async def _take_over(self) -> int:
         rows: list[RunningInstance] = await self._writer.ask(Act("take_over", (_TOGETHER,)))

@@ -81,7 +81,7 @@ class Query(msgspec.Struct, Request[Any], frozen=True):
 class Act(msgspec.Struct, Request[Any], frozen=True):
     """Call a method of the writer that has a meaning only among nodes; see `SharedWriter`."""
 
-    method: Literal["claim_due", "find_next_due", "release_claim", "take_over"]
+    method: Literal["claim_due", "find_next_due", "release_claim", "release_claims", "take_over"]
     arguments: tuple[Any, ...] = ()
 
 

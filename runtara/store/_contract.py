@@ -172,6 +172,9 @@ class SharedWriter(Writer, Protocol):
     def release_claim(self, key: InstanceKey) -> None:
         """Give back what was claimed and could not be woken."""
 
+    def release_claims(self) -> None:
+        """Give back all that was claimed and does not run: of an earlier life of this node, or of a lost answer."""
+
     def take_over(self, limit: int) -> list[RunningInstance]:
         """Declare nodes lost whose lease has run out; return at most `limit` running instances that were theirs."""
 

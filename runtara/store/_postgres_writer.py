@@ -136,6 +136,10 @@ class PostgresWriter:
         """Give back what was claimed and could not be woken."""
         self._run("release_claim", key._asdict())
 
+    def release_claims(self) -> None:
+        """Give back all that was claimed and does not run: of an earlier life of this node, or of a lost answer."""
+        self._run("release_claims", {})
+
     def take_over(self, limit: int) -> list[RunningInstance]:
         """Declare nodes lost whose lease has run out; return at most `limit` running instances that were theirs.
 
@@ -143,14 +147,20 @@ class PostgresWriter:
         """
         self._run("declare_lost", {})
         again, self._untold = self._untold, True
-        rows = self._run("take_over", {"limit": limit, "again": again})
+        running: list[RunningInstance] = []
+        while (most := limit - len(running)) > 0:
+            rows = self._run("take_over", {"limit": most, "again": again})
+            again = False
+            running += [
+                RunningInstance(InstanceKey(row[0], row[1]), row[3], row[4], None, row[5])
+                for row in rows
+                if row[2] == "running"
+            ]
+            if len(rows) < most:
+                break
         self._run("forget_lost", {"kept_ms": _LOST_KEPT_MS})
         self._untold = False
-        return [
-            RunningInstance(InstanceKey(row[0], row[1]), row[3], row[4], None, row[5])
-            for row in rows
-            if row[2] == "running"
-        ]
+        return running
 
     def _programs(self) -> list[str] | None:
         programs = self._tenure.spec.programs
@@ -168,7 +178,6 @@ class PostgresWriter:
             "soon_ms": self._tenure.spec.soon_ms,
             "in_use": self._tenure.in_use,
             "draining": self._tenure.draining,
-            "tell": not self._tenure.alone,
         }
         if len(rounds) == 1:
             row = connection.execute(SQL["commit_round"], {**rounds[0], **names}).fetchall()[0]

@@ -43,6 +43,7 @@ EXAMPLES: dict[type, Any] = {
     messages.ListNodes: messages.ListNodes(),
     messages.GetTree: messages.GetTree(),
     messages.GetHealth: messages.GetHealth(),
+    messages.ListNodes: messages.ListNodes(),
 }
 """One command of every kind that a running instance, to which ``signal`` was sent, answers."""
 

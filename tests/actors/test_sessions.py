@@ -6,9 +6,10 @@ import trio
 import trio.testing
 from trio.testing import MockClock
 
-from runtara.actors.sessions import Attach, Detach
+from runtara.actors.sessions import Attach, Changed, Detach
 from runtara.messages import CompleteInstance, GetStatus, RegisterInstance, SendSignal
 from runtara.records import Signal
+from runtara.store import digest_of
 from runtara.system import SESSIONS
 from runtara.transport import Session
 from tests.actors.stage import Stage, WatchedStore, key_of, open_stage
@@ -140,3 +141,45 @@ async def test_a_program_stays_alive_through_a_crash_of_the_sessions(autojump_cl
         status = await stage.ask("one", GetStatus())
 
     assert status.status == "running"
+
+
+async def test_what_another_node_has_changed_is_told_to_its_sessions_and_to_no_other(autojump_clock: MockClock) -> None:
+    async with open_stage() as stage:
+        one, other = Listener("one"), Listener("two")
+        await attach(stage, one, other)
+        stage.system.ref(SESSIONS).tell_nowait(Changed(frozenset({digest_of(key_of("one")), "unknown"})))
+        await trio.sleep(1)
+
+    assert (one.heard, other.heard) == ([None], [])
+
+
+async def test_where_anything_may_have_changed_every_session_is_told(autojump_clock: MockClock) -> None:
+    async with open_stage() as stage:
+        sessions = [Listener(f"i{number}") for number in range(3)]
+        await attach(stage, *sessions)
+        stage.system.ref(SESSIONS).tell_nowait(Changed(None))
+        await trio.sleep(1)
+
+    assert [session.heard for session in sessions] == [[None]] * 3
+
+
+async def test_a_detached_session_is_not_told_what_has_changed_elsewhere(autojump_clock: MockClock) -> None:
+    async with open_stage() as stage:
+        session = Listener("one")
+        await attach(stage, session)
+        stage.system.ref(SESSIONS).tell_nowait(Detach(session))
+        stage.system.ref(SESSIONS).tell_nowait(Changed(frozenset({digest_of(key_of("one"))})))
+        await trio.sleep(1)
+
+    assert session.heard == []
+
+
+async def test_after_a_crash_sessions_are_still_told_what_has_changed_elsewhere(autojump_clock: MockClock) -> None:
+    async with open_stage() as stage:
+        session = Listener("one")
+        await attach(stage, session)
+        await stage.crash(SESSIONS)
+        stage.system.ref(SESSIONS).tell_nowait(Changed(frozenset({digest_of(key_of("one"))})))
+        await trio.sleep(1)
+
+    assert session.heard == [None, None]

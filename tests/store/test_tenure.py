@@ -1,74 +1,84 @@
-"""The tenure of a node: what it holds, for how long, and what is left of it."""
+"""What a node knows of its own tenure, and when it may still rely on it."""
 
 import pytest
 
-from runtara.store import _tenure
-from runtara.store._tenure import NodeSpec, Tenure
+from runtara.store import NodeSpec, Tenure, _tenure
 
-NOW_MS = 1_750_000_000_000
+
+class Watch:
+    """The monotonic clock of this process, in the hand of a test."""
+
+    def __init__(self) -> None:
+        self.now = 1_000.0
+
+    def __call__(self) -> float:
+        return self.now
 
 
 @pytest.fixture
-def now_s(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """What the monotonic clock says."""
-    now = [100.0]
-    monkeypatch.setattr(_tenure, "monotonic", lambda: now[0])
-    return now
+def watch(monkeypatch: pytest.MonkeyPatch) -> Watch:
+    watch = Watch()
+    monkeypatch.setattr(_tenure, "monotonic", watch)
+    return watch
 
 
-def test_a_tenure_that_has_not_begun_holds_nothing() -> None:
+def test_before_the_first_answer_nothing_is_held(watch: Watch) -> None:
     tenure = Tenure(NodeSpec())
 
-    assert (tenure.holds, tenure.number, tenure.displaced) == (False, None, False)
-    assert tenure.left < 0
+    assert not tenure.holds
+    assert tenure.number is None
 
 
-def test_nodes_that_are_not_named_have_names_of_their_own() -> None:
-    assert NodeSpec().name != NodeSpec().name
-
-
-def test_a_tenure_holds_for_as_long_as_its_lease_counted_from_the_question(now_s: list[float]) -> None:
+def test_a_lease_counts_from_the_moment_when_it_was_asked_for(watch: Watch) -> None:
     tenure = Tenure(NodeSpec(lease_ms=10_000))
-    tenure.begin(7, 3, 4711)
-    now_s[0] = 104.0  # the answer has taken four seconds
+    asked_at = watch.now
+    watch.now += 4
+    tenure.renewed(1_750_000_000_000, asked_at)
 
-    tenure.renewed(NOW_MS, 100.0)
+    left = tenure.left
+    watch.now = asked_at + 9.9
+    before = tenure.holds
+    watch.now = asked_at + 10
 
-    assert (tenure.number, tenure.incarnation, tenure.backend) == (7, 3, 4711)
-    assert (tenure.holds, tenure.left) == (True, 6.0)
-    now_s[0] = 109.999
-    assert tenure.holds
-    now_s[0] = 110.0
-    assert (tenure.holds, tenure.left) == (False, 0.0)
-
-
-def test_every_renewal_counts_from_its_own_question(now_s: list[float]) -> None:
-    tenure = Tenure(NodeSpec(lease_ms=10_000))
-    tenure.renewed(NOW_MS, 100.0)
-
-    tenure.renewed(NOW_MS + 5_000, 105.0)
-
-    assert tenure.until == 115.0
+    assert left == 6
+    assert (before, tenure.holds) == (True, False)
+    assert tenure.left == 0
 
 
-def test_a_renewal_sets_the_clock_that_all_nodes_share() -> None:
+def test_a_renewal_in_time_goes_on(watch: Watch) -> None:
+    tenure = Tenure(NodeSpec(lease_ms=1_000))
+    for _ in range(10):
+        tenure.renewed(1_750_000_000_000, watch.now)
+        watch.now += 0.9
+
+        assert tenure.holds
+
+
+def test_a_node_that_stood_still_holds_nothing_when_it_goes_on(watch: Watch) -> None:
+    tenure = Tenure(NodeSpec(lease_ms=1_000))
+    tenure.renewed(1_750_000_000_000, watch.now)
+    watch.now += 300
+
+    assert not tenure.holds
+    assert tenure.left == -299
+
+
+def test_what_has_ended_has_neither_number_nor_lease(watch: Watch) -> None:
     tenure = Tenure(NodeSpec())
-
-    tenure.renewed(NOW_MS, 0.0)
-
-    assert 0 <= tenure.clock.now_ms() - NOW_MS < 60_000
-
-
-def test_a_tenure_that_has_ended_holds_nothing_and_has_no_number() -> None:
-    tenure = Tenure(NodeSpec(lease_ms=60_000))
-    tenure.begin(7, 3, 4711)
-    tenure.renewed(NOW_MS, _tenure.monotonic())
-
+    tenure.begin(7, 2, 4711)
+    tenure.renewed(1_750_000_000_000, watch.now)
     tenure.ended()
 
-    assert (tenure.holds, tenure.number) == (False, None)
+    assert tenure.number is None
+    assert not tenure.holds
 
 
-@pytest.mark.parametrize("lasting", [True, False])
-def test_whether_a_node_lasts_is_decided_by_its_spec_until_it_is_known_better(lasting: bool) -> None:
-    assert Tenure(NodeSpec(lasting=lasting)).lasting is lasting
+def test_the_clock_is_the_stores(watch: Watch) -> None:
+    tenure = Tenure(NodeSpec())
+    tenure.renewed(1_750_000_000_000, watch.now)
+
+    assert 0 <= tenure.clock.now_ms() - 1_750_000_000_000 < 10**12
+
+
+def test_nodes_that_are_given_no_name_have_different_ones() -> None:
+    assert NodeSpec().name != NodeSpec().name

@@ -24,6 +24,7 @@ from runtara.transport.frames import (
     FrameCutter,
     Goodbye,
     Hello,
+    OnBehalf,
     Pushed,
     Refusal,
     Renewed,
@@ -53,6 +54,7 @@ CLIENT_FRAMES = st.one_of(
         command=COMMANDS,
         instance_id=st.none() | st.text(),
         timeout_ms=st.none() | st.integers(-(2**63), 2**63 - 1),
+        on_behalf=st.none() | st.builds(OnBehalf),
     ),
 )
 SERVER_FRAMES = st.one_of(

@@ -72,7 +72,9 @@ untold AS (
 ),
 taken AS (
     UPDATE instances SET owner = CASE status WHEN 'running' THEN me.number END
-    FROM me, (SELECT number FROM owned UNION SELECT number FROM stray UNION SELECT number FROM untold) AS chosen
+    FROM me, (
+        (SELECT number FROM owned UNION SELECT number FROM stray LIMIT %(limit)s) UNION SELECT number FROM untold
+    ) AS chosen
     WHERE instances.number = chosen.number
     RETURNING tenant_id, instance_id, status, epoch, program, claimed_epoch
 ),

@@ -9,6 +9,9 @@ WITH me AS MATERIALIZED (
     WHERE number = %(node)s AND incarnation = %(incarnation)s AND lost_at IS NULL
     RETURNING number
 ),
+others AS (
+    SELECT number FROM nodes WHERE lost_at IS NULL AND number <> %(node)s
+),
 given AS MATERIALIZED (
     SELECT me.number AS node, line.*
     FROM me CROSS JOIN json_to_recordset(%(saves)s) AS line (
@@ -141,7 +144,7 @@ refused AS (
 notified AS (
     SELECT pg_notify('runtara_due', CAST(min(wake_at) AS TEXT)) FROM given
     WHERE status IN ('pending', 'suspended') AND program IS NOT NULL AND wake_at < now_ms() + %(soon_ms)s
-        AND save IN (SELECT save FROM stored) AND CAST(%(tell)s AS BOOLEAN)
+        AND save IN (SELECT save FROM stored) AND EXISTS (SELECT FROM others)
     HAVING count(*) > 0
 ),
 told AS (
@@ -149,7 +152,7 @@ told AS (
         left(md5(tenant_id || ' ' || instance_id), 16), ' '
     ) END)
     FROM given
-    WHERE told AND save IN (SELECT save FROM stored) AND CAST(%(tell)s AS BOOLEAN)
+    WHERE told AND save IN (SELECT save FROM stored) AND EXISTS (SELECT FROM others)
     HAVING count(*) > 0
 )
 SELECT (SELECT number FROM me), now_ms(), (SELECT saves FROM refused),
