@@ -3,6 +3,7 @@
 import contextlib
 import random
 import resource
+import select
 import ssl
 import threading
 import traceback
@@ -30,12 +31,12 @@ from runtara.ids import InstanceKey
 from runtara.lifecycle import FINAL, Status
 from runtara.records import Holder, Snapshot
 from runtara.store import LoadError, Reader, Writer
-from runtara.store._contract import LeaseLost
+from runtara.store._contract import LeaseLost, Listener, digest_of
 from runtara.store._postgres import PostgresStore
 from runtara.store._postgres_batch import rounds_of
 from runtara.store._postgres_door import Connection
 from runtara.store._postgres_url import _ROOTS, conninfo_of, name_of
-from runtara.store._tenure import NodeSpec, Tenure
+from runtara.store._tenure import NodeSpec
 from runtara.transport.certificates import Identity, ensure_certificate
 from tests.postgres import Cluster, open_cluster
 from tests.store.faults import numbered_save
@@ -183,7 +184,7 @@ def test_the_authorities_of_this_system_are_found_without_the_environment(monkey
 def test_who_is_not_let_in_is_told_why(database: str, change: tuple[str, str], words: str) -> None:
     store = PostgresStore(database.replace(*change))
 
-    for opening in (store.open_writer, store.open_reader):
+    for opening in (store.open_writer, store.open_reader, partial(store.agree, {})):
         with pytest.raises(ConfigError, match=f"look at the user, the password and the rights.*{words}") as caught:
             opening()
         assert SECRET not in repr(caught.value)
@@ -503,13 +504,6 @@ def test_a_lease_ends_for_its_holder_no_later_than_for_the_others(database: str)
     assert 60 - slack <= ours <= float(theirs) + slack
 
 
-def test_a_tenure_that_has_not_begun_holds_nothing() -> None:
-    tenure = Tenure(NodeSpec())
-
-    assert (tenure.holds, tenure.number) == (False, None)
-    assert NodeSpec().name != NodeSpec().name
-
-
 def test_the_clock_of_a_node_is_that_of_the_database(database: str) -> None:
     store = node(database, "a")
     with opened(store), raw(database) as admin:
@@ -518,6 +512,86 @@ def test_the_clock_of_a_node_is_that_of_the_database(database: str) -> None:
         (after,) = admin.execute("SELECT now_ms()").fetchall()[0]
 
     assert before - 1_000 <= ours <= after
+
+
+def test_what_is_due_is_claimed_by_one_node_only(database: str) -> None:
+    keys = [InstanceKey("acme", f"order-{number}") for number in range(40)]
+    with opened(node(database, "a")) as (ours, _), opened(node(database, "b")) as (theirs, see):
+        put(ours, *(save(key, status=Status.PENDING, program="orders", wake_at=1) for key in keys))
+        theirs.commit([])
+        claimed = [due.key for turn in range(12) for one in (ours, theirs) for due in one.claim_due(7, turn).claimed]
+
+        assert sorted(claimed) == sorted(keys)
+        assert ours.claim_due(7, 0).claimed == []
+        assert see.verify() == []
+
+
+def test_what_a_lost_node_ran_is_taken_over_once(database: str) -> None:
+    with opened(node(database, "a")) as (lost, _), opened(node(database, "b")) as (one, _):
+        put(lost, save(KEY), save(OTHER))
+        with opened(node(database, "c")) as (other, reader), raw(database) as admin:
+            admin.execute("UPDATE nodes SET lease_until = 0 WHERE name = 'a'")
+            taken = [row.key for writer in (one, other, one) for row in writer.take_over(1)]
+
+            assert sorted(taken) == [KEY, OTHER]
+            assert [info.lost_at is None for info in reader.list_nodes()] == [True, True, False]
+            with pytest.raises(LeaseLost):
+                lost.commit([save(KEY, 2)])
+
+
+# What nodes tell each other -------------------------------------------------------------------------------------------
+
+
+def test_a_listener_hears_other_nodes_and_not_its_own(database: str) -> None:
+    store = node(database, "a")
+    due = {"status": Status.PENDING, "program": "orders", "wake_at": 1}
+    with (
+        opened(store) as (ours, _),
+        opened(node(database, "b")) as (theirs, _),
+        contextlib.closing(store.open_listener()) as listener,
+    ):
+        ours.commit([])
+        theirs.commit([])  # so that each knows of the other
+        put(ours, save(KEY, **due))
+        put(theirs, save(OTHER, told=True, **due))
+        select.select([listener], [], [], 10)
+        heard = listener.read()
+
+    assert [(notice.kind, notice.text) for notice in heard] == [("due", "1"), ("changed", digest_of(OTHER))]
+
+
+def test_a_listener_that_is_thrown_out_says_so(database: str) -> None:
+    store = node(database, "a")
+    with opened(store), raw(database) as admin, contextlib.closing(store.open_listener()) as listener:
+        admin.execute("SELECT pg_terminate_backend(%s)", [listener._connection.info.backend_pid])
+
+        with pytest.raises(StoreUnavailable, match="look at the server"):
+            hear_to_the_end(listener)
+        listener.close()
+        listener.close()
+
+
+def hear_to_the_end(listener: Listener) -> None:
+    for _ in range(3):  # the last words of the server come first
+        select.select([listener], [], [], 10)
+        listener.read()
+
+
+def test_a_document_is_that_of_the_first_and_changes_by_version(database: str) -> None:
+    one, two = node(database, "a"), node(database, "b")
+
+    first = one.agree({"key": b"\0one", "other": b""})
+    second = two.agree({"key": b"two", "third": b"3"})
+
+    assert first == {"key": (b"\0one", 1), "other": (b"", 1)}
+    assert second == first | {"third": (b"3", 1)}
+    assert (two.publish("key", b"new", 2), two.publish("key", b"new", 1), one.publish("key", b"late", 1)) == (
+        False,
+        True,
+        False,
+    )
+    with opened(one) as (_, reader):
+        assert reader.read_documents()["key"] == (b"new", 2)
 
 
 # Batches --------------------------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ import random
 import shutil
 import signal
 import subprocess
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -290,21 +291,23 @@ def eventually_connected(url: str) -> "psycopg.Connection[object]":
 
 
 @pytest.fixture
-def small_disk(tmp_path_factory: pytest.TempPathFactory, missing: Missing) -> Iterator[Path]:
-    """A file system of a few megabytes that the server may write to."""
-    folder = tmp_path_factory.mktemp("disk")
+def small_disk(missing: Missing) -> Iterator[Path]:
+    """A file system of a few megabytes, where the server, which is somebody else, can find it."""
     if shutil.which("mount") is None:
         missing("tmpfs", "there is no mount command")
-    command = ["mount", "-t", "tmpfs", "-o", "size=24m,mode=777", "tmpfs", str(folder)]
-    mounted = subprocess.run(command, capture_output=True, text=True, check=False)
-    if mounted.returncode:
-        missing("tmpfs", f"mounting is not permitted: {mounted.stderr.strip()}")
+    folder = Path(tempfile.mkdtemp(prefix="runtara-disk-"))
     try:
-        for parent in folder.parents[:2]:
-            parent.chmod(0o755)  # the server, which is somebody else, must find it
-        yield folder
+        folder.chmod(0o755)
+        command = ["mount", "-t", "tmpfs", "-o", "size=24m,mode=755", "tmpfs", str(folder)]
+        mounted = subprocess.run(command, capture_output=True, text=True, check=False)
+        if mounted.returncode:
+            missing("tmpfs", f"mounting is not permitted: {mounted.stderr.strip()}")
+        try:
+            yield folder
+        finally:
+            subprocess.run(["umount", "--lazy", str(folder)], check=True)
     finally:
-        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+        folder.rmdir()
 
 
 @contextlib.contextmanager
@@ -312,7 +315,7 @@ def database_on(cluster: Cluster, folder: Path) -> Iterator[str]:
     """A database whose tables lie in a folder."""
     place = folder / "tables"
     place.mkdir()
-    place.chmod(0o777)
+    place.chmod(0o700)
     if cluster.user:
         shutil.chown(place, cluster.user)
     cluster.execute(f"CREATE TABLESPACE small LOCATION '{place}'")
