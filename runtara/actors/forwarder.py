@@ -14,7 +14,7 @@ import trio
 from runtara.actors._reply import Reply
 from runtara.actors._service import Actor, hears
 from runtara.actors._specs import Backoff
-from runtara.errors import Busy, Retry, RuntaraError, Unreachable
+from runtara.errors import Busy, Forbidden, Retry, RuntaraError, Unauthenticated, Unreachable, UntrustedServer
 from runtara.ids import InstanceKey
 from runtara.messages import Call
 from runtara.records import Holder
@@ -97,7 +97,13 @@ class Forwarder(Actor):
                 "ask that node, or try again when another one has taken over"
             )
         left = message.reply.deadline - trio.current_time()
-        return await self._peer_of(holder).pass_on(call.key, call.command, call.epoch, min(left, TRY))
+        try:
+            return await self._peer_of(holder).pass_on(call.key, call.command, call.epoch, min(left, TRY))
+        except (UntrustedServer, Unauthenticated, Forbidden) as error:  # it is about this node, not about the asker
+            raise Unreachable(
+                f"instance {call.key.instance_id!r} is held by node {holder.name!r}, which is at odds with this one "
+                f"({error}): look whether both have the same secret and certificate"
+            ) from error
 
     async def _wait(self, message: Forward) -> bool:
         """Wait before the next try; return whether there is still time for one."""

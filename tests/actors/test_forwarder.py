@@ -22,11 +22,14 @@ from runtara.errors import (
     Busy,
     DeadlineExceeded,
     Fenced,
+    Forbidden,
     InstanceNotFound,
     OutcomeUnknown,
     RuntaraError,
     StoreUnavailable,
+    Unauthenticated,
     Unreachable,
+    UntrustedServer,
 )
 from runtara.ids import InstanceKey
 from runtara.messages import (
@@ -212,6 +215,24 @@ async def test_an_owner_that_cannot_answer_now_is_asked_again(trouble: Exception
 
         assert await node.ask(GetStatus()) == "the answer"
         assert len(node.owner.asked) == 3
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [Unauthenticated("your credential"), UntrustedServer("another certificate"), Forbidden("no node")],
+    ids=lambda trouble: type(trouble).__name__,
+)
+async def test_a_quarrel_between_nodes_is_not_blamed_on_the_asker(
+    trouble: Exception, autojump_clock: MockClock
+) -> None:
+    async with scene() as node:
+        node.owner.answers = [trouble]
+
+        with pytest.raises(Unreachable, match="at odds"):
+            await node.ask(Heartbeat(), 1, timeout=5)
+
+        node.owner.answers = [trouble, "the answer"]
+        assert await node.ask(Heartbeat(), 1) == "the answer"
 
 
 async def test_a_call_is_answered_here_once_this_node_has_taken_over(autojump_clock: MockClock) -> None:

@@ -61,3 +61,30 @@ def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "data" / "keys.json").write_text("{")
 
     assert keys(tmp_path, "list").exit_code == Code.CONFIG_ERROR.exit_code
+
+
+def test_a_key_that_is_made_or_revoked_at_one_node_of_a_database_counts_at_the_other(
+    tmp_path: Path, database: str
+) -> None:
+    def at(node: str, *arguments: str) -> Result:
+        folder = str(tmp_path / node)
+        return type_command("keys", *arguments, "--data-dir", folder, RUNTARA_DATABASE_URL=database)
+
+    key = at("a", "add", "acme").stdout.strip()
+    listed = json.loads(at("b", "list", "--json").stdout)
+    found = KeyRing(tmp_path / "b" / "keys.json").check(key)
+    revoked = at("b", "revoke", found.key_id)
+    left = json.loads(at("a", "list", "--json").stdout)
+
+    assert [row["tenant_id"] for row in listed] == ["acme"]
+    assert found.tenant_id == "acme"
+    assert (revoked.exit_code, left) == (0, [])
+
+
+def test_a_database_that_is_away_is_named_and_nothing_is_changed(tmp_path: Path) -> None:
+    where = {"RUNTARA_DATABASE_URL": "postgresql://postgres@127.0.0.1:1/nowhere"}
+
+    done = type_command("keys", "add", "acme", "--data-dir", str(tmp_path), **where)
+
+    assert done.exit_code == Code.STORE_UNAVAILABLE.exit_code
+    assert not (tmp_path / "keys.json").exists()

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -132,5 +133,6 @@ async def open_lobby(
             version="1.2.3",
             heartbeat_interval_ms=30_000,
             payload_max_bytes=PAYLOAD_MAX,
+            passed_line=partial(stage.dispatch.line, passed_on=True),
         )
         yield Lobby(stage, gate, mint, keys)

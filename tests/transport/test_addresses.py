@@ -4,7 +4,7 @@ import pytest
 import trio
 
 from runtara.errors import InvalidInput, Unreachable
-from runtara.transport.addresses import DEFAULT_PORT, Address, parse_address, resolve
+from runtara.transport.addresses import DEFAULT_PORT, Address, parse_address, parse_addresses, resolve
 
 
 @pytest.mark.parametrize(
@@ -82,3 +82,23 @@ async def test_a_name_that_nobody_knows_is_unreachable(monkeypatch: pytest.Monke
 
     with pytest.raises(Unreachable, match=r"'nowhere\.invalid' is not known"):
         await resolve(Address("nowhere.invalid", 9))
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("one", [("one", DEFAULT_PORT)]),
+        ("one:1,two:2", [("one", 1), ("two", 2)]),
+        (" one:1 , [::1]:2 ", [("one", 1), ("::1", 2)]),
+        ("::1,one", [("::1", DEFAULT_PORT), ("one", DEFAULT_PORT)]),
+        ("two:2,one:1,two:2", [("two", 2), ("one", 1)]),
+    ],
+)
+def test_several_addresses_are_read_in_order_each_once(text: str, found: list[tuple[str, int]]) -> None:
+    assert list(parse_addresses(text)) == found
+
+
+@pytest.mark.parametrize("text", ["", ",", "one,", ",one", "one,,two", "one two", "one:1,two:x"])
+def test_what_holds_anything_but_addresses_is_refused(text: str) -> None:
+    with pytest.raises(InvalidInput):
+        parse_addresses(text)

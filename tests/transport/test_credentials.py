@@ -336,3 +336,61 @@ def test_what_was_signed_for_something_else_is_no_token(tmp_path: Path, mint: To
 
     with pytest.raises(Unauthenticated):
         mint.check("rti_" + str(forged.dumps(["acme", "one", 1, 2**60])))
+
+
+# Tokens of nodes ------------------------------------------------------------------------------------------------------
+
+
+def test_a_node_is_known_by_its_token_until_the_token_ends(mint: TokenMint, clock: ManualClock) -> None:
+    token = mint.mint_for_node("north")
+
+    clock.jump_ms(LIFETIME_MS - 1)
+    name = mint.check_node(token)
+    clock.jump_ms(1)
+
+    assert name == "north"
+    with pytest.raises(Unauthenticated):
+        mint.check_node(token)
+
+
+def test_the_token_of_a_node_is_good_at_all_nodes_that_have_the_secret(tmp_path: Path, clock: ManualClock) -> None:
+    first = TokenMint(tmp_path / "secret", clock, LIFETIME_MS)
+    second = TokenMint(tmp_path / "secret", clock, LIFETIME_MS)
+    stranger = TokenMint(tmp_path / "other", clock, LIFETIME_MS)
+
+    assert second.check_node(first.mint_for_node("north")) == "north"
+    with pytest.raises(Unauthenticated):
+        second.check_node(stranger.mint_for_node("north"))
+
+
+def test_the_token_of_a_node_is_none_of_an_attempt_and_the_other_way_round(mint: TokenMint) -> None:
+    node, attempt = mint.mint_for_node("acme"), mint.mint(ONE, 1)
+    dressed = [
+        credentials.TOKEN_PREFIX + node.removeprefix(credentials.NODE_PREFIX),
+        credentials.NODE_PREFIX + attempt.removeprefix(credentials.TOKEN_PREFIX),
+    ]
+
+    for token in (node, dressed[0]):
+        with pytest.raises(Unauthenticated):
+            mint.check(token)
+    for token in (attempt, dressed[1]):
+        with pytest.raises(Unauthenticated):
+            mint.check_node(token)
+
+
+@given(text=st.text(max_size=40))
+def test_nothing_else_is_the_token_of_a_node(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
+    mint = TokenMint(tmp_path_factory.getbasetemp() / "secret", ManualClock(), LIFETIME_MS)
+
+    for token in (text, credentials.NODE_PREFIX + text, credentials.NODE_PREFIX + "x" * 3_000):
+        with pytest.raises(Unauthenticated):
+            mint.check_node(token)
+
+
+def test_a_token_of_a_node_that_was_changed_is_refused(mint: TokenMint) -> None:
+    token = mint.mint_for_node("north")
+
+    for place in range(len(token)):
+        changed = token[:place] + ("A" if token[place] != "A" else "B") + token[place + 1 :]
+        with pytest.raises(Unauthenticated):
+            mint.check_node(changed)

@@ -12,9 +12,10 @@ from runtara.endpoints import ENDPOINTS
 from runtara.errors import Unauthenticated
 from runtara.ids import InstanceKey
 from runtara.lifecycle import Status
+from runtara.transport import frames
 from runtara.transport import gate as gate_module
-from runtara.transport.credentials import TokenMint, not_accepted
-from runtara.transport.frames import Hello, Refusal, Renewed, Welcome
+from runtara.transport.credentials import NODE_PREFIX, TOKEN_PREFIX, TokenMint, not_accepted
+from runtara.transport.frames import Hello, OnBehalf, Pushed, Refusal, Renewed, Welcome
 from runtara.transport.gate import FAILURE_FORGOTTEN_AFTER, FAILURES_MAX
 from tests.actors.operations import EXAMPLES, running
 from tests.actors.stage import key_of
@@ -540,3 +541,133 @@ async def test_admission_is_the_gates_own_word(lobby: Lobby) -> None:
     caller = lobby.gate.admit(hello, AWAY)
 
     assert (caller.key, caller.epoch) == (key_of("one"), 4)
+
+
+# What nodes pass on ---------------------------------------------------------------------------------------------------
+
+
+def node_of(lobby: Lobby) -> Guest:
+    """Another node of the same store."""
+    return lobby.meet("node", tenant_id="runtara", credential=lobby.mint.mint_for_node("north"))
+
+
+@COMMANDS
+async def test_a_node_may_pass_on_every_call_of_any_tenant(lobby: Lobby, command: Any) -> None:
+    await running(lobby.stage)
+    node, instance_id = node_of(lobby), "new" if isinstance(command, messages.StartInstance) else "one"
+
+    answer = await node.ask(command, instance_id=instance_id, on_behalf=OnBehalf(tenant_id="acme", epoch=1))
+
+    assert is_reply(command, answer)
+
+
+@COMMANDS
+async def test_nobody_but_a_node_may_ask_on_behalf_of_anybody(lobby: Lobby, command: Any) -> None:
+    await running(lobby.stage)
+    guests = [
+        lobby.meet(credential=lobby.keys.add("acme")),
+        lobby.meet(credential=lobby.mint.mint(key_of("one"), 1), epoch=1),
+        lobby.meet("node", tenant_id="runtara", credential=lobby.keys.add("runtara")),
+    ]
+
+    for guest in guests:
+        for tenant_id in ("acme", "rival"):
+            answer = await guest.ask(command, instance_id="one", on_behalf=OnBehalf(tenant_id=tenant_id, epoch=1))
+
+            assert code_of(answer) == "forbidden"
+
+
+@COMMANDS
+async def test_where_no_credentials_are_asked_for_nobody_asks_on_behalf_of_anybody_either(
+    open_lobby_door: Lobby, command: Any
+) -> None:
+    await running(open_lobby_door.stage)
+
+    answer = await open_lobby_door.meet().ask(command, instance_id="one", on_behalf=OnBehalf(tenant_id="acme", epoch=1))
+
+    assert code_of(answer) == "forbidden"
+
+
+@pytest.mark.parametrize("fields", [{}, {"instance_id": "one"}, {"on_behalf": OnBehalf(tenant_id="acme")}])
+@COMMANDS
+async def test_a_node_asks_nothing_for_itself(lobby: Lobby, command: Any, fields: dict[str, Any]) -> None:
+    await running(lobby.stage)
+
+    assert code_of(await node_of(lobby).ask(command, **fields)) == "forbidden"
+
+
+@pytest.mark.parametrize("how", ["expired", "of another store", "dressed up"])
+async def test_a_token_of_a_node_that_is_not_good_lets_nobody_in(lobby: Lobby, tmp_path: Path, how: str) -> None:
+    token = lobby.mint.mint_for_node("north")
+    if how == "expired":
+        lobby.stage.clock.jump_ms(LIFETIME_MS)
+    elif how == "of another store":
+        token = TokenMint(tmp_path / "other", lobby.stage.clock, LIFETIME_MS).mint_for_node("north")
+    else:
+        token = NODE_PREFIX + lobby.mint.mint(key_of("one"), 1).removeprefix(TOKEN_PREFIX)
+
+    guest = lobby.meet("node", tenant_id="runtara", credential=token)
+
+    command = EXAMPLES[messages.GetStatus]
+    assert await refused_at_the_door(guest, command) == "unauthenticated"
+
+
+async def test_the_attempt_that_speaks_through_a_node_is_fenced_like_any_other(lobby: Lobby) -> None:
+    await running(lobby.stage)
+    node = node_of(lobby)
+
+    answer = await node.ask(messages.Heartbeat(), instance_id="one", on_behalf=OnBehalf(tenant_id="acme", epoch=7))
+
+    assert code_of(answer) == "fenced"
+
+
+async def test_another_tenants_instance_looks_unknown_through_a_node_too(lobby: Lobby) -> None:
+    await running(lobby.stage)
+    node = node_of(lobby)
+    command = messages.GetStatus()
+
+    theirs = await node.ask(command, instance_id="one", on_behalf=OnBehalf(tenant_id="rival"))
+    nobodys = await node.ask(command, instance_id="one", on_behalf=OnBehalf(tenant_id="nobody"))
+
+    assert code_of(theirs) == code_of(nobodys) == "instance-not-found"
+    assert theirs.message == nobodys.message
+
+
+@pytest.mark.parametrize("ids", [("acme", "../x"), ("../x", "one"), ("", "one")])
+async def test_malformed_ids_that_a_node_passes_on_are_refused(lobby: Lobby, ids: tuple[str, str]) -> None:
+    answer = await node_of(lobby).ask(messages.GetStatus(), instance_id=ids[1], on_behalf=OnBehalf(tenant_id=ids[0]))
+
+    assert code_of(answer) == "invalid-input"
+
+
+async def test_an_attempt_that_registers_through_a_node_gets_its_token_from_the_node_that_it_asked(
+    lobby: Lobby,
+) -> None:
+    command = messages.RegisterInstance(attempt_id="a")
+
+    reply = await node_of(lobby).ask(command, instance_id="new", on_behalf=OnBehalf(tenant_id="acme"))
+
+    assert (reply.epoch, reply.token) == (1, None)
+
+
+async def test_a_node_is_told_of_nobodys_changes(lobby: Lobby) -> None:
+    await running(lobby.stage)
+    node = node_of(lobby)
+    node.say(frames.Watch(instance_id="one"))
+    await lobby.stage.ask("one", messages.SendSignal(kind="custom", name="go", signal_id="s2"))
+    await node.ask(messages.GetHealth(), instance_id="one", on_behalf=OnBehalf(tenant_id="acme"))
+
+    assert node.told(Pushed) == []
+
+
+async def test_a_host_that_goes_down_begins_nothing_for_other_nodes_either(lobby: Lobby) -> None:
+    await running(lobby.stage)
+    lobby.gate.drain()
+    node = node_of(lobby)
+    behalf = OnBehalf(tenant_id="acme")
+
+    new = await node.ask(EXAMPLES[messages.StartInstance], instance_id="new", on_behalf=behalf)
+    known = await node.ask(messages.GetStatus(), instance_id="one", on_behalf=behalf)
+
+    assert code_of(new) == "draining"
+    assert known.status is Status.RUNNING

@@ -122,21 +122,21 @@ class Link:
 
     async def _try(self) -> None:
         """Try every address of every server until one welcomes us; return when that connection is over."""
-        servers = tuple(self._addresses)
-        for number, address in enumerate(servers, 1):
+        refusals: list[RuntaraError] = []
+        for address in tuple(self._addresses):
             try:
                 if await self._try_server(address):
                     self._next_server()
                     return
-            except Unreachable as error:
+            except RuntaraError as error:
                 self.calls.lost(str(error))
-            except RuntaraError as error:  # trying again would not help, but there may be nobody to be told
-                self.calls.lost(str(error))
-                if number == len(servers):
-                    self.calls.fail_all(error)
+                if not isinstance(error, Unreachable):
+                    refusals.append(error)
             self._next_server()
             if not self.calls.wants_connection:
                 break
+        if len(refusals) == len(self._addresses):  # trying again would help nowhere
+            self.calls.fail_all(refusals[-1])
         self._back_off()
 
     async def _try_server(self, address: Address) -> bool:

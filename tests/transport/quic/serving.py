@@ -113,6 +113,7 @@ class Serving:
             version="test",
             heartbeat_interval_ms=self.settings.heartbeat_interval_ms,
             payload_max_bytes=self.settings.state_max_bytes,
+            passed_line=partial(runtime.dispatch.line, passed_on=True),
         )
 
     async def _start(self) -> None:

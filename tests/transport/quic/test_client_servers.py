@@ -1,0 +1,201 @@
+"""A client of several servers, of which any will do: it goes on with another one when its own is away."""
+
+import contextlib
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from runtara.errors import DeadlineExceeded, RuntaraError, UntrustedServer
+from runtara.ids import InstanceKey
+from runtara.messages import GetHealth, GetStatus, RecordEvent, RegisterInstance
+from runtara.transport.frames import Ask
+from runtara.transport.gate import Caller, Then
+from runtara.transport.quic import client as client_module
+from runtara.transport.quic.client import QuicDoor, ServerSpec, open_quic_door
+from tests.transport.quic.serving import Serving
+
+A_LONG_TIME = 30.0
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The data folder of both servers, so that they have the same certificate."""
+    return tmp_path_factory.mktemp("data")
+
+
+@pytest.fixture
+def servers(folder: Path) -> Iterator[tuple[Serving, Serving]]:
+    with Serving(folder) as first, Serving(folder) as second:
+        yield first, second
+
+
+@pytest.fixture(autouse=True)
+def first_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Begin with the first address, where usually chance decides."""
+    monkeypatch.setattr(client_module.random, "random", lambda: 0.0)
+
+
+@contextlib.contextmanager
+def door(*addresses: str, trusts: Serving, timeout: float = A_LONG_TIME) -> Iterator[QuicDoor]:
+    spec = ServerSpec(
+        address=",".join(addresses),
+        fingerprint=trusts.identity.fingerprint,
+        request_timeout=timeout,
+        connect_timeout=timeout,
+    )
+    with contextlib.closing(open_quic_door(spec, InstanceKey("default", "i"))) as found:
+        yield found
+
+
+def known_to(server: Serving) -> bool:
+    """Whether the instance has been at this server, each of which has a store of its own here."""
+    try:
+        server.call("i", GetStatus())
+    except RuntaraError:
+        return False
+    return True
+
+
+def test_the_first_server_is_kept_to_while_it_is_there(servers: tuple[Serving, Serving]) -> None:
+    first, second = servers
+    with door(first.address, second.address, trusts=first) as client:
+        client.call_from_thread(RegisterInstance(attempt_id="a"))
+        client.call_from_thread(GetStatus())
+
+    assert (known_to(first), known_to(second)) == (True, False)
+
+
+def test_clients_are_spread_over_the_servers(servers: tuple[Serving, Serving], monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = servers
+    monkeypatch.setattr(client_module.random, "random", lambda: 0.6)
+    with door(first.address, second.address, trusts=first) as client:
+        client.call_from_thread(RegisterInstance(attempt_id="a"))
+
+    assert (known_to(first), known_to(second)) == (False, True)
+
+
+def heard_by(server: Serving, monkeypatch: pytest.MonkeyPatch) -> list[type]:
+    """What a server is asked from now on."""
+    asked: list[type] = []
+    ask = server.gate.ask
+
+    def listen(caller: Caller, frame: Ask, then: Then) -> None:
+        asked.append(type(frame.command))
+        ask(caller, frame, then)
+
+    monkeypatch.setattr(server.gate, "ask", listen)
+    return asked
+
+
+@pytest.mark.parametrize("how", ["kill", "stop", "drain"])
+def test_when_a_server_goes_in_the_middle_of_calls_the_other_one_answers_them(
+    servers: tuple[Serving, Serving], monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    first, second = servers
+    at_first, at_second = (heard_by(server, monkeypatch) for server in servers)
+    answered: list[object] = []
+    begun = threading.Event()
+
+    def ask(client: QuicDoor) -> None:
+        for _ in range(60):
+            answered.append(client.call_from_thread(GetHealth()))
+            begun.set()
+
+    with door(first.address, second.address, trusts=first) as client:
+        askers = [threading.Thread(target=ask, args=(client,)) for _ in range(4)]
+        for asker in askers:
+            asker.start()
+        assert begun.wait(A_LONG_TIME)
+        getattr(first, how)()
+        for asker in askers:
+            asker.join(A_LONG_TIME)
+        client.call_from_thread(GetHealth())
+
+    assert len(answered) == 240
+    assert at_first
+    assert at_second
+    first.start()
+
+
+def test_a_server_that_says_goodbye_is_left_at_once_however_long_it_wants_to_be_left_alone(
+    servers: tuple[Serving, Serving], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = servers
+    at_second = heard_by(second, monkeypatch)
+    with door(first.address, second.address, trusts=first, timeout=5) as client:
+        client.call_from_thread(GetHealth())
+        first.drain(retry_after_ms=600_000)
+
+        client.call_from_thread(GetHealth())
+
+    assert at_second == [GetHealth]
+    first.start()
+
+
+def test_a_first_address_that_never_answers_costs_a_while_and_not_the_call(servers: tuple[Serving, Serving]) -> None:
+    first, _ = servers
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+        silent.bind(("127.0.0.1", 0))
+        with door(f"127.0.0.1:{silent.getsockname()[1]}", first.address, trusts=first) as client:
+            client.call_from_thread(RegisterInstance(attempt_id="a"))
+
+    assert known_to(first)
+
+
+def test_a_first_address_at_which_nobody_is_costs_next_to_nothing(servers: tuple[Serving, Serving]) -> None:
+    first, _ = servers
+    with door("nobody.invalid:1", "127.0.0.1:9", first.address, trusts=first) as client:
+        client.call_from_thread(RegisterInstance(attempt_id="a"))
+
+    assert known_to(first)
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_a_server_that_cannot_be_trusted_is_passed_over(
+    servers: tuple[Serving, Serving], tmp_path: Path, place: int
+) -> None:
+    first, _ = servers
+    with Serving(tmp_path) as stranger:
+        addresses = [first.address]
+        addresses.insert(place, stranger.address)
+        with door(*addresses, trusts=first) as client:
+            client.call_from_thread(RegisterInstance(attempt_id="a"))
+            client.call_from_thread(RecordEvent(subtype="note", payload=b"1"))
+
+        assert (known_to(first), known_to(stranger)) == (True, False)
+
+
+def test_where_no_server_can_be_trusted_it_is_said_at_once(tmp_path: Path, servers: tuple[Serving, Serving]) -> None:
+    first, second = servers
+    with Serving(tmp_path) as trusted, door(first.address, second.address, trusts=trusted) as client:
+        with pytest.raises(UntrustedServer):
+            client.call_from_thread(RegisterInstance(attempt_id="a"))
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_a_server_that_is_only_away_is_waited_for_however_many_strangers_there_are(
+    servers: tuple[Serving, Serving], tmp_path: Path, place: int
+) -> None:
+    first, _ = servers
+    first.stop()
+    with Serving(tmp_path) as stranger:
+        addresses = [first.address]
+        addresses.insert(place, stranger.address)
+        with door(*addresses, trusts=first, timeout=1) as client:
+            with pytest.raises(RuntaraError) as refused:
+                client.call_from_thread(RegisterInstance(attempt_id="a"))
+            first.start()
+            client.call_from_thread(RegisterInstance(attempt_id="a"), timeout=A_LONG_TIME)
+
+    assert not isinstance(refused.value, UntrustedServer)
+    assert known_to(first)
+
+
+def test_where_nobody_is_the_error_names_an_address(servers: tuple[Serving, Serving]) -> None:
+    first, _ = servers
+    with door("127.0.0.1:9", "127.0.0.1:10", trusts=first, timeout=1) as client:
+        with pytest.raises((RuntaraError, DeadlineExceeded), match=r"127\.0\.0\.1:(9|10)"):
+            client.call_from_thread(GetHealth())
