@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 import msgspec
 from parts import code_span, default, docs_below, head, inline, records, sentence, struct_section, table, unit
+from schema_page import schema_page
 from sdk_page import sdk_page
 
 from runtara import endpoints, errors, lifecycle, settings
@@ -183,10 +184,10 @@ def cli_page() -> Iterator[str]:
         "Command | What it does",
         (f"[`{name}`](#{name.replace(' ', '-')}) | {command.get_short_help_str(200)}" for name, command in commands),
     )
-    yield "\nExit codes: 0 done, 1 the instance has failed (or `doctor` has found a failure), 5 it was cancelled, 130"
-    yield "interrupted from the keyboard; a refusal has the one of its row in [the error table](errors.md). With"
-    yield "`--json`, replies are printed as in [operations](operations.md): bytes in base64, instants in milliseconds"
-    yield "since 1970 UTC."
+    yield "\nExit codes: 0 done, 1 the instance has failed (or `doctor` or `db` has found something), 5 it was"
+    yield "cancelled, 130 interrupted from the keyboard; a refusal has the one of its row in"
+    yield "[the error table](errors.md). With `--json`, replies are printed as in [operations](operations.md): bytes in"
+    yield "base64, instants in milliseconds since 1970 UTC."
     for name, command in commands:
         yield from _command(name, command)
 
@@ -226,6 +227,7 @@ PAGES: dict[str, Callable[[], Iterable[str]]] = {
     "errors.md": errors_page,
     "lifecycle.md": lifecycle_page,
     "operations.md": operations_page,
+    "schema.md": schema_page,
     "sdk.md": sdk_page,
     "settings.md": settings_page,
     "tree.md": tree_page,

@@ -120,6 +120,9 @@ class StartInstance(msgspec.Struct, Request[InstanceStarted], frozen=True, gc=Fa
     """Environment variables for the program, kept for every launch."""
     timeout_ms: int | None = None
     """How long all attempts together may run; rests do not count."""
+    resources: dict[str, float] = {}
+    """What each attempt needs, where it is placed by that: ``cpu`` in cores, ``memory`` in bytes, others by the names
+    that the place gives them."""
 
 
 class RegisterInstance(msgspec.Struct, Request[InstanceRegistered], frozen=True, gc=False, tag=True, kw_only=True):

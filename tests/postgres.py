@@ -7,11 +7,13 @@ share that do nothing of the kind; each test takes a database of its own from it
 import contextlib
 import importlib.util
 import os
+import select
 import shutil
 import signal
 import socket
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
@@ -26,6 +28,7 @@ __all__ = ["SHARED", "Cluster", "cluster", "database", "fresh_database", "open_c
 
 _ENVIRONMENT: Final = {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"}
 _READY_S: Final = 30.0
+_LOOK_AGAIN_S: Final = 0.01
 _numbers: Final = count(1)
 
 
@@ -36,12 +39,13 @@ class Cluster:
         self.folder = folder
         self.programs = _programs()
         self.port = _free_port()
-        self._settings = settings
+        self.settings: dict[str, object] = settings
+        """What the server is told when it starts."""
         self.unused: list[str] = []
-        self._user = "nobody" if os.geteuid() == 0 else None  # a server does not run as root
+        self.user = "nobody" if os.geteuid() == 0 else None  # a server does not run as root
         self.process: subprocess.Popen[bytes] | None = None
-        if self._user:
-            shutil.chown(folder, self._user)
+        if self.user:
+            shutil.chown(folder, self.user)
         folder.chmod(0o700)
         self._run(
             "initdb", "--pgdata", str(folder), "--username=postgres", "--auth=trust", "--encoding=UTF8", "--no-sync"
@@ -56,6 +60,11 @@ class Cluster:
         """Where a database of this server is."""
         return f"postgresql://postgres@127.0.0.1:{self.port}/{database}"
 
+    @property
+    def log(self) -> Path:
+        """Where the server writes what it has to say."""
+        return self.folder.parent / f"{self.folder.name}.log"
+
     def start(self) -> None:
         """Start the server, and wait until it answers."""
         settings = {
@@ -63,18 +72,32 @@ class Cluster:
             "unix_socket_directories": "",
             "max_connections": 60,
             "shared_buffers": "32MB",
-        } | self._settings
+        } | self.settings
         options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
-        with (self.folder.parent / f"{self.folder.name}.log").open("ab") as log:
+        with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [self.programs / "postgres", "-D", str(self.folder), "-p", str(self.port), *options],
-                user=self._user,
+                user=self.user,
                 env=_ENVIRONMENT,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
             )
-        self._run("pg_isready", "-h", "127.0.0.1", "-p", str(self.port), "-t", "1", patient=True)
+        self._wait_until_ready(self.process)
+
+    def _wait_until_ready(self, process: "subprocess.Popen[bytes]") -> None:
+        """Read what the server says of itself, as `pg_ctl` does; nothing tells when it changes."""
+        deadline = time.monotonic() + _READY_S
+        while self._status(process.pid) != "ready":
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"the server does not start: {self.log.read_text(errors='replace')[-2_000:]}")
+            time.sleep(_LOOK_AGAIN_S)
+
+    def _status(self, pid: int) -> str:
+        with contextlib.suppress(FileNotFoundError, IndexError):
+            lines = (self.folder / "postmaster.pid").read_text().splitlines()
+            return lines[7].strip() if lines[0] == str(pid) else ""
+        return ""
 
     def stop(self, how: str = "fast") -> None:
         """Stop the server: ``fast`` in order, ``immediate`` as if the power had failed."""
@@ -87,8 +110,12 @@ class Cluster:
         """Kill the server with SIGKILL, all its processes at once."""
         if self.process is not None:
             process, self.process = self.process, None
-            self.signal(signal.SIGKILL, process)
-            process.wait(_READY_S)
+            with contextlib.ExitStack() as stack:
+                dying = [stack.enter_context(_watched(pid)) for pid in _children(process.pid)]
+                self.signal(signal.SIGKILL, process)
+                process.wait(_READY_S)
+                for child in dying:  # the next server does not start while they hold the memory of this one
+                    select.select([child], [], [], _READY_S)
             (self.folder / "postmaster.pid").unlink(missing_ok=True)
 
     def signal(self, number: int, process: "subprocess.Popen[bytes] | None" = None) -> None:
@@ -99,21 +126,25 @@ class Cluster:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
 
+    def write(self, name: str, content: bytes) -> None:
+        """Put a file into the folder of the server, which alone may read it."""
+        path = self.folder / name
+        path.write_bytes(content)
+        path.chmod(0o600)
+        if self.user:
+            shutil.chown(path, self.user)
+
     def execute(self, statement: str, database: str = "postgres") -> list[Any]:
         """Have somebody else execute a statement."""
         with psycopg.connect(self.url_of(database), autocommit=True) as connection:
             cursor = connection.execute(statement.encode())
             return cursor.fetchall() if cursor.description else []
 
-    def _run(self, program: str, *arguments: str, patient: bool = False) -> None:
+    def _run(self, program: str, *arguments: str) -> None:
         command = [self.programs / program, *arguments]
-        deadline = int(_READY_S)
-        for last in (number == deadline for number in range(deadline + 1)):
-            done = subprocess.run(command, user=self._user, env=_ENVIRONMENT, capture_output=True, check=False, cwd="/")
-            if done.returncode == 0:
-                return
-            if last or not patient:
-                raise RuntimeError(f"{program}: {done.stdout.decode()}{done.stderr.decode()}")
+        done = subprocess.run(command, user=self.user, env=_ENVIRONMENT, capture_output=True, check=False, cwd="/")
+        if done.returncode:
+            raise RuntimeError(f"{program}: {done.stdout.decode()}{done.stderr.decode()}")
 
 
 def _programs() -> Path:
@@ -155,6 +186,19 @@ def _children(pid: int) -> list[int]:
         return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     except FileNotFoundError:
         return []
+
+
+@contextlib.contextmanager
+def _watched(pid: int) -> Iterator[int]:
+    """A descriptor that is readable when the process has ended; one that is readable now where it has already."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        descriptor = os.open(os.devnull, os.O_RDONLY)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 @contextlib.contextmanager

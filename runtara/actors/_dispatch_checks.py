@@ -16,6 +16,7 @@ from runtara.ids import check_checkpoint_id, check_id
 from runtara.lifecycle import Status
 
 __all__ = [
+    "AMOUNT_MAX",
     "CHECKS",
     "ENV_MAX_BYTES",
     "ENV_MAX_NAMES",
@@ -25,6 +26,7 @@ __all__ = [
     "PAYLOADS",
     "PROGRAM_MAX_BYTES",
     "REQUEST_MAX",
+    "RESOURCES_MAX",
     "TEXT_MAX_BYTES",
 ]
 
@@ -43,6 +45,12 @@ ENV_MAX_NAMES: Final = 256
 ENV_MAX_BYTES: Final = 64 * 1024
 """Most bytes of all names and values of one program's environment together."""
 
+RESOURCES_MAX: Final = 16
+"""Most resources that one program may need."""
+
+AMOUNT_MAX: Final = 1e18
+"""Largest amount of a resource."""
+
 LOG_MAX_BYTES: Final = 1024 * 1024
 """Most bytes of a program's output that are read at once."""
 
@@ -53,6 +61,7 @@ REQUEST_MAX: Final = 2**53
 """Largest number of a call: what every language can count up to."""
 
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z", re.ASCII)
+_RESOURCE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,127}\Z", re.ASCII)
 _RESERVED: Final = re.compile(r"RUNTARA_|LD_|PYTHON|GLIBC_TUNABLES\Z")
 """Variables by which a program could be made another one, or take itself for another."""
 
@@ -105,6 +114,7 @@ def _check_start(command: messages.StartInstance) -> None:
     _check_environment(command.env)
     if command.timeout_ms is not None:
         _check_integer(command.timeout_ms, "timeout_ms", 1, SPAN_MAX_MS)
+    _check_resources(command.resources)
 
 
 def _check_program(program: object) -> None:
@@ -123,6 +133,18 @@ def _check_environment(env: object) -> None:
     size = sum(_size_of_variable(name, value) for name, value in env.items())
     if size > ENV_MAX_BYTES:
         raise TooLarge(f"env has {size} bytes: at most {ENV_MAX_BYTES} are allowed; use the input instead")
+
+
+def _check_resources(resources: object) -> None:
+    if not isinstance(resources, Mapping):
+        raise InvalidInput(f"resources must map names to amounts, not be {type(resources).__name__}")
+    if len(resources) > RESOURCES_MAX:
+        raise TooLarge(f"{len(resources)} resources are named: at most {RESOURCES_MAX} are allowed")
+    for name, amount in resources.items():
+        if not isinstance(name, str) or not _RESOURCE.match(name):
+            raise InvalidInput(f"resource {name!a:.80} is not allowed: use letters, digits and . _ / -")
+        if isinstance(amount, bool) or not isinstance(amount, int | float) or not 0 < amount <= AMOUNT_MAX:
+            raise InvalidInput(f"{amount!r} of {name} is not allowed: use a number above 0, at most {AMOUNT_MAX:g}")
 
 
 def _size_of_variable(name: object, value: object) -> int:

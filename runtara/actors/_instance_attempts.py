@@ -19,6 +19,7 @@ from runtara.actors._instance_events import (
     Track,
 )
 from runtara.actors._instance_state import InstanceState
+from runtara.actors._resources import join_resources
 from runtara.errors import AlreadyExists, NotFound
 from runtara.ids import InstanceKey
 from runtara.lifecycle import Status, TerminationReason, Trigger, next_status
@@ -64,7 +65,8 @@ def create_by_start(call: Call, command: StartInstance, now: int) -> Decision:
     """A new instance waits for its first launch, which is due at once."""
     row = replace(_new_row(call.key, now), program=command.program, wake_at=now, timeout_ms=command.timeout_ms)
     reply = InstanceStarted(instance_id=row.instance_id, status=row.status, created=True)
-    return Decision((InstanceCreated(row, command.input, command.env),), reply, (Arm(now),))
+    env = join_resources(command.env, command.resources)
+    return Decision((InstanceCreated(row, command.input, env),), reply, (Arm(now),))
 
 
 def create_by_register(call: Call, command: RegisterInstance, now: int) -> Decision:
@@ -88,14 +90,14 @@ def start_instance(case: Case, command: StartInstance) -> Decision:
     row = case.row
     if row.program != command.program or not _is_same_start(case, command):
         raise AlreadyExists(
-            f"instance {row.instance_id!r} exists with another program, input, environment or timeout: "
+            f"instance {row.instance_id!r} exists with another program, input, environment, timeout or resources: "
             "use another id, or the same start"
         )
     return Decision((), InstanceStarted(instance_id=row.instance_id, status=row.status, created=False))
 
 
 def _is_same_start(case: Case, command: StartInstance) -> bool:
-    given = (command.timeout_ms, command.input, command.env)
+    given = (command.timeout_ms, command.input, join_resources(command.env, command.resources))
     return given == (case.row.timeout_ms, case.read_payload("input"), case.read(Need("env")))
 
 

@@ -32,8 +32,8 @@ __all__ = ["DueClaimer", "DueNoticed"]
 _MOST: Final = 1_000
 """Most that are claimed at once where places are no limit."""
 
-_NEXT_TURN: Final = 0.05
-"""Seconds after which a node takes what others have left of theirs."""
+_NEXT_TURN: Final = 0.2
+"""Seconds after which a node takes what others have left of theirs: long enough for one that is merely slow."""
 
 _SKEW_MS: Final = 20
 """How much later than the store this node may hold an instance to be due."""

@@ -17,6 +17,7 @@ import msgspec
 import trio
 
 from runtara.actors._instance_case import Need
+from runtara.actors._resources import split_resources
 from runtara.actors._runner_logs import FOLLOWERS_MAX, Logs
 from runtara.actors._runner_run import STEPS, Graces, How, Run, log_ended, log_launched, report_of
 from runtara.actors._service import Actor, Deferred, hears
@@ -278,14 +279,9 @@ class Runner(Actor):
 
     async def _plan(self, run: Run, program: str) -> Plan:
         found = await self._read_start(run.key)
-        return Plan(
-            key=run.key,
-            epoch=run.epoch,
-            program=program,
-            input=found[_INPUT],
-            env=found[_ENV],
-            ours=self._connection(run.key, run.epoch),
-        )
+        env, resources = split_resources(found[_ENV])
+        start = {"program": program, "input": found[_INPUT], "env": env, "resources": resources}
+        return Plan(key=run.key, epoch=run.epoch, ours=self._connection(run.key, run.epoch), **start)
 
     async def _read_start(self, key: InstanceKey) -> Mapping[Need, Any]:
         """Return what the instance was started with, as soon as the store can tell."""

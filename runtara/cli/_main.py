@@ -29,6 +29,7 @@ COMMANDS: Final = {
     "nodes": "_nodes",
     "tree": "_tree",
     "keys": "_keys",
+    "db": "_db",
     "doctor": "_doctor",
 }
 """Command to the module that defines it, in the order in which `--help` lists them."""

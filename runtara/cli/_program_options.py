@@ -56,21 +56,38 @@ _OPTIONS: Final = (
         metavar="SECONDS",
         help="How long it may run, all attempts together; rests do not count.",
     ),
+    click.option(
+        "--resource",
+        "resources",
+        metavar="NAME=AMOUNT",
+        multiple=True,
+        help="What each attempt needs, where the host places by it: cpu=2, memory=1e9 (bytes); may be repeated.",
+    ),
+    click.option("--image", is_flag=True, help="PROGRAM is the reference of a container image, not a path."),
 )
 
 
 def wanted(
-    program: str, input_: str | None, instance_id: str | None, env: Sequence[str], timeout: float | None
+    program: str,
+    *,
+    input_: str | None,
+    instance_id: str | None,
+    env: Sequence[str],
+    timeout: float | None,
+    resources: Sequence[str] = (),
+    image: bool = False,
 ) -> Wanted:
     """Return what the options ask for. Raises `InvalidInput`.
 
     The id is chosen here if nowhere else, so that a start that is sent again starts nothing twice.
     """
+    path = os.path.abspath(program)  # noqa: PTH100 - links are followed by the host, which checks where they lead
     command = StartInstance(
-        program=os.path.abspath(program),  # noqa: PTH100 - links are followed by the host, which checks where they lead
+        program=program if image else path,
         input=None if input_ is None else _read_input(input_),
         env=dict(_variable(text) for text in env),
         timeout_ms=None if timeout is None else span_ms(timeout, "timeout"),
+        resources=dict(_amount(text) for text in resources),
     )
     return Wanted(new_id() if instance_id is None else check_id(instance_id, "instance id"), command)
 
@@ -92,3 +109,11 @@ def _variable(text: str) -> tuple[str, str]:
     if not equals or not name:
         raise InvalidInput(f"environment variable {text!r} is not of the form NAME=VALUE")
     return name, value
+
+
+def _amount(text: str) -> tuple[str, float]:
+    name, _, amount = text.partition("=")
+    try:
+        return name, float(amount)
+    except ValueError:
+        raise InvalidInput(f"resource {text!r} is not of the form NAME=AMOUNT, as in cpu=2") from None

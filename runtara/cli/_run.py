@@ -5,6 +5,7 @@ import sys
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import click
 import trio
@@ -41,15 +42,13 @@ __all__ = ["run"]
 @click.pass_context
 def run(
     ctx: click.Context,
+    /,
     *,
     program: str,
-    input_: str | None,
-    instance_id: str | None,
-    env: Sequence[str],
-    timeout: float | None,
     data_dir: str | None,
     tenant: str,
     as_json: bool,
+    **description: Any,  # the other program options
 ) -> None:
     """Run PROGRAM to its end in a host of its own; print its output.
 
@@ -57,7 +56,7 @@ def run(
     With the same --id, a program that was interrupted continues where it was. Ctrl-C once has it shut down, twice kills
     it.
     """
-    asked = wanted(program, input_, instance_id, env, timeout)
+    asked = wanted(program, **description)
     settings = _settings(asked, data_dir)
     try:
         info = trio.run(_run, settings, asked, tenant)

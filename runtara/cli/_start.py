@@ -1,6 +1,6 @@
 """`runtara start`: hand a program to a running server."""
 
-from collections.abc import Sequence
+from typing import Any
 
 import click
 import trio
@@ -23,19 +23,17 @@ def start(
     reach: Reach,
     *,
     program: str,
-    input_: str | None,
-    instance_id: str | None,
-    env: Sequence[str],
-    timeout: float | None,
     wait: bool,
     as_json: bool,
+    **description: Any,  # the other program options
 ) -> None:
     """Have the server run PROGRAM as a new instance; print its id.
 
     PROGRAM is a path on the server's machine: a .py or .pyz file or an executable, below one of the folders of
-    RUNTARA_PROGRAMS. Starting the same under the same id again starts nothing new.
+    RUNTARA_PROGRAMS; or, with --image, what a server that runs programs on Kubernetes is to fetch. Starting the same
+    under the same id again starts nothing new.
     """
-    asked = wanted(program, input_, instance_id, env, timeout)
+    asked = wanted(program, **description)
     with reach.door(asked.instance_id, watch=wait) as door:
         started = door.call_from_thread(asked.command)
         if not wait:

@@ -12,12 +12,13 @@ from runtara.clock import INSTANT_MAX_MS
 from runtara.lifecycle import Trigger
 from runtara.records import Event
 
-__all__ = ["ABSENT", "EVENTS", "instant", "payload", "plain", "size", "span", "tell"]
+__all__ = ["ABSENT", "EVENTS", "UNITS", "instant", "payload", "plain", "size", "span", "tell"]
 
 ABSENT: Final = "-"
 """Stands where there is nothing."""
 
-_UNITS: Final = ((86_400_000, "d"), (3_600_000, "h"), (60_000, "min"), (1_000, "s"), (1, "ms"))
+UNITS: Final = ((86_400_000, "d"), (3_600_000, "h"), (60_000, "min"), (1_000, "s"), (1, "ms"))
+"""Milliseconds, and what so many of them are called; the largest first."""
 _SHOWN_MAX: Final = 2_000
 """Most characters of a payload that are shown."""
 
@@ -34,10 +35,10 @@ def span(span_ms: int | None) -> str:
     """Return a span in its two largest units, as in ``2 h 5 min``."""
     if span_ms is None:
         return ABSENT
-    for place, (unit, name) in enumerate(_UNITS):
+    for place, (unit, name) in enumerate(UNITS):
         if span_ms >= unit:
             whole, rest = divmod(span_ms, unit)
-            finer = _UNITS[place + 1] if place + 1 < len(_UNITS) else None
+            finer = UNITS[place + 1] if place + 1 < len(UNITS) else None
             more = f" {rest // finer[0]} {finer[1]}" if finer and rest >= finer[0] else ""
             return f"{whole} {name}{more}"
     return "0 ms"

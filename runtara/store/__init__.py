@@ -17,11 +17,14 @@ from runtara.store._contract import (
 )
 from runtara.store._open import check_sqlite_version, open_store, sqlite_version
 from runtara.store._tenure import LEASE_MS, NodeSpec, Tenure
+from runtara.store._transfer import Transferred, Watch, back_up, copy_store, restore
+from runtara.store._upkeep import Finished, Upkeep, Vacuumed, open_upkeep
 
 __all__ = [
     "LEASE_MS",
     "Claims",
     "DueInstance",
+    "Finished",
     "LeaseLost",
     "Listener",
     "LoadError",
@@ -33,9 +36,17 @@ __all__ = [
     "SharedWriter",
     "Store",
     "Tenure",
+    "Transferred",
+    "Upkeep",
+    "Vacuumed",
+    "Watch",
     "Writer",
+    "back_up",
     "check_sqlite_version",
+    "copy_store",
     "digest_of",
     "open_store",
+    "open_upkeep",
+    "restore",
     "sqlite_version",
 ]

@@ -1,5 +1,6 @@
 """From a URL to a store. Implementations are imported only when they are asked for."""
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Final
 
@@ -23,10 +24,18 @@ def open_store(
     """
     scheme, separator, rest = url.partition("://")
     if not separator or scheme not in _OPENERS.keys() | _POSTGRES:
-        raise ConfigError(f"there is no store at {url!r}: use {_POSSIBLE}")
+        raise ConfigError(f"there is no store at {_harmless(url)}: use {_POSSIBLE}")
     if scheme in _POSTGRES:
         return _open_postgres(url, node, timeout_ms, may_lose_work)
     return _OPENERS[scheme](url, rest)
+
+
+def _harmless(url: str) -> str:
+    """Return what of an address that nobody understands may be said aloud: not what may be a password."""
+    if not {"@", "="} & set(url):
+        return repr(url)
+    scheme = re.match(r"[A-Za-z+]+://", url)
+    return f"{scheme[0] if scheme else ''}…"
 
 
 def sqlite_version() -> tuple[int, int, int]:

@@ -45,7 +45,7 @@ class PostgresStore:
 
     def agree(self, offers: Mapping[str, bytes]) -> dict[str, tuple[bytes, int]]:
         """Return content and version of what all nodes agree on, after those offers were kept that are the first."""
-        with self._connection() as connection:
+        with self._connection(opening=True) as connection:
             migrate(connection, self.url)
             for name, content in offers.items():
                 connection.execute(SQL["offer_document"], {"name": name, "content": content})
@@ -59,12 +59,12 @@ class PostgresStore:
             return bool(connection.execute(SQL["write_document"], names).fetchall())
 
     @contextlib.contextmanager
-    def _connection(self) -> Iterator[Connection]:
+    def _connection(self, *, opening: bool = False) -> Iterator[Connection]:
         try:
             with contextlib.closing(connect(self._url, self._limits)) as connection:
                 yield connection
         except Error as error:
-            raise explain(error, self._url) from error
+            raise explain(error, self._url, opening=opening) from error
 
     def open_listener(self) -> PostgresListener:
         """Return a new listener. Raises `StoreUnavailable`."""

@@ -6,15 +6,14 @@ the connection up. What became of a commit whose answer is lost is then looked u
 """
 
 import enum
+import re
 from collections.abc import Mapping
 from typing import Any, Final, TypeVar
-from urllib.parse import urlsplit
 
 import msgspec
 import psycopg
-from psycopg import Error
+from psycopg import DataError, Error, IntegrityError
 from psycopg.abc import PQGen
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from runtara.errors import (
     Busy,
@@ -26,17 +25,21 @@ from runtara.errors import (
     StoreFull,
     StoreUnavailable,
 )
+from runtara.store._postgres_url import conninfo_of, name_of
 from runtara.store._statements import load_statements
 
 __all__ = [
     "SQL",
     "Connection",
+    "DataError",
     "Error",
     "Fault",
+    "IntegrityError",
     "PostgresLimits",
     "connect",
     "explain",
     "fault_of",
+    "is_definite",
     "name_of",
 ]
 
@@ -71,7 +74,7 @@ class Fault(enum.Enum):
     CROSSED = (Busy, False, True, "was changed by several at once: try again")
     FULL = (StoreFull, False, False, "has no room left: free space on the server's disk and try again")
     READ_ONLY = (StoreUnavailable, True, False, "takes no changes, as after a failover: connect to the primary")
-    REFUSED = (ConfigError, True, False, "does not let us in: look at the user, the password and the rights")
+    REFUSED = (StoreUnavailable, True, False, "does not let us in: look at the user, the password and the rights")
     DAMAGED = (StoreCorrupt, True, False, "is damaged: restore a backup")
     BUG = (Internal, False, False, "refused a statement, which is a bug in the runtime")
 
@@ -102,7 +105,13 @@ _FAULTS: Final[Mapping[str, Fault]] = {
 }
 """By SQLSTATE, or what it begins with; whatever is missing is a bug."""
 
-_LOCAL: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+_REFUSED: Final = re.compile(
+    r"FATAL:.*(?:authentication failed|does not exist|no pg_hba\.conf entry|permission denied|not permitted to log in)"
+    r"|no password supplied|does not support SSL|certificate"
+)
+"""What tells a connection that was refused from one that failed: libpq keeps the SQLSTATE to itself. A server that
+speaks another language is taken for one that cannot be reached, and its words are passed on."""
+
 _TRIED_AGAIN_AFTER: Final = 1.5
 
 
@@ -129,7 +138,15 @@ def connect(url: str, limits: PostgresLimits, *, read_only: bool = False) -> Con
 
     Raises `psycopg.Error`, and `ConfigError` for a server that may lose what it has acknowledged.
     """
-    connection = Connection.connect(_conninfo(url, limits), autocommit=True, prepare_threshold=2)
+    options = {
+        "application_name": "runtara",
+        "connect_timeout": max(2, limits.connect_timeout_ms // 1000),
+        "keepalives_idle": 5,
+        "keepalives_interval": 2,
+        "keepalives_count": 3,
+        "tcp_user_timeout": limits.timeout_ms,
+    }
+    connection = Connection.connect(conninfo_of(url, options), autocommit=True, prepare_threshold=2)
     try:
         connection.patience = limits.timeout_ms / 1000 * _TRIED_AGAIN_AFTER
         connection.execute(SQL["configure"])
@@ -138,36 +155,13 @@ def connect(url: str, limits: PostgresLimits, *, read_only: bool = False) -> Con
         if read_only:
             connection.execute(SQL["configure_reader"])
             return connection
-        connection.execute(SQL["configure_writer"])
         if not limits.may_lose_work:
             _check_durability(connection, url)
+        connection.execute(SQL["keep_durability"])
     except BaseException:
         connection.close()
         raise
     return connection
-
-
-def _conninfo(url: str, limits: PostgresLimits) -> str:
-    try:
-        given = conninfo_to_dict(url)
-    except psycopg.ProgrammingError as error:
-        raise ConfigError(f"{name_of(url)!r} is not the address of a database: {str(error).strip()}") from None
-    options: dict[str, Any] = {
-        "application_name": "runtara",
-        "connect_timeout": max(2, limits.connect_timeout_ms // 1000),
-        "keepalives_idle": 5,
-        "keepalives_interval": 2,
-        "keepalives_count": 3,
-        "tcp_user_timeout": limits.timeout_ms,
-    }
-    if not _is_local(str(given.get("host") or "")) and "sslmode" not in given:
-        options |= {"sslmode": "verify-full"} | ({} if "sslrootcert" in given else {"sslrootcert": "system"})
-    return make_conninfo(url, **{name: value for name, value in options.items() if name not in given})
-
-
-def _is_local(hosts: str) -> bool:
-    """Whether nothing leaves this machine: no host at all, a socket's folder, or loopback."""
-    return all(host in _LOCAL or not host or host.startswith(("/", "@")) for host in hosts.split(","))
 
 
 def _check_durability(connection: Connection, url: str) -> None:
@@ -179,29 +173,31 @@ def _check_durability(connection: Connection, url: str) -> None:
         )
 
 
-def name_of(url: str) -> str:
-    """Return the URL without what is secret in it, or may be."""
-    parts = urlsplit(url)
-    host = parts.netloc.rpartition("@")[2]
-    user = parts.netloc.rpartition("@")[0].partition(":")[0]
-    return f"{parts.scheme}://{user + '@' if user else ''}{host}{parts.path}"
-
-
 def fault_of(error: Error) -> Fault:
     """Return what `error` means."""
     state = error.sqlstate
     if state is None:  # libpq's own: there is no connection, or none any more
-        return Fault.UNREACHABLE if isinstance(error, psycopg.OperationalError) else Fault.BUG
+        if not isinstance(error, psycopg.OperationalError):
+            return Fault.BUG
+        return Fault.REFUSED if _REFUSED.search(str(error)) else Fault.UNREACHABLE
     if state == "57014":
         return Fault.SLOW
     return next((fault for start, fault in _FAULTS.items() if state.startswith(start)), Fault.BUG)
 
 
-def explain(error: Error, url: str, *, unknown: bool = False) -> RuntaraError:
-    """Return the error of ours that says what `error` means for the store at `url`; `unknown` if it may be stored."""
+def is_definite(error: Error) -> bool:
+    """Whether the server itself says that the statement has failed, and is still there: so nothing of it is stored."""
+    return error.diag.severity_nonlocalized == "ERROR"
+
+
+def explain(error: Error, url: str, *, opening: bool = False, unknown: bool = False) -> RuntaraError:
+    """Return the error of ours that says what `error` means for the store at `url`; `unknown` if it may be stored.
+
+    Who is refused while he is `opening` the store has a wrong setting; later, it is the server that has changed.
+    """
     fault = fault_of(error)
-    kind = OutcomeUnknown if unknown else fault.error
-    return kind(f"the store {name_of(url)} {fault.advice} ({_words(error)})")
+    kind: type[RuntaraError] = ConfigError if opening and fault is Fault.REFUSED else fault.error
+    return (OutcomeUnknown if unknown else kind)(f"the store {name_of(url)} {fault.advice} ({_words(error)})")
 
 
 def _words(error: Error) -> str:

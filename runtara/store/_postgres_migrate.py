@@ -73,9 +73,9 @@ def schema_differences(connection: Connection) -> list[str]:
 
 def _read_applied(connection: Connection, where: str) -> Mapping[str, str]:
     """Return the checksums of the applied migrations by name."""
-    has_book, has_instances = connection.execute(SQL["has_schema"]).fetchall()[0]
+    has_book, has_anything = connection.execute(SQL["has_schema"]).fetchall()[0]
     if not has_book:
-        if has_instances:
+        if has_anything:
             raise ConfigError(f"the schema runtara of {where} is somebody else's: choose another database")
         return {}
     return dict(connection.execute(SQL["list_migrations"]).fetchall())

@@ -43,7 +43,7 @@ class PostgresReader(SqlReader):
                 raise StoreUnavailable(f"the store {self._where} is not ready: open its writer first")
         except Error as error:
             self._hang_up()
-            raise explain(error, url) from error
+            raise explain(error, url, opening=True) from error
         except BaseException:
             self._hang_up()
             raise

@@ -13,11 +13,21 @@ from typing import Any, Final
 import msgspec
 
 from runtara.clock import monotonic
-from runtara.errors import RuntaraError, StoreInUse, StoreUnavailable
+from runtara.errors import ConfigError, RuntaraError, StoreInUse, StoreUnavailable
 from runtara.ids import InstanceKey
 from runtara.store._contract import Claims, DueInstance, LeaseLost, RunningInstance, Save
 from runtara.store._postgres_batch import rounds_of
-from runtara.store._postgres_door import SQL, Connection, Error, PostgresLimits, connect, explain, fault_of, name_of
+from runtara.store._postgres_door import (
+    SQL,
+    Connection,
+    Error,
+    PostgresLimits,
+    connect,
+    explain,
+    fault_of,
+    is_definite,
+    name_of,
+)
 from runtara.store._postgres_migrate import migrate
 from runtara.store._tenure import Tenure
 
@@ -43,7 +53,14 @@ class PostgresWriter:
         self._tenure = tenure
         self._batch = 0
         self._unsettled = False
+        self._asked = 0
+        """The newest incarnation that was asked for; whether the answer came or not, the next one is higher."""
+        self._untold = False
+        """Whether something may have been taken over of which nobody was told."""
         self._closed = False
+        self._end: RuntaraError = StoreUnavailable(f"the writer of {self._where} is closed: open another one")
+        self._last: tuple[int, Sequence[int] | None] = (0, None)
+        """The last batch of a tenure that others have ended, and what was refused of it."""
         self._connection: Connection | None = None
         try:
             self._connection = connect(url, limits)
@@ -51,7 +68,7 @@ class PostgresWriter:
             self._open_node(self._connection, version)
         except Error as error:
             self._hang_up()
-            raise explain(error, url) from error
+            raise explain(error, url, opening=True) from error
         except BaseException:
             self._hang_up()
             raise
@@ -103,7 +120,7 @@ class PostgresWriter:
         """Claim at most `limit` instances that are due, of this node's share of them. Raises like `commit`.
 
         `turn` counts the looks in a row, so that what one node leaves, another takes. What was claimed and is not woken
-        stays this node's until `release_claim`.
+        stays this node's until `release_claim`, or until the connection is lost, as the answer may be lost with it.
         """
         names = {"limit": limit, "turn": turn, "window": max(limit, _WINDOW), "programs": self._programs()}
         rows = self._run("claim_due", names)
@@ -126,12 +143,14 @@ class PostgresWriter:
     def take_over(self, limit: int) -> list[RunningInstance]:
         """Declare nodes lost whose lease has run out; return at most `limit` running instances that were theirs.
 
-        They are this node's now. Raises like `commit`.
+        They are this node's now. Raises like `commit`; what was taken over then is returned by the next call.
         """
         self._run("declare_lost", {})
+        again, self._untold = self._untold, True
         running: list[RunningInstance] = []
         while (most := limit - len(running)) > 0:
-            rows = self._run("take_over", {"limit": most})
+            rows = self._run("take_over", {"limit": most, "again": again})
+            again = False
             running += [
                 RunningInstance(InstanceKey(row[0], row[1]), row[3], row[4], None, row[5])
                 for row in rows
@@ -140,6 +159,7 @@ class PostgresWriter:
             if len(rows) < most:
                 break
         self._run("forget_lost", {"kept_ms": _LOST_KEPT_MS})
+        self._untold = False
         return running
 
     def _programs(self) -> list[str] | None:
@@ -181,18 +201,19 @@ class PostgresWriter:
 
     def _failed(self, error: Error) -> Sequence[int]:
         """Say what became of a batch that failed: return what was refused of it if it is stored, or raise."""
-        fault = fault_of(error)
-        if not fault.stops:
-            self._check_usable()
+        if is_definite(error) or not fault_of(error).stops:
+            self._let_go(lost=fault_of(error).stops)
             raise explain(error, self._url) from error
         self._hang_up()
         self._unsettled = True
         lost = self._batch
         try:
             batch, refused = self._settle()
-        except RuntaraError as away:
-            if isinstance(away, LeaseLost):
+        except LeaseLost:
+            batch, refused = self._last
+            if batch != lost:
                 raise
+        except RuntaraError:
             raise explain(error, self._url, unknown=True) from error
         if batch == lost:
             return refused or ()
@@ -203,7 +224,7 @@ class PostgresWriter:
     def _ready(self) -> Connection:
         """Return a connection under which everything that was begun before is settled."""
         if self._closed:
-            raise StoreUnavailable(f"the writer of {self._where} is closed: open another one")
+            raise type(self._end)(str(self._end))
         self._check_usable()
         if self._connection is None or self._unsettled:
             self._settle()
@@ -219,13 +240,17 @@ class PostgresWriter:
             self._hang_up()
             self._connection = connect(self._url, self._limits)
             asked_at = monotonic()
-            names = {**self._me(), "lease_ms": self._tenure.spec.lease_ms}
+            self._asked = max(self._asked, self._tenure.incarnation) + 1
+            names = {**self._me(), "next": self._asked, "lease_ms": self._tenure.spec.lease_ms}
             rows = self._connection.execute(SQL["settle_batch"], names).fetchall()
             if not rows:
                 raise self._fenced(self._connection)
+            self._connection.execute(SQL["release_claims"], self._me())
         except Error as error:
             self._hang_up()
             raise explain(error, self._url) from error
+        except ConfigError as error:  # the server has changed since the writer was opened
+            raise StoreUnavailable(str(error)) from None
         incarnation, batch, now_ms, refused = rows[0]
         assert self._tenure.number is not None, "a tenure begins with the writer"
         self._tenure.begin(self._tenure.number, incarnation, self._connection.info.backend_pid)
@@ -247,6 +272,7 @@ class PostgresWriter:
         with connection.transaction():
             number, incarnation, self._batch, now_ms = connection.execute(SQL["open_node"], names).fetchall()[0]
             connection.execute(SQL["inherit"], {"node": number, "name": spec.name})
+            connection.execute(SQL["release_claims"], {"node": number})
         self._tenure.begin(number, incarnation, connection.info.backend_pid)
         self._tenure.renewed(now_ms, asked_at)
 
@@ -258,11 +284,16 @@ class PostgresWriter:
         rows = connection.execute(SQL["read_node"], self._me()).fetchall()
         self._tenure.until = 0.0
         self._closed = True
-        if rows and rows[0][1] is None:
+        if rows and not rows[0][0]:
             self._tenure.displaced = True
-            return displaced(self._tenure, self._where)
-        self._tenure.ended()
-        return LeaseLost(f"other nodes of {self._where} have taken over, because this one was out of touch: start anew")
+            self._end = displaced(self._tenure, self._where)
+        else:
+            self._last = rows[0][1:] if rows else self._last
+            self._tenure.ended()
+            self._end = LeaseLost(
+                f"other nodes of {self._where} have taken over, because this one was out of touch: start anew"
+            )
+        return self._end
 
     def _run(self, statement: str, names: Mapping[str, object]) -> list[Any]:
         """Run a statement of its own that may be repeated."""
@@ -271,8 +302,14 @@ class PostgresWriter:
             cursor = connection.execute(SQL[statement], {**self._me(), **names})
             return cursor.fetchall() if cursor.description else []
         except Error as error:
-            self._check_usable()
+            self._let_go(lost=fault_of(error).stops)
             raise explain(error, self._url) from error
+
+    def _let_go(self, *, lost: bool) -> None:
+        """Hang up where the connection must not be used any more."""
+        if lost:
+            self._hang_up()
+        self._check_usable()
 
     def _check_usable(self) -> None:
         """Let go of a connection that is lost."""

@@ -6,11 +6,12 @@ commits; readers open the file read-only, so they cannot even at their end. Tran
 implied.
 """
 
+import contextlib
 import enum
 import sqlite3
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from sqlite3 import Connection, Cursor, Error
+from sqlite3 import Connection, Cursor, Error, IntegrityError
 from typing import Final
 
 import msgspec
@@ -32,12 +33,14 @@ __all__ = [
     "Cursor",
     "Error",
     "Fault",
+    "IntegrityError",
     "SqliteLimits",
     "check_version",
     "connect_memory",
     "connect_owner",
     "connect_reader",
     "connect_writer",
+    "copy_database",
     "empty_log",
     "explain",
     "fault_of",
@@ -199,6 +202,17 @@ def empty_log(connection: Connection) -> bool:
     """
     busy, _ = _checkpoint(connection)
     return not busy
+
+
+def copy_database(connection: Connection, path: Path) -> None:
+    """Copy the database that `connection` reads, as it is at this instant, into a new file at `path`.
+
+    In one step: a copy of several would begin again whenever somebody has written in between. The new file is not put
+    on stable storage. Raises `sqlite3.Error`.
+    """
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as copy:
+        copy.execute(SQL["configure_copy"])
+        connection.backup(copy)
 
 
 def run_script(connection: Connection, script: str) -> None:

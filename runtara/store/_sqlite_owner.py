@@ -6,12 +6,12 @@ refused like one of another process.
 """
 
 import contextlib
-import errno
 import os
 from pathlib import Path
 from typing import Final
 
 from runtara.errors import RuntaraError, StoreFull, StoreInUse, StoreUnavailable
+from runtara.store._files import NO_ROOM, sync_folder
 from runtara.store._sqlite_door import (
     SQL,
     Connection,
@@ -30,8 +30,6 @@ __all__ = ["OWNER_PID", "make_file", "take_ownership"]
 OWNER_PID: Final = "owner_pid"
 """The setting in which the owner leaves its process id, for the error message of the next one."""
 
-_NO_ROOM: Final = {errno.ENOSPC, errno.EDQUOT}
-
 
 def make_file(path: Path) -> None:
     """Make an empty file that only its owner may read, in a folder of the same kind, where they are missing.
@@ -41,12 +39,12 @@ def make_file(path: Path) -> None:
     try:
         if not path.parent.is_dir():
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            _sync_folder(path.parent.parent)
+            sync_folder(path.parent.parent)
         with contextlib.suppress(FileExistsError):
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-            _sync_folder(path.parent)
+            sync_folder(path.parent)
     except OSError as error:
-        kind: type[RuntaraError] = StoreFull if error.errno in _NO_ROOM else StoreUnavailable
+        kind: type[RuntaraError] = StoreFull if error.errno in NO_ROOM else StoreUnavailable
         raise kind(f"the store {path} cannot be made: {error.strerror}; look at its disk and its folder") from error
 
 
@@ -84,14 +82,3 @@ def _read_owner_pid(path: Path, limits: SqliteLimits) -> str | None:
     except Error:
         return None
     return None if row is None else str(row[0])
-
-
-def _sync_folder(folder: Path) -> None:
-    """Put the names in `folder` on stable storage, where the system has a way to."""
-    if os.name != "posix":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -94,7 +94,7 @@ def test_the_same_start_twice_is_one_instance_whatever_became_of_it(finish: bool
     ],
 )
 def test_a_different_start_under_the_same_id_is_refused(other: StartInstance) -> None:
-    with pytest.raises(AlreadyExists, match="another program, input, environment or timeout"):
+    with pytest.raises(AlreadyExists, match="another program, input, environment, timeout or resources"):
         started().ask(other)
 
 

@@ -172,9 +172,9 @@ async def _fact(node: Node, path: str, name: str) -> Any:
 
 
 async def test_silence_after_a_takeover_is_noticed_by_the_new_owner(village: Village) -> None:
-    async with village.open("a") as a, village.open("b", heartbeat_timeout_ms=1_000) as b:
-        await a.ask("one", REGISTER)
-        await village.lose("a")
+    async with village.open("b", heartbeat_timeout_ms=1_000) as b:
+        async with village.open("a") as a:
+            await a.ask("one", REGISTER)
 
         info: InstanceInfo = await until(
             lambda: b.ask("one", GetStatus()), lambda info: info.status is not Status.RUNNING

@@ -65,3 +65,17 @@ def test_one_that_only_names_program_and_id_says_no_more() -> None:
     assert not asked(instance_id="mine").says_more
     assert asked(instance_id="mine", input_="1").says_more
     assert asked(timeout=1.0).says_more
+
+
+def test_needs_are_numbers_by_name() -> None:
+    assert asked(resources=("cpu=2", "memory=1e9", "nvidia.com/gpu=1")).command.resources == {
+        "cpu": 2.0,
+        "memory": 1e9,
+        "nvidia.com/gpu": 1.0,
+    }
+    with pytest.raises(InvalidInput, match="NAME=AMOUNT"):
+        asked(resources=("cpu",))
+
+
+def test_the_reference_of_an_image_is_taken_as_it_stands() -> None:
+    assert asked("registry.example/jobs/report:1", image=True).command.program == "registry.example/jobs/report:1"

@@ -26,6 +26,7 @@ BYTES = st.sampled_from([b"", b"\0", b"bytes"])
 INSTANTS = st.integers(NOW, NOW + 3)
 MAYBE_INSTANTS = st.none() | INSTANTS
 names = st.sampled_from(NAMES)
+errors = st.none() | st.sampled_from(["", "n\0t good", "é"])
 
 
 def few(each: st.SearchStrategy[Any]) -> st.SearchStrategy[tuple[Any, ...]]:
@@ -46,7 +47,7 @@ instances = st.builds(
     heartbeat_at=MAYBE_INSTANTS,
     termination_reason=st.none() | st.sampled_from(TerminationReason),
     exit_code=st.none() | st.integers(-1, 1),
-    error=st.none() | names,
+    error=errors,
     version=st.integers(1, 3),
     timeout_ms=st.none() | st.integers(1, 3),
     claimed_at=MAYBE_INSTANTS,
@@ -71,7 +72,7 @@ signals = st.builds(
 waits = st.builds(
     wait, names, deadline_at=MAYBE_INSTANTS, ended_at=MAYBE_INSTANTS, signal_id=st.none() | names, name=names
 )
-retries = st.builds(retry, names, st.integers(1, 3), error=st.none() | names, retry_at=MAYBE_INSTANTS)
+retries = st.builds(retry, names, st.integers(1, 3), error=errors, retry_at=MAYBE_INSTANTS)
 saves = st.builds(
     Save,
     instance=instances,

@@ -3,6 +3,7 @@
 import sqlite3
 import subprocess
 import sys
+import traceback
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from runtara.errors import ConfigError
 from runtara.settings import Settings
 from runtara.store import check_sqlite_version, open_store, sqlite_version
 from runtara.store._memory import MemoryStore
+from runtara.store._postgres import PostgresStore
 from runtara.store._sqlite import SqliteStore
 
 
@@ -26,6 +28,41 @@ def test_a_file_is_named_by_its_path(path: str) -> None:
     assert isinstance(store, SqliteStore)
     assert (store.url, store.inline) == (f"sqlite:///{path}", False)
     assert store._path == Path(path).resolve()
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgresql://host/db", "postgresql://host/db"),
+        ("postgres://me@host:5432/db", "postgres://me@host:5432/db"),
+        ("postgresql://me:s3cret@host/db?application_name=me&password=s3cret", "postgresql://me@host/db"),
+    ],
+)
+def test_a_postgresql_database_is_named_without_what_is_secret(url: str, shown: str) -> None:
+    store = open_store(url)
+
+    assert isinstance(store, PostgresStore)
+    assert (store.url, store.inline) == (shown, False)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *[
+            "postgresql+psycopg://me:s3cret@host/db",
+            "mysql://me:s3cret@host/db",
+            "me:s3cret@host/db",
+            "Postgresql://s3cret@",
+        ],
+        *["host=host password=s3cret", "postgresql://me:s3cret@more@host/db", "postgresql://me:s3cret#@host/db"],
+        *["postgresql://me:s3cret", "postgresql://me:p/s3cret@host/db", "postgresql://me:[s3cret@host/db"],
+    ],
+)
+def test_what_may_be_a_password_is_not_repeated_when_an_address_is_refused(url: str) -> None:
+    with pytest.raises(ConfigError, match="use ") as caught:
+        open_store(url)
+
+    assert "s3cret" not in "".join(traceback.format_exception(caught.value))
 
 
 def test_the_default_setting_is_a_store() -> None:
@@ -53,7 +90,7 @@ def test_nothing_is_touched_before_a_writer_is_opened(tmp_path: Path) -> None:
 def test_only_what_is_needed_is_imported() -> None:
     script = (
         "import sys; from runtara.store import open_store; open_store('memory://');"
-        "print([name for name in ('sqlite3', 'sqlite_utils') if name in sys.modules])"
+        "print([name for name in ('sqlite3', 'sqlite_utils', 'psycopg') if name in sys.modules])"
     )
 
     answer = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)

@@ -1,18 +1,26 @@
 """The SQL files: every statement has a name and a sentence, says what the structs say, and is used."""
 
+import contextlib
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
+import psycopg
 import pytest
 
 from runtara.messages import CheckpointInfo, InstanceSummary
 from runtara.records import Checkpoint, Event, Instance, Retry, Signal, Wait
-from runtara.store import _statements
+from runtara.store import _postgres_batch, _statements
+from runtara.store._postgres_door import PostgresLimits, connect
+from runtara.store._postgres_migrate import migrate
 from runtara.store._sqlite_door import SQL, connect_memory, run_script, statements_of
 from runtara.store._statements import Statement, load_migrations, load_statements
+from tests.postgres import Cluster
 
 STORE = Path(_statements.__file__).parent
+DATABASES = ("sqlite", "postgres")
 
 
 @pytest.fixture
@@ -69,20 +77,33 @@ def test_a_checksum_does_not_depend_on_the_line_ends(folder: Path) -> None:
     assert unix == windows
 
 
-def test_every_statement_is_used() -> None:
-    code = "\n".join(path.read_text() for path in STORE.glob("*.py"))
-    unused = [name for name in SQL if not name.startswith("verify_") and f'"{name}"' not in code]
-
-    assert not unused
-
-
-def test_every_statement_that_is_used_exists() -> None:
-    code = "\n".join(path.read_text() for path in STORE.glob("_sqlite*.py"))
-
-    assert set(re.findall(r'SQL\["(\w+)"\]', code)) <= SQL.keys()
+def code_of(database: str) -> str:
+    """The modules that work with a database, those that work with all of them included."""
+    modules = [*STORE.glob(f"_{database}*.py"), STORE / "_sql_reader.py", STORE / "_migrate.py"]
+    return "\n".join(path.read_text() for path in modules)
 
 
-SCRIPTS = {"configure_writer", "configure_reader", "take_ownership", "set_patience"}
+@pytest.mark.parametrize("database", DATABASES)
+def test_every_statement_is_used(database: str) -> None:
+    code = code_of(database)
+    named = [name for name in load_statements(database) if not name.startswith("verify_")]
+
+    assert [name for name in named if f'"{name}"' not in code] == []
+
+
+@pytest.mark.parametrize("database", DATABASES)
+def test_every_statement_that_is_used_exists(database: str) -> None:
+    used = set(re.findall(r'SQL\["(\w+)"\]', "\n".join(path.read_text() for path in STORE.glob(f"_{database}*.py"))))
+    looks = set(re.findall(r'self\._\w+\((?:\w+, )?"(\w+)"', (STORE / "_sql_reader.py").read_text()))
+
+    assert "list_due" in looks
+    assert used | looks <= load_statements(database).keys()
+
+
+SCRIPTS = {
+    *("configure_writer", "configure_reader", "take_ownership", "set_patience"),
+    *("read_table", "write_row", "has_rows", "clear_table"),
+}
 """More than one statement, or one that is filled in."""
 
 
@@ -122,11 +143,20 @@ SELECTED: list[tuple[str, type[msgspec.Struct], int]] = [
 ]
 
 
-@pytest.mark.parametrize(("name", "kind", "before"), SELECTED)
-def test_columns_are_selected_in_the_order_of_the_fields(name: str, kind: type[msgspec.Struct], before: int) -> None:
-    columns = re.split(r",\s+", re.match(r"SELECT (.+?)\s+FROM", SQL[name], re.DOTALL)[1])[before:]  # type: ignore[index]
+HOLDER = {"sqlite": 0, "postgres": 5}
+"""How many columns of `load_instances` say who owns the instance, behind its fields."""
 
-    named = [{"length(state)": "size"}.get(column, column.rpartition(".")[2]) for column in columns]
+
+@pytest.mark.parametrize("database", DATABASES)
+@pytest.mark.parametrize(("name", "kind", "before"), SELECTED)
+def test_columns_are_selected_in_the_order_of_the_fields(
+    name: str, kind: type[msgspec.Struct], before: int, database: str
+) -> None:
+    sql = load_statements(database)[name].sql
+    columns = re.split(r",\s+", re.match(r"SELECT (.+?)\s+FROM", sql, re.DOTALL)[1])  # type: ignore[index]
+    behind = len(columns) - HOLDER[database] if name == "load_instances" else None
+
+    named = [{"length(state)": "size"}.get(column, column.rpartition(".")[2]) for column in columns[before:behind]]
     assert tuple(named) == kind.__struct_fields__
 
 
@@ -154,6 +184,187 @@ def test_an_update_sets_each_column_from_its_own_field() -> None:
     kept = {"tenant_id", "instance_id", "created_at", "program", "timeout_ms"}
 
     assert places == {field: n for n, field in enumerate(Instance.__struct_fields__, 1) if field not in kept}
+
+
+# PostgreSQL -----------------------------------------------------------------------------------------------------------
+
+POSTGRES = {name: statement.sql for name, statement in load_statements("postgres").items()}
+
+DOCUMENTS: list[tuple[str, type[msgspec.Struct]]] = [
+    ("saves", _postgres_batch._InstanceRow),
+    ("checkpoints", _postgres_batch._CheckpointRow),
+    ("events", _postgres_batch._EventRow),
+    ("signals", _postgres_batch._SignalRow),
+    ("acknowledged", _postgres_batch._AcknowledgedRow),
+    ("waits", _postgres_batch._WaitRow),
+    ("retries", _postgres_batch._RetryRow),
+]
+
+
+@pytest.mark.parametrize(("document", "row"), DOCUMENTS)
+def test_a_document_is_read_with_all_the_fields_that_are_written(document: str, row: type[msgspec.Struct]) -> None:
+    pattern = rf"json_to_recordset\(%\({document}\)s\) AS \w+ \(([^)]+)\)"
+    (listed,) = re.findall(pattern, POSTGRES["commit_round"])
+
+    assert {column.split()[0] for column in listed.split(",")} == set(row.__struct_fields__)
+
+
+INSERTS = [
+    found
+    for found in re.findall(r"INSERT INTO (\w+) \(([^)]+)\)\s+SELECT (.+?)\s+FROM", POSTGRES["commit_round"], re.DOTALL)
+    if found[0] != "refusals"
+]
+
+
+def test_every_table_of_an_instance_is_written() -> None:
+    tables = {"instances", "inputs", "environments", "checkpoints", "events", "signals", "waits", "retries"}
+
+    assert tables == {table for table, _, _ in INSERTS}
+
+
+@pytest.mark.parametrize(("table", "columns", "values"), INSERTS)
+def test_each_column_is_inserted_from_its_own_field(table: str, columns: str, values: str) -> None:
+    fields = [re.sub(r"decode\((.+?), 'base64'\)", r"\1", value) for value in re.split(r",\s+(?!'base64')", values)]
+    named = [{"stored.number": "instance_number"}.get(field, field.rpartition(".")[2]) for field in fields]
+    decided = {"owner", "ran_on"}  # by the status, not by a field
+
+    assert [None if "CASE status" in field else name for field, name in zip(fields, named, strict=True)] == [
+        None if column in decided else column for column in re.split(r",\s+", columns.strip())
+    ]
+
+
+def test_each_column_is_updated_from_its_own_field() -> None:
+    (assignments,) = re.findall(r"UPDATE instances\s+SET (.+?)\n    FROM given", POSTGRES["commit_round"], re.DOTALL)
+    found = re.findall(r"(\w+) = (?:coalesce\()?(?:decode\()?given\.(\w+)", assignments)
+    kept = {"tenant_id", "instance_id", "created_at", "program", "timeout_ms"}
+
+    assert [(column, field) for column, field in found if column != field] == []
+    assert {column for column, _ in found} == {*Instance.__struct_fields__, "output"} - kept
+
+
+@pytest.fixture(scope="module")
+def tables(cluster: Cluster) -> Iterator["psycopg.Connection[Any]"]:
+    """The schema with thousands of instances in it, as a reader sees it."""
+    cluster.execute("CREATE DATABASE statements")
+    with contextlib.closing(connect(cluster.url_of("statements"), PostgresLimits())) as connection:
+        migrate(connection, "here")
+        connection.execute(MANY_ROWS.encode())
+        connection.execute("ANALYZE")
+        connection.execute(POSTGRES["configure"])
+        yield connection
+    cluster.execute("DROP DATABASE statements WITH (FORCE)")
+
+
+MANY_ROWS = """
+INSERT INTO nodes (name, version, opened_at, lease_until)
+SELECT 'node-' || n, '1', 1, 1 FROM generate_series(1, 5) AS n;
+INSERT INTO instances (tenant_id, instance_id, status, version, epoch, created_at, program, wake_at, owner)
+SELECT 'tenant-' || n % 4, 'order-' || n, (ARRAY['pending', 'running', 'suspended', 'completed'])[1 + n % 7 % 4],
+    1, 1, 1, 'orders', n, CASE WHEN n % 7 % 4 = 1 THEN 1 + n % 5 END
+FROM generate_series(1, 20000) AS n;
+INSERT INTO checkpoints (instance_number, checkpoint_id, state, epoch, created_at)
+SELECT 1 + n % 20000, 'step-' || n, '', 1, 1 FROM generate_series(1, 40000) AS n;
+INSERT INTO events (instance_number, type, epoch, created_at, request)
+SELECT 1 + n % 20000, 'custom', 1, 1, n FROM generate_series(1, 40000) AS n;
+INSERT INTO signals (instance_number, signal_id, kind, sent_at, payload, seq)
+SELECT 1 + n % 20000, 'signal-' || n, 'custom', 1, '', n FROM generate_series(1, 20000) AS n;
+INSERT INTO waits (instance_number, place, name, started_at)
+SELECT 1 + n % 20000, 'place-' || n, 'go', 1 FROM generate_series(1, 20000) AS n;
+INSERT INTO retries (instance_number, checkpoint_id, attempt, recorded_at)
+SELECT 1 + n % 20000, 'step', n, 1 FROM generate_series(1, 20000) AS n;
+INSERT INTO inputs SELECT n, '' FROM generate_series(1, 20000) AS n;
+INSERT INTO environments SELECT n, '{}' FROM generate_series(1, 20000) AS n;
+"""
+
+SEVERAL = {"configure", "make_schema", "configure_reader", "listen", "be_patient", "lock_all"}
+"""More than one statement, or one that cannot be prepared."""
+
+FILLED_IN = {"read_table", "write_rows", "has_rows", "clear_tables", "number_on", "vacuum_table"}
+"""Those that are filled in with the name of a table: tests/store/test_postgres_upkeep.py runs them for every one."""
+
+COMMANDS = {"begin_read", "begin_rest", "begin_write", "commit", "rollback"}
+
+
+def prepared(sql: str) -> str:
+    """The statement with numbers in the place of names, as PREPARE wants it."""
+    names: dict[str, int] = {}
+    text = re.sub(r"%\((\w+)\)s", lambda found: f"${names.setdefault(found[1], len(names) + 1)}", sql)
+    return text.replace("%%", "%").rstrip(";")
+
+
+@pytest.mark.parametrize("name", sorted(POSTGRES.keys() - SEVERAL - FILLED_IN - COMMANDS))
+def test_every_statement_of_postgres_fits_the_schema(tables: "psycopg.Connection[Any]", name: str) -> None:
+    with tables.transaction(force_rollback=True):
+        tables.execute(f"PREPARE one AS {prepared(POSTGRES[name])}".encode())
+        tables.execute("DEALLOCATE one")
+
+
+HOT: dict[str, tuple[str, ...]] = {
+    "load_instances": ("instances_tenant_id_instance_id_key",),
+    "load_checkpoint_ids": ("checkpoints_instance_number_checkpoint_id_key",),
+    "load_signal_ids": ("signals_instance_number_signal_id_key",),
+    "load_signals": ("signals_instance_number_signal_id_key",),
+    "load_waits": ("waits_instance_number_place_key",),
+    "read_checkpoint": ("checkpoints_instance_number_checkpoint_id_key", "instances_tenant_id_instance_id_key"),
+    "read_signal": ("signals_instance_number_signal_id_key", "instances_tenant_id_instance_id_key"),
+    "read_input": ("inputs_pkey", "instances_tenant_id_instance_id_key"),
+    "read_env": ("environments_pkey", "instances_tenant_id_instance_id_key"),
+    "read_output": ("instances_tenant_id_instance_id_key",),
+    "read_retries": ("retries_pkey", "instances_tenant_id_instance_id_key"),
+    "list_due": ("instances_due",),
+    "list_running": ("instances_running",),
+    "list_instances": ("instances_tenant_id_instance_id_key",),
+    "list_instances_by_status": ("instances_by_status",),
+    "list_checkpoints": ("checkpoints_instance_number_checkpoint_id_key",),
+    "list_events": ("events_of_instance",),
+}
+"""The statements that are run all the time, and the indexes that serve them."""
+
+PAGED = ("list_due", "list_instances", "list_instances_by_status", "list_events", "list_running")
+"""Those that must not sort, because a page is short and what lies behind it is not."""
+
+
+@pytest.mark.parametrize("name", HOT)
+def test_the_indexes_serve_the_hot_reads_of_postgres(tables: "psycopg.Connection[Any]", name: str) -> None:
+    plan = plan_of(tables, POSTGRES[name])
+
+    assert [index for index in HOT[name] if index not in plan] == [], plan
+    assert "Seq Scan" not in plan, plan
+    assert name not in PAGED or not re.search(r"\bSort\b(?! Key)", plan), plan
+
+
+def test_a_plan_that_was_made_while_all_was_empty_uses_the_indexes_too(cluster: Cluster) -> None:
+    cluster.execute("CREATE DATABASE empty")
+    with contextlib.closing(connect(cluster.url_of("empty"), PostgresLimits())) as connection:
+        migrate(connection, "here")
+        plans = {name: plan_of(connection, POSTGRES[name]) for name in HOT}
+    cluster.execute("DROP DATABASE empty WITH (FORCE)")
+
+    assert {name: plan for name, plan in plans.items() if "Seq Scan" in plan} == {}
+
+
+WRITES = "commit_round record_heartbeats settle_batch claim_due find_next_due take_over release_claim".split()
+
+
+@pytest.mark.parametrize("name", WRITES)
+def test_no_write_reads_a_table_from_end_to_end(tables: "psycopg.Connection[Any]", name: str) -> None:
+    plan = plan_of(tables, POSTGRES[name])
+
+    scanned = re.findall(r"Seq Scan on (\w+)", plan)
+    assert set(scanned) <= {"nodes"}, plan
+
+
+def plan_of(tables: "psycopg.Connection[Any]", sql: str) -> str:
+    """How the statement is executed, whatever is asked for: the plan that every call uses."""
+    statement = prepared(sql)
+    count = len(set(re.findall(r"\$\d+", statement)))
+    tables.execute(f"PREPARE planned AS {statement}".encode())
+    try:
+        given = f"({', '.join(['NULL'] * count)})" if count else ""
+        rows = tables.execute(f"EXPLAIN EXECUTE planned{given}".encode()).fetchall()
+    finally:
+        tables.execute("DEALLOCATE planned")
+    return "\n".join(line for (line,) in rows)
 
 
 def test_a_semicolon_in_a_trigger_does_not_end_the_statement() -> None:

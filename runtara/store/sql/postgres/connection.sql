@@ -1,16 +1,13 @@
 -- name: configure
--- What every connection relies on. The path is fixed, so that nobody's tables are taken for ours.
+-- What every connection relies on. The path is fixed, so that nobody's tables are taken for ours. Statements are planned
+-- once, perhaps while the tables are small: they must not settle for reading them from end to end.
 SET search_path = runtara, pg_catalog;
 SET TimeZone = 'UTC';
 SET default_transaction_isolation = 'read committed';
 SET idle_in_transaction_session_timeout = '10s';
 SET plan_cache_mode = force_generic_plan;
-SET jit = off;
-
--- name: configure_writer
--- A connection whose statements are planned once, perhaps while the tables are small: it must not settle for reading
--- them from end to end.
 SET enable_seqscan = off;
+SET jit = off;
 
 -- name: configure_reader
 -- A connection that only looks.
@@ -29,6 +26,10 @@ SELECT set_config('statement_timeout', %(statement_ms)s, false), set_config('loc
 -- name: read_durability
 -- What the server must not be told to do without, if nothing that was acknowledged is ever to be lost.
 SELECT name, setting FROM pg_settings WHERE name IN ('fsync', 'full_page_writes', 'synchronous_commit');
+
+-- name: keep_durability
+-- What was checked stays so for this connection, whatever the server is told meanwhile.
+SELECT set_config('synchronous_commit', current_setting('synchronous_commit'), false);
 
 -- name: begin_read
 -- Begin a transaction in which all statements see one state of the store.
@@ -65,8 +66,12 @@ CREATE TABLE IF NOT EXISTS migrations (
 SELECT name, checksum FROM migrations ORDER BY number;
 
 -- name: has_schema
--- Whether there is a book of migrations.
-SELECT to_regclass('runtara.migrations') IS NOT NULL, to_regclass('runtara.instances') IS NOT NULL;
+-- Whether there is a book of migrations that is ours, and whether there is anything else.
+SELECT count(*) FILTER (WHERE relname = 'migrations' AND (
+        SELECT array_agg(CAST(attname AS TEXT) ORDER BY attnum) FROM pg_attribute WHERE attrelid = pg_class.oid AND attnum > 0
+    ) = ARRAY['number', 'name', 'checksum', 'applied_at']) > 0,
+    count(*) > 0
+FROM pg_class WHERE relnamespace = to_regnamespace('runtara');
 
 -- name: note_migration
 -- Write an applied migration into the book.

@@ -1,13 +1,14 @@
 -- name: open_node
 -- Begin a tenure, or go on with the one that a node of this name has left: a restart within the lease. Whoever else
--- speaks for the tenure is fenced by the higher incarnation.
+-- speaks for the tenure is fenced by the higher incarnation; those between are for this process to connect again.
 INSERT INTO nodes (name, address, fingerprint, version, opened_at, places, lease_until)
 VALUES (
     %(name)s, %(address)s, %(fingerprint)s, %(version)s, now_ms(), %(places)s, now_ms() + %(lease_ms)s
 )
 ON CONFLICT (name) WHERE lost_at IS NULL DO UPDATE SET
     address = excluded.address, fingerprint = excluded.fingerprint, version = excluded.version,
-    opened_at = excluded.opened_at, places = excluded.places, in_use = 0, draining = FALSE, incarnation = nodes.incarnation + 1, lease_until = excluded.lease_until
+    opened_at = excluded.opened_at, places = excluded.places, in_use = 0, draining = FALSE,
+    incarnation = nodes.incarnation + 4294967296, lease_until = excluded.lease_until
 RETURNING number, incarnation, batch, now_ms();
 
 -- name: inherit
@@ -16,15 +17,18 @@ UPDATE instances SET owner = %(node)s FROM nodes
 WHERE instances.owner = nodes.number AND nodes.name = %(name)s AND nodes.lost_at IS NOT NULL;
 
 -- name: settle_batch
--- Fence an earlier connection of this node, wait for what it has begun, and say what became of its last batch.
-UPDATE nodes SET incarnation = incarnation + 1, lease_until = now_ms() + %(lease_ms)s
-WHERE number = %(node)s AND incarnation = %(incarnation)s AND lost_at IS NULL
+-- Fence the earlier connections of this process, wait for what they have begun, and say what became of its last batch.
+-- One of them may have settled, too, without hearing of it: any incarnation below the next one is still this process.
+UPDATE nodes SET incarnation = %(next)s, lease_until = now_ms() + %(lease_ms)s
+WHERE number = %(node)s AND incarnation >= %(incarnation)s AND incarnation < %(next)s AND lost_at IS NULL
 RETURNING incarnation, batch, now_ms(),
     (SELECT saves FROM refusals WHERE refusals.node = nodes.number AND refusals.batch = nodes.batch);
 
 -- name: read_node
--- Whether a tenure goes on, and under which incarnation.
-SELECT incarnation, lost_at FROM nodes WHERE number = %(node)s;
+-- Whether a tenure has ended, and with which batch: nothing is written under it any more.
+SELECT lost_at IS NOT NULL, batch,
+    (SELECT saves FROM refusals WHERE refusals.node = nodes.number AND refusals.batch = nodes.batch)
+FROM nodes WHERE number = %(node)s;
 
 -- name: end_tenure
 -- A node that comes to its end says so, and others take over at once what it still owns.
@@ -43,11 +47,12 @@ WHERE lost_at IS NULL AND lease_until < now_ms() AND number <> %(node)s
 RETURNING name;
 
 -- name: take_over
--- Take some of what lost nodes have owned, and what runs and nobody owns. What was only about to run is free again.
+-- Take some of what lost nodes have owned, and what runs and nobody owns. What was only about to run is free again. With
+-- `again`, return also what was taken before, and not acted upon: the answer was lost.
 WITH me AS MATERIALIZED (
     SELECT number FROM nodes
     WHERE number = %(node)s AND incarnation = %(incarnation)s AND lost_at IS NULL
-    FOR KEY SHARE
+    FOR NO KEY UPDATE
 ),
 owned AS (
     SELECT instances.number
@@ -61,9 +66,15 @@ stray AS (
     LIMIT %(limit)s
     FOR UPDATE SKIP LOCKED
 ),
+untold AS (
+    SELECT instances.number FROM instances JOIN me ON owner = me.number
+    WHERE CAST(%(again)s AS BOOLEAN) AND status = 'running' AND ran_on IS DISTINCT FROM me.number
+),
 taken AS (
     UPDATE instances SET owner = CASE status WHEN 'running' THEN me.number END
-    FROM me, (SELECT number FROM owned UNION SELECT number FROM stray LIMIT %(limit)s) AS chosen
+    FROM me, (
+        (SELECT number FROM owned UNION SELECT number FROM stray LIMIT %(limit)s) UNION SELECT number FROM untold
+    ) AS chosen
     WHERE instances.number = chosen.number
     RETURNING tenant_id, instance_id, status, epoch, program, claimed_epoch
 ),
@@ -91,7 +102,7 @@ me AS MATERIALIZED (
     SELECT nodes.number, coalesce(rooms.rank, 0) AS rank, coalesce(rooms.many, 1) AS many
     FROM nodes LEFT JOIN rooms USING (number)
     WHERE number = %(node)s AND incarnation = %(incarnation)s AND lost_at IS NULL
-    FOR KEY SHARE OF nodes
+    FOR NO KEY UPDATE OF nodes
 ),
 tenants (tenant_id) AS (
     (
@@ -161,7 +172,7 @@ UPDATE instances SET owner = NULL
 WHERE tenant_id = %(tenant_id)s AND instance_id = %(instance_id)s AND owner = %(node)s AND status <> 'running';
 
 -- name: release_claims
--- Give back all that this node has claimed and does not run.
+-- Give back all that this node has claimed and does not run, as it may not have heard of it.
 WITH released AS (
     UPDATE instances SET owner = NULL WHERE owner = %(node)s AND status <> 'running' RETURNING number
 )
