@@ -137,9 +137,8 @@ class Sessions(Actor):
 
     def _say(self, call: Call) -> None:
         try:
-            self.system.cell(self._instances, call.key).ask_then(
-                call, _ignore
-            )  # a tell is not passed on to other nodes
+            # Asked, not told: only questions are passed on to other nodes.
+            self.system.cell(self._instances, call.key).ask_then(call, _ignore)
         except RuntaraError:
             return  # it is said again with the next beat
 

@@ -1,4 +1,4 @@
-"""Systems that share a database: who owns what, what becomes of it when a node is lost, and what a lost node may say."""
+"""Systems that share a database: who owns what, what becomes of it when a node is lost, and what that one may say."""
 
 import signal
 from collections.abc import Mapping
@@ -242,12 +242,15 @@ async def test_more_than_are_taken_over_at_once_are_all_taken_over(
 
 
 async def test_another_process_that_comes_as_this_node_ends_it(village: Village) -> None:
-    with pytest.raises(StoreInUse, match="node 'a'"):
+    async def live_twice() -> None:
         async with village.open("a") as first, village.open("a") as second:
             with pytest.raises(StoreInUse):
                 await first.ask("one", REGISTER)
             await second.ask("one", REGISTER)
             await trio.sleep_forever()
+
+    with pytest.raises(StoreInUse, match="node 'a'"):
+        await live_twice()
 
 
 # A node that cannot reach the database --------------------------------------------------------------------------------
@@ -269,8 +272,7 @@ async def test_a_node_whose_lease_has_run_out_answers_nothing_from_memory_until_
             number = a.store.tenure.number
             cluster.signal(signal.SIGSTOP)
             try:
-                while a.store.tenure.holds:
-                    await trio.sleep(0.01)
+                await until(a.is_cut_off)
                 with pytest.raises(StoreUnavailable, match="out of touch"):
                     await a.ask("one", GetStatus())
             finally:
@@ -290,8 +292,8 @@ async def test_whoever_takes_over_after_the_database_stood_still_all_nodes_go_on
             await a.ask("one", REGISTER)
             await b.ask("two", REGISTER)
             cluster.signal(signal.SIGSTOP)
-            while a.store.tenure.holds or b.store.tenure.holds:
-                await trio.sleep(0.01)
+            for node in (a, b):
+                await until(node.is_cut_off)
             cluster.signal(signal.SIGCONT)
 
             for node in (a, b):

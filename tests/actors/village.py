@@ -53,6 +53,10 @@ class Node:
         """Whether what other nodes say is heard by now."""
         return bool(self.facts("root/timers/node")["hears"])
 
+    async def is_cut_off(self) -> bool:
+        """Whether the lease has run out."""
+        return not self.store.tenure.holds
+
     async def pass_on(self, key: InstanceKey, command: Any, epoch: int | None, timeout: float) -> Any:
         """Be another node's way to this one."""
         if not self.reachable:
@@ -131,7 +135,7 @@ class Village:
 
 
 async def until(probe: Callable[[], Awaitable[Any]], wanted: Callable[[Any], bool] = bool) -> Any:
-    """Ask until the answer is the wanted one; "not now" is none. What is asked about tells nobody that it has changed."""
+    """Ask until the answer is the wanted one; "not now" is none. Nobody is told when what is asked about changes."""
     while True:
         try:
             answer = await probe()
