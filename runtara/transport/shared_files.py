@@ -31,7 +31,8 @@ _FILES: Final[Mapping[str, str]] = {
 _FOLLOWED: Final = frozenset({"secret", "keys"})
 """Of these, the store has the last word; of the others, a node may have its own."""
 
-_TRIES: Final = 5
+_TRIES: Final = 20
+"""How often a change is made that others overtake."""
 
 
 class SharedFiles:
@@ -80,6 +81,7 @@ class SharedFiles:
             result = act()
             if store.publish(name, read_private(path), found[name][1] if name in found else 0):
                 return result
+        self.take({known: content for known, (content, _) in store.agree({}).items()})
         raise Busy(f"{name} of the store are changed by others all the time: try again")
 
     def prepare(self, store: Store) -> None:

@@ -142,10 +142,13 @@ def test_keys_that_are_made_at_two_nodes_at_once_are_all_good_everywhere(pair: t
 def test_a_change_that_is_always_overtaken_says_so(pair: tuple[Node, Node], monkeypatch: pytest.MonkeyPatch) -> None:
     first, _ = pair
     first.prepare()
+    first.add_key("before")
     monkeypatch.setattr(first.store, "publish", lambda *_: False)
 
     with pytest.raises(Busy, match="try again"):
         first.add_key("acme")
+
+    assert [key.tenant_id for key in first.keys.list()] == ["before"], "nothing is left of what was not kept"
 
 
 def test_a_change_that_was_overtaken_leaves_nothing_of_itself(
