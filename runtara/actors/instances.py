@@ -219,8 +219,12 @@ class Instances(Region[InstanceKey, InstanceState]):
 
     @hears(_LookAgain)
     def look_again(self, _: _LookAgain) -> None:
-        """Have instances loaded that are in doubt, until they are; any message does it."""
+        """Have what is in doubt loaded, until it is; any message does it."""
         for key in tuple(self._doubtful):
+            cell = self._cells.get(key)
+            if cell is not None and cell.state is not None:  # somebody has asked about it in the meantime
+                self._resolve(key, cell.state)
+                continue
             with suppress(RuntaraError):
                 self.system.cell(self.ref.path, key).tell_nowait(Call(key, GetStatus()))
         if self._doubtful:
@@ -229,15 +233,12 @@ class Instances(Region[InstanceKey, InstanceState]):
     @hears(Adopt)
     def adopt(self, message: Adopt) -> None:
         """Have done what instances need, as after any change that was in doubt."""
-        for key in message.keys:
-            cell = self._cells.get(key)
-            if cell is None or cell.state is None:
-                self._doubtful.add(key)
-            else:  # somebody has asked about it since it is ours, so it will not be loaded any more
-                self._resolve(key, cell.state)
+        self._doubtful.update(message.keys)
         self.look_again(_LookAgain())
 
     def _resolve(self, key: InstanceKey, state: InstanceState | LoadError | Elsewhere) -> None:
+        if isinstance(state, _Held) and state.holder.lost:
+            return  # it was looked up just before it became ours: to be looked up again
         self._doubtful.discard(key)
         if isinstance(state, InstanceState):
             self.perform(key, state, instance.derive(state))
