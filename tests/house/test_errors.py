@@ -15,6 +15,11 @@ UNPROVOKED = {
 }
 """Error classes that no test provokes, each with the reason."""
 
+INSIDE = {
+    "LeaseLost": "tells the store's own actors to begin anew; to everybody else the store is unavailable",
+}
+"""Error classes that share the row of their base, each with the reason."""
+
 
 def subclasses(cls: type[RuntaraError]) -> Iterator[type[RuntaraError]]:
     for sub in cls.__subclasses__():
@@ -32,9 +37,9 @@ def test_every_row_has_exactly_one_class_with_its_name(code: Code) -> None:
 
 
 def test_every_class_has_a_row_of_its_own() -> None:
-    without = [cls.__name__ for cls in subclasses(RuntaraError) if "code" not in vars(cls)]
+    without = {cls.__name__ for cls in subclasses(RuntaraError) if "code" not in vars(cls)}
 
-    assert not without
+    assert without <= INSIDE.keys()
 
 
 def test_wire_codes_are_unique_and_spelled_like_their_rows() -> None:
