@@ -271,7 +271,8 @@ class PostgresWriter:
         }
         with connection.transaction():
             number, incarnation, self._batch, now_ms = connection.execute(SQL["open_node"], names).fetchall()[0]
-            connection.execute(SQL["inherit"], {"node": number, "name": spec.name})
+            if not self._tenure.was_lost:  # else what it ran is taken over like anybody's, and is nobody's fault
+                connection.execute(SQL["inherit"], {"node": number, "name": spec.name})
             connection.execute(SQL["release_claims"], {"node": number})
         self._tenure.begin(number, incarnation, connection.info.backend_pid)
         self._tenure.renewed(now_ms, asked_at)

@@ -56,6 +56,8 @@ class Tenure:
         """Whether something may run on when this process ends, so that nobody should take over at once."""
         self.backend = 0
         """The number of the process that serves our writer, so that we do not listen to ourselves."""
+        self.was_lost = False
+        """Whether others have ended the tenure before this one, in the life of this process."""
         self.displaced = False
         """Whether another process has come as the node that this one was."""
         self.until = -inf
@@ -83,6 +85,7 @@ class Tenure:
         self.until = asked_at + self.spec.lease_ms / 1000
 
     def ended(self) -> None:
-        """Take note that the node has no tenure any more."""
+        """Take note that others have ended the tenure: what was this node's is taken over, be it by itself."""
+        self.was_lost = True
         self.until = -inf
         self.number = None
