@@ -84,11 +84,11 @@ def unpack(node: ast.expr) -> list[str]:
     return []
 
 
-def run_python(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    """Run Python as a user would."""
+def run_python(*arguments: str, cwd: Path, timeout: float = 60, **more: str) -> subprocess.CompletedProcess[str]:
+    """Run Python as a user would; `more` are variables of the environment."""
     command = [sys.executable, *arguments]
     return subprocess.run(
-        command, cwd=cwd, env=environment(), capture_output=True, encoding="utf-8", timeout=60, check=False
+        command, cwd=cwd, env=environment() | more, capture_output=True, encoding="utf-8", timeout=timeout, check=False
     )
 
 

@@ -17,7 +17,13 @@ from tests.house.transcript import play
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 LINES = 60
 """Longest example, its output left aside; demo.py is a program."""
-LONGER = {"demo.py": "the program behind `make demo`: it starts an example, kills it and starts it again"}
+LONGER = {
+    "demo.py": "the program behind `make demo`: it starts an example, kills it and starts it again",
+    "07_three_nodes.py": "it starts two hundred instances, kills a server and counts",
+    "nodes.py": "the servers of 07_three_nodes.py, and a database for whoever has none",
+}
+ON_A_DATABASE = {"07_three_nodes.py", "nodes.py"}
+"""Examples that need PostgreSQL: here it is one that the tests start."""
 
 
 def promise(source: str) -> tuple[str | None, str | None]:
@@ -57,10 +63,12 @@ def test_an_example_is_short(example: Path) -> None:
 
 
 @pytest.mark.parametrize("example", PLAIN, ids=lambda path: path.name)
-def test_an_example_prints_what_it_says(example: Path, tmp_path: Path) -> None:
+@pytest.mark.timeout(240)
+def test_an_example_prints_what_it_says(example: Path, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     expected, _ = promise(example.read_text(encoding="utf-8"))
+    more = {"RUNTARA_DATABASE_URL": request.getfixturevalue("database")} if example.name in ON_A_DATABASE else {}
 
-    done = run_python(str(example), cwd=tmp_path)
+    done = run_python(str(example), cwd=tmp_path, timeout=200, **more)
 
     assert done.returncode == 0, done.stderr
     assert expected is None or squash(expected).fullmatch(done.stdout.strip()), f"it printed:\n{done.stdout}"
