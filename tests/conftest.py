@@ -9,7 +9,8 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-from tests.postgres import SHARED, cluster, database
+from tests.postgres import cluster, database
+from tests.shared import PROCESSES, THREADS
 
 __all__ = ["cluster", "database"]
 
@@ -32,8 +33,8 @@ def _nothing_left_running() -> Iterator[None]:
     """
     threads, children = _threads(), _children()
     yield
-    left = [f"thread {thread.name!r}" for thread in _threads() - threads if not _ends(thread)]
-    left += [f"process {pid} ({_command(pid)})" for pid in _children() - children - SHARED if not _exits(pid)]
+    left = [f"thread {thread.name!r}" for thread in _threads() - threads - THREADS if not _ends(thread)]
+    left += [f"process {pid} ({_command(pid)})" for pid in _children() - children - PROCESSES if not _exits(pid)]
     assert not left, f"the test left something running: {', '.join(sorted(left))}"
 
 

@@ -23,8 +23,9 @@ import psycopg
 import pytest
 
 from tests.requirements import require
+from tests.shared import PROCESSES
 
-__all__ = ["SHARED", "Cluster", "cluster", "database", "fresh_database", "open_cluster"]
+__all__ = ["Cluster", "cluster", "database", "fresh_database", "open_cluster"]
 
 _ENVIRONMENT: Final = {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"}
 _READY_S: Final = 30.0
@@ -220,16 +221,12 @@ def open_cluster(**settings: object) -> Iterator[Cluster]:
         shutil.rmtree(parent, ignore_errors=True)
 
 
-SHARED: Final[set[int]] = set()
-"""The process of the server that all tests share: whichever test asks for it first must not be blamed for it."""
-
-
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
     """The server that all tests share; whoever wants to hurt one opens another."""
     with open_cluster() as cluster:
         assert cluster.process is not None, "it is running"
-        SHARED.add(cluster.process.pid)
+        PROCESSES.add(cluster.process.pid)
         yield cluster
 
 

@@ -12,7 +12,9 @@ import msgspec
 import pytest
 
 from runtara.messages import ListEvents, Request
+from tests.postgres import Cluster, fresh_database
 from tests.sdk.faces import Awaited, Face, RemoteFace
+from tests.shared import THREADS
 from tests.transport.quic.serving import Serving
 
 __all__ = [
@@ -25,13 +27,14 @@ __all__ = [
     "ask",
     "events_of",
     "memory_server",
+    "postgres_server",
     "sqlite_server",
     "way",
 ]
 
 DOORS: Final = ("embedded", "quic")
 FACES: Final = ("sync", "trio", "asyncio")
-STORES: Final = ("memory", "sqlite")
+STORES: Final = ("memory", "sqlite", "postgres")
 
 SETTINGS: Final = {"state_max_bytes": 512 * 1024, "pending_signals_max": 4}
 """Those of every system: limits that a test can reach in a moment."""
@@ -54,14 +57,14 @@ WAYS: Final = [Kind(door, face, store) for door in DOORS for face in FACES for s
 class Way:
     """One way, ready to be used by one test. What several conversations of the test leave is there for the next."""
 
-    def __init__(self, kind: Kind, folder: Path, server: Serving) -> None:
+    def __init__(self, kind: Kind, server: Serving | None, url: str | None) -> None:
         self.kind = kind
         self.face = Face(kind.face) if kind.door == "embedded" else RemoteFace(kind.face)
         self._options: dict[str, Any] = {}
         if isinstance(self.face, RemoteFace):
+            assert server is not None, "this way leads over a network"
             self.face.server = server
         else:
-            url = "memory://" if kind.store == "memory" else f"sqlite:///{folder / 'runtara.db'}"
             self._options = {"url": url, **SETTINGS}
 
     def hold(self, conversation: Any) -> Any:
@@ -92,6 +95,7 @@ def _serving(folder: Path, url: str) -> Serving:
 def memory_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
     """A server that keeps everything in memory; whoever uses it keeps to a tenant of its own."""
     with _serving(tmp_path_factory.mktemp("memory"), "memory://") as running:
+        THREADS.add(running.thread)
         yield running
 
 
@@ -100,11 +104,24 @@ def sqlite_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]
     """A server that keeps everything in a file; whoever uses it keeps to a tenant of its own."""
     folder = tmp_path_factory.mktemp("sqlite")
     with _serving(folder, f"sqlite:///{folder / 'runtara.db'}") as running:
+        THREADS.add(running.thread)
+        yield running
+
+
+@pytest.fixture(scope="session")
+def postgres_server(tmp_path_factory: pytest.TempPathFactory, cluster: Cluster) -> Iterator[Serving]:
+    """A server that keeps everything in PostgreSQL; whoever uses it keeps to a tenant of its own."""
+    with fresh_database(cluster) as url, _serving(tmp_path_factory.mktemp("postgres"), url) as running:
+        THREADS.add(running.thread)
         yield running
 
 
 @pytest.fixture(params=WAYS, ids=str)
-def way(request: pytest.FixtureRequest, tmp_path: Path, memory_server: Serving, sqlite_server: Serving) -> Way:
+def way(request: pytest.FixtureRequest, tmp_path: Path) -> Way:
     """Every door with every face over every store."""
     kind: Kind = request.param
-    return Way(kind, tmp_path, memory_server if kind.store == "memory" else sqlite_server)
+    if kind.door == "quic":
+        return Way(kind, request.getfixturevalue(f"{kind.store}_server"), None)
+    if kind.store == "postgres":
+        return Way(kind, None, request.getfixturevalue("database"))
+    return Way(kind, None, "memory://" if kind.store == "memory" else f"sqlite:///{tmp_path / 'runtara.db'}")

@@ -50,7 +50,7 @@ class Serving:
         self.keys = KeyRing(folder / "keys.json")
         self.port = 0
         self._ready = threading.Event()
-        self._thread = threading.Thread(target=trio.run, args=(self._main,), name="server")
+        self.thread = threading.Thread(target=trio.run, args=(self._main,), name="server")
 
     @property
     def address(self) -> str:
@@ -58,13 +58,13 @@ class Serving:
         return f"127.0.0.1:{self.port}"
 
     def __enter__(self) -> Self:
-        self._thread.start()
+        self.thread.start()
         assert self._ready.wait(30)
         return self
 
     def __exit__(self, *_: object) -> None:
         self.run(self._stopped.set)
-        self._thread.join()
+        self.thread.join()
 
     def run(self, act: Callable[..., Any], *args: Any) -> Any:
         """Do something on the server's loop, and wait until it is done."""
