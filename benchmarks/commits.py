@@ -27,30 +27,33 @@ STATE = b"x" * 200
 
 def grouped() -> float:
     """Checkpoints per second through the whole embedded system, 256 instances at once."""
-    return trio.run(_through_the_system, EACH, {})
+    with tempfile.TemporaryDirectory() as folder:
+        return trio.run(through_the_system, EACH, {"data_dir": folder})
 
 
 def one_each() -> float:
     """The same through the same system, one transition per transaction."""
-    return trio.run(_through_the_system, ONE_EACH, {"commit_max_saves": 1})
+    with tempfile.TemporaryDirectory() as folder:
+        return trio.run(through_the_system, ONE_EACH, {"data_dir": folder, "commit_max_saves": 1})
 
 
-async def _through_the_system(each: int, settings: dict[str, Any]) -> float:
+async def through_the_system(each: int, options: dict[str, Any]) -> float:
+    """Checkpoints per second, `each` by every client; `options` say where they are kept."""
+
     async def work(sdk: AsyncRuntaraSdk) -> None:
         for number in range(each):
             await sdk.checkpoint(f"step-{number}", STATE)
 
-    with tempfile.TemporaryDirectory() as folder:
-        async with embedded.open(folder, **settings) as system:
-            programs = [system.sdk(f"instance-{number}") for number in range(CLIENTS)]
-            async with trio.open_nursery() as nursery:
-                for sdk in programs:
-                    nursery.start_soon(sdk.register)
-            began = time.perf_counter()
-            async with trio.open_nursery() as nursery:
-                for sdk in programs:
-                    nursery.start_soon(work, sdk)
-            return CLIENTS * each / (time.perf_counter() - began)
+    async with embedded.open(**options) as system:
+        programs = [system.sdk(f"instance-{number}") for number in range(CLIENTS)]
+        async with trio.open_nursery() as nursery:
+            for sdk in programs:
+                nursery.start_soon(sdk.register)
+        began = time.perf_counter()
+        async with trio.open_nursery() as nursery:
+            for sdk in programs:
+                nursery.start_soon(work, sdk)
+        return CLIENTS * each / (time.perf_counter() - began)
 
 
 class _OneEach(pykka.ThreadingActor):

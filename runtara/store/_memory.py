@@ -7,25 +7,25 @@ from typing import TypeVar
 
 from msgspec.structs import replace
 
-from runtara.errors import ConfigError, Internal, StoreInUse, StoreUnavailable
+from runtara.errors import Internal, StoreInUse, StoreUnavailable
 from runtara.ids import InstanceKey
 from runtara.lifecycle import FINAL, Status
-from runtara.messages import CheckpointInfo, CheckpointPage, EventPage, InstancePage, InstanceSummary, NodeInfo
+from runtara.messages import CheckpointInfo, CheckpointPage, EventPage, InstancePage, InstanceSummary
 from runtara.records import Checkpoint, Event, Instance, Retry, Signal, Snapshot, Wait
 from runtara.store import _cursors
-from runtara.store._contract import DueInstance, Listener, LoadError, RunningInstance, Save
+from runtara.store._contract import DueInstance, LoadError, RunningInstance, Save
+from runtara.store._unshared import Unshared, UnsharedReader
 
 __all__ = ["MemoryStore"]
 
 T = TypeVar("T")
 
 
-class MemoryStore:
+class MemoryStore(Unshared):
     """Keeps instances in dictionaries for as long as this object lives. Its writer and readers are for one thread."""
 
     inline = True
     url = "memory://"
-    tenure = None
 
     def __init__(self) -> None:
         self._tables = _Tables()
@@ -37,18 +37,6 @@ class MemoryStore:
             raise StoreInUse("the store in memory has a writer already: close it first")
         self._writer = MemoryWriter(self._tables)
         return self._writer
-
-    def agree(self, offers: Mapping[str, bytes]) -> dict[str, tuple[bytes, int]]:
-        """Return nothing: nobody shares this store."""
-        return {}
-
-    def publish(self, name: str, content: bytes, version: int) -> bool:
-        """Return True: nobody shares this store, so there is nobody to be told."""
-        return True
-
-    def open_listener(self) -> Listener:
-        """Refuse: nobody shares this store, so there is nobody to hear of."""
-        raise ConfigError(f"{self.url} cannot be shared by several nodes: use PostgreSQL for that")
 
     def open_reader(self) -> "MemoryReader":
         """Return a new reader."""
@@ -182,7 +170,7 @@ def _apply_waits(history: _History, save: Save) -> None:
             history.waits[wait.place] = replace(begun, ended_at=wait.ended_at, signal_id=wait.signal_id)
 
 
-class MemoryReader:
+class MemoryReader(UnsharedReader):
     """Looks at a store in memory."""
 
     def __init__(self, tables: _Tables) -> None:
@@ -286,14 +274,6 @@ class MemoryReader:
     def count_by_status(self) -> dict[Status, int]:
         """Return how many instances of all tenants stand where; statuses without any are left out."""
         return dict(Counter(history.instance.status for history in self._histories.values()))
-
-    def list_nodes(self) -> list[NodeInfo]:
-        """Return nothing: nobody shares this store."""
-        return []
-
-    def read_documents(self) -> dict[str, tuple[bytes, int]]:
-        """Return nothing: nobody shares this store."""
-        return {}
 
     def verify(self) -> list[str]:
         """Return nothing: there is no file that could be damaged."""

@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from runtara.errors import ConfigError, StoreCorrupt, StoreTooNew
+from runtara.errors import ConfigError
 from runtara.store._sqlite_door import SQL, Connection, connect_memory, run_script
-from runtara.store._statements import Migration, load_migrations
+from runtara.store._statements import Migration, load_migrations, still_pending
 
 if TYPE_CHECKING:
     from sqlite_utils import Database
@@ -38,20 +38,7 @@ def pending_migrations(
 ) -> Sequence[Migration]:
     """Return the migrations that the file still needs, oldest first. Raises like `check_schema`."""
     known = load_migrations("sqlite") if known is None else known
-    applied = _read_applied(connection, path)
-    newest = max((int(name.partition("_")[0]) for name in applied), default=0)
-    if newest > len(known):
-        raise StoreTooNew(
-            f"the store {path} has schema version {newest}, this program knows up to {len(known)}: "
-            "use the version of Runtara that wrote it, or a later one"
-        )
-    for migration in known[:newest]:
-        if applied.get(migration.name) != migration.checksum:
-            raise StoreCorrupt(
-                f"the store {path} was made with another text of migration {migration.name}: "
-                "use the version of Runtara that made it, or restore a backup"
-            )
-    return known[newest:]
+    return still_pending(known, _read_applied(connection, path), path)
 
 
 def migrate(connection: Connection, path: Path, known: Sequence[Migration] | None = None) -> None:

@@ -8,9 +8,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from runtara.errors import ConfigError, StoreCorrupt, StoreTooNew
+from runtara.errors import ConfigError
 from runtara.store._postgres_door import SQL, Connection
-from runtara.store._statements import Migration, load_migrations
+from runtara.store._statements import Migration, load_migrations, still_pending
 
 __all__ = ["migrate", "pending_migrations", "schema_differences"]
 
@@ -27,20 +27,7 @@ def pending_migrations(
     another text, and `ConfigError` for a schema `runtara` that is somebody else's.
     """
     known = load_migrations(_DATABASE) if known is None else known
-    applied = _read_applied(connection, where)
-    newest = max((int(name.partition("_")[0]) for name in applied), default=0)
-    if newest > len(known):
-        raise StoreTooNew(
-            f"the store {where} has schema version {newest}, this program knows up to {len(known)}: "
-            "use the version of Runtara that wrote it, or a later one"
-        )
-    for migration in known[:newest]:
-        if applied.get(migration.name) != migration.checksum:
-            raise StoreCorrupt(
-                f"the store {where} was made with another text of migration {migration.name}: "
-                "use the version of Runtara that made it, or restore a backup"
-            )
-    return known[newest:]
+    return still_pending(known, _read_applied(connection, where), where)
 
 
 def migrate(connection: Connection, where: str, known: Sequence[Migration] | None = None) -> None:

@@ -1,11 +1,9 @@
 """A store in one SQLite file, owned by one process; the default."""
 
 import contextlib
-from collections.abc import Mapping
 from pathlib import Path
 
-from runtara.errors import ConfigError, StoreUnavailable
-from runtara.store._contract import Listener
+from runtara.errors import StoreUnavailable
 from runtara.store._migrate import check_schema
 from runtara.store._sqlite_door import (
     Connection,
@@ -19,11 +17,12 @@ from runtara.store._sqlite_door import (
 from runtara.store._sqlite_owner import make_file, take_ownership
 from runtara.store._sqlite_reader import SqliteReader
 from runtara.store._sqlite_writer import SqliteWriter
+from runtara.store._unshared import Unshared
 
 __all__ = ["SqliteStore"]
 
 
-class SqliteStore:
+class SqliteStore(Unshared):
     """Keeps instances in the file at `path`, which is made when the writer is opened.
 
     Writer and readers may be opened in different threads; each belongs to its own. `factory` makes the writer's
@@ -31,7 +30,6 @@ class SqliteStore:
     """
 
     inline = False
-    tenure = None
 
     def __init__(self, path: str, limits: SqliteLimits | None = None, factory: type[Connection] = Connection) -> None:
         self.url = f"sqlite:///{path}"
@@ -56,18 +54,6 @@ class SqliteStore:
             owner.close()
             raise
         return self._writer
-
-    def agree(self, offers: Mapping[str, bytes]) -> dict[str, tuple[bytes, int]]:
-        """Return nothing: nobody shares this store."""
-        return {}
-
-    def publish(self, name: str, content: bytes, version: int) -> bool:
-        """Return True: nobody shares this store, so there is nobody to be told."""
-        return True
-
-    def open_listener(self) -> Listener:
-        """Refuse: nobody shares this store, so there is nobody to hear of."""
-        raise ConfigError(f"{self.url} cannot be shared by several nodes: use PostgreSQL for that")
 
     def open_reader(self) -> SqliteReader:
         """Return a new reader. Raises `StoreUnavailable`, `StoreTooNew` or `StoreCorrupt`.

@@ -9,19 +9,19 @@ import msgspec
 
 from runtara.errors import RuntaraError, StoreCorrupt, StoreUnavailable
 from runtara.ids import InstanceKey
-from runtara.messages import NodeInfo
 from runtara.records import Snapshot
 from runtara.store._contract import LoadError
 from runtara.store._migrate import pending_migrations, schema_differences
 from runtara.store._sql_reader import HISTORY, Row, SqlReader, snapshots_of
 from runtara.store._sqlite_door import SQL, Cursor, Error, Fault, SqliteLimits, connect_reader, explain, fault_of
+from runtara.store._unshared import UnsharedReader
 
 __all__ = ["SqliteReader"]
 
 _KEYS_PER_QUERY: Final = 200
 
 
-class SqliteReader(SqlReader):
+class SqliteReader(UnsharedReader, SqlReader):
     """Looks at an SQLite store; belongs to the thread that opened it.
 
     Every call may raise `StoreUnavailable` or `StoreCorrupt`.
@@ -48,14 +48,6 @@ class SqliteReader(SqlReader):
         for start in range(0, len(wanted), _KEYS_PER_QUERY):
             found |= self._load_together(wanted[start : start + _KEYS_PER_QUERY])
         return found
-
-    def list_nodes(self) -> list[NodeInfo]:
-        """Return nothing: one process owns the file."""
-        return []
-
-    def read_documents(self) -> dict[str, tuple[bytes, int]]:
-        """Return nothing: one process owns the file, and keeps its own."""
-        return {}
 
     def verify(self) -> list[str]:
         """Check the file from end to end; return what is wrong, in words, or nothing."""

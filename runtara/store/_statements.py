@@ -11,13 +11,15 @@ several statements belong together) follows its name and a sentence that says wh
 import functools
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
-__all__ = ["Migration", "Statement", "load_migrations", "load_statements"]
+from runtara.errors import StoreCorrupt, StoreTooNew
+
+__all__ = ["Migration", "Statement", "load_migrations", "load_statements", "still_pending"]
 
 _STATEMENT: Final = re.compile(r"-- name: (\w+)\n((?:-- [^\n]+\n)+)(.+?)(?=\n-- name: |\Z)", re.DOTALL)
 _MIGRATION: Final = re.compile(r"(\d{4})_\w+\.sql")
@@ -71,6 +73,27 @@ def load_migrations(database: str) -> tuple[Migration, ...]:
     if [migration.number for migration in migrations] != list(range(1, len(migrations) + 1)):
         raise ValueError(f"the migrations of {database} are not numbered from 1 without a gap")
     return tuple(migrations)
+
+
+def still_pending(known: Sequence[Migration], applied: Mapping[str, str | None], where: object) -> Sequence[Migration]:
+    """Return the migrations that the store at `where` still needs; `applied` are the checksums of the others by name.
+
+    Raises `StoreTooNew` for a schema from a later version, and `StoreCorrupt` for a migration that was applied with
+    another text.
+    """
+    newest = max((int(name.partition("_")[0]) for name in applied), default=0)
+    if newest > len(known):
+        raise StoreTooNew(
+            f"the store {where} has schema version {newest}, this program knows up to {len(known)}: "
+            "use the version of Runtara that wrote it, or a later one"
+        )
+    for migration in known[:newest]:
+        if applied.get(migration.name) != migration.checksum:
+            raise StoreCorrupt(
+                f"the store {where} was made with another text of migration {migration.name}: "
+                "use the version of Runtara that made it, or restore a backup"
+            )
+    return known[newest:]
 
 
 def _sql_files(database: str) -> list[Traversable]:

@@ -1,0 +1,40 @@
+"""What a store says about its nodes that nobody shares: there are none."""
+
+from collections.abc import Mapping
+
+from runtara.errors import ConfigError
+from runtara.messages import NodeInfo
+from runtara.store._contract import Listener
+
+__all__ = ["Unshared", "UnsharedReader"]
+
+
+class Unshared:
+    """Part of a store that one process owns."""
+
+    url: str
+    tenure = None
+
+    def agree(self, offers: Mapping[str, bytes]) -> dict[str, tuple[bytes, int]]:
+        """Return nothing: there is nobody to agree with."""
+        return {}
+
+    def publish(self, name: str, content: bytes, version: int) -> bool:
+        """Return True: there is nobody to be told."""
+        return True
+
+    def open_listener(self) -> Listener:
+        """Refuse: there is nobody to hear of."""
+        raise ConfigError(f"{self.url} cannot be shared by several nodes: use PostgreSQL for that")
+
+
+class UnsharedReader:
+    """Part of the reader of such a store."""
+
+    def list_nodes(self) -> list[NodeInfo]:
+        """Return nothing: one process owns the store."""
+        return []
+
+    def read_documents(self) -> dict[str, tuple[bytes, int]]:
+        """Return nothing: the process that owns the store keeps its own."""
+        return {}
