@@ -38,6 +38,9 @@ _NEXT_TURN: Final = 0.2
 _SKEW_MS: Final = 20
 """How much later than the store this node may hold an instance to be due."""
 
+_BREATH: Final = 0.05
+"""Seconds in which others may take their share, before a node that has taken its own looks again."""
+
 _TRY_AGAIN: Final = Backoff(first=0.5, most=60.0)
 """Between tries to wake an instance that cannot be woken."""
 
@@ -231,8 +234,10 @@ class DueClaimer(Actor):
             else:
                 self._wake(due)
         self._publish()
-        if claims.due:
-            self._looked(0 if claims.claimed else _NEXT_TURN)
+        if claims.due > len(claims.claimed) and not self._tenure.alone:
+            self._looked(_BREATH if claims.claimed else _NEXT_TURN)  # first of all, the rest is for the others
+        elif claims.due:
+            self._looked(0)
         else:
             self._turn = 0
             self._looked(self._look_every)
