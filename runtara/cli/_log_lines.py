@@ -27,7 +27,10 @@ class LineFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line of a record, and below it the traceback if it has one."""
-        fields = {name: value for name, value in vars(record).items() if name not in _STANDARD}
+        # What begins with an underscore was put there by a library for itself, as Ray does to every record.
+        fields = {
+            name: value for name, value in vars(record).items() if name not in _STANDARD and not name.startswith("_")
+        }
         words = [instant(int(record.created * 1000)), record.levelname.lower(), record.getMessage()]
         line = " ".join([*words, *(f"{name}={_value(value)}" for name, value in fields.items() if value is not None)])
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line

@@ -23,6 +23,10 @@ def test_a_field_without_a_value_is_left_out() -> None:
     assert line("ended", code=None, instance="i") == "info ended instance=i"
 
 
+def test_what_a_library_attached_for_itself_is_left_out() -> None:
+    assert line("ended", _ray_timestamp_ns=17, instance="i") == "info ended instance=i"
+
+
 @pytest.mark.parametrize("value", ["two words", 'a"b', "a=b", "", "line\nbreak", "\x1b[1m", "back\\slash"])
 def test_a_value_that_is_no_plain_word_is_quoted(value: str) -> None:
     said = line("x", why=value)

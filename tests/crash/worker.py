@@ -281,7 +281,7 @@ def _with_async_face(system: embedded.Embedded) -> embedded.AsyncEmbedded:
 # Death at an edge -----------------------------------------------------------------------------------------------------
 
 
-def _deadly_store(edge: str, number: int, url: str) -> Store:
+def _deadly_store(edge: str, number: int, url: str, *_: object, **__: object) -> Store:
     commits = count(1)
 
     def run(execute: Callable[..., Any], sql: str, *parameters: Any) -> Any:

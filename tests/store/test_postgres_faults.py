@@ -18,7 +18,8 @@ from runtara.errors import ConfigError, OutcomeUnknown, StoreFull, StoreUnavaila
 from runtara.store import Save
 from runtara.store._postgres import PostgresStore
 from runtara.store._postgres_door import PostgresLimits
-from tests.postgres import SHARED, Cluster, fresh_database, open_cluster
+from tests.postgres import Cluster, fresh_database, open_cluster
+from tests.shared import PROCESSES
 from tests.store.postgres_checks import (
     CHECKS,
     LIMIT_S,
@@ -55,7 +56,7 @@ def bench(fragile: Cluster, tmp_path: Path) -> Iterator[Bench]:
                 fragile.start()
             fragile.signal(signal.SIGCONT)
             assert fragile.process is not None, "it is running again"
-            SHARED.add(fragile.process.pid)
+            PROCESSES.add(fragile.process.pid)
 
 
 @pytest.mark.parametrize("name", CHECKS)

@@ -79,11 +79,14 @@ def test_nothing_waits_for_a_notification_that_never_comes(fleet: Fleet) -> None
         "CREATE FUNCTION runtara.pg_notify(text, text) RETURNS void LANGUAGE sql AS 'SELECT CAST(NULL AS void)'"
     )
 
-    programs = fleet.start_programs(one, 6, steps=3)
-    fleet.await_lines("waits", programs)
-    fleet.say_go(two, programs)
+    try:
+        programs = fleet.start_programs(one, 6, steps=3)
+        fleet.await_lines("waits", programs)
+        fleet.say_go(two, programs)
 
-    fleet.await_completed(two, programs)
+        fleet.await_completed(two, programs)
+    finally:
+        fleet.query("DROP FUNCTION runtara.pg_notify(text, text)")  # other tests use the database after this one
     fleet.audit(one, [], programs)
 
 
