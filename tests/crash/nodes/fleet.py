@@ -5,6 +5,7 @@ are outside the faulty world, and `audit` holds them against what is stored.
 """
 
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -16,6 +17,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any, NamedTuple
 
+import runtara
 from runtara.errors import RuntaraError
 from runtara.ids import InstanceKey, new_id
 from runtara.lifecycle import Status
@@ -42,6 +44,9 @@ __all__ = ["LEASE_S", "LEDGER", "Client", "Fleet", "Node", "open_fleet"]
 LEASE_S = 2.0
 LIMIT_S = 60.0
 """What has not happened by then never will."""
+
+_EARLIER = ("PYTHONPATH", "PYTHONSAFEPATH")
+"""Environment variables by which another copy of the package is found before the one in the working directory."""
 
 LEDGER = "FLEET_LEDGER"
 """Environment variable that tells a launched program where to write."""
@@ -100,6 +105,11 @@ class Node(Server):
 
     def _environment(self) -> dict[str, str]:
         return super()._environment() | self._extra
+
+    def upgrade(self) -> None:
+        """Start again, drained before, as the version that is tested."""
+        self._extra = {name: value for name, value in self._extra.items() if name not in _EARLIER}
+        self.start()
 
     def spec(self, *others: "Node") -> ServerSpec:
         """How a client finds this server, and others where it will do with any of them."""
@@ -196,6 +206,14 @@ class Fleet:
             self.nodes.append(node)
             node.start()
         return self.nodes[first - 1 :]
+
+    def start_earlier(self, more: int, version: str) -> list[Node]:
+        """Start so many servers more that are, by their own words, of an earlier version."""
+        package = self.site.path / "earlier" / "runtara"
+        shutil.copytree(Path(runtara.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
+        front = package / "__init__.py"
+        front.write_text(front.read_text().replace(runtara.__version__, version))
+        return self.start(more, **dict(zip(_EARLIER, (str(package.parent), "1"), strict=True)))
 
     def manager(self, node: Node) -> QuicDoor:
         """Return a door to one server, of somebody who manages the tenant."""

@@ -1,9 +1,11 @@
 """Nodes that die, stop and come back, while instances run on them. All of them are real processes."""
 
+import json
 import signal
 
+from runtara import __version__
 from runtara.lifecycle import Status
-from tests.crash.nodes.fleet import LEASE_S, Client, Fleet, run_cli
+from tests.crash.nodes.fleet import LEASE_S, Client, Fleet, Node, run_cli
 
 STEPS = 60
 
@@ -49,8 +51,8 @@ def test_a_node_that_was_stopped_for_longer_than_its_lease_comes_back_as_a_newco
     fleet.audit(two, [], programs)
 
 
-def test_servers_are_replaced_one_after_the_other_and_clients_notice_nothing(fleet: Fleet) -> None:
-    nodes = fleet.start(3)
+def test_servers_are_upgraded_one_after_the_other_and_clients_notice_nothing(fleet: Fleet) -> None:
+    nodes = fleet.start_earlier(3, "0.0.9")
     clients = [
         Client(f"client-{number}", nodes[number % 3].spec(*nodes[: number % 3], *nodes[number % 3 + 1 :]), 4 * STEPS)
         for number in range(6)
@@ -58,10 +60,12 @@ def test_servers_are_replaced_one_after_the_other_and_clients_notice_nothing(fle
     programs = fleet.start_programs(nodes[0], 3, steps=4)
     fleet.await_lines("waits", programs)
 
+    seen = []
     for node in nodes:
         code, _ = node.drain()
         assert code == 0
-        node.start()
+        node.upgrade()
+        seen.append(_versions(node))
     fleet.say_go(nodes[0], programs)
     for client in clients:
         client.join()
@@ -71,6 +75,7 @@ def test_servers_are_replaced_one_after_the_other_and_clients_notice_nothing(fle
             lambda name=name: fleet.status(nodes[1], name).status is Status.COMPLETED, f"the end of {name}"
         )
     fleet.audit(nodes[2], clients, programs)
+    assert seen == [{"0.0.9", __version__}, {"0.0.9", __version__}, {__version__}], "both worked side by side"
 
 
 def test_nothing_waits_for_a_notification_that_never_comes(fleet: Fleet) -> None:
@@ -105,3 +110,9 @@ def test_a_database_that_fails_at_once_and_comes_back_loses_nothing(fleet: Fleet
 
 def _owned(fleet: Fleet) -> list[tuple[str, str]]:
     return fleet.query("SELECT instance_id, name FROM runtara.instances JOIN runtara.nodes ON owner = nodes.number")
+
+
+def _versions(node: Node) -> set[str]:
+    """Those of all nodes that are alive."""
+    found = json.loads(run_cli("nodes", "--json", data_dir=node.folder))
+    return {row["version"] for row in found if row["lost_at"] is None}
