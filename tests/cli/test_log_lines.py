@@ -24,7 +24,7 @@ def test_a_field_without_a_value_is_left_out() -> None:
 
 
 def test_what_a_library_attached_for_itself_is_left_out() -> None:
-    assert line("ended", _ray_timestamp_ns=17, instance="i") == "info ended instance=i"
+    assert line("ended", _of_a_library=17, instance="i") == "info ended instance=i"
 
 
 @pytest.mark.parametrize("value", ["two words", 'a"b', "a=b", "", "line\nbreak", "\x1b[1m", "back\\slash"])
