@@ -231,6 +231,7 @@ def test_s28_a_signal_that_was_waited_for_is_not_waited_for_again_and_its_deadli
     way.hold(conversation)
 
 
+@pytest.mark.slow
 def test_s29_a_workflow_of_a_hundred_steps_keeps_their_names_in_memory_but_not_their_states(way: Way) -> None:
     steps, size = 100, 32 * 1024
 

@@ -15,6 +15,7 @@ def test_every_bug_is_for_a_check_that_is_run_without_it() -> None:
     assert {bug.check.__name__ for bug in PLANTED.values()} <= CHECKS.keys()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PLANTED)
 def test_a_planted_bug_is_noticed(bench: Bench, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     bug = PLANTED[name]

@@ -92,6 +92,7 @@ FAULTS: list[Callable[[Fleet, Node], None]] = [
 ]
 
 
+@pytest.mark.slow
 def test_whatever_happens_nothing_acknowledged_is_lost_and_nothing_is_doubled(fleet: Fleet) -> None:
     happened = campaign(fleet, seed=1, many=FAST)
 
