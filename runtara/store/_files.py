@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Final
 
+from runtara.disk import sync_folder
 from runtara.errors import AlreadyExists, RuntaraError, StoreFull, StoreUnavailable
 
-__all__ = ["NO_ROOM", "new_file", "sync_folder"]
+__all__ = ["NO_ROOM", "new_file"]
 
 NO_ROOM: Final = {errno.ENOSPC, errno.EDQUOT}
 """What the system says where a disk or a quota is full."""
@@ -39,14 +40,3 @@ def new_file(path: Path) -> Iterator[IO[bytes]]:
     except OSError as error:
         kind: type[RuntaraError] = StoreFull if error.errno in NO_ROOM else StoreUnavailable
         raise kind(f"{path} cannot be written: {error.strerror}; look at its disk and its folder") from error
-
-
-def sync_folder(folder: Path) -> None:
-    """Put the names in `folder` on stable storage, where the system has a way to."""
-    if os.name != "posix":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

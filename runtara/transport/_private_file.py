@@ -9,6 +9,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from runtara.disk import sync_folder
 from runtara.errors import ConfigError, StoreInUse
 from runtara.ids import new_id
 
@@ -18,7 +19,6 @@ __all__ = [
     "open_folder",
     "own_folder",
     "read_private",
-    "sync_folder",
     "wait_lock",
     "write_private",
 ]
@@ -141,14 +141,3 @@ def _exclusive(path: Path) -> Iterator[int]:
     except BaseException:
         path.unlink(missing_ok=True)
         raise
-
-
-def sync_folder(folder: Path) -> None:
-    """Put the names in a folder on stable storage, where the system has a way to."""
-    if os.name != "posix":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

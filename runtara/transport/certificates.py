@@ -29,9 +29,10 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from runtara.clock import Clock, SystemClock
+from runtara.disk import sync_folder
 from runtara.errors import ConfigError
 from runtara.ids import new_id
-from runtara.transport._private_file import open_folder, read_private, sync_folder, write_private
+from runtara.transport._private_file import open_folder, read_private, write_private
 
 __all__ = ["LIFETIME_DAYS", "Identity", "ensure_certificate", "read_identity"]
 

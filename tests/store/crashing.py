@@ -30,8 +30,9 @@ from runtara.store import Writer
 from runtara.store._sqlite import SqliteStore
 from runtara.store._sqlite_door import SqliteLimits, connect_writer, run_script
 from runtara.store._statements import load_migrations
-from tests.store.faults import current_version, numbered_save, stored_ids
+from tests.store.faults import current_version, stored_ids
 from tests.store.old_files import contents, first_file, schema_of
+from tests.store.samples import numbered_save
 
 __all__ = ["compare", "save_and_tell"]
 

@@ -8,10 +8,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from runtara.store import Save
 from runtara.store._sqlite import SqliteStore
 from runtara.store._sqlite_door import SQL, Connection, SqliteLimits
-from tests.store.samples import KEY, checkpoint, loaded, put, save
+from tests.store.samples import KEY, loaded, numbered_save, put
 
 __all__ = [
     "IMPATIENT",
@@ -19,7 +18,6 @@ __all__ = [
     "Plan",
     "current_version",
     "faulty",
-    "numbered_save",
     "run_module",
     "sqlite_error",
     "stored_ids",
@@ -116,8 +114,3 @@ def current_version(store: SqliteStore) -> int:
     """The stored version of the sample instance; 0 where there is none."""
     with contextlib.closing(store.open_reader()) as reader:
         return loaded(reader).instance.version if reader.load([KEY]) else 0
-
-
-def numbered_save(number: int) -> Save:
-    """The save that brings the sample instance from version `number` - 1 to `number`, with a checkpoint."""
-    return save(KEY, number, checkpoint_id=f"step-{number}", checkpoints=(checkpoint(f"step-{number}"),))

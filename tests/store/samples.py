@@ -1,11 +1,14 @@
 """Instances and saves to store, short to write and different where it matters."""
 
+import contextlib
+import threading
+from collections.abc import Iterator
 from typing import Any
 
 from runtara.ids import InstanceKey
 from runtara.lifecycle import Status, TerminationReason
 from runtara.records import Checkpoint, Event, Instance, Retry, Signal, Snapshot, Wait
-from runtara.store import LoadError, Reader, Save, Writer
+from runtara.store import LoadError, Reader, Save, Store, Writer
 
 __all__ = [
     "FULL_INSTANCE",
@@ -15,10 +18,13 @@ __all__ = [
     "event",
     "instance",
     "loaded",
+    "numbered_save",
+    "opened",
     "put",
     "retry",
     "save",
     "signal",
+    "torn_while_written",
     "wait",
 ]
 
@@ -99,3 +105,38 @@ def loaded(reader: Reader, key: InstanceKey = KEY) -> Snapshot:
     snapshot = reader.load([key])[key]
     assert not isinstance(snapshot, LoadError)
     return snapshot
+
+
+def numbered_save(number: int) -> Save:
+    """The save that brings the sample instance from version `number` - 1 to `number`, with a checkpoint."""
+    return save(KEY, number, checkpoint_id=f"step-{number}", checkpoints=(checkpoint(f"step-{number}"),))
+
+
+@contextlib.contextmanager
+def opened(store: Store) -> Iterator[tuple[Writer, Reader]]:
+    """Have the writer and a reader of a store for the length of the block."""
+    with contextlib.closing(store.open_writer()) as writer, contextlib.closing(store.open_reader()) as reader:
+        yield writer, reader
+
+
+def torn_while_written(store: Store, saves: int) -> list[Snapshot]:
+    """Save so often, while another thread reads; return what it has seen that no save has left."""
+    torn: list[Snapshot] = []
+    done = threading.Event()
+
+    def look() -> None:
+        with contextlib.closing(store.open_reader()) as own:
+            while not done.is_set():
+                snapshot = loaded(own)
+                if len(snapshot.checkpoint_ids) != snapshot.instance.version:
+                    torn.append(snapshot)
+
+    with opened(store) as (writer, _):
+        put(writer, numbered_save(1))
+        thread = threading.Thread(target=look)
+        thread.start()
+        for number in range(2, saves + 1):
+            put(writer, numbered_save(number))
+        done.set()
+        thread.join()
+    return torn

@@ -4,13 +4,11 @@ import errno
 import os
 import stat
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
 from runtara.errors import AlreadyExists, StoreFull, StoreUnavailable
-from runtara.store import _files
-from runtara.store._files import new_file, sync_folder
+from runtara.store._files import new_file
 
 
 def test_a_file_stands_there_once_it_is_complete_and_for_its_owner_only(tmp_path: Path) -> None:
@@ -60,9 +58,3 @@ def test_what_the_system_refuses_is_said_in_our_words(number: int, expected: typ
 def test_a_folder_that_is_missing_is_said_so(tmp_path: Path) -> None:
     with pytest.raises(StoreUnavailable), new_file(tmp_path / "missing" / "file"):
         pass
-
-
-def test_folders_need_no_synchronising_where_there_is_no_way_to(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_files, "os", SimpleNamespace(name="nt"))
-
-    sync_folder(Path("missing"))

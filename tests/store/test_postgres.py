@@ -5,7 +5,6 @@ import random
 import resource
 import select
 import ssl
-import threading
 import traceback
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -39,18 +38,25 @@ from runtara.store._postgres_url import _ROOTS, conninfo_of, name_of
 from runtara.store._tenure import NodeSpec
 from runtara.transport.certificates import Identity, ensure_certificate
 from tests.postgres import Cluster, open_cluster
-from tests.store.faults import numbered_save
-from tests.store.samples import KEY, NOW, checkpoint, event, instance, loaded, put, retry, save, signal, wait
+from tests.store.samples import (
+    KEY,
+    NOW,
+    checkpoint,
+    event,
+    instance,
+    loaded,
+    opened,
+    put,
+    retry,
+    save,
+    signal,
+    torn_while_written,
+    wait,
+)
 from tests.store.tcp_proxy import open_proxy
 
 OTHER = InstanceKey("acme", "order-2")
 SECRET = "s3cret"
-
-
-@contextlib.contextmanager
-def opened(store: PostgresStore) -> Iterator[tuple[Writer, Reader]]:
-    with contextlib.closing(store.open_writer()) as writer, contextlib.closing(store.open_reader()) as reader:
-        yield writer, reader
 
 
 @contextlib.contextmanager
@@ -826,27 +832,7 @@ def test_a_change_that_the_database_refuses_is_a_bug_and_stores_nothing(database
 
 
 def test_a_reader_in_another_thread_sees_whole_saves_only(database: str) -> None:
-    store = PostgresStore(database)
-    torn: list[Snapshot] = []
-    done = threading.Event()
-
-    def look() -> None:
-        with contextlib.closing(store.open_reader()) as own:
-            while not done.is_set():
-                snapshot = loaded(own)
-                if len(snapshot.checkpoint_ids) != snapshot.instance.version:
-                    torn.append(snapshot)
-
-    with opened(store) as (writer, _):
-        put(writer, numbered_save(1))
-        thread = threading.Thread(target=look)
-        thread.start()
-        for number in range(2, 100):
-            put(writer, numbered_save(number))
-        done.set()
-        thread.join()
-
-    assert torn == []
+    assert torn_while_written(PostgresStore(database), 99) == []
 
 
 def test_a_reader_that_was_thrown_out_looks_again_by_itself(database: str) -> None:

@@ -29,8 +29,19 @@ from runtara.store import LoadError, Reader, Writer
 from runtara.store._sqlite import SqliteStore
 from runtara.store._sqlite_door import check_version
 from runtara.store._statements import load_migrations
-from tests.store.faults import IMPATIENT, ROOT, numbered_save
-from tests.store.samples import checkpoint, event, instance, loaded, put, save, signal, wait
+from tests.store.faults import IMPATIENT, ROOT
+from tests.store.samples import (
+    checkpoint,
+    event,
+    instance,
+    loaded,
+    opened,
+    put,
+    save,
+    signal,
+    torn_while_written,
+    wait,
+)
 
 OTHER = InstanceKey("acme", "order-2")
 
@@ -39,12 +50,6 @@ OTHER = InstanceKey("acme", "order-2")
 def path(tmp_path: Path) -> Path:
     """Where the store is; its folder does not exist yet."""
     return tmp_path / "data" / "runtara.db"
-
-
-@contextlib.contextmanager
-def opened(store: SqliteStore) -> Iterator[tuple[Writer, Reader]]:
-    with contextlib.closing(store.open_writer()) as writer, contextlib.closing(store.open_reader()) as reader:
-        yield writer, reader
 
 
 @contextlib.contextmanager
@@ -138,27 +143,7 @@ def test_writer_and_reader_belong_to_their_threads(path: Path) -> None:
 
 
 def test_a_reader_in_another_thread_sees_whole_saves_only(path: Path) -> None:
-    store = SqliteStore(str(path))
-    torn: list[Snapshot] = []
-    done = threading.Event()
-
-    def look() -> None:
-        with contextlib.closing(store.open_reader()) as own:
-            while not done.is_set():
-                snapshot = loaded(own)
-                if len(snapshot.checkpoint_ids) != snapshot.instance.version:
-                    torn.append(snapshot)
-
-    with opened(store) as (writer, _):
-        put(writer, numbered_save(1))
-        thread = threading.Thread(target=look)
-        thread.start()
-        for number in range(2, 150):
-            put(writer, numbered_save(number))
-        done.set()
-        thread.join()
-
-    assert torn == []
+    assert torn_while_written(SqliteStore(str(path)), 149) == []
 
 
 def test_an_sqlite_that_is_too_old_is_refused() -> None:

@@ -4,9 +4,9 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import trio
 import trio.testing
@@ -19,7 +19,18 @@ from runtara.ids import InstanceKey
 from runtara.settings import Settings, inherited_environment
 from tests.requirements import require
 
-__all__ = ["KEY", "PATIENCE_S", "Hall", "children", "descriptors", "is_alive", "kill_child", "open_hall", "wait_gone"]
+__all__ = [
+    "KEY",
+    "PATIENCE_S",
+    "Hall",
+    "children",
+    "descriptors",
+    "is_alive",
+    "kill_child",
+    "open_hall",
+    "serving",
+    "wait_gone",
+]
 
 KEY = InstanceKey("acme", "order-7")
 PATIENCE_S = 30.0
@@ -100,10 +111,12 @@ class Hall:
         return note
 
 
+_H = TypeVar("_H", bound=Hall)
+
+
 @asynccontextmanager
-async def open_hall(folder: Path, **settings: Any) -> AsyncIterator[Hall]:
+async def serving(hall: _H) -> AsyncIterator[_H]:
     """Have an engine for the length of the block; whatever it has launched and not forgotten is killed then."""
-    hall = Hall(folder, **settings)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(hall.engine.serve)
         await trio.testing.wait_all_tasks_blocked()
@@ -115,6 +128,11 @@ async def open_hall(folder: Path, **settings: Any) -> AsyncIterator[Hall]:
                     attempt.stop("kill")
                     await hall.end(attempt)
         nursery.cancel_scope.cancel()
+
+
+def open_hall(folder: Path, **settings: Any) -> AbstractAsyncContextManager[Hall]:
+    """Have an engine that launches programs as processes of this machine (see `serving`)."""
+    return serving(Hall(folder, **settings))
 
 
 def is_alive(pid: int) -> bool:

@@ -3,18 +3,16 @@
 import os
 import signal
 import warnings
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
-import trio
-import trio.testing
 
 from runtara.actors.runners.ray import RayEngine, RayOptions
-from tests.actors.runners.hall import Hall
+from tests.actors.runners.hall import Hall, serving
 from tests.requirements import require
 
 __all__ = ["RayHall", "Town", "open_ray_hall", "open_town"]
@@ -116,18 +114,6 @@ class RayHall(Hall):
         return RayHall(self.folder, self.town, **options)
 
 
-@asynccontextmanager
-async def open_ray_hall(folder: Path, town: Town, **options: Any) -> AsyncIterator[RayHall]:
-    """Have an engine for the length of the block; whatever was launched and not forgotten is killed then."""
-    hall = RayHall(folder, town, **options)
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(hall.engine.serve)
-        await trio.testing.wait_all_tasks_blocked()
-        try:
-            yield hall
-        finally:
-            with trio.CancelScope(shield=True):
-                for attempt in await hall.engine.adopt():
-                    attempt.stop("kill")
-                    await hall.end(attempt)
-        nursery.cancel_scope.cancel()
+def open_ray_hall(folder: Path, town: Town, **options: Any) -> AbstractAsyncContextManager[RayHall]:
+    """Have an engine that launches programs on Ray (see `serving`)."""
+    return serving(RayHall(folder, town, **options))
