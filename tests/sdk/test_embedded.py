@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -534,6 +535,7 @@ def test_an_interrupt_from_the_keyboard_stops_the_system_cleanly(face: Face, tmp
     ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
+        _await_asleep(process.pid)
         process.send_signal(signal.SIGINT)
         output, errors = process.communicate(timeout=SECONDS)
 
@@ -543,6 +545,20 @@ def test_an_interrupt_from_the_keyboard_stops_the_system_cleanly(face: Face, tmp
         status = system.status("i")
         assert status.status is InstanceStatus.RUNNING
         assert status.checkpoint_count >= 1
+
+
+def _await_asleep(pid: int) -> None:
+    """Wait until the main thread of a process sleeps in the kernel, as far as the system tells.
+
+    CPython acts upon a signal only at its next look: one that comes between its last look and the sleep, where a lock
+    is taken or asyncio polls, is not acted upon before something else ends the sleep.
+    """
+    thread = Path(f"/proc/{pid}/task/{pid}/status")
+    while sys.platform == "linux":
+        before = thread.read_text()
+        time.sleep(0.05)  # who waits for the interpreter, and not in the kernel, wakes every 5 ms
+        if thread.read_text() == before and "State:\tS" in before:  # with as many switches as before
+            return
 
 
 # Import --------------------------------------------------------------------------------------------------------------

@@ -82,12 +82,14 @@ def open_town() -> Iterator[Town]:
         warnings.simplefilter("ignore")  # Ray's own
         patches.setenv("RAY_USAGE_STATS_ENABLED", "0")  # it would tell its makers
         head = {"num_cpus": 0, "include_dashboard": False, "object_store_memory": _STORE_BYTES}
+        handler = signal.getsignal(signal.SIGTERM)
         cluster = Cluster(initialize_head=True, head_node_args={**head, "_system_config": _QUICK})
         try:
             yield Town(cluster)
         finally:
             ray.shutdown()
             cluster.shutdown()
+            signal.signal(signal.SIGTERM, handler)  # Ray's own would go on being that of all tests
 
 
 class RayHall(Hall):
