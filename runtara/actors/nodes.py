@@ -76,6 +76,8 @@ class NodeKeeper(Actor):
         self._took_documents = took_documents
         self._every = tenure.spec.lease_ms / 1000 / _RENEWALS
         self._taken_over = 0
+        self._untold = True
+        """Whether an earlier life may have taken over what it told nobody."""
         self._is_hearing = False
 
     async def on_start(self) -> None:
@@ -110,7 +112,7 @@ class NodeKeeper(Actor):
     async def look(self, _: _Look) -> None:
         """Take over what lost nodes have owned, and see what all nodes agree on."""
         try:
-            while await self._take_over() == _TOGETHER:
+            while await self._take_over() >= _TOGETHER:
                 pass
             if self._took_documents is not None:
                 documents = await self._reader.ask(Query("read_documents"))
@@ -119,7 +121,8 @@ class NodeKeeper(Actor):
             _log.warning("nodes-unknown", extra={"error": str(error)})  # looked for again with the next tick
 
     async def _take_over(self) -> int:
-        rows: list[RunningInstance] = await self._writer.ask(Act("take_over", (_TOGETHER,)))
+        rows: list[RunningInstance] = await self._writer.ask(Act("take_over", (_TOGETHER, self._untold)))
+        self._untold = False
         self._taken_over += len(rows)
         adopted = []
         for row in rows:

@@ -175,8 +175,11 @@ class SharedWriter(Writer, Protocol):
     def release_claims(self) -> None:
         """Give back all that was claimed and does not run: of an earlier life of this node, or of a lost answer."""
 
-    def take_over(self, limit: int) -> list[RunningInstance]:
-        """Declare nodes lost whose lease has run out; return at most `limit` running instances that were theirs."""
+    def take_over(self, limit: int, again: bool = False) -> list[RunningInstance]:
+        """Declare nodes lost whose lease has run out; return at most `limit` running instances that were theirs.
+
+        With `again`, return beside them all that were taken over before and that nothing was stored of since.
+        """
 
 
 class Reader(Protocol):

@@ -140,13 +140,14 @@ class PostgresWriter:
         """Give back all that was claimed and does not run: of an earlier life of this node, or of a lost answer."""
         self._run("release_claims", {})
 
-    def take_over(self, limit: int) -> list[RunningInstance]:
+    def take_over(self, limit: int, again: bool = False) -> list[RunningInstance]:
         """Declare nodes lost whose lease has run out; return at most `limit` running instances that were theirs.
 
-        They are this node's now. Raises like `commit`; what was taken over then is returned by the next call.
+        They are this node's now. With `again`, return beside them all that were taken over before and that nothing was
+        stored of since. Raises like `commit`; what was taken over then is returned by the next call.
         """
         self._run("declare_lost", {})
-        again, self._untold = self._untold, True
+        again, self._untold = again or self._untold, True
         running: list[RunningInstance] = []
         while (most := limit - len(running)) > 0:
             rows = self._run("take_over", {"limit": most, "again": again})

@@ -150,6 +150,33 @@ async def test_what_a_lost_node_had_launched_crashes_without_it_counting_and_run
     assert info.status is Status.COMPLETED
 
 
+async def test_a_keeper_that_crashes_before_it_has_told_anybody_tells_in_its_next_life(
+    village: Village, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    report, crew, lives = nodes.NodeKeeper._report, Crew(), []
+
+    async def crash_first(keeper: nodes.NodeKeeper, *args: Any) -> None:
+        lives.append(keeper)
+        if len(lives) == 1:
+            raise LookupError("the first report crashes")
+        await report(keeper, *args)
+
+    monkeypatch.setattr(nodes.NodeKeeper, "_report", crash_first)
+    async with (
+        village.open("a", programs=crew.of("a")) as crew.nodes["a"],
+        village.open("b", programs=crew.of("b")) as crew.nodes["b"],
+    ):
+        await crew.nodes["a"].ask("one", StartInstance(program="ship"))
+        await until(lambda: village.owner_of("one"))
+        where = await until(lambda: _first(crew.running))
+        await village.lose(where[0])
+        other = crew.nodes["b" if where[0] == "a" else "a"]
+        await until(lambda: other.ask("one", GetStatus()), lambda info: info.status is Status.COMPLETED)
+
+    assert len(lives) == 2
+    assert lives[0] is not lives[1]
+
+
 async def _first(found: list[Any]) -> Any:
     return found[0] if found else None
 
