@@ -276,7 +276,10 @@ class KubernetesEngine:
         for job in (await patiently(self.cluster.list_jobs, selector)).items:
             named = identify(job)
             if named is not None and named[1] > plan.epoch:
-                raise HostFailed(f"a newer attempt of {plan.key.instance_id!r} is there already: {job.metadata.name}")
+                raise HostFailed(
+                    f"a newer attempt of {plan.key.instance_id!r} is there already: {job.metadata.name}; "
+                    "if nobody else is to launch it, delete that job"
+                )
             if job.metadata.name != name:
                 await patiently(self.cluster.delete_job, job.metadata.name, job.metadata.uid)
         others = Board(self.cluster, f"{selector},{ATTEMPT}!={name}")
@@ -286,7 +289,7 @@ class KubernetesEngine:
         if waiting.cancelled_caught:
             raise HostFailed(
                 f"an older attempt of {plan.key.instance_id!r} is not gone after {self.options.gone_timeout_ms} ms: "
-                "its machine may be lost"
+                "if its machine is lost, delete the machine's Node object"
             )
 
     async def _wait_gone(self, others: Board) -> None:
@@ -319,7 +322,9 @@ class KubernetesEngine:
         except (ApiFailed, HostFailed, trio.TooSlowError) as failure:
             await self._undo(made)
             if isinstance(failure, trio.TooSlowError):
-                raise HostFailed(f"the cluster took longer than {_MAKING_S:.0f} s over a launch") from failure
+                raise HostFailed(
+                    f"the cluster took longer than {_MAKING_S:.0f} s over a launch: see how busy its API server is"
+                ) from failure
             raise
 
     async def _make_all(self, plan: Plan, made: list[Job]) -> Job:
@@ -346,9 +351,12 @@ class KubernetesEngine:
                 raise
         job = await patiently(self.cluster.read_job, manifest["metadata"]["name"])
         if identify(job) != (plan.key, plan.epoch) or job.metadata.labels.get(NODE) != self.options.node:
-            raise HostFailed(f"there is a job {job.metadata.name!r} already, and it was not made here")
+            raise HostFailed(
+                f"there is a job {job.metadata.name!r} already, and it was not made here: "
+                "delete it, or use another namespace"
+            )
         if job.metadata.deletion_timestamp is not None:
-            raise HostFailed(f"job {job.metadata.name!r} is being deleted")
+            raise HostFailed(f"job {job.metadata.name!r} is being deleted: try again when it is gone")
         return job, False
 
     async def _make_secret(self, plan: Plan, job: Job, is_new: bool) -> None:

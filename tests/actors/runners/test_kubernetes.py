@@ -423,7 +423,7 @@ async def test_a_launch_does_not_wait_for_ever_for_an_older_attempt(tmp_path: Pa
         await yard.pod()
         yard.cluster.is_lost = True
 
-        with pytest.raises(HostFailed, match="its machine may be lost"):
+        with pytest.raises(HostFailed, match="if its machine is lost, delete"):
             await yard.launch(epoch=2)
 
         assert list(yard.cluster.objects["jobs"]) == []
