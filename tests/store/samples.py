@@ -8,7 +8,7 @@ from typing import Any
 from runtara.ids import InstanceKey
 from runtara.lifecycle import Status, TerminationReason
 from runtara.records import Checkpoint, Event, Instance, Retry, Signal, Snapshot, Wait
-from runtara.store import LoadError, Reader, Save, Store, Writer
+from runtara.store import LoadError, Reader, Save, Store, Writer, open_store
 
 __all__ = [
     "FULL_INSTANCE",
@@ -113,8 +113,9 @@ def numbered_save(number: int) -> Save:
 
 
 @contextlib.contextmanager
-def opened(store: Store) -> Iterator[tuple[Writer, Reader]]:
-    """Have the writer and a reader of a store for the length of the block."""
+def opened(where: Store | str) -> Iterator[tuple[Writer, Reader]]:
+    """Have the writer and a reader of a store, or of the one at a URL, for the length of the block."""
+    store = open_store(where) if isinstance(where, str) else where
     with contextlib.closing(store.open_writer()) as writer, contextlib.closing(store.open_reader()) as reader:
         yield writer, reader
 

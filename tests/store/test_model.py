@@ -112,7 +112,7 @@ def test_memory_and_sqlite_show_the_same_after_every_step(history: list[list[Any
 @QUICK
 @given(history=histories)
 def test_memory_and_postgres_show_the_same_after_every_step(cluster: Cluster, history: list[list[Any]]) -> None:
-    with fresh_database(cluster) as url, opened(open_store(url)) as postgres:
+    with fresh_database(cluster) as url, opened(url) as postgres:
         compare(history, postgres)
 
 
@@ -124,13 +124,13 @@ def test_all_stores_show_the_same_after_every_step_of_many_histories(
 ) -> None:
     with opened_file() as sqlite:
         compare(history, sqlite)
-    with fresh_database(cluster) as url, opened(open_store(url)) as postgres:
+    with fresh_database(cluster) as url, opened(url) as postgres:
         compare(history, postgres)
 
 
 def compare(history: list[list[Any]], other: tuple[Writer, Reader]) -> None:
     """Take every step in memory and in another store; both must answer and look the same."""
-    with opened(open_store("memory://")) as memory:
+    with opened("memory://") as memory:
         for step in history:
             assert do(memory[0], step) == do(other[0], step)
             assert view(memory[1]) == view(other[1])
@@ -172,7 +172,7 @@ def opened_file() -> Iterator[tuple[Writer, Reader]]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "runtara.db")
         path.write_bytes(empty_file())
-        with opened(open_store(f"sqlite:///{path}")) as pair:
+        with opened(f"sqlite:///{path}") as pair:
             yield pair
 
 
@@ -186,7 +186,7 @@ def empty_file() -> bytes:
 
 
 def test_the_comparison_would_notice_a_difference() -> None:
-    with opened(open_store("memory://")) as one, opened(open_store("memory://")) as other:
+    with opened("memory://") as one, opened("memory://") as other:
         one[0].commit([Save(instance=instance(KEYS[0]), expected_version=0, checkpoints=(checkpoint("s", b"1"),))])
         other[0].commit([Save(instance=instance(KEYS[0]), expected_version=0, checkpoints=(checkpoint("s", b"2"),))])
 

@@ -18,8 +18,7 @@ from runtara.store._statements import load_migrations
 from runtara.store._tenure import NodeSpec
 from tests.postgres import Cluster, fresh_database
 from tests.store.moving import GOES, INSTANCES, fill
-from tests.store.samples import NOW, checkpoint, event, put, save
-from tests.store.test_model import opened
+from tests.store.samples import NOW, checkpoint, event, opened, put, save
 
 FINISHED = Finished(before_ms=NOW + 1)
 ENDED: dict[str, Any] = {"status": Status.COMPLETED, "finished_at": NOW}

@@ -17,8 +17,7 @@ from runtara.store._sqlite_upkeep import SqliteUpkeep
 from runtara.store._statements import load_migrations
 from tests.store.faults import IMPATIENT, Plan, faulty, sqlite_error
 from tests.store.moving import INSTANCES, fill
-from tests.store.samples import NOW, checkpoint, put, save
-from tests.store.test_model import opened
+from tests.store.samples import NOW, checkpoint, opened, put, save
 
 FINISHED = Finished(before_ms=NOW + 1)
 

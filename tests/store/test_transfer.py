@@ -29,8 +29,8 @@ from tests.postgres import Cluster, fresh_database
 from tests.store.faults import IMPATIENT, ROOT, numbered_save, run_module
 from tests.store.moving import INSTANCES, fill
 from tests.store.old_files import first_file
-from tests.store.samples import KEY, checkpoint, loaded, put, retry, save
-from tests.store.test_model import EXAMPLES, LONG, do, empty_file, histories, opened, view
+from tests.store.samples import KEY, checkpoint, loaded, opened, put, retry, save
+from tests.store.test_model import EXAMPLES, LONG, do, empty_file, histories, view
 
 DATABASES = ("sqlite", "postgres")
 FEW = settings(EXAMPLES, max_examples=6)

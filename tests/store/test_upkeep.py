@@ -22,8 +22,8 @@ from tests.postgres import Cluster, fresh_database
 from tests.store.faults import run_module
 from tests.store.moving import GOES, INSTANCES, STAYS, fill
 from tests.store.old_files import first_file
-from tests.store.samples import NOW, checkpoint, event, put, save
-from tests.store.test_model import KEYS, QUICK, commits, do, opened, opened_file, view
+from tests.store.samples import NOW, checkpoint, event, opened, put, save
+from tests.store.test_model import KEYS, QUICK, commits, do, opened_file, view
 
 DATABASES = ("sqlite", "postgres")
 LATER = Migration(99, "0099_later", "SELECT 1", "?")

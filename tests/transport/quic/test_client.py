@@ -587,7 +587,7 @@ def session_through(proxy: UdpProxy, server: Serving, name: str, steps: int) -> 
     for n, state in enumerate(states):
         assert not save(door, f"c{n}", state, request=2 * n + 1)
         door.call_from_thread(RecordEvent(subtype="step", payload=b"%d" % n, request=2 * n + 2))
-    assert not save(door, "large", bytes(100_000))
+    assert not save(door, "large", bytes(100_000), request=2 * steps + 1)
     door.call_from_thread(CompleteInstance(output=b"done"))
     door.close()
 
