@@ -14,6 +14,7 @@ from runtara.errors import InvalidInput
 __all__ = [
     "CHECKPOINT_ID_MAX_BYTES",
     "ID_MAX_CHARS",
+    "ImageRef",
     "InstanceKey",
     "check_checkpoint_id",
     "check_id",
@@ -28,6 +29,8 @@ CHECKPOINT_ID_MAX_BYTES: Final = 1024
 """Longest checkpoint id, signal name or event subtype, in UTF-8 bytes."""
 
 _PLAIN: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@+-]*\Z")
+_IMAGE: Final = "image:"
+_IMAGE_PROGRAM: Final = re.compile(r"image:([0-9a-f]{32})@([1-9][0-9]{0,8})\Z", re.ASCII)
 
 
 class InstanceKey(NamedTuple):
@@ -35,6 +38,24 @@ class InstanceKey(NamedTuple):
 
     tenant_id: str
     instance_id: str
+
+
+class ImageRef(NamedTuple):
+    """One version of one image of a tenant. As the program of an instance it is written ``image:<id>@<version>``."""
+
+    image_id: str
+    version: int
+
+    @property
+    def program(self) -> str:
+        """How the program of an instance is called that runs it."""
+        return f"{_IMAGE}{self.image_id}@{self.version}"
+
+    @classmethod
+    def of_program(cls, program: str | None) -> "ImageRef | None":
+        """Return the image version that a program is, or None for one that lies in a folder."""
+        found = _IMAGE_PROGRAM.match(program or "")
+        return cls(found[1], int(found[2])) if found else None
 
 
 def check_id(value: object, what: str) -> str:

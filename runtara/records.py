@@ -7,11 +7,35 @@ None of them can be part of a reference cycle, so the garbage collector need not
 saves a tenth of the time that a transition takes.
 """
 
+from typing import Literal
+
 import msgspec
 
 from runtara.lifecycle import Status, TerminationReason
 
-__all__ = ["Checkpoint", "Event", "Holder", "Instance", "Retry", "Signal", "Snapshot", "Wait"]
+__all__ = [
+    "Checkpoint",
+    "Event",
+    "Holder",
+    "Image",
+    "ImageKind",
+    "ImageOptions",
+    "ImageVersion",
+    "Instance",
+    "Network",
+    "Retry",
+    "Schedule",
+    "Signal",
+    "Snapshot",
+    "Wait",
+]
+
+ImageKind = Literal["executable", "python", "folder", "rootfs", "oci", "wasm"]
+"""What a pushed file is: a native executable, a ``.py`` or ``.pyz``, a tar of a Python project (``pyproject.toml`` or
+``requirements.txt``, and ``main.py``), a tar of a root file system, an archive of an OCI image, a WASI module."""
+
+Network = Literal["none", "pasta", "slirp4netns", "host"]
+"""What a container sees of the network: nothing, the outside through a program of the user's space, or all."""
 
 
 class Instance(msgspec.Struct, frozen=True, gc=False, kw_only=True):
@@ -144,3 +168,71 @@ class Snapshot(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     waits: tuple[Wait, ...] = ()
     holder: Holder | None = None
     """The other node that owns the instance; None where this node may change it."""
+
+
+class Image(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """A name under which a tenant keeps a program. `version` is the one that starts use if they name none."""
+
+    tenant_id: str
+    image_id: str
+    """Stays when the name is pushed again."""
+    name: str
+    version: int
+    created_at: int
+    updated_at: int
+    """When its version was last changed."""
+
+
+class ImageVersion(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """What was pushed once under an image's name; it never changes."""
+
+    version: int
+    """From 1."""
+    digest: str
+    """SHA-256 of what was pushed, 64 hexadecimal digits: the name under which its content is kept."""
+    size: int
+    kind: ImageKind
+    created_at: int
+    description: str = ""
+    metadata: bytes = b"{}"
+    """A JSON object of the user's; never looked into."""
+    defaults: bytes | None = None
+    """A JSON object. An input that is one too gets the fields that it lacks."""
+    options: bytes = b"{}"
+    """How it is run: `ImageOptions`, as JSON."""
+
+
+class ImageOptions(msgspec.Struct, frozen=True, gc=False, kw_only=True, forbid_unknown_fields=True):
+    """How the programs of an image are run. What an instance asks for itself wins."""
+
+    command: tuple[str, ...] = ()
+    """The program and its arguments; empty for those that the pushed file itself names."""
+    env: dict[str, str] = {}
+    cpus: float | None = None
+    """Cores; for containers."""
+    memory_bytes: int | None = None
+    pids: int | None = None
+    """Most processes and threads; for containers."""
+    fuel: int | None = None
+    """Most instructions, roughly; for WASI modules."""
+    network: Network | None = None
+    """For containers; None for the host's own setting."""
+    timeout_ms: int | None = None
+    """How long all attempts of an instance together may run, if its start does not say."""
+    max_concurrent: int | None = None
+    """Most instances of the image that run at a time on one host; the others wait their turn."""
+
+
+class Schedule(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """What is started again and again. Each start has the id ``<name>.<instant>``, so none happens twice."""
+
+    tenant_id: str
+    name: str
+    plan: bytes
+    """When and what, as JSON; the store never looks into it."""
+    next_at: int | None
+    """The next start; None while it is paused, or where there is none any more."""
+    version: int
+    """Grows by one with every change."""
+    created_at: int
+    updated_at: int

@@ -3,7 +3,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runtara.errors import InvalidInput
-from runtara.ids import CHECKPOINT_ID_MAX_BYTES, ID_MAX_CHARS, check_checkpoint_id, check_id, new_id, new_secret
+from runtara.ids import (
+    CHECKPOINT_ID_MAX_BYTES,
+    ID_MAX_CHARS,
+    ImageRef,
+    check_checkpoint_id,
+    check_id,
+    new_id,
+    new_secret,
+)
 
 
 @pytest.mark.parametrize("value", ["a", "7", "orders:2025-11.01_x@host+1", "a" * ID_MAX_CHARS])
@@ -68,3 +76,26 @@ def test_new_secrets_are_plain_and_differ() -> None:
 
     assert len(secrets) == 1_000
     assert all(len(secret) == 64 and int(secret, 16) >= 0 for secret in secrets)
+
+
+def test_a_version_of_an_image_is_found_again_in_the_program_that_it_is() -> None:
+    ref = ImageRef(new_id(), 12)
+
+    assert ImageRef.of_program(ref.program) == ref
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        None,
+        "",
+        "image:x@1",
+        "nightly.py",
+        f"image:{'a' * 32}",
+        f"image:{'a' * 32}@0",
+        f"image:{'a' * 32}@1\n",
+        "image:",
+    ],
+)
+def test_other_programs_are_no_images(program: str | None) -> None:
+    assert ImageRef.of_program(program) is None
