@@ -12,9 +12,9 @@ from runtara import messages
 
 __all__ = ["ENDPOINTS", "Endpoint", "Owner"]
 
-Owner = Literal["instance", "reader", "runner", "images", "system"]
-"""Who answers: the instance's own actor, a reader of the store, the runner of programs, the registry of images, or the
-system as a whole."""
+Owner = Literal["instance", "reader", "runner", "images", "upkeep", "system"]
+"""Who answers: the instance's own actor, a reader of the store, the runner of programs, the registry of images, the
+upkeep of the host, or the system as a whole."""
 
 
 class Endpoint(msgspec.Struct, frozen=True):
@@ -61,6 +61,7 @@ _ROWS: Final = (
     _row(messages.ListImageVersions, messages.ImagesFound, "images", "manager"),
     _row(messages.UseImageVersion, messages.ImageInfo, "images", "manager"),
     _row(messages.DeleteImage, messages.ImageDeleted, "images", "manager"),
+    _row(messages.RunChore, messages.ChoreDone, "upkeep", "manager"),
     _row(messages.ListNodes, messages.NodesFound, "reader", "manager"),
     _row(messages.GetTree, messages.TreeFound, "system", "manager"),
     _row(messages.GetHealth, messages.HealthFound, "system", "both"),

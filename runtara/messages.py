@@ -61,6 +61,7 @@ from runtara.replies import (
     TreeFound,
 )
 from runtara.requests import R_co, Request
+from runtara.upkeep_messages import ChoreDone, RunChore
 
 __all__ = [
     "AcknowledgeSignal",
@@ -70,6 +71,7 @@ __all__ = [
     "CheckpointInfo",
     "CheckpointPage",
     "CheckpointSaved",
+    "ChoreDone",
     "Command",
     "CompleteInstance",
     "CrashInstance",
@@ -120,6 +122,7 @@ __all__ = [
     "RegisterInstance",
     "Request",
     "RetriesFound",
+    "RunChore",
     "SaveCheckpoint",
     "SendSignal",
     "SignalAccepted",
@@ -362,6 +365,7 @@ Command = (
     | ListImageVersions
     | UseImageVersion
     | DeleteImage
+    | RunChore
     | WakeInstance
     | DeclareSilent
     | CrashInstance

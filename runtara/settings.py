@@ -97,6 +97,20 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=lambda name: PR
     """Largest address space of a launched program (RLIMIT_AS); 0 for no limit."""
     program_file_bytes: Span = 0
     """Largest file that a launched program may write (RLIMIT_FSIZE); 0 for no limit."""
+    images_dir: str | None = None
+    """Folder for what is pushed; by default images in the data folder. Several nodes may share one."""
+    image_max_bytes: Count = 4 * 1024 * 1024 * 1024
+    """Largest file that may be pushed."""
+    keep_instances_ms: Span = 0
+    """How long finished instances are kept; 0 for ever."""
+    keep_runs_ms: Span = 7 * 86_400_000
+    """How long the folder of a run, its logs included, is kept after its instance has finished; 0 for ever."""
+    keep_images_ms: Span = 86_400_000
+    """How long what nothing uses of deleted images, and of old versions, is kept; 0 for ever."""
+    keep_image_versions: Count = 10
+    """How many of the newest versions of an image are kept, beside those in use."""
+    upkeep_every_ms: Milliseconds = 3_600_000
+    """How often a host looks for what is not to be kept any longer."""
     runner: Literal["native", "ray", "kubernetes"] = "native"
     """Where programs run: ``native`` as processes of this machine, ``ray`` on the nodes of a Ray cluster,
     ``kubernetes`` as Jobs, for which a program is the reference of an image."""

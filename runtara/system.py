@@ -4,6 +4,7 @@ root                     rest_for_one: whoever comes later relies on whoever cam
 ├ store                  writer, readers: all views of one store, restarted together
 ├ instances              the region of all instances, and who listens to them
 ├ runner                 programs that live in this process, or on this host
+├ upkeep                 images that were pushed to this host, and the removal of what is not kept
 └ timers                 wake scheduler, heartbeat monitor
 
 A host has one group more, `edges`: see `runtara.host`. Where several nodes share the store, the scheduler claims what
@@ -52,11 +53,13 @@ from runtara.settings import Settings
 from runtara.store import NodeSpec, Store, Tenure, open_store
 
 __all__ = [
+    "IMAGES",
     "INSTANCES",
     "PROGRAMS",
     "READER",
     "SCHEDULER",
     "SESSIONS",
+    "WRITER",
     "Launcher",
     "Neighbours",
     "Runtime",
@@ -73,6 +76,8 @@ INSTANCES: Final = "root/instances/region"
 SESSIONS: Final = "root/instances/sessions"
 FORWARDER: Final = "root/instances/forwarder"
 PROGRAMS: Final = "root/runner/programs"
+IMAGES: Final = "root/upkeep/images"
+UPKEEP: Final = "root/upkeep/chores"
 SCHEDULER: Final = "root/timers/scheduler"
 HEARTBEAT: Final = "root/timers/heartbeat"
 
@@ -100,6 +105,10 @@ class Launcher(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the runner answers `ReadLog`."""
     check_program: Callable[[str], object] | None = None
     """Raises `NotFound` or `Forbidden` for a program that cannot be launched."""
+    images: Child | None = None
+    """The actor at `IMAGES`, where programs may be pushed."""
+    upkeep: Child | None = None
+    """The actor at `UPKEEP`, which removes what is not kept."""
 
 
 class Neighbours(msgspec.Struct, frozen=True, kw_only=True):
@@ -153,6 +162,7 @@ def tree(
             strategy=Strategy.ONE_FOR_ALL,
         ),
         group("runner", launcher.runner, intensity=Intensity(restarts=5, within=10)),
+        *_upkeep(launcher),
         group(
             "timers",
             *_schedulers(settings, store, clock, launcher, neighbours),
@@ -215,6 +225,11 @@ def _forwarder(tenure: Tenure | None, neighbours: Neighbours | None) -> Sequence
     peer_of = None if neighbours is None else neighbours.peer_of
     mailbox = MailboxSpec(bound=65_536, policy=Policy.REJECT)
     return (child("forwarder", Forwarder, kwargs={"peer_of": peer_of}, mailbox=mailbox),)
+
+
+def _upkeep(launcher: Launcher) -> Sequence[Supervisor]:
+    children = [one for one in (launcher.images, launcher.upkeep) if one is not None]
+    return (group("upkeep", *children, intensity=Intensity(restarts=5, within=30)),) if children else ()
 
 
 def _schedulers(
@@ -309,6 +324,8 @@ async def open_runtime(
                 reader=READER,
                 payload_max_bytes=settings.state_max_bytes,
                 runner=PROGRAMS if launcher.keeps_logs else None,
+                images=None if launcher.images is None else IMAGES,
+                upkeep=None if launcher.upkeep is None else UPKEEP,
                 answers=_answers(system, is_draining),
                 check_program=launcher.check_program,
             )

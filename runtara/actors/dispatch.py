@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple, Protocol, TypeVar, cast
 from runtara import messages
 from runtara.actors._cell import CellRef
 from runtara.actors._dispatch_checks import CHECKS, PAGE_MAX, PAYLOADS, TEXT_MAX_BYTES
+from runtara.actors._image_checks import IMAGE_CHECKS, check_image
 from runtara.actors._ref import Askable, Ref
 from runtara.actors._reply import Reply
 from runtara.actors._system import System
@@ -33,9 +34,10 @@ class Outcome(Protocol):
 class Dispatch:
     """Sends calls to the actors of one system, from any thread and any event loop.
 
-    `runner` is the path of the actor that keeps the logs of programs: it hears a `Call` with a `ReadLog`. `answers` are
-    the functions by which the system as a whole answers; they run on its loop. `check_program` raises `NotFound` for a
-    program that cannot be launched.
+    `runner` is the path of the actor that keeps the logs of programs: it hears a `Call` with a `ReadLog`. `images` is
+    that of the registry of images, which hears calls about them, starts of them included; `upkeep` that of the actor
+    that does the chores. `answers` are the functions by which the system as a whole answers; they run on its loop.
+    `check_program` raises `NotFound` for a program that cannot be launched.
     """
 
     def __init__(
@@ -46,12 +48,16 @@ class Dispatch:
         reader: str,
         payload_max_bytes: int,
         runner: str | None = None,
+        images: str | None = None,
+        upkeep: str | None = None,
         answers: Mapping[type, Callable[[], object]] | None = None,
         check_program: Callable[[str], object] | None = None,
     ) -> None:
         self._instances: Ref = system.ref(instances)
         self.reader: Final[Ref] = system.ref(reader)
         self.runner: Final = None if runner is None else system.ref(runner)
+        self.images: Final = None if images is None else system.ref(images)
+        self.upkeep: Final = None if upkeep is None else system.ref(upkeep)
         self.system: Final = _SystemAnswers(self._instances, answers or {})
         self.check_program: Final = check_program
         self.payload_max_bytes: Final = payload_max_bytes
@@ -211,6 +217,9 @@ def _to_instance(line: Line, command: Any, epoch: int | None) -> tuple[Askable, 
 
 
 def _to_new_instance(line: Line, command: messages.StartInstance, epoch: int | None) -> tuple[Askable, object]:
+    if command.image and line.dispatch.images is not None:
+        check_image(command.program)
+        return _to_images(line, command, epoch)
     if line.dispatch.check_program is not None:
         line.dispatch.check_program(command.program)
     return line.cell, Call(line.key, command, epoch, line.passed_on)
@@ -226,6 +235,18 @@ def _to_runner(line: Line, command: Any, epoch: int | None) -> tuple[Askable, ob
     return line.dispatch.runner, Call(line.key, command, epoch, line.passed_on)
 
 
+def _to_images(line: Line, command: Any, epoch: int | None) -> tuple[Askable, object]:
+    if line.dispatch.images is None:
+        raise NotFound(f"{type(command).__name__} is not answered by this system: it keeps no images")
+    return line.dispatch.images, Call(line.key, command, epoch, line.passed_on)
+
+
+def _to_upkeep(line: Line, command: Any, epoch: int | None) -> tuple[Askable, object]:
+    if line.dispatch.upkeep is None:
+        raise NotFound(f"{type(command).__name__} is not answered by this system: it has no upkeep of its own")
+    return line.dispatch.upkeep, Call(line.key, command, epoch, line.passed_on)
+
+
 def _to_system(line: Line, command: Any, epoch: int | None) -> tuple[Askable, object]:
     return line.dispatch.system, command
 
@@ -236,6 +257,8 @@ _WAYS: Final[dict[str, _Way]] = {
     "instance": _to_instance,
     "reader": _to_reader,
     "runner": _to_runner,
+    "images": _to_images,
+    "upkeep": _to_upkeep,
     "system": _to_system,
 }
 """Owner of an operation to the way to it."""
@@ -265,7 +288,7 @@ class _Rule(NamedTuple):
 
 _RULES: Final = {
     kind: _Rule(
-        CHECKS.get(kind),
+        (CHECKS | IMAGE_CHECKS).get(kind),
         PAYLOADS.get(kind),
         _to_new_instance if kind is messages.StartInstance else _WAYS[row.owner],
     )
