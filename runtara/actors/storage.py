@@ -70,6 +70,15 @@ class Query(msgspec.Struct, Request[Any], frozen=True):
         "list_checkpoints",
         "list_events",
         "read_retries",
+        "read_image",
+        "read_image_version",
+        "list_images",
+        "list_image_versions",
+        "list_digests",
+        "read_schedule",
+        "list_schedules",
+        "list_due_schedules",
+        "next_schedule_at",
         "count_by_status",
         "list_nodes",
         "read_documents",
@@ -79,9 +88,22 @@ class Query(msgspec.Struct, Request[Any], frozen=True):
 
 
 class Act(msgspec.Struct, Request[Any], frozen=True):
-    """Call a method of the writer that has a meaning only among nodes; see `SharedWriter`."""
+    """Call a method of the writer that is a transaction of its own; the first five are those of a `SharedWriter`."""
 
-    method: Literal["claim_due", "find_next_due", "release_claim", "release_claims", "take_over"]
+    method: Literal[
+        "claim_due",
+        "find_next_due",
+        "release_claim",
+        "release_claims",
+        "take_over",
+        "push_image",
+        "use_image_version",
+        "delete_image",
+        "collect_images",
+        "put_schedule",
+        "delete_schedule",
+        "prune_finished",
+    ]
     arguments: tuple[Any, ...] = ()
 
 
@@ -146,6 +168,11 @@ class InlineWriter(Actor):
     def record_heartbeats(self, message: RecordHeartbeats) -> None:
         """Note heartbeats."""
         self._writer.record_heartbeats(message.beats)
+
+    @hears(Act)
+    def act(self, message: Act) -> Any:
+        """Call a method of the writer."""
+        return getattr(self._writer, message.method)(*message.arguments)
 
 
 def _transactions(deliveries: Sequence[Delivery], max_saves: int, max_bytes: int) -> Iterator[list[Delivery]]:

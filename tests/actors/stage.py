@@ -108,6 +108,9 @@ class _WatchedWriter:
     def close(self) -> None:
         self._writer.close()
 
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._writer, name)
+
 
 class _WatchedReader:
     def __init__(self, store: WatchedStore, reader: Reader) -> None:

@@ -255,6 +255,46 @@ PLANTED: dict[str, Planted] = {
         checks.a_quiet_store_does_as_it_says,
         _edit("commit_round", "AND instances.version = given.expected_version", ""),
     ),
+    "change-under-an-old-incarnation": Planted(
+        "an older process is fenced",
+        checks.a_newer_process_makes_void_what_the_older_changes,
+        _edit("begin_change", FENCE, "AND %(incarnation)s > 0 AND lost_at IS NULL"),
+    ),
+    "lost-node-changes-images": Planted(
+        "a node that was declared lost writes nothing",
+        checks.a_lost_node_changes_no_image,
+        _edit("begin_change", FENCE, "AND incarnation = %(incarnation)s"),
+    ),
+    "change-not-numbered": Planted(
+        "what was refused is not stored",
+        checks.a_change_whose_answer_is_lost_is_found_out,
+        _edit("begin_change", "SET batch = %(batch)s", "SET batch = batch + 0 * %(batch)s"),
+    ),
+    "image-not-held-by-who-pushes": Planted(
+        "every version has a number of its own",
+        checks.pushes_of_several_nodes_get_numbers_of_their_own,
+        _edit("find_image_named", "FOR UPDATE", ""),
+    ),
+    "image-not-held-by-who-collects": Planted(
+        "the current version stays",
+        checks.a_version_that_becomes_current_meanwhile_is_not_collected,
+        _edit("list_spare_versions", "FOR UPDATE OF images", ""),
+    ),
+    "pruned-without-being-held": Planted(
+        "an instance goes completely or not at all",
+        checks.what_somebody_changes_is_not_pruned_beside_him,
+        _edit("list_finished", "FOR UPDATE SKIP LOCKED", ""),
+    ),
+    "copy-of-nothing": Planted(
+        "an instance begins with what it was to begin with",
+        checks.a_copy_that_cannot_be_made_is_refused,
+        _edit("commit_round", "AND (save NOT IN (SELECT save FROM copying) OR save IN (SELECT save FROM sources))", ""),
+    ),
+    "copy-without-end": Planted(
+        "an instance begins with what it was to begin with",
+        checks.a_copy_that_cannot_be_made_is_refused,
+        _edit("commit_round", "WHERE last_seq IS NULL OR seq <= last_seq", ""),
+    ),
     "event-twice": Planted(
         "an event of a request is written once",
         checks.a_quiet_store_does_as_it_says,

@@ -29,14 +29,15 @@ from runtara.errors import (
 from runtara.ids import InstanceKey
 from runtara.lifecycle import FINAL, Status
 from runtara.records import Holder, Snapshot
-from runtara.store import LoadError, Reader, Writer
-from runtara.store._contract import LeaseLost, Listener, Notice, digest_of
+from runtara.store import LoadError, Reader, Save, Writer
+from runtara.store._contract import Listener
 from runtara.store._postgres import PostgresStore
 from runtara.store._postgres_batch import rounds_of
 from runtara.store._postgres_door import Connection
 from runtara.store._postgres_url import _ROOTS, conninfo_of, name_of
 from runtara.store._postgres_writer import PostgresWriter
 from runtara.store._tenure import NodeSpec
+from runtara.store._terms import LeaseLost, Notice, digest_of
 from runtara.transport.certificates import Identity, ensure_certificate
 from tests.postgres import Cluster, open_cluster
 from tests.store.samples import (
@@ -534,6 +535,44 @@ def test_what_is_due_is_claimed_by_one_node_only(database: str) -> None:
         assert sorted(claimed) == sorted(keys)
         assert ours.claim_due(7, 0).claimed == []
         assert see.verify() == []
+
+
+def claims_of(writer: Any, limit: int, rounds: int = 9) -> list[str]:
+    """What a node claims, so many at a time, in the order of its looks; those of one look sorted."""
+    looks = [writer.claim_due(limit, 0).claimed for _ in range(rounds)]
+    return [" ".join(sorted(f"{due.key.tenant_id}-{due.key.instance_id}" for due in look)) for look in looks if look]
+
+
+def due_save(name: str, priority: int, wake_at: int = 1, tenant_id: str = "a") -> Save:
+    key = InstanceKey(tenant_id, name)
+    return save(key, status=Status.PENDING, program="orders", wake_at=wake_at, priority=priority)
+
+
+def test_of_a_tenant_the_higher_priority_is_claimed_first_then_the_earlier(database: str) -> None:
+    with opened(node(database, "a")) as (writer, _):
+        order = [("low", -1, 1), ("late", 0, 9), ("early", 0, 2), ("high", 5, 9), ("first", 5, 3)]
+        put(writer, *(due_save(*one) for one in order), due_save("future", 9, NOW * 2))
+
+        assert claims_of(writer, 1) == ["a-first", "a-high", "a-early", "a-late", "a-low"]
+
+
+def test_tenants_take_turns_whatever_their_priorities(database: str) -> None:
+    with opened(node(database, "a")) as (writer, _):
+        put(writer, *(due_save(f"{number}", 9, tenant_id="a") for number in range(3)))
+        put(writer, due_save("0", -9, 2, "b"), due_save("1", 0, 9, "b"))
+
+        assert claims_of(writer, 2) == ["a-0 b-1", "a-1 b-0", "a-2"]
+
+
+def test_what_is_claimed_comes_with_its_priority_and_program(database: str) -> None:
+    with opened(node(database, "a")) as (writer, _):
+        put(writer, due_save("one", 2**31))
+        shared: Any = writer
+
+        claims = shared.claim_due(9, 0)
+
+    assert [tuple(due) for due in claims.claimed] == [(1, InstanceKey("a", "one"), 2**31, "orders")]
+    assert claims.due == 1
 
 
 def test_what_a_lost_node_ran_is_taken_over_once(database: str) -> None:
