@@ -85,7 +85,7 @@ class Bundle:
             with os.fdopen(os.dup(file), "rb", buffering=0) as content:
                 source = Source(content, self._account.limits)
                 ledger = Ledger(Rules.LAYER, self._account)
-                for member in TarReader(source):
+                for member in TarReader(source, needs_end=False):
                     ledger.admit(member)
         _compare(f"the layer {_path(layer.place)}, unpacked,", source.sha256, hex_digest(diff_id))
         return packed is not None

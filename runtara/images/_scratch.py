@@ -24,7 +24,7 @@ NEW: Final = ".new-"
 def scratch_folder(target: Path) -> Iterator[Path]:
     """Give the block an empty folder beside `target`, which is removed when the block ends, however it ends."""
     folder = target.with_name(f"{target.name}{NEW}{new_id()}")
-    folder.mkdir(mode=0o700, parents=True)
+    make_folder(folder)
     try:
         yield folder
     finally:
@@ -39,8 +39,10 @@ def settle(made: Path, target: Path) -> None:
 
 
 def make_folder(folder: Path) -> Path:
-    """Return the folder, made for its owner only where it is missing."""
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    """Return the folder, made for its owner only where it is missing, and so those that it lies in."""
+    if not folder.is_dir():
+        make_folder(folder.parent)
+        folder.mkdir(mode=0o700, exist_ok=True)
     return folder
 
 

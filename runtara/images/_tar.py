@@ -77,11 +77,13 @@ class Member(msgspec.Struct, frozen=True, kw_only=True):
 class TarReader:
     """Iterates over the members of an archive; the data of the current one comes from `chunks`.
 
-    Raises `InvalidInput` for what is damaged or odd, `TooLarge` for a header that is too long.
+    Raises `InvalidInput` for what is damaged or odd, `TooLarge` for a header that is too long. `needs_end` is False for
+    what a digest vouches for: some programs, umoci among them, leave out the empty blocks at the end.
     """
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, *, needs_end: bool = True) -> None:
         self._source = source
+        self._needs_end = needs_end
         self._left = 0
         """Bytes of the current member's data that nobody has read."""
         self._padding = 0
@@ -99,7 +101,7 @@ class TarReader:
             self._left -= len(data)
             yield data
         if self._padding:
-            self._exactly(self._padding)
+            self._exactly(self._padding, or_nothing=not self._needs_end)
             self._padding = 0
 
     def _next(self) -> Member | None:
@@ -108,8 +110,8 @@ class TarReader:
         while True:
             for _ in self.chunks():  # what nobody wanted
                 pass
-            block = self._exactly(_BLOCK)
-            if block == _EMPTY:
+            block = self._exactly(_BLOCK, or_nothing=not self._needs_end)
+            if block in (_EMPTY, b""):
                 self._end(extended)
                 return None
             _check_sum(block)
@@ -164,9 +166,9 @@ class TarReader:
     def _hold(self, size: int) -> None:
         self._left, self._padding = size, -size % _BLOCK
 
-    def _exactly(self, size: int) -> bytes:
+    def _exactly(self, size: int, *, or_nothing: bool) -> bytes:
         data = self._source.read(size)
-        if len(data) != size:
+        if len(data) != size and (data or not or_nothing):
             raise InvalidInput("the archive is not a whole tar file, it ends too early: make it and push it again")
         return data
 
