@@ -28,12 +28,12 @@ def test_a_whole_disk_is_synchronised_with_or_without_a_call_of_its_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sync_disk(tmp_path)
-    monkeypatch.setattr(disk.ctypes, "CDLL", lambda *_, **__: SimpleNamespace())
+    monkeypatch.setattr("ctypes.CDLL", lambda *_, **__: SimpleNamespace())
     sync_disk(tmp_path)
 
 
 def test_a_disk_that_cannot_be_synchronised_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(disk.ctypes, "CDLL", lambda *_, **__: SimpleNamespace(syncfs=lambda _: -1))
+    monkeypatch.setattr("ctypes.CDLL", lambda *_, **__: SimpleNamespace(syncfs=lambda _: -1))
 
     with pytest.raises(OSError, match=tmp_path.name):
         sync_disk(tmp_path)

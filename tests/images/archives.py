@@ -1,4 +1,4 @@
-"""Makes tar archives byte by byte, so that they can say what no honest program would write; and images of containers."""
+"""Makes tar archives byte by byte, to say what no honest program would; and images of containers."""
 
 import gzip
 import hashlib

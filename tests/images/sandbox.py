@@ -8,7 +8,7 @@ from pathlib import Path
 from runtara.errors import InvalidInput, TooLarge
 from runtara.images import ExtractLimits, Rules, extract
 
-__all__ = ["Sandbox", "small_limits"]
+__all__ = ["Sandbox", "listed", "small_limits"]
 
 _MODES = {0o644, 0o755}
 
@@ -79,11 +79,15 @@ class Sandbox:
         return seen
 
 
+def listed(folder: Path) -> list[str]:
+    """The names in a folder, in order."""
+    return sorted(path.name for path in folder.iterdir())
+
+
 def _walk(folder: Path, leave: Path | None = None) -> Iterator[Path]:
     if not folder.is_dir() or folder.is_symlink():
         return
-    for name in os.listdir(folder):
-        path = folder / name
+    for path in folder.iterdir():
         if path == leave:
             continue
         yield path
@@ -112,7 +116,7 @@ def _check_made(path: Path, root: Path, rules: Rules) -> None:
 
 
 def _check_link(path: Path, root: Path) -> None:
-    target = os.readlink(path)
+    target = str(path.readlink())
     start = "/" if target.startswith("/") else "/" + str(path.parent.relative_to(root))
     depth = len([part for part in start.split("/") if part not in ("", ".")])
     for part in target.split("/"):

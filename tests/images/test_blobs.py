@@ -11,6 +11,7 @@ from runtara.clock import ManualClock, SystemClock
 from runtara.errors import InvalidInput, NotFound, StoreFull, StoreUnavailable, TooLarge
 from runtara.images import Blobs
 from tests.images.archives import sha256
+from tests.images.sandbox import listed
 
 ID = "0123456789abcdef" * 2
 OTHER = "f" * 32
@@ -211,7 +212,7 @@ def test_what_is_old_and_not_needed_is_collected(tmp_path: Path) -> None:
     }
     assert blobs.find(DIGEST) is None
     assert blobs.find(sha256(b"needed"))
-    assert os.listdir(tmp_path / "unpacked") == [f"{sha256(b'needed')}.folder"]
+    assert listed(tmp_path / "unpacked") == [f"{sha256(b'needed')}.folder"]
     with pytest.raises(NotFound):
         blobs.write(ID, 0, b"")
 

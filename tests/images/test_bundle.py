@@ -2,7 +2,6 @@
 
 import bz2
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ from tests.images.archives import (
     symlink,
     tar,
 )
+from tests.images.sandbox import listed
 
 LAYER = tar(folder(b"bin"), file(b"bin/app", b"run", 0o755))
 UPPER = tar(file(b"bin/.wh.app"), file(b"etc", b"x"))
@@ -62,7 +62,7 @@ def test_an_image_is_laid_out_with_documents_of_our_own(packed: bool, tmp_path: 
     assert config["config"] == {}
     kinds = {layer["mediaType"] for layer in manifest["layers"]}
     assert kinds == {"application/vnd.oci.image.layer.v1.tar" + ("+gzip" if packed else "")}
-    assert len(os.listdir(layout / "blobs" / "sha256")) == 4
+    assert len(listed(layout / "blobs" / "sha256")) == 4
 
 
 def test_what_docker_saved_is_laid_out_too(tmp_path: Path) -> None:

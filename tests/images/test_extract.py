@@ -14,7 +14,7 @@ from runtara.errors import AlreadyExists, InvalidInput, StoreFull, StoreUnavaila
 from runtara.images import ExtractLimits, Rules, _members, _tree, extract
 from tests.images import archives
 from tests.images.archives import END, entry, file, folder, global_header, hardlink, long_name, pax, symlink, tar
-from tests.images.sandbox import Sandbox, small_limits
+from tests.images.sandbox import Sandbox, listed, small_limits
 
 
 @pytest.fixture
@@ -171,7 +171,7 @@ def test_a_name_that_is_no_text_is_kept_in_a_root_file_system_only(sandbox: Sand
 
     assert not sandbox.unpack(odd, Rules.FOLDER)
     assert sandbox.unpack(odd, Rules.ROOTFS)
-    assert b"caf\xe9" in os.listdir(os.fsencode(sandbox.target))
+    assert b"caf\xe9" in map(os.fsencode, listed(sandbox.target))
 
 
 def test_the_system_folders_of_a_root_file_system_are_empty(sandbox: Sandbox) -> None:
@@ -274,7 +274,7 @@ def test_a_full_disk_leaves_nothing_and_succeeds_once_there_is_room(small_disk: 
 
     with pytest.raises(StoreFull, match="make room"):
         extract(archive, small_disk / "made", Rules.FOLDER, ExtractLimits())
-    left = os.listdir(small_disk)
+    left = listed(small_disk)
     ballast.unlink()
     extract(archive, small_disk / "made", Rules.FOLDER, small_limits(total_bytes=2_000_000))
 

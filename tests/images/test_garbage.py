@@ -6,6 +6,7 @@ from pathlib import Path
 
 from runtara.images._garbage import Garbage, lock_of
 from runtara.images._scratch import hold_lock, make_folder
+from tests.images.sandbox import listed
 
 DIGEST = "ab" * 32
 
@@ -27,7 +28,7 @@ def test_what_somebody_is_unpacking_stays(tmp_path: Path) -> None:
 
     assert during == []
     assert after == [f"unpacked/{DIGEST}.folder"]
-    assert not os.listdir(tmp_path / "unpacked")
+    assert not listed(tmp_path / "unpacked")
 
 
 def test_what_was_touched_in_the_meantime_stays(tmp_path: Path) -> None:

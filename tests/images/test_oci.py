@@ -11,7 +11,7 @@ from runtara.errors import AlreadyExists, ConfigError, InvalidInput, StoreFull
 from runtara.images import ContainerConfig, ExtractLimits, Rules, unpack
 from runtara.images._documents import machine
 from tests.images.archives import docker_archive, entry, file, folder, hardlink, oci_archive, plain_tar, symlink, tar
-from tests.images.sandbox import Sandbox
+from tests.images.sandbox import Sandbox, listed
 
 LOWER = tar(
     folder(b"bin", 0o7777),
@@ -59,7 +59,7 @@ def test_layers_are_put_over_each_other(form: str, tmp_path: Path) -> None:
         "sys": None,
     }
     assert stat.S_IMODE((sandbox.target / "bin" / "again").stat().st_mode) == 0o755
-    assert os.listdir(sandbox.target.parent.parent / "inner").count("target") == 1
+    assert listed(sandbox.target.parent.parent / "inner").count("target") == 1
 
 
 def test_a_folder_with_a_colon_in_its_name_is_no_tag(tmp_path: Path) -> None:
@@ -68,13 +68,13 @@ def test_a_folder_with_a_colon_in_its_name_is_no_tag(tmp_path: Path) -> None:
 
     run(oci_archive(tmp_path / "saved.tar", [LOWER]), folder_ / "target")
 
-    assert os.listdir(folder_) == ["target"]
+    assert listed(folder_) == ["target"]
 
 
 def test_an_image_without_layers_is_empty(tmp_path: Path) -> None:
     run(oci_archive(tmp_path / "saved.tar", []), tmp_path / "made")
 
-    assert sorted(os.listdir(tmp_path / "made")) == ["dev", "proc", "sys"]
+    assert (listed(tmp_path / "made")) == ["dev", "proc", "sys"]
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def test_an_image_for_another_machine_is_refused(tmp_path: Path) -> None:
 
 
 def test_without_umoci_it_says_what_to_install(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="umoci is not installed on this machine: .*apt-get install umoci"):
+    with pytest.raises(ConfigError, match=r"umoci is not installed on this machine: .*apt-get install umoci"):
         unpack(tmp_path / "a", tmp_path / "b", ExtractLimits(), environment={"PATH": "/nowhere"}, timeout_s=1)
 
 
@@ -131,7 +131,7 @@ def test_a_umoci_that_fails_is_quoted_and_leaves_nothing(tmp_path: Path) -> None
 
     with pytest.raises(InvalidInput, match=r"unpacking the image saved\.tar has failed; it said: no such luck"):
         unpack(archive, tmp_path / "made", ExtractLimits(), environment={"PATH": str(program.parent)}, timeout_s=9)
-    assert sorted(os.listdir(tmp_path)) == ["programs", "saved.tar"]
+    assert (listed(tmp_path)) == ["programs", "saved.tar"]
 
 
 def test_nothing_is_unpacked_over_what_is_there(tmp_path: Path) -> None:
@@ -145,9 +145,9 @@ def test_a_full_disk_leaves_nothing_and_succeeds_once_there_is_room(small_disk: 
     ballast = small_disk / "ballast"
     for ballast_bytes in (1_900_000, 1_500_000):  # the second leaves room for all but the root file system
         ballast.write_bytes(bytes(ballast_bytes))
-        with pytest.raises((StoreFull, InvalidInput), match="no space left|make room"):
+        with pytest.raises((StoreFull, InvalidInput), match=r"no space left|make room"):
             run(archive, small_disk / "made")
-        assert os.listdir(small_disk) == ["ballast"]
+        assert listed(small_disk) == ["ballast"]
 
     ballast.unlink()
     run(archive, small_disk / "made")

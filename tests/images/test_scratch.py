@@ -10,6 +10,7 @@ import pytest
 
 from runtara.images import _scratch
 from runtara.images._scratch import hold_lock, make_folder, remove_left, remove_tree, scratch_folder, settle
+from tests.images.sandbox import listed
 
 
 def test_what_was_made_gets_its_name_and_the_rest_is_removed(tmp_path: Path) -> None:
@@ -18,16 +19,15 @@ def test_what_was_made_gets_its_name_and_the_rest_is_removed(tmp_path: Path) -> 
         (scratch / "more").mkdir()
         settle(scratch / "made", tmp_path / "a" / "b")
 
-    assert os.listdir(tmp_path / "a") == ["b"]
+    assert listed(tmp_path / "a") == ["b"]
     assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o700
 
 
 def test_what_fails_leaves_nothing(tmp_path: Path) -> None:
-    with pytest.raises(ZeroDivisionError), scratch_folder(tmp_path / "a") as scratch:
-        (scratch / "made").mkdir()
-        _ = 1 / 0
+    with pytest.raises(FileNotFoundError), scratch_folder(tmp_path / "a") as scratch:
+        settle(scratch / "missing", tmp_path / "a")
 
-    assert not os.listdir(tmp_path)
+    assert not listed(tmp_path)
 
 
 def test_what_somebody_left_is_removed(tmp_path: Path) -> None:
@@ -36,7 +36,7 @@ def test_what_somebody_left_is_removed(tmp_path: Path) -> None:
 
     remove_left(tmp_path / "a")
 
-    assert sorted(os.listdir(tmp_path)) == ["a", "b.new-1"]
+    assert (listed(tmp_path)) == ["a", "b.new-1"]
 
 
 def test_no_link_is_followed_when_something_is_removed(tmp_path: Path) -> None:

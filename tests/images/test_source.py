@@ -86,7 +86,7 @@ def _with_dictionary(content: bytes, size: int) -> bytes:
 
 @pytest.mark.skipif(sys.version_info >= (3, 14), reason="this Python reads zstd")
 def test_zstd_is_refused_with_what_to_use_where_python_cannot_read_it() -> None:
-    with pytest.raises(InvalidInput, match="from version 3.14 on: compress it with gzip"):
+    with pytest.raises(InvalidInput, match=r"from version 3.14 on: compress it with gzip"):
         source(b"\x28\xb5\x2f\xfd" + bytes(100))
 
 

@@ -57,7 +57,7 @@ names = st.text(
     modified_at=st.integers(0, 2**32),
 )
 def test_it_sees_what_tarfile_has_written(
-    form: str, name: str, kind: Type, target: str, data: bytes, mode: int, modified_at: int
+    *, form: str, name: str, kind: Type, target: str, data: bytes, mode: int, modified_at: int
 ) -> None:
     info = tarfile.TarInfo(name)
     info.type, info.mode, info.mtime = TYPES[kind], mode, modified_at
