@@ -11,7 +11,14 @@ from msgspec import Meta
 
 from runtara.errors import ConfigError
 
-__all__ = ["ProgramSettings", "Settings", "inherited_environment", "load_program_settings", "load_settings"]
+__all__ = [
+    "ProgramSettings",
+    "Settings",
+    "building_environment",
+    "inherited_environment",
+    "load_program_settings",
+    "load_settings",
+]
 
 PREFIX = "RUNTARA_"
 
@@ -240,6 +247,9 @@ _OF_PROGRAMS = {field.encode_name for field in msgspec.structs.fields(ProgramSet
 }
 """Variables that programs and the test suite read; a system leaves them alone."""
 
+_NETWORK = {"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE"}
+"""How an installer gets to the network; proxies are written in small letters too."""
+
 _taken: dict[str, str] = {}
 """The credential that was taken out of the environment, so that the program's own children do not inherit it."""
 
@@ -295,6 +305,16 @@ def inherited_environment(environment: Mapping[str, str] | None = None) -> dict[
     """Return what launched programs inherit of `environment` (the process's own by default): nothing that is secret."""
     given = os.environ if environment is None else environment
     return {name: given[name] for name in ("PATH", "LANG", "TZ", "HOME") if name in given}
+
+
+def building_environment(environment: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return what an installer is told of `environment` (the process's own by default).
+
+    That is what launched programs inherit, and where packages come from: the settings of pip, proxies, authorities.
+    """
+    given = os.environ if environment is None else environment
+    told = {name: value for name, value in given.items() if name.startswith("PIP_") or name.upper() in _NETWORK}
+    return inherited_environment(given) | told
 
 
 def _nearest(name: str, names: Mapping[str, str]) -> str:
