@@ -31,7 +31,7 @@ from runtara.actors.images import ImageRegistry
 from runtara.actors.places import AwaitEmpty, KillAttempts, ListAttempts, StopWaking
 from runtara.actors.runner import Graces, Runner
 from runtara.actors.runners import Engine
-from runtara.actors.runners.engines import blobs_of, home_of, open_engine
+from runtara.actors.runners.engines import home_of, library_of, open_engine
 from runtara.actors.runners.runs import Runs
 from runtara.actors.sessions import Attach, Detach
 from runtara.actors.upkeep import ChoreWork, Upkeep
@@ -316,7 +316,7 @@ def _images(settings: Settings, clock: Clock) -> Child:
             "instances": INSTANCES,
             "reader": READER,
             "writer": WRITER,
-            "blobs": blobs_of(settings),
+            "library": library_of(settings),
             "clock": clock,
             "image_max_bytes": settings.image_max_bytes,
         },
@@ -328,8 +328,8 @@ def _upkeep(settings: Settings, clock: Clock, *, elsewhere: bool) -> Child:
     """Return who removes what is not kept; what lies elsewhere is the business of those who run that place."""
     chores: dict[str, ChoreWork] = {"instances": InstanceChore(clock, settings.keep_instances_ms)}
     if not elsewhere:
-        runs, blobs = Runs(home_of(settings)), blobs_of(settings)
+        runs, library = Runs(home_of(settings)), library_of(settings)
         chores["runs"] = RunFolderChore(clock, runs, settings.keep_runs_ms)
-        chores["images"] = ImageChore(clock, blobs, settings.keep_images_ms, settings.keep_image_versions)
+        chores["images"] = ImageChore(clock, library, settings.keep_images_ms, settings.keep_image_versions)
     kwargs = {"reader": READER, "writer": WRITER, "chores": chores, "every": settings.upkeep_every_ms / 1000}
     return child("chores", Upkeep, kwargs=kwargs)

@@ -4,10 +4,9 @@ root                     rest_for_one: whoever comes later relies on whoever cam
 ├ store                  writer, readers: all views of one store, restarted together
 ├ instances              the region of all instances, and who listens to them
 ├ runner                 programs that live in this process, or on this host
-├ upkeep                 images that were pushed to this host, and the removal of what is not kept
 └ timers                 wake scheduler, heartbeat monitor
 
-A host has one group more, `edges`: see `runtara.host`. Where several nodes share the store, the scheduler claims what
+A host has two groups more, `upkeep` and `edges`: see `runtara.host`. Where several nodes share the store, the scheduler claims what
 is due (`claimer`), a forwarder stands beside the region, and a keeper of the node's lease among the timers.
 """
 

@@ -11,7 +11,7 @@ from runtara.actors.storage import Act, Load, Query
 from runtara.actors.upkeep import Removed
 from runtara.clock import Clock
 from runtara.ids import ImageRef, InstanceKey
-from runtara.images import Blobs
+from runtara.images import Library
 from runtara.lifecycle import FINAL
 from runtara.records import Snapshot
 from runtara.store import Finished
@@ -96,9 +96,9 @@ class ImageChore:
     the newest versions of an image stay, the current one and those in use beside them.
     """
 
-    def __init__(self, clock: Clock, blobs: Blobs, keep_ms: int, keep_versions: int) -> None:
+    def __init__(self, clock: Clock, library: Library, keep_ms: int, keep_versions: int) -> None:
         self._clock = clock
-        self._blobs = blobs
+        self._library = library
         self._keep_ms = keep_ms
         self._keep_versions = keep_versions
 
@@ -116,7 +116,7 @@ class ImageChore:
         removed = [Removed(tenant_id, f"{ref.image_id}@{ref.version}") for tenant_id, ref in gone]
         needed = await _digests(reader)
         digests = await trio.to_thread.run_sync(
-            lambda: self._blobs.collect(needed.__contains__, self._keep_ms / 1000, dry_run)
+            lambda: self._library.collect(needed.__contains__, self._keep_ms / 1000, dry_run=dry_run)
         )
         return removed + [Removed(None, digest) for digest in digests]
 

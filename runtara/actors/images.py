@@ -24,7 +24,7 @@ from runtara.actors.storage import Act, Query
 from runtara.clock import Clock
 from runtara.errors import ActorStopped, Busy, RuntaraError, TooLarge
 from runtara.ids import ImageRef, new_id
-from runtara.images import Blobs, check_kind
+from runtara.images import Library
 from runtara.messages import Call, ImagePushed
 from runtara.records import Image, ImageVersion
 
@@ -48,10 +48,11 @@ class ImageRegistry(Actor):
     AT_ONCE = False  # files take their time
 
     def __init__(
-        self, *, instances: str, reader: str, writer: str, blobs: Blobs, clock: Clock, image_max_bytes: int
+        self, *, instances: str, reader: str, writer: str, library: Library, clock: Clock, image_max_bytes: int
     ) -> None:
         self._paths: Final = (instances, reader, writer)
-        self._blobs: Final = blobs
+        self._library: Final = library
+        self._blobs: Final = library.blobs
         self._clock: Final = clock
         self._image_max_bytes: Final = image_max_bytes
         self._pushes: Final[dict[str, deque[_Job]]] = {}
@@ -153,7 +154,7 @@ class ImageRegistry(Actor):
     def _take_in(self, upload_id: str, command: messages.PushImage) -> None:
         """Have what has arrived become content, if it is what it should be."""
         path = self._blobs.finish(upload_id, command.digest, command.size)
-        check_kind(path, command.kind)
+        self._library.check(path, command.kind)
 
     async def _is_there(self, tenant_id: str, command: messages.PushImage) -> bool:
         """Return whether the tenant's image of that name has this very content already."""

@@ -11,10 +11,11 @@ from runtara.actors.dispatch import Dispatch
 from runtara.errors import NotFound
 from runtara.lifecycle import Status
 from runtara.messages import Call
+from runtara.records import ImageOptions
 from runtara.system import INSTANCES, READER
 from tests.actors.stage import NOW, Stage
 
-__all__ = ["EXAMPLES", "HEALTH", "PAYLOAD_MAX", "TREE", "host", "running"]
+__all__ = ["EXAMPLES", "HEALTH", "PAYLOAD_MAX", "TREE", "Desk", "host", "running"]
 
 PAYLOAD_MAX = 1_000
 
@@ -44,13 +45,61 @@ EXAMPLES: dict[type, Any] = {
     messages.ListNodes: messages.ListNodes(),
     messages.GetTree: messages.GetTree(),
     messages.GetHealth: messages.GetHealth(),
-    messages.ListNodes: messages.ListNodes(),
+    messages.PushImage: messages.PushImage(name="report", kind="python", digest="0" * 64, size=7),
+    messages.WriteImage: messages.WriteImage(digest="0" * 64, offset=0, data=b"content"),
+    messages.ReadImage: messages.ReadImage(image="report@1"),
+    messages.GetImage: messages.GetImage(image="report"),
+    messages.ListImages: messages.ListImages(),
+    messages.ListImageVersions: messages.ListImageVersions(image="report"),
+    messages.UseImageVersion: messages.UseImageVersion(image="report@1"),
+    messages.DeleteImage: messages.DeleteImage(image="report"),
+    messages.RunChore: messages.RunChore(chore="instances", dry_run=True),
 }
 """One command of every kind that a running instance, to which ``signal`` was sent, answers."""
 
 TREE = messages.TreeFound(b"{}")
 HEALTH = messages.HealthFound(version="1", uptime_ms=1, draining=False)
 ANSWERS: dict[type, Callable[[], object]] = {messages.GetTree: lambda: TREE, messages.GetHealth: lambda: HEALTH}
+
+
+IMAGE = messages.ImageInfo(
+    image_id="1" * 32,
+    name="report",
+    version=1,
+    current=True,
+    kind="python",
+    digest="0" * 64,
+    size=7,
+    pushed_at=NOW,
+    description="",
+    metadata=b"{}",
+    defaults=None,
+    options=ImageOptions(),
+)
+OF_IMAGES: dict[type, object] = {
+    messages.StartInstance: messages.InstanceStarted(instance_id="one", status=Status.PENDING, created=True),
+    messages.PushImage: messages.ImagePushed(offset=0),
+    messages.WriteImage: messages.ImageWritten(offset=7),
+    messages.ReadImage: messages.ImageRead(data=b"content", size=7),
+    messages.GetImage: IMAGE,
+    messages.ListImages: messages.ImagesFound(images=(IMAGE,)),
+    messages.ListImageVersions: messages.ImagesFound(images=(IMAGE,)),
+    messages.UseImageVersion: IMAGE,
+    messages.DeleteImage: messages.ImageDeleted(image_id="1" * 32),
+    messages.RunChore: messages.ChoreDone(chore="instances", dry_run=True, removed=0),
+}
+"""What is answered about images and chores."""
+
+
+class Desk(Actor):
+    """Answers about images and chores, and keeps what it was asked last."""
+
+    asked: Call | None = None
+
+    @hears(Call)
+    def answer(self, call: Call) -> object:
+        Desk.asked = call
+        return OF_IMAGES[type(call.command)]
 
 
 class LogKeeper(Actor):
@@ -72,12 +121,15 @@ def check_program(program: str) -> None:
 async def host(stage: Stage) -> Stage:
     """The same stage with all that only a host has."""
     await stage.system.start_child("root", child("logs", LogKeeper))
+    await stage.system.start_child("root", child("desk", Desk))
     dispatch = Dispatch(
         stage.system,
         instances=INSTANCES,
         reader=READER,
         payload_max_bytes=PAYLOAD_MAX,
         runner="root/logs",
+        images="root/desk",
+        upkeep="root/desk",
         answers=ANSWERS,
         check_program=check_program,
     )
