@@ -6,8 +6,8 @@ root                     rest_for_one: whoever comes later relies on whoever cam
 ├ runner                 programs that live in this process, or on this host
 └ timers                 wake scheduler, heartbeat monitor
 
-A host has two groups more, `upkeep` and `edges`: see `runtara.host`. Where several nodes share the store, the scheduler claims what
-is due (`claimer`), a forwarder stands beside the region, and a keeper of the node's lease among the timers.
+A host has two groups more, `upkeep` and `edges`: see `runtara.host`. Where several nodes share the store, the scheduler
+claims what is due (`claimer`), a forwarder stands beside the region, and a keeper of the node's lease among the timers.
 """
 
 from __future__ import annotations
