@@ -85,7 +85,7 @@ class Library:
         Raises `NotFound` where there is no such blob, `InvalidInput`, `TooLarge` and `ConfigError` where it cannot be
         prepared, `StoreFull` and `StoreUnavailable`.
         """
-        blob = self.blobs.find(digest)
+        blob = self.blobs.find(digest, touch=True)
         if blob is None:
             raise NotFound(f"there is no blob {digest}: push the image again")
         if kind == "rootfs" and not options.command:
