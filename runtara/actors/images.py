@@ -165,7 +165,8 @@ class ImageRegistry(Actor):
         version: ImageVersion | None = await self._reader.ask(Query("read_image_version", (tenant_id, ref)))
         if version is None or version.digest != command.digest:
             return False
-        return await in_thread(self._blobs.find, command.digest) is not None
+        found = await in_thread(lambda: self._blobs.find(command.digest, touch=True))
+        return found is not None
 
     def _version(self, command: messages.PushImage) -> ImageVersion:
         return ImageVersion(
