@@ -24,7 +24,7 @@ def _native(settings: Settings, _node: str) -> Engine:
 
 
 def _ray(settings: Settings, node: str) -> Engine:
-    from runtara.actors.runners.native import limits_of
+    from runtara.actors.runners._command import limits_of
     from runtara.actors.runners.ray import RayEngine, RayOptions
 
     return RayEngine(
