@@ -35,10 +35,10 @@ class Prepared(msgspec.Struct, frozen=True, kw_only=True):
     kind: ImageKind
     path: Path
     """A program, a Python file, a WASI module; the folder of a project, or of a root file system."""
-    command: tuple[str, ...]
+    command: tuple[str, ...] = ()
     """Empty where whoever starts it knows best: for programs, Python files and WASI modules, and for projects that have
     a main.py and no Python of their own."""
-    env: dict[str, str]
+    env: dict[str, str] = {}
     working_dir: str = "/"
     """For a project its folder; inside a root file system what the image says."""
     user: str = ""
