@@ -28,6 +28,9 @@ from runtara.records import ImageKind, ImageOptions
 
 __all__ = ["Library", "Prepared"]
 
+_OPEN: Final = 0o755
+"""For root file systems: whoever runs in a container is somebody else. The folders around it stay closed."""
+
 
 class Prepared(msgspec.Struct, frozen=True, kw_only=True):
     """What is started for an image, and how."""
@@ -121,9 +124,11 @@ class Library:
 
     def _make_rootfs(self, blob: Path, made: Path, _home: Path) -> None:
         extract(blob, made / "rootfs", Rules.ROOTFS, self._limits)
+        (made / "rootfs").chmod(_OPEN)
 
     def _make_container(self, blob: Path, made: Path, _home: Path) -> None:
         config = unpack(blob, made / "rootfs", self._limits, environment=self._environment, timeout_s=self._timeout_s)
+        (made / "rootfs").chmod(_OPEN)
         (made / "config.json").write_bytes(msgspec.json.encode(config))
 
     def _make_project(self, blob: Path, made: Path, home: Path) -> None:
