@@ -60,9 +60,7 @@ def rounds_of(saves: Sequence[Save]) -> Iterator[dict[str, str]]:
     for at, save in enumerate(saves):
         key = (save.instance.tenant_id, save.instance.instance_id)
         number = seen.get(key, -1) + 1
-        if (
-            save.copies is not None
-        ):  # behind what was changed of its source before, and not behind what is changed later
+        if save.copies is not None:  # behind what was saved of its source before, and not behind what is saved later
             number = max(number, seen.get(save.copies.source, -1) + 1)
             seen[save.copies.source] = number - 1
         seen[key] = number
