@@ -9,6 +9,7 @@ from runtara import messages
 from runtara.actors import Actor, child, hears
 from runtara.actors.dispatch import Dispatch
 from runtara.errors import NotFound
+from runtara.lifecycle import Status
 from runtara.messages import Call
 from runtara.system import INSTANCES, READER
 from tests.actors.stage import NOW, Stage
@@ -38,7 +39,7 @@ EXAMPLES: dict[type, Any] = {
     messages.ListRetries: messages.ListRetries(checkpoint_id="step"),
     messages.ListCheckpoints: messages.ListCheckpoints(),
     messages.ListEvents: messages.ListEvents(event_type="custom", subtype="note"),
-    messages.ListInstances: messages.ListInstances(status=messages.Status.RUNNING),
+    messages.ListInstances: messages.ListInstances(status=Status.RUNNING),
     messages.ReadLog: messages.ReadLog(),
     messages.ListNodes: messages.ListNodes(),
     messages.GetTree: messages.GetTree(),

@@ -107,12 +107,17 @@ async def test_what_only_a_host_can_answer_is_not_found_elsewhere(command: Any) 
 async def test_the_system_answers_on_its_own_loop_whoever_asks(stage: Stage) -> None:
     loop = threading.get_ident()
     threads: list[int] = []
+
+    def tree() -> messages.TreeFound:
+        threads.append(threading.get_ident())
+        return TREE
+
     dispatch = Dispatch(
         stage.system,
         instances=INSTANCES,
         reader=READER,
         payload_max_bytes=PAYLOAD_MAX,
-        answers={messages.GetTree: lambda: threads.append(threading.get_ident()) or TREE},
+        answers={messages.GetTree: tree},
     )
 
     await dispatch.call(key_of("one"), messages.GetTree())
@@ -220,7 +225,7 @@ BAD_SPAN = [-1, SPAN_MAX_MS + 1, 10**30, -(10**30), math.nan, math.inf, -math.in
 BAD_LIMIT = [0, -1, PAGE_MAX + 1, 10**30, math.nan, math.inf, 1.5, True, "5", None]
 
 
-def fields(rows: list[tuple[type, str]]) -> Any:
+def fields(rows: list[tuple[type, str]]) -> pytest.MarkDecorator:
     ids = [f"{command.__name__}.{name}" for command, name in rows]
     return pytest.mark.parametrize(("command", "name"), rows, ids=ids)
 
@@ -378,7 +383,7 @@ async def test_instants_lie_between_1970_and_9999(stage: Stage, field: str) -> N
 
 
 @pytest.mark.parametrize("times", [{}, {"duration_ms": 5, "until": NOW}])
-async def test_a_sleep_has_exactly_one_time(stage: Stage, times: dict[str, int]) -> None:
+async def test_a_sleep_has_exactly_one_time(stage: Stage, times: dict[str, Any]) -> None:
     await running(stage)
 
     await refused(stage, messages.Sleep(checkpoint_id="nap", **times))

@@ -1,5 +1,5 @@
 import threading
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -271,7 +271,9 @@ async def test_heartbeats_are_stored_in_a_transaction_of_their_own(store: Watche
 
     assert outcomes == [[True], [True], None, [True]]
     assert (store.commits, store.heartbeats) == ([1, 1, 1], [2])
-    assert found[key_of("i0")].instance.heartbeat_at == NOW + 5
+    stored = found[key_of("i0")]
+    assert isinstance(stored, Snapshot)
+    assert stored.instance.heartbeat_at == NOW + 5
 
 
 async def test_reads_do_not_wait_for_a_commit(store: WatchedStore, gate: Gate) -> None:
@@ -290,7 +292,7 @@ async def test_a_reader_answers_what_cells_need(any_store: WatchedStore) -> None
     needs = (Need("checkpoint", "step"), Need("signal", "s"), *payloads)
     async with open_storage(any_store) as system:
         await system.ref("root/writer").ask(new("one", input=b"in", output=b"out", env={"A": "1"}, **history))
-        found = await system.ref("root/reader").ask(Answer(key_of("one"), needs))
+        found: Mapping[Need, Any] = await system.ref("root/reader").ask(Answer(key_of("one"), needs))
 
     assert list(found) == list(needs)
     assert found[needs[0]].state == b"state"

@@ -8,6 +8,7 @@ import psycopg
 import pytest
 
 from runtara.store import _postgres_writer
+from runtara.store._postgres_batch import rounds_of
 from runtara.store._postgres_door import SQL, Connection, Error, Fault, connect, explain
 from runtara.store._postgres_writer import PostgresWriter
 from tests.store import postgres_checks as checks
@@ -38,7 +39,7 @@ def _edit(statement: str, right: str, wrong: str) -> Patch:
 
     def patch(patches: pytest.MonkeyPatch) -> None:
         assert right in SQL[statement], f"{statement} does not say {right!r} any more"
-        patches.setitem(SQL, statement, SQL[statement].replace(right, wrong))  # type: ignore[arg-type] # it is a dict
+        patches.setitem(SQL, statement, SQL[statement].replace(right, wrong))
 
     return patch
 
@@ -65,7 +66,7 @@ def _lost_commit_sent_again(patches: pytest.MonkeyPatch) -> None:
         return self._store(self._connection, self.__dict__["rounds"])
 
     def commit(self: PostgresWriter, saves: Any) -> list[bool]:
-        self.__dict__["rounds"] = list(_postgres_writer.rounds_of(saves))
+        self.__dict__["rounds"] = list(rounds_of(saves))
         return right(self, saves)
 
     patches.setattr(PostgresWriter, "commit", commit)

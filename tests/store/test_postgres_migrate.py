@@ -341,7 +341,7 @@ def test_a_server_that_throws_us_out_within_a_script_leaves_the_old_schema(url: 
 def test_a_schema_that_is_changed_without_a_transaction_would_be_noticed(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(_postgres_migrate.SQL, "begin_write", "SELECT 1;")  # type: ignore[arg-type] # it is a dict
+    monkeypatch.setitem(SQL, "begin_write", "SELECT 1;")
 
     seen = set()
     for lives in range(1, 12):

@@ -24,8 +24,8 @@ from runtara.store import Reader, Save, Writer
 from runtara.store._sqlite import SqliteStore
 from runtara.store._sqlite_door import SQL, SqliteLimits
 from tests.store.crashing import compare
-from tests.store.faults import IMPATIENT, Plan, faulty, numbered_save, run_module
-from tests.store.samples import KEY, checkpoint, image_version, loaded, put, save, signal
+from tests.store.faults import IMPATIENT, Plan, faulty, run_module
+from tests.store.samples import KEY, checkpoint, image_version, loaded, numbered_save, put, save, signal
 
 Missing = Callable[[str, str], NoReturn]
 
