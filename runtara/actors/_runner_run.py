@@ -11,7 +11,7 @@ from typing import Final, Literal, NamedTuple, TypeAlias
 import trio
 
 from runtara.actors._instance_events import StopHow
-from runtara.actors.runners import Attempt, Ended
+from runtara.actors.runners import Attempt, Ended, HostFailed
 from runtara.ids import InstanceKey
 from runtara.messages import CrashInstance, ExitInstance
 
