@@ -72,6 +72,8 @@ class Instance(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     claimed_epoch: int | None = None
     """The epoch of the newest launch, as long as its process may hold the instance: under this epoch, or under a later
     one where it has registered again. None once it is lost or taken over."""
+    priority: int = 0
+    """Among those of its tenant that wait to be launched, a higher one goes first."""
 
 
 class Checkpoint(msgspec.Struct, frozen=True, gc=False, kw_only=True):

@@ -225,12 +225,14 @@ def _schedulers(
         return (child("scheduler", WakeScheduler, kwargs=_scheduler(settings, clock, launcher), mailbox=_TIMERS),)
     claimer = {
         "instances": INSTANCES,
+        "reader": READER,
         "writer": WRITER,
         "tenure": store.tenure,
         "clock": clock,
         "in_flight": settings.wakes_in_flight,
         "look_every": settings.clock_check_ms / 1000,
         "places": launcher.places,
+        "per_tenant": settings.max_concurrent_per_tenant or None,
         "runner": None if launcher.places is None else PROGRAMS,
     }
     keeper = {
@@ -259,6 +261,7 @@ def _scheduler(settings: Settings, clock: Clock, launcher: Launcher) -> dict[str
         "in_flight": settings.wakes_in_flight,
         "clock_check": settings.clock_check_ms / 1000,
         "places": launcher.places,
+        "per_tenant": settings.max_concurrent_per_tenant or None,
         "runner": None if launcher.places is None else PROGRAMS,
     }
 

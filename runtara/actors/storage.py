@@ -73,6 +73,11 @@ class Query(msgspec.Struct, Request[Any], frozen=True):
         "count_by_status",
         "list_nodes",
         "read_documents",
+        "read_image_version",
+        "read_schedule",
+        "list_schedules",
+        "list_due_schedules",
+        "next_schedule_at",
         "verify",
     ]
     arguments: tuple[Any, ...] = ()

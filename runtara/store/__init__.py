@@ -1,6 +1,7 @@
 """What survives: one contract, several stores behind it."""
 
 from runtara.store._contract import (
+    Barred,
     Claims,
     DueInstance,
     LeaseLost,
@@ -22,6 +23,7 @@ from runtara.store._upkeep import Finished, Upkeep, Vacuumed, open_upkeep
 
 __all__ = [
     "LEASE_MS",
+    "Barred",
     "Claims",
     "DueInstance",
     "Finished",

@@ -32,6 +32,7 @@ from runtara.records import Checkpoint, Event, Instance, Retry, Signal, Snapshot
 from runtara.store._tenure import Tenure
 
 __all__ = [
+    "Barred",
     "Claims",
     "DueInstance",
     "LeaseLost",
@@ -77,6 +78,15 @@ class DueInstance(NamedTuple):
 
     wake_at: int
     key: InstanceKey
+    priority: int = 0
+    program: str | None = None
+
+
+class Barred(NamedTuple):
+    """Whose instances are passed over, because no more of them may run here now."""
+
+    tenants: tuple[str, ...] = ()
+    programs: tuple[str, ...] = ()
 
 
 class RunningInstance(NamedTuple):

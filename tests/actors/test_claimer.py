@@ -18,13 +18,14 @@ from runtara.actors.claimer import DueClaimer, DueNoticed
 from runtara.actors.instance import Arm
 from runtara.actors.instances import Effected
 from runtara.actors.places import ListPlaces, PlaceFreed, PlacesInUse, StopWaking
-from runtara.actors.storage import Act
+from runtara.actors.storage import Act, Query
 from runtara.clock import SystemClock
 from runtara.errors import Fenced, InstanceNotFound, StoreUnavailable
-from runtara.ids import InstanceKey
+from runtara.ids import ImageRef, InstanceKey
 from runtara.lifecycle import Status
 from runtara.messages import Call, InstanceWoken, RegisterInstance, Sleep, StartInstance
-from runtara.store import Claims, DueInstance, NodeSpec, SharedWriter, Tenure
+from runtara.records import ImageVersion
+from runtara.store import Barred, Claims, DueInstance, NodeSpec, SharedWriter, Tenure
 from runtara.store._postgres import PostgresStore
 from runtara.system import SCHEDULER
 from tests.actors.stage import NOW, TrioClock, key_of, sleeper
@@ -54,15 +55,30 @@ class Board:
         self.lose_answers = 0
         """How many claims the store makes whose answers are lost."""
         self.places: tuple[InstanceKey, ...] = ()
+        self.barred = Barred()
+        """Of whom nothing was to be claimed by the last look."""
+        self.programs: dict[InstanceKey, str] = {}
+        self.versions: dict[ImageRef, ImageVersion] = {}
+        self.read: list[tuple[object, ...]] = []
+        """Whose caps were read."""
 
-    def put(self, name: str, in_s: float = 0.0) -> None:
+    def put(self, name: str, in_s: float = 0.0, tenant_id: str = "acme", program: str = "nap") -> None:
         """Have an instance due in so many seconds, without telling anybody."""
-        self.due[key_of(name)] = NOW + int((trio.current_time() + in_s) * 1000)
+        key = InstanceKey(tenant_id, name)
+        self.due[key] = NOW + int((trio.current_time() + in_s) * 1000)
+        self.programs[key] = program
 
     def claim(self, limit: int) -> Claims:
         now = self.clock.now_ms()
-        free = sorted((at, key) for key, at in self.due.items() if at <= now and key not in self.claimed)
-        taken = [DueInstance(at, key) for at, key in free[:limit]]
+        free = sorted(
+            (at, key)
+            for key, at in self.due.items()
+            if at <= now
+            and key not in self.claimed
+            and key.tenant_id not in self.barred.tenants
+            and self.programs[key] not in self.barred.programs
+        )
+        taken = [DueInstance(at, key, 0, self.programs[key]) for at, key in free[:limit]]
         self.claimed.update(due.key for due in taken)
         return Claims(taken, len(free))
 
@@ -80,10 +96,11 @@ class Desk(Actor):
             raise StoreUnavailable("the store is away")
         return getattr(self, message.method)(*message.arguments)
 
-    def claim_due(self, limit: int, turn: int) -> Claims:
+    def claim_due(self, limit: int, turn: int, barred: Barred) -> Claims:
         board = self._board
         board.claims += 1
         board.limits.append(limit)
+        board.barred = barred
         claims = board.claim(limit)
         if board.lose_answers:
             board.lose_answers -= 1
@@ -101,6 +118,20 @@ class Desk(Actor):
 
     def release_claims(self) -> None:
         self._board.claimed.clear()
+
+
+class Library(Actor):
+    """A reader, as far as a claimer needs one."""
+
+    def __init__(self, board: Board) -> None:
+        self._board = board
+
+    @hears(Query)
+    def query(self, message: Query) -> ImageVersion | None:
+        self._board.read.append(message.arguments)
+        if self._board.away:
+            raise StoreUnavailable("the store is away")
+        return self._board.versions.get(message.arguments[1])
 
 
 class Inns(Region[InstanceKey, bool]):
@@ -137,8 +168,8 @@ class Porter(Actor):
         self._board = board
 
     @hears(ListPlaces)
-    def list_places(self, _: ListPlaces) -> tuple[InstanceKey, ...]:
-        return self._board.places
+    def list_places(self, _: ListPlaces) -> dict[InstanceKey, str | None]:
+        return dict.fromkeys(self._board.places)
 
 
 @asynccontextmanager
@@ -146,6 +177,7 @@ async def claiming(board: Board, *, places: int | None = None, in_flight: int = 
     """Run a claimer for the length of the block."""
     options = {
         "instances": "root/inns",
+        "reader": "root/library",
         "writer": "root/desk",
         "tenure": board.tenure,
         "clock": board.clock,
@@ -158,6 +190,7 @@ async def claiming(board: Board, *, places: int | None = None, in_flight: int = 
         "root",
         child("desk", Desk, board),
         child("inns", Inns, board),
+        child("library", Library, board),
         child("porter", Porter, board),
         child("claimer", DueClaimer, kwargs=options),
     )
@@ -288,7 +321,7 @@ async def test_no_more_are_claimed_than_there_are_free_places(board: Board, auto
         system.ref(CLAIMER).tell_nowait(PlaceFreed(key_of("lodger")))
         await trio.sleep(1)
         second = names(board)
-        system.ref(CLAIMER).tell_nowait(PlacesInUse((key_of("s2"),)))
+        system.ref(CLAIMER).tell_nowait(PlacesInUse({key_of("s2"): None}))
         await trio.sleep(1)
 
     assert (first, second) == (["s0", "s1"], ["s0", "s1", "s2"])

@@ -352,7 +352,7 @@ class FakeRunner(Actor):
     async def on_start(self) -> None:
         """Say which processes there are, as after every start."""
         with suppress(NotFound):  # at the first start nobody is there yet
-            self.system.ref(SCHEDULER).tell_nowait(PlacesInUse(frozenset(self._processes)))
+            self.system.ref(SCHEDULER).tell_nowait(PlacesInUse(dict.fromkeys(self._processes)))
 
     @hears(Effected)
     def effected(self, message: Effected) -> None:
@@ -362,9 +362,9 @@ class FakeRunner(Actor):
             self._processes.add(message.key)
 
     @hears(ListPlaces)
-    def list_places(self, _: ListPlaces) -> frozenset[InstanceKey]:
+    def list_places(self, _: ListPlaces) -> dict[InstanceKey, str | None]:
         """Say which processes there are."""
-        return frozenset(self._processes)
+        return dict.fromkeys(self._processes)
 
 
 class Host:
