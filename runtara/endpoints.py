@@ -12,8 +12,9 @@ from runtara import messages
 
 __all__ = ["ENDPOINTS", "Endpoint", "Owner"]
 
-Owner = Literal["instance", "reader", "runner", "system"]
-"""Who answers: the instance's own actor, a reader of the store, the runner of programs, or the system as a whole."""
+Owner = Literal["instance", "reader", "runner", "images", "system"]
+"""Who answers: the instance's own actor, a reader of the store, the runner of programs, the registry of images, or the
+system as a whole."""
 
 
 class Endpoint(msgspec.Struct, frozen=True):
@@ -52,6 +53,14 @@ _ROWS: Final = (
     _row(messages.ListEvents, messages.EventPage, "reader", "both"),
     _row(messages.ListInstances, messages.InstancePage, "reader", "manager"),
     _row(messages.ReadLog, messages.LogRead, "runner", "manager"),
+    _row(messages.PushImage, messages.ImagePushed, "images", "manager"),
+    _row(messages.WriteImage, messages.ImageWritten, "images", "manager"),
+    _row(messages.ReadImage, messages.ImageRead, "images", "manager"),
+    _row(messages.GetImage, messages.ImageInfo, "images", "manager"),
+    _row(messages.ListImages, messages.ImagesFound, "images", "manager"),
+    _row(messages.ListImageVersions, messages.ImagesFound, "images", "manager"),
+    _row(messages.UseImageVersion, messages.ImageInfo, "images", "manager"),
+    _row(messages.DeleteImage, messages.ImageDeleted, "images", "manager"),
     _row(messages.ListNodes, messages.NodesFound, "reader", "manager"),
     _row(messages.GetTree, messages.TreeFound, "system", "manager"),
     _row(messages.GetHealth, messages.HealthFound, "system", "both"),

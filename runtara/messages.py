@@ -5,11 +5,35 @@ Every command is a frozen, tagged struct and names its reply type: ``await ref.a
 instance, epoch) is not part of a command: the session knows it and puts it into the `Call`.
 """
 
-from typing import Generic, Literal, TypeVar
+from typing import Literal
 
 import msgspec
 
+from runtara.host_messages import (
+    CrashInstance,
+    DeclareSilent,
+    EnforceSignals,
+    ExitInstance,
+    TimeOutInstance,
+    WakeInstance,
+)
 from runtara.ids import InstanceKey
+from runtara.image_messages import (
+    DeleteImage,
+    GetImage,
+    ImageDeleted,
+    ImageInfo,
+    ImagePushed,
+    ImageRead,
+    ImagesFound,
+    ImageWritten,
+    ListImages,
+    ListImageVersions,
+    PushImage,
+    ReadImage,
+    UseImageVersion,
+    WriteImage,
+)
 from runtara.lifecycle import Status
 from runtara.replies import (
     Acknowledged,
@@ -36,6 +60,7 @@ from runtara.replies import (
     SleepStarted,
     TreeFound,
 )
+from runtara.requests import R_co, Request
 
 __all__ = [
     "AcknowledgeSignal",
@@ -49,17 +74,25 @@ __all__ = [
     "CompleteInstance",
     "CrashInstance",
     "DeclareSilent",
+    "DeleteImage",
     "EnforceSignals",
     "EventPage",
     "ExitInstance",
     "FailInstance",
     "GetCheckpoint",
     "GetHealth",
+    "GetImage",
     "GetInput",
     "GetStatus",
     "GetTree",
     "HealthFound",
     "Heartbeat",
+    "ImageDeleted",
+    "ImageInfo",
+    "ImagePushed",
+    "ImageRead",
+    "ImageWritten",
+    "ImagesFound",
     "InputFound",
     "InstanceInfo",
     "InstancePage",
@@ -69,6 +102,8 @@ __all__ = [
     "InstanceWoken",
     "ListCheckpoints",
     "ListEvents",
+    "ListImageVersions",
+    "ListImages",
     "ListInstances",
     "ListNodes",
     "ListRetries",
@@ -76,7 +111,9 @@ __all__ = [
     "NodeInfo",
     "NodesFound",
     "PollSignals",
+    "PushImage",
     "R_co",
+    "ReadImage",
     "ReadLog",
     "RecordEvent",
     "RecordRetry",
@@ -96,17 +133,10 @@ __all__ = [
     "TakeSignal",
     "TimeOutInstance",
     "TreeFound",
+    "UseImageVersion",
     "WakeInstance",
+    "WriteImage",
 ]
-
-R_co = TypeVar("R_co", covariant=True)
-
-
-class Request(Generic[R_co]):
-    """A message whose reply is an `R`; mixed into message types so that type checkers know what an ask returns."""
-
-    __slots__ = ()
-
 
 SignalKind = Literal["cancel", "pause", "resume", "shutdown", "custom"]
 
@@ -115,6 +145,8 @@ class StartInstance(msgspec.Struct, Request[InstanceStarted], frozen=True, gc=Fa
     """Create an instance of a program that this host launches. The same start twice creates one instance."""
 
     program: str
+    image: bool = False
+    """Whether the program is an image: one that was pushed, or what a cluster fetches by its reference."""
     input: bytes | None = None
     env: dict[str, str] = {}
     """Environment variables for the program, kept for every launch."""
@@ -296,52 +328,6 @@ class GetHealth(msgspec.Struct, Request[HealthFound], frozen=True, gc=False, tag
     """Ask whether the system serves."""
 
 
-class WakeInstance(msgspec.Struct, Request[InstanceWoken], frozen=True, gc=False, tag=True, kw_only=True):
-    """From the scheduler: the instance is due. Ignored unless it still waits for this very instant."""
-
-    due_at: int
-
-
-class DeclareSilent(msgspec.Struct, Request[Acknowledged], frozen=True, gc=False, tag=True, kw_only=True):
-    """From the heartbeat monitor: nothing was heard of the attempt for too long."""
-
-    epoch: int
-
-
-class CrashInstance(msgspec.Struct, Request[Acknowledged], frozen=True, gc=False, tag=True, kw_only=True):
-    """From a runner: the attempt died without a report."""
-
-    epoch: int
-    error: str
-    exit_code: int | None = None
-    """Of the program; minus the number of the signal that killed it."""
-    counts: bool = True
-    """Whether the program may be at fault; False where it was the host that died or could not do its part."""
-
-
-class ExitInstance(msgspec.Struct, Request[Acknowledged], frozen=True, gc=False, tag=True, kw_only=True):
-    """From a runner: the program has ended by itself. What it reported before counts more."""
-
-    epoch: int
-    exit_code: int
-    output: bytes | None = None
-    """What it left as its output, where it left one."""
-    error: str = ""
-    """The end of what it wrote to stderr."""
-
-
-class TimeOutInstance(msgspec.Struct, Request[Acknowledged], frozen=True, gc=False, tag=True, kw_only=True):
-    """From a runner: the attempt has run for as long as it may."""
-
-    epoch: int
-
-
-class EnforceSignals(msgspec.Struct, Request[Acknowledged], frozen=True, gc=False, tag=True, kw_only=True):
-    """From a runner: the program had its time to act upon a cancel or shutdown; what still pends takes hold now."""
-
-    epoch: int
-
-
 Command = (
     StartInstance
     | RegisterInstance
@@ -368,6 +354,14 @@ Command = (
     | ListNodes
     | GetTree
     | GetHealth
+    | PushImage
+    | WriteImage
+    | ReadImage
+    | GetImage
+    | ListImages
+    | ListImageVersions
+    | UseImageVersion
+    | DeleteImage
     | WakeInstance
     | DeclareSilent
     | CrashInstance
