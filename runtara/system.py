@@ -4,7 +4,8 @@ root                     rest_for_one: whoever comes later relies on whoever cam
 ├ store                  writer, readers: all views of one store, restarted together
 ├ instances              the region of all instances, and who listens to them
 ├ runner                 programs that live in this process, or on this host
-└ timers                 wake scheduler, heartbeat monitor
+├ timers                 wake scheduler, heartbeat monitor, schedules
+└ errands                 whoever asks many instances at once
 
 A host has one group more, `edges`: see `runtara.host`. Where several nodes share the store, the scheduler claims what
 is due (`claimer`), a forwarder stands beside the region, and a keeper of the node's lease among the timers.
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -39,9 +41,11 @@ from runtara.actors.forwarder import Forwarder, Peer
 from runtara.actors.heartbeat import HeartbeatMonitor
 from runtara.actors.instance import Arm, Disarm, Effect, Enforce, Launch, Limits, Push, Stop, Track, Untrack
 from runtara.actors.instances import Instances
+from runtara.actors.many import Many
 from runtara.actors.nodes import NodeKeeper
 from runtara.actors.programs import Program, Programs
 from runtara.actors.scheduler import WakeScheduler
+from runtara.actors.schedules import Schedules
 from runtara.actors.sessions import Sessions
 from runtara.actors.storage import InlineReader, InlineWriter, StoreReader, StoreWriter
 from runtara.clock import Clock, SystemClock, monotonic
@@ -53,9 +57,11 @@ from runtara.store import NodeSpec, Store, Tenure, open_store
 
 __all__ = [
     "INSTANCES",
+    "MANY",
     "PROGRAMS",
     "READER",
     "SCHEDULER",
+    "SCHEDULES",
     "SESSIONS",
     "Launcher",
     "Neighbours",
@@ -75,6 +81,8 @@ FORWARDER: Final = "root/instances/forwarder"
 PROGRAMS: Final = "root/runner/programs"
 SCHEDULER: Final = "root/timers/scheduler"
 HEARTBEAT: Final = "root/timers/heartbeat"
+SCHEDULES: Final = "root/timers/schedules"
+MANY: Final = "root/errands/many"
 
 EFFECTS: Final[dict[type[Effect], tuple[str, ...]]] = {
     Arm: (SCHEDULER,),
@@ -157,8 +165,10 @@ def tree(
             "timers",
             *_schedulers(settings, store, clock, launcher, neighbours),
             child("heartbeat", HeartbeatMonitor, kwargs=_heartbeat(settings), mailbox=_TIMERS),
+            child("schedules", Schedules, kwargs=_schedules(settings, store, clock, launcher)),
             intensity=Intensity(restarts=5, within=30),
         ),
+        group("errands", child("many", Many, kwargs=_many(settings, launcher))),
         strategy=Strategy.REST_FOR_ONE,
         intensity=Intensity(restarts=3, within=30) if store.tenure is None else Intensity(restarts=5, within=30),
         backoff=Backoff() if store.tenure is None else _RETURN,
@@ -221,20 +231,12 @@ def _schedulers(
     settings: Settings, store: Store, clock: Clock, launcher: Launcher, neighbours: Neighbours | None
 ) -> Sequence[Child]:
     """Return who wakes what is due: by itself, or in turn with the other nodes of the store."""
+    launching = _launching(settings, clock, launcher)
+    look_every = settings.clock_check_ms / 1000
     if store.tenure is None:
-        return (child("scheduler", WakeScheduler, kwargs=_scheduler(settings, clock, launcher), mailbox=_TIMERS),)
-    claimer = {
-        "instances": INSTANCES,
-        "reader": READER,
-        "writer": WRITER,
-        "tenure": store.tenure,
-        "clock": clock,
-        "in_flight": settings.wakes_in_flight,
-        "look_every": settings.clock_check_ms / 1000,
-        "places": launcher.places,
-        "per_tenant": settings.max_concurrent_per_tenant or None,
-        "runner": None if launcher.places is None else PROGRAMS,
-    }
+        options = {**launching, "window": settings.wake_window, "clock_check": look_every}
+        return (child("scheduler", WakeScheduler, kwargs=options, mailbox=_TIMERS),)
+    claimer = {**launching, "writer": WRITER, "tenure": store.tenure, "look_every": look_every}
     keeper = {
         "store": store,
         "tenure": store.tenure,
@@ -252,14 +254,12 @@ def _schedulers(
     )
 
 
-def _scheduler(settings: Settings, clock: Clock, launcher: Launcher) -> dict[str, object]:
+def _launching(settings: Settings, clock: Clock, launcher: Launcher) -> dict[str, object]:
     return {
         "instances": INSTANCES,
         "reader": READER,
         "clock": clock,
-        "window": settings.wake_window,
         "in_flight": settings.wakes_in_flight,
-        "clock_check": settings.clock_check_ms / 1000,
         "places": launcher.places,
         "per_tenant": settings.max_concurrent_per_tenant or None,
         "runner": None if launcher.places is None else PROGRAMS,
@@ -273,6 +273,32 @@ def _heartbeat(settings: Settings) -> dict[str, object]:
         "writer": WRITER,
         "timeout": settings.heartbeat_timeout_ms / 1000,
     }
+
+
+def _schedules(settings: Settings, store: Store, clock: Clock, launcher: Launcher) -> dict[str, object]:
+    return {
+        "reader": READER,
+        "writer": WRITER,
+        "clock": clock,
+        "clock_check": settings.clock_check_ms / 1000,
+        "shared": store.tenure is not None,
+        "open_dispatch": partial(_open_dispatch, settings, launcher),
+    }
+
+
+def _many(settings: Settings, launcher: Launcher) -> dict[str, object]:
+    return {"reader": READER, "open_dispatch": partial(_open_dispatch, settings, launcher)}
+
+
+def _open_dispatch(settings: Settings, launcher: Launcher, system: System) -> Dispatch:
+    """Return the way to instances for the actors of the system itself: the same, and no other, as through a door."""
+    return Dispatch(
+        system,
+        instances=INSTANCES,
+        reader=READER,
+        payload_max_bytes=settings.state_max_bytes,
+        check_program=launcher.check_program,
+    )
 
 
 @asynccontextmanager
@@ -312,6 +338,8 @@ async def open_runtime(
                 reader=READER,
                 payload_max_bytes=settings.state_max_bytes,
                 runner=PROGRAMS if launcher.keeps_logs else None,
+                many=MANY,
+                schedules=SCHEDULES,
                 answers=_answers(system, is_draining),
                 check_program=launcher.check_program,
             )

@@ -24,10 +24,17 @@ __all__ = [
     "LOG_WAIT_MAX_MS",
     "PAGE_MAX",
     "PAYLOADS",
+    "PRIORITY_MAX",
     "PROGRAM_MAX_BYTES",
     "REQUEST_MAX",
     "RESOURCES_MAX",
     "TEXT_MAX_BYTES",
+    "check_environment",
+    "check_integer",
+    "check_page",
+    "check_start",
+    "check_text",
+    "encoded",
 ]
 
 PAGE_MAX: Final = 1_000
@@ -44,6 +51,9 @@ ENV_MAX_NAMES: Final = 256
 
 ENV_MAX_BYTES: Final = 64 * 1024
 """Most bytes of all names and values of one program's environment together."""
+
+PRIORITY_MAX: Final = 100
+"""Highest priority; the lowest is as far below 0."""
 
 RESOURCES_MAX: Final = 16
 """Most resources that one program may need."""
@@ -69,7 +79,8 @@ _RESERVED: Final = re.compile(r"RUNTARA_|LD_|PYTHON|GLIBC_TUNABLES\Z")
 # Kinds of fields ------------------------------------------------------------------------------------------------------
 
 
-def _check_integer(value: object, what: str, least: int, most: int) -> None:
+def check_integer(value: object, what: str, least: int, most: int) -> None:
+    """Raise `InvalidInput` unless it is a whole number in these bounds."""
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
         raise InvalidInput(f"{what} {value!r} is not allowed: use a whole number from {least} to {most}")
 
@@ -81,13 +92,15 @@ def _check_limit(limit: object) -> None:
         )
 
 
-def _check_text(text: object, what: str) -> None:
-    size = len(_encoded(text, what))
+def check_text(text: object, what: str) -> None:
+    """Raise `InvalidInput` or `TooLarge` unless it is text of at most `TEXT_MAX_BYTES`."""
+    size = len(encoded(text, what))
     if size > TEXT_MAX_BYTES:
         raise TooLarge(f"{what} has {size} bytes: at most {TEXT_MAX_BYTES} are allowed; shorten it")
 
 
-def _encoded(text: object, what: str) -> bytes:
+def encoded(text: object, what: str) -> bytes:
+    """Return text in UTF-8. Raises `InvalidInput` for what is none."""
     if not isinstance(text, str):
         raise InvalidInput(f"{what} must be text, not {type(text).__name__}")
     try:
@@ -103,29 +116,42 @@ def _check_span(span_ms: object, what: str) -> None:
 
 def _check_request(request: object) -> None:
     if request is not None:
-        _check_integer(request, "request", 1, REQUEST_MAX)
+        check_integer(request, "request", 1, REQUEST_MAX)
 
 
 # Commands, in the order of the endpoints ------------------------------------------------------------------------------
 
 
-def _check_start(command: messages.StartInstance) -> None:
+def check_start(command: messages.StartInstance) -> None:
+    """Raise `InvalidInput` or `TooLarge` unless an instance may be started so."""
     _check_program(command.program)
-    _check_environment(command.env)
+    if not isinstance(command.image, bool):
+        raise InvalidInput(f"image must be true or false, not {type(command.image).__name__}")
+    check_environment(command.env)
     if command.timeout_ms is not None:
-        _check_integer(command.timeout_ms, "timeout_ms", 1, SPAN_MAX_MS)
+        check_integer(command.timeout_ms, "timeout_ms", 1, SPAN_MAX_MS)
     _check_resources(command.resources)
+    check_integer(command.priority, "priority", -PRIORITY_MAX, PRIORITY_MAX)
+    if command.start_at is not None:
+        check_instant_ms(command.start_at, "start_at")
+
+
+def _check_fork(command: messages.ForkInstance) -> None:
+    check_id(command.source, "source id")
+    if command.checkpoint_id is not None:
+        check_checkpoint_id(command.checkpoint_id)
 
 
 def _check_program(program: object) -> None:
-    size = len(_encoded(program, "program"))
+    size = len(encoded(program, "program"))
     if not 1 <= size <= PROGRAM_MAX_BYTES:
         raise InvalidInput(f"program has {size} bytes: give a path or a name of 1 to {PROGRAM_MAX_BYTES} bytes")
     if any(unicodedata.category(char) in ("Cc", "Zl", "Zp") for char in str(program)):
         raise InvalidInput(f"program {program!a} holds control characters: give a path or a name without them")
 
 
-def _check_environment(env: object) -> None:
+def check_environment(env: object) -> None:
+    """Raise `InvalidInput` or `TooLarge` unless these variables may be given to a program."""
     if not isinstance(env, Mapping):
         raise InvalidInput(f"env must map names to values, not be {type(env).__name__}")
     if len(env) > ENV_MAX_NAMES:
@@ -154,7 +180,7 @@ def _size_of_variable(name: object, value: object) -> int:
         )
     if _RESERVED.match(name):
         raise InvalidInput(f"env name {name:.80} is reserved for the runtime: choose another")
-    content = _encoded(value, f"env value of {name:.80}")
+    content = encoded(value, f"env value of {name:.80}")
     if b"\0" in content:
         raise InvalidInput(f"env value of {name:.80} holds a NUL character: remove it")
     return len(name) + len(content)
@@ -186,7 +212,7 @@ def _check_sleep(command: messages.Sleep) -> None:
 
 
 def _check_fail(command: messages.FailInstance) -> None:
-    _check_text(command.error, "error")
+    check_text(command.error, "error")
 
 
 def _check_suspend(command: messages.SuspendInstance) -> None:
@@ -226,7 +252,7 @@ def _check_retry(command: messages.RecordRetry) -> None:
     check_checkpoint_id(command.checkpoint_id)
     _check_attempt(command.attempt)
     if command.error is not None:
-        _check_text(command.error, "error")
+        check_text(command.error, "error")
     if command.retry_after_ms is not None:
         _check_span(command.retry_after_ms, "retry_after")
 
@@ -236,21 +262,22 @@ def _check_attempt(attempt: object) -> None:
         raise InvalidInput(f"attempt {attempt!r} is not allowed: count from 1")
 
 
-def _check_page(command: messages.ListCheckpoints | messages.ListEvents | messages.ListInstances) -> None:
+def check_page(command: Any) -> None:
+    """Raise `InvalidInput` unless `limit` and `cursor` of a command are good; Any: many kinds of commands have both."""
     _check_limit(command.limit)
     if command.cursor is not None:
-        _check_text(command.cursor, "cursor")
+        check_text(command.cursor, "cursor")
 
 
 def _check_events(command: messages.ListEvents) -> None:
-    _check_page(command)
+    check_page(command)
     for what, wanted in (("event type", command.event_type), ("subtype", command.subtype)):
         if wanted is not None:
             check_checkpoint_id(wanted, what)
 
 
 def _check_instances(command: messages.ListInstances) -> None:
-    _check_page(command)
+    check_page(command)
     if command.status is not None and command.status not in tuple(Status):
         raise InvalidInput(f"status {command.status!a} is unknown: use {', '.join(Status)}")
 
@@ -258,13 +285,14 @@ def _check_instances(command: messages.ListInstances) -> None:
 def _check_log(command: messages.ReadLog) -> None:
     if command.stream not in ("stdout", "stderr"):
         raise InvalidInput(f"stream {command.stream!a:.80} is unknown: use stdout or stderr")
-    _check_integer(command.offset, "offset", -(2**63), 2**63 - 1)
-    _check_integer(command.limit, "limit", 1, LOG_MAX_BYTES)
-    _check_integer(command.wait_ms, "wait_ms", 0, LOG_WAIT_MAX_MS)
+    check_integer(command.offset, "offset", -(2**63), 2**63 - 1)
+    check_integer(command.limit, "limit", 1, LOG_MAX_BYTES)
+    check_integer(command.wait_ms, "wait_ms", 0, LOG_WAIT_MAX_MS)
 
 
 CHECKS: Final[dict[type, Callable[[Any], None]]] = {
-    messages.StartInstance: _check_start,
+    messages.StartInstance: check_start,
+    messages.ForkInstance: _check_fork,
     messages.RegisterInstance: _check_register,
     messages.SaveCheckpoint: _check_save,
     messages.GetCheckpoint: _check_checkpoint,
@@ -277,7 +305,7 @@ CHECKS: Final[dict[type, Callable[[Any], None]]] = {
     messages.AcknowledgeSignal: _check_acknowledge,
     messages.SendSignal: _check_signal,
     messages.RecordRetry: _check_retry,
-    messages.ListCheckpoints: _check_page,
+    messages.ListCheckpoints: check_page,
     messages.ListEvents: _check_events,
     messages.ListInstances: _check_instances,
     messages.ReadLog: _check_log,
@@ -286,6 +314,7 @@ CHECKS: Final[dict[type, Callable[[Any], None]]] = {
 
 PAYLOADS: Final[dict[type, str]] = {
     messages.StartInstance: "input",
+    messages.ForkInstance: "input",
     messages.SaveCheckpoint: "state",
     messages.Sleep: "state",
     messages.CompleteInstance: "output",

@@ -7,7 +7,7 @@ that asks is told when it is known, and never waits.
 from collections import OrderedDict
 from collections.abc import Callable
 from math import inf
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -111,8 +111,9 @@ class CapReader(Actor):
         mine, version = self._slot.mailbox, (tenant_id, ref.program)
 
         def then(reply: Reply) -> None:
+            found: Any = reply.value
             failed = reply.error is not None
-            mine.put_control(_CapUnread(version) if failed else _CapRead(version, _cap_of(reply.value)))
+            mine.put_control(_CapUnread(version) if failed else _CapRead(version, _cap_of(found)))
 
         try:
             self._reader.ask_then(Query("read_image_version", (tenant_id, ref)), then)

@@ -9,8 +9,10 @@ from typing import Any, Final, NamedTuple, Protocol, TypeVar, cast
 from runtara import messages
 from runtara.actors._cell import CellRef
 from runtara.actors._dispatch_checks import CHECKS, PAGE_MAX, PAYLOADS, TEXT_MAX_BYTES
+from runtara.actors._many_checks import MANY_CHECKS, check_listed
 from runtara.actors._ref import Askable, Ref
 from runtara.actors._reply import Reply
+from runtara.actors._schedule_checks import SCHEDULE_CHECKS
 from runtara.actors._system import System
 from runtara.actors.storage import Query
 from runtara.endpoints import ENDPOINTS
@@ -33,7 +35,8 @@ class Outcome(Protocol):
 class Dispatch:
     """Sends calls to the actors of one system, from any thread and any event loop.
 
-    `runner` is the path of the actor that keeps the logs of programs: it hears a `Call` with a `ReadLog`. `answers` are
+    `runner` is the path of the actor that keeps the logs of programs: it hears a `Call` with a `ReadLog`. `many` and
+    `schedules` are those of the actors that hear what is said about many instances, and about schedules. `answers` are
     the functions by which the system as a whole answers; they run on its loop. `check_program` raises `NotFound` for a
     program that cannot be launched.
     """
@@ -46,12 +49,16 @@ class Dispatch:
         reader: str,
         payload_max_bytes: int,
         runner: str | None = None,
+        many: str | None = None,
+        schedules: str | None = None,
         answers: Mapping[type, Callable[[], object]] | None = None,
         check_program: Callable[[str], object] | None = None,
     ) -> None:
         self._instances: Ref = system.ref(instances)
         self.reader: Final[Ref] = system.ref(reader)
         self.runner: Final = None if runner is None else system.ref(runner)
+        self.many: Final = None if many is None else system.ref(many)
+        self.schedules: Final = None if schedules is None else system.ref(schedules)
         self.system: Final = _SystemAnswers(self._instances, answers or {})
         self.check_program: Final = check_program
         self.payload_max_bytes: Final = payload_max_bytes
@@ -156,7 +163,7 @@ class Line:
 
     def _check_payload(self, kind: type, field: str, payload: object) -> None:
         most = self.dispatch.payload_max_bytes
-        if payload is None and kind is messages.StartInstance:
+        if payload is None and kind in (messages.StartInstance, messages.ForkInstance):
             return
         if not isinstance(payload, bytes):
             raise InvalidInput(f"{field} must be bytes, not {type(payload).__name__}: encode it first")
@@ -217,6 +224,9 @@ def _to_new_instance(line: Line, command: messages.StartInstance, epoch: int | N
 
 
 def _to_reader(line: Line, command: Any, epoch: int | None) -> tuple[Askable, object]:
+    if isinstance(command, messages.ListInstances) and command.filter is not None:
+        check_listed(command)
+        return _to_many(line, command, epoch)
     return line.dispatch.reader, _QUERIES[type(command)](line.key, command)
 
 
@@ -224,6 +234,22 @@ def _to_runner(line: Line, command: Any, epoch: int | None) -> tuple[Askable, ob
     if line.dispatch.runner is None:
         raise NotFound(f"{type(command).__name__} is not answered by this system: it launches no processes")
     return line.dispatch.runner, Call(line.key, command, epoch, line.passed_on)
+
+
+def _to_images(line: Line, command: Any, epoch: int | None) -> tuple[Askable, object]:
+    raise NotFound(f"{type(command).__name__} is not answered by this system: it keeps no images")
+
+
+def _to_many(line: Line, command: Any, epoch: int | None) -> tuple[Askable, object]:
+    if line.dispatch.many is None:
+        raise NotFound(f"{type(command).__name__} is not answered here: ask for each instance by itself")
+    return line.dispatch.many, Call(line.key, command, epoch, line.passed_on)
+
+
+def _to_schedules(line: Line, command: Any, epoch: int | None) -> tuple[Askable, object]:
+    if line.dispatch.schedules is None:
+        raise NotFound(f"{type(command).__name__} is not answered by this system: it keeps no schedules")
+    return line.dispatch.schedules, Call(line.key, command, epoch, line.passed_on)
 
 
 def _to_system(line: Line, command: Any, epoch: int | None) -> tuple[Askable, object]:
@@ -236,6 +262,9 @@ _WAYS: Final[dict[str, _Way]] = {
     "instance": _to_instance,
     "reader": _to_reader,
     "runner": _to_runner,
+    "images": _to_images,
+    "many": _to_many,
+    "schedules": _to_schedules,
     "system": _to_system,
 }
 """Owner of an operation to the way to it."""
@@ -265,7 +294,7 @@ class _Rule(NamedTuple):
 
 _RULES: Final = {
     kind: _Rule(
-        CHECKS.get(kind),
+        (CHECKS | MANY_CHECKS | SCHEDULE_CHECKS).get(kind),
         PAYLOADS.get(kind),
         _to_new_instance if kind is messages.StartInstance else _WAYS[row.owner],
     )

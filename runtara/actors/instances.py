@@ -156,9 +156,9 @@ class Instances(Region[InstanceKey, InstanceState]):
         return instance.evolve(state, event)
 
     def keeps(self, state: InstanceState) -> bool:
-        """Return whether nobody else changes the instance: it runs, and hence is ours, or it is finished."""
-        if self._tenure is None:
-            return True
+        """Return whether all that is stored is known, and nobody else changes it: it runs here, or it is finished."""
+        if state.unread or self._tenure is None:
+            return not state.unread
         row = state.instance
         return row is not None and (row.status is Status.RUNNING or row.status in FINAL)
 

@@ -2,9 +2,9 @@
 
 It holds the next wake-ups in a heap and sleeps until the first; what lies further ahead stays in the store and is read
 in time. Who is due waits in a queue, fair to every tenant, until one of the host's places is free for him; the runner
-says when one is. It never changes an instance: it tells its actor that it is due, and the actor decides, so a wake-up that comes
-twice does nothing the second time. One that fails goes to the back of the queue and holds up nobody. After a restart
-everything is read from the store, and asked of the runner, again, so nothing is lost with this actor.
+says when one is. It never changes an instance: it tells its actor that it is due, and the actor decides, so a wake-up
+that comes twice does nothing the second time. One that fails goes to the back of the queue and holds up nobody. After a
+restart everything is read from the store, and asked of the runner, again, so nothing is lost with this actor.
 """
 
 import heapq
@@ -280,7 +280,8 @@ class WakeScheduler(CapReader):
         mine, changes = self._slot.mailbox, self._changes
 
         def then(reply: Reply) -> None:
-            mine.put_control(_FoundPast(reply.value if reply.error is None else None, changes))
+            rows: Any = reply.value
+            mine.put_control(_FoundPast(rows if reply.error is None else None, changes))
 
         try:
             self._reader.ask_then(Query("list_due", (INSTANT_MAX_MS, most, None, barred)), then)

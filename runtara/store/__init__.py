@@ -3,6 +3,7 @@
 from runtara.store._contract import (
     Barred,
     Claims,
+    Copies,
     DueInstance,
     LeaseLost,
     Listener,
@@ -16,6 +17,7 @@ from runtara.store._contract import (
     Writer,
     digest_of,
 )
+from runtara.store._cursors import cursor_of_id
 from runtara.store._open import check_sqlite_version, open_store, sqlite_version
 from runtara.store._tenure import LEASE_MS, NodeSpec, Tenure
 from runtara.store._transfer import Transferred, Watch, back_up, copy_store, restore
@@ -25,6 +27,7 @@ __all__ = [
     "LEASE_MS",
     "Barred",
     "Claims",
+    "Copies",
     "DueInstance",
     "Finished",
     "LeaseLost",
@@ -46,6 +49,7 @@ __all__ = [
     "back_up",
     "check_sqlite_version",
     "copy_store",
+    "cursor_of_id",
     "digest_of",
     "open_store",
     "open_upkeep",

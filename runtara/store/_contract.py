@@ -34,6 +34,7 @@ from runtara.store._tenure import Tenure
 __all__ = [
     "Barred",
     "Claims",
+    "Copies",
     "DueInstance",
     "LeaseLost",
     "Listener",
@@ -47,6 +48,13 @@ __all__ = [
     "Writer",
     "digest_of",
 ]
+
+
+class Copies(NamedTuple):
+    """Temporary."""
+
+    source: InstanceKey
+    checkpoint_id: str | None = None
 
 
 class Save(msgspec.Struct, frozen=True, gc=False, kw_only=True):
@@ -69,6 +77,7 @@ class Save(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     waits: tuple[Wait, ...] = ()
     """Begun or ended: inserted by place, or completed where the stored one has no end yet."""
     retries: tuple[Retry, ...] = ()
+    copies: Copies | None = None
     told: bool = False
     """Whether other nodes that share the store are to be told: somebody there may be waiting for this change."""
 
