@@ -20,12 +20,17 @@ _RECORDS: Final = {
     "signals": records.Signal,
     "waits": records.Wait,
     "retries": records.Retry,
+    "images": records.Image,
+    "image_versions": records.ImageVersion,
+    "schedules": records.Schedule,
 }
 """Tables whose columns are the fields of a struct."""
 _KEYS: Final = {
     "number": "Given by the database, upwards.",
     "seq": "Given by the database, upwards: the order in which rows were stored.",
     "instance_number": "The `number` of the instance that it belongs to.",
+    "image_number": "The `number` of the image that it belongs to.",
+    "deleted_at": "When it was deleted. Its versions stay until nobody can need them any more.",
 }
 """What the columns mean by which tables are held together."""
 

@@ -73,7 +73,7 @@ class Instance(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """The epoch of the newest launch, as long as its process may hold the instance: under this epoch, or under a later
     one where it has registered again. None once it is lost or taken over."""
     priority: int = 0
-    """Among those of its tenant that wait to be launched, a higher one goes first."""
+    """Of the instances of a tenant that wait for a place, the higher goes first; among equals, the one due first."""
 
 
 class Checkpoint(msgspec.Struct, frozen=True, gc=False, kw_only=True):

@@ -6,7 +6,7 @@ Frozen and tagged like the commands; `messages` offers both under one name.
 import msgspec
 
 from runtara.lifecycle import Status, TerminationReason
-from runtara.records import Event, Retry, Signal
+from runtara.records import Event, Image, ImageVersion, Retry, Schedule, Signal
 
 __all__ = [
     "Acknowledged",
@@ -16,6 +16,8 @@ __all__ = [
     "CheckpointSaved",
     "EventPage",
     "HealthFound",
+    "ImagePage",
+    "ImageVersionPage",
     "InputFound",
     "InstanceInfo",
     "InstancePage",
@@ -27,6 +29,7 @@ __all__ = [
     "NodeInfo",
     "NodesFound",
     "RetriesFound",
+    "SchedulePage",
     "SignalAccepted",
     "SignalTaken",
     "SignalsPending",
@@ -205,6 +208,27 @@ class InstancePage(msgspec.Struct, frozen=True, gc=False, tag=True, kw_only=True
     """Instances by id; `cursor` fetches the next page and is None on the last."""
 
     instances: tuple[InstanceSummary, ...]
+    cursor: str | None = None
+
+
+class ImagePage(msgspec.Struct, frozen=True, gc=False, tag=True, kw_only=True):
+    """Images by name; `cursor` fetches the next page and is None on the last."""
+
+    images: tuple[Image, ...]
+    cursor: str | None = None
+
+
+class ImageVersionPage(msgspec.Struct, frozen=True, gc=False, tag=True, kw_only=True):
+    """Versions of an image, newest first; `cursor` fetches the next page and is None on the last."""
+
+    versions: tuple[ImageVersion, ...]
+    cursor: str | None = None
+
+
+class SchedulePage(msgspec.Struct, frozen=True, gc=False, tag=True, kw_only=True):
+    """Schedules by name; `cursor` fetches the next page and is None on the last."""
+
+    schedules: tuple[Schedule, ...]
     cursor: str | None = None
 
 

@@ -160,6 +160,11 @@ class InlineWriter(Actor):
         """Note heartbeats."""
         self._writer.record_heartbeats(message.beats)
 
+    @hears(Act)
+    def act(self, message: Act) -> Any:
+        """Call a method of the writer."""
+        return getattr(self._writer, message.method)(*message.arguments)
+
 
 def _transactions(deliveries: Sequence[Delivery], max_saves: int, max_bytes: int) -> Iterator[list[Delivery]]:
     """Split a batch so that no transaction grows beyond its limits; one message always fits."""

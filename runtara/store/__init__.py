@@ -1,27 +1,24 @@
 """What survives: one contract, several stores behind it."""
 
-from runtara.store._contract import (
+from runtara.store._contract import Listener, Reader, SharedWriter, Store, Writer
+from runtara.store._cursors import cursor_of_id
+from runtara.store._open import check_sqlite_version, open_store, sqlite_version
+from runtara.store._tenure import LEASE_MS, NodeSpec, Tenure
+from runtara.store._terms import (
     Barred,
     Claims,
     Copies,
     DueInstance,
+    Finished,
     LeaseLost,
-    Listener,
     LoadError,
     Notice,
-    Reader,
     RunningInstance,
     Save,
-    SharedWriter,
-    Store,
-    Writer,
     digest_of,
 )
-from runtara.store._cursors import cursor_of_id
-from runtara.store._open import check_sqlite_version, open_store, sqlite_version
-from runtara.store._tenure import LEASE_MS, NodeSpec, Tenure
 from runtara.store._transfer import Transferred, Watch, back_up, copy_store, restore
-from runtara.store._upkeep import Finished, Upkeep, Vacuumed, open_upkeep
+from runtara.store._upkeep import Upkeep, Vacuumed, open_upkeep
 
 __all__ = [
     "LEASE_MS",

@@ -16,118 +16,39 @@ Promises, each with a test in the conformance suite:
    the writer succeeds.
 6. A reader sees every save whose commit has returned before the read began.
 7. Bytes come back as they went in; empty is not absent.
+8. Each call of the writer that is no commit is one transaction, too: all of it is stored when it returns, and nothing
+   where it raises anything but `OutcomeUnknown`.
 """
 
-import hashlib
 from collections.abc import Mapping, Sequence
-from typing import Literal, NamedTuple, Protocol
+from typing import Protocol
 
-import msgspec
-
-from runtara.errors import StoreUnavailable
-from runtara.ids import InstanceKey
+from runtara.ids import ImageRef, InstanceKey
 from runtara.lifecycle import Status
-from runtara.messages import CheckpointPage, EventPage, InstancePage, NodeInfo
-from runtara.records import Checkpoint, Event, Instance, Retry, Signal, Snapshot, Wait
+from runtara.messages import (
+    CheckpointPage,
+    EventPage,
+    ImagePage,
+    ImageVersionPage,
+    InstancePage,
+    NodeInfo,
+    SchedulePage,
+)
+from runtara.records import Checkpoint, Image, ImageVersion, Retry, Schedule, Signal, Snapshot
 from runtara.store._tenure import Tenure
+from runtara.store._terms import (
+    NOBODY,
+    Barred,
+    Claims,
+    DueInstance,
+    Finished,
+    LoadError,
+    Notice,
+    RunningInstance,
+    Save,
+)
 
-__all__ = [
-    "Barred",
-    "Claims",
-    "Copies",
-    "DueInstance",
-    "LeaseLost",
-    "Listener",
-    "LoadError",
-    "Notice",
-    "Reader",
-    "RunningInstance",
-    "Save",
-    "SharedWriter",
-    "Store",
-    "Writer",
-    "digest_of",
-]
-
-
-class Copies(NamedTuple):
-    """Temporary."""
-
-    source: InstanceKey
-    checkpoint_id: str | None = None
-
-
-class Save(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """One instance's change: the new row and what is appended to its history, all or nothing."""
-
-    instance: Instance
-    """Its program, creation and time limit count when it is inserted; they never change after that."""
-    expected_version: int
-    input: bytes | None = None
-    """Stored when the instance is inserted; ignored otherwise."""
-    env: dict[str, str] = {}
-    """Likewise."""
-    output: bytes | None = None
-    """Stored when not None."""
-    checkpoints: tuple[Checkpoint, ...] = ()
-    events: tuple[Event, ...] = ()
-    signals: tuple[Signal, ...] = ()
-    acknowledged: tuple[tuple[str, int], ...] = ()
-    """Signal ids and the instants of their acknowledgement."""
-    waits: tuple[Wait, ...] = ()
-    """Begun or ended: inserted by place, or completed where the stored one has no end yet."""
-    retries: tuple[Retry, ...] = ()
-    copies: Copies | None = None
-    told: bool = False
-    """Whether other nodes that share the store are to be told: somebody there may be waiting for this change."""
-
-
-class DueInstance(NamedTuple):
-    """An instance that is to be launched at `wake_at` (milliseconds since 1970 UTC)."""
-
-    wake_at: int
-    key: InstanceKey
-    priority: int = 0
-    program: str | None = None
-
-
-class Barred(NamedTuple):
-    """Whose instances are passed over, because no more of them may run here now."""
-
-    tenants: tuple[str, ...] = ()
-    programs: tuple[str, ...] = ()
-
-
-class RunningInstance(NamedTuple):
-    """An instance whose stored status is running, and the attempt that owned it."""
-
-    key: InstanceKey
-    epoch: int
-    program: str | None
-    timeout_at: int | None = None
-    """When the attempt will have run for as long as it may."""
-    claimed_epoch: int | None = None
-    """The epoch under which this host has launched the process that holds the instance; None where it launched none."""
-
-
-class Claims(NamedTuple):
-    """What a node has claimed of what is due."""
-
-    claimed: list[DueInstance]
-    due: int
-    """How many were due and free, as far as they were counted; more than were claimed, where others take theirs."""
-
-
-class Notice(NamedTuple):
-    """What one node tells the others. It may be lost, so it says only that it is worth looking.
-
-    ``due``: an instance can be claimed, at the instant that `text` says. ``changed``: the instances whose digests (see
-    `digest_of`) are the words of `text` have changed, or, for ``*``, many. ``nodes``: a node has ended, or a document
-    has a new version.
-    """
-
-    kind: Literal["due", "changed", "nodes"]
-    text: str
+__all__ = ["Listener", "Reader", "SharedWriter", "Store", "Writer"]
 
 
 class Listener(Protocol):
@@ -143,19 +64,6 @@ class Listener(Protocol):
         """Let go of the store; harmless when repeated."""
 
 
-class LoadError(Exception):
-    """One instance's rows cannot be understood. Its neighbours are not affected."""
-
-
-class LeaseLost(StoreUnavailable):
-    """Other nodes that share the store have taken over what this one owned. Nothing it holds in memory is true."""
-
-
-def digest_of(key: InstanceKey) -> str:
-    """Return what notices call an instance: the first half of the MD5 of tenant and id, as the database counts it."""
-    return hashlib.md5(f"{key.tenant_id} {key.instance_id}".encode(), usedforsecurity=False).hexdigest()[:16]
-
-
 class Writer(Protocol):
     """The one connection that changes the store."""
 
@@ -168,6 +76,48 @@ class Writer(Protocol):
     def record_heartbeats(self, beats: Sequence[tuple[InstanceKey, int]]) -> None:
         """Note when running instances were last heard of. Not a transition: versions stay as they are."""
 
+    def push_image(self, tenant_id: str, name: str, image_id: str, version: ImageVersion) -> tuple[Image, ImageVersion]:
+        """Make what was pushed the current version under a name; return the image and that version.
+
+        Where the tenant has an image of that name, the version is added to it with the next number, unless it is what
+        is current already: then nothing changes. Else the image is made, with `image_id`, and the version is its first;
+        raises `AlreadyExists` where another image has that id. The number in `version` does not count.
+        """
+
+    def use_image_version(self, tenant_id: str, image_id: str, version: int, at: int) -> Image | None:
+        """Make a version that there is the current one, and return the image; None if there is no such version."""
+
+    def delete_image(self, tenant_id: str, image_id: str, at: int) -> tuple[str, ...] | None:
+        """Delete an image that no unfinished instance uses; None if there is no such image.
+
+        Returns the ids of some unfinished instances that use any version of it; nothing has changed if there are any.
+        Its name is free then, and no list shows it; its versions can be read until `collect_images` removes them, for
+        those that were started in the same moment.
+        """
+
+    def collect_images(
+        self, deleted_before: int, keep_versions: int, limit: int, dry_run: bool
+    ) -> list[tuple[str, ImageRef]]:
+        """Remove at most `limit` versions that nobody needs; return their tenants and what they are, or would be.
+
+        Of images deleted before that instant, all; of the others, what is neither current nor among the newest
+        `keep_versions`. The newest always stays, so that no number is given twice, and so does whatever an unfinished
+        instance uses. A deleted image goes with its last version.
+        """
+
+    def put_schedule(self, schedule: Schedule) -> bool:
+        """Keep a schedule of version 1 where there is none, or the next version of the one there is; else False."""
+
+    def delete_schedule(self, tenant_id: str, name: str) -> bool:
+        """Forget a schedule; False where there is none."""
+
+    def prune_finished(self, finished: Finished, limit: int, dry_run: bool) -> list[InstanceKey]:
+        """Delete at most `limit` finished instances with all that belongs to them, those first that finished first.
+
+        Returns which, or which it would be. In one transaction: each goes completely or not at all. Those that somebody
+        else changes at that moment are left for the next time.
+        """
+
     def close(self) -> None:
         """Let go of the store; harmless when repeated."""
 
@@ -179,9 +129,10 @@ class SharedWriter(Writer, Protocol):
     claimed, is changed by its owner only; no two nodes claim the same; and what a lost node owned is taken over once.
     """
 
-    def claim_due(self, limit: int, turn: int) -> Claims:
-        """Claim at most `limit` instances that are due, of this node's share of them.
+    def claim_due(self, limit: int, turn: int, barred: Barred = NOBODY) -> Claims:
+        """Claim at most `limit` instances that are due and not barred here, of this node's share of them.
 
+        The tenants take turns; of one tenant's, those of a higher priority go first, then those due earlier.
         `turn` counts the looks in a row, so that what one node leaves, another takes.
         """
 
@@ -225,10 +176,12 @@ class Reader(Protocol):
     def read_retries(self, key: InstanceKey, checkpoint_id: str) -> list[Retry]:
         """Return the recorded failures of one step, by attempt."""
 
-    def list_due(self, until_ms: int, limit: int, after: DueInstance | None = None) -> list[DueInstance]:
+    def list_due(
+        self, until_ms: int, limit: int, after: DueInstance | None = None, barred: Barred = NOBODY
+    ) -> list[DueInstance]:
         """Return pending and suspended instances with `wake_at` <= `until_ms` that have a program, earliest first.
 
-        `after` continues behind the last row of an earlier page.
+        `after` continues behind the last row of an earlier page. Who is barred is left out.
         """
 
     def list_running(self, limit: int, after: InstanceKey | None = None) -> list[RunningInstance]:
@@ -244,6 +197,36 @@ class Reader(Protocol):
         self, key: InstanceKey, type_: str | None, subtype: str | None, limit: int, cursor: str | None
     ) -> EventPage:
         """Page through an instance's events in the order in which they were stored."""
+
+    def read_image(self, tenant_id: str, name_or_id: str) -> Image | None:
+        """Return an image that is not deleted, by its id or, where there is none of that id, by its name."""
+
+    def read_image_version(self, tenant_id: str, ref: ImageRef) -> ImageVersion | None:
+        """Return one version of an image, be it deleted or not."""
+
+    def list_images(self, tenant_id: str, limit: int, cursor: str | None) -> ImagePage:
+        """Page through one tenant's images by name, deleted ones left out."""
+
+    def list_image_versions(self, tenant_id: str, image_id: str, limit: int, cursor: str | None) -> ImageVersionPage:
+        """Page through the versions of an image that is not deleted, newest first."""
+
+    def list_digests(self, limit: int, after: str) -> list[str]:
+        """Return the digests of all versions of all tenants, each once, in order, behind a given one.
+
+        Those of deleted images are among them until they are collected.
+        """
+
+    def read_schedule(self, tenant_id: str, name: str) -> Schedule | None:
+        """Return one schedule."""
+
+    def list_schedules(self, tenant_id: str, limit: int, cursor: str | None) -> SchedulePage:
+        """Page through one tenant's schedules by name."""
+
+    def list_due_schedules(self, until_ms: int, limit: int) -> list[Schedule]:
+        """Return the schedules of all tenants with `next_at` <= `until_ms`, earliest first."""
+
+    def next_schedule_at(self) -> int | None:
+        """Return the earliest `next_at` of all schedules; None where none has any."""
 
     def count_by_status(self) -> dict[Status, int]:
         """Return how many instances of all tenants stand where; statuses without any are left out."""

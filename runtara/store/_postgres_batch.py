@@ -12,7 +12,7 @@ import msgspec
 from msgspec.structs import astuple
 
 from runtara.records import Checkpoint, Event, Instance, Retry, Signal, Wait
-from runtara.store._contract import Save
+from runtara.store._terms import Save, copies_of
 
 __all__ = ["rounds_of"]
 
@@ -38,6 +38,7 @@ _EventRow: Final = _row_of("EventRow", _PART, Event.__struct_fields__[:-1])  # i
 _SignalRow: Final = _row_of("SignalRow", _PART, Signal.__struct_fields__)
 _AcknowledgedRow: Final = _row_of("AcknowledgedRow", ("save",), ("signal_id", "at"))
 _WaitRow: Final = _row_of("WaitRow", _PART, Wait.__struct_fields__)
+_CopyRow: Final = _row_of("CopyRow", ("save",), ("tenant_id", "source_id", "checkpoint_id"))
 _RetryRow: Final = _row_of("RetryRow", _PART, Retry.__struct_fields__)
 
 _ERROR: Final = Instance.__struct_fields__.index("error")
@@ -53,7 +54,13 @@ def rounds_of(saves: Sequence[Save]) -> Iterator[dict[str, str]]:
     seen: dict[tuple[str, str], int] = {}
     for at, save in enumerate(saves):
         key = (save.instance.tenant_id, save.instance.instance_id)
-        number = seen[key] = seen.get(key, -1) + 1
+        number = seen.get(key, -1) + 1
+        if (
+            save.copies is not None
+        ):  # behind what was changed of its source before, and not behind what is changed later
+            number = max(number, seen.get(save.copies.source, -1) + 1)
+            seen[save.copies.source] = number - 1
+        seen[key] = number
         if number == len(rounds):
             rounds.append(_Round())
         rounds[number].add(at, save)
@@ -69,6 +76,7 @@ class _Round:
         self._acknowledged: list[Any] = []
         self._waits: list[Any] = []
         self._retries: list[Any] = []
+        self._copies: list[Any] = []
 
     def add(self, number: int, save: Save) -> None:
         """Take a save, the `number`-th of its batch."""
@@ -86,6 +94,8 @@ class _Round:
             self._add_events(number, save.events)
         if save.signals or save.acknowledged or save.waits or save.retries:
             self._add_history(number, save)
+        if copies := copies_of(save):
+            self._copies.append(_CopyRow(number, *copies.source, copies.checkpoint_id))
 
     def documents(self) -> dict[str, str]:
         """Return the parameters of `commit_round` that are documents."""
@@ -98,6 +108,7 @@ class _Round:
             "acknowledged": _document(self._acknowledged),
             "waits": _document(self._waits),
             "retries": _document(self._retries),
+            "copies": _document(self._copies),
         }
 
     def _add_events(self, number: int, events: Sequence[Event]) -> None:

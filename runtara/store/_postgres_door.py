@@ -7,7 +7,7 @@ the connection up. What became of a commit whose answer is lost is then looked u
 
 import enum
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -37,6 +37,7 @@ __all__ = [
     "IntegrityError",
     "PostgresLimits",
     "connect",
+    "executing",
     "explain",
     "fault_of",
     "is_definite",
@@ -171,6 +172,16 @@ def _check_durability(connection: Connection, url: str) -> None:
             f"the server of {name_of(url)} runs with {', '.join(f'{name}=off' for name in sorted(off))} and may lose "
             "what it has acknowledged: turn it on, or set RUNTARA_DATABASE_MAY_LOSE_WORK=true if that is what you want"
         )
+
+
+def executing(connection: Connection) -> Callable[[str, Mapping[str, object]], list[Any]]:
+    """Return what executes a named statement and returns its rows, if it has any. Any: the caller checks them."""
+
+    def execute(statement: str, names: Mapping[str, object]) -> list[Any]:
+        cursor = connection.execute(SQL[statement], names)
+        return cursor.fetchall() if cursor.description else []
+
+    return execute
 
 
 def fault_of(error: Error) -> Fault:

@@ -7,9 +7,9 @@ relies on it looks now and then without being told.
 from contextlib import suppress
 from typing import Final, Literal
 
-from runtara.store._contract import Notice
 from runtara.store._postgres_door import SQL, Connection, Error, PostgresLimits, connect, explain
 from runtara.store._tenure import Tenure
+from runtara.store._terms import Notice
 
 __all__ = ["PostgresListener"]
 

@@ -12,11 +12,11 @@ from runtara.ids import InstanceKey
 from runtara.lifecycle import Status
 from runtara.messages import NodeInfo
 from runtara.records import Holder, Snapshot
-from runtara.store._contract import LoadError
 from runtara.store._postgres_door import SQL, Connection, Error, PostgresLimits, connect, explain, fault_of, name_of
 from runtara.store._postgres_migrate import pending_migrations, schema_differences
 from runtara.store._sql_reader import HISTORY, Row, SqlReader, snapshots_of
 from runtara.store._tenure import Tenure
+from runtara.store._terms import LoadError
 
 __all__ = ["PostgresReader"]
 

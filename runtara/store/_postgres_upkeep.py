@@ -5,8 +5,6 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-import msgspec
-
 from runtara.errors import AlreadyExists, StoreCorrupt, StoreInUse, StoreUnavailable
 from runtara.store._postgres_door import (
     SQL,
@@ -16,16 +14,19 @@ from runtara.store._postgres_door import (
     IntegrityError,
     PostgresLimits,
     connect,
+    executing,
     explain,
     fault_of,
     name_of,
 )
 from runtara.store._postgres_migrate import migrate, pending_migrations
 from runtara.store._postgres_reader import PostgresReader
+from runtara.store._sql_writer import count_finished, prune_finished
 from runtara.store._statements import load_migrations
 from runtara.store._tables import TABLES, Database, Row, Table
 from runtara.store._tenure import NodeSpec, Tenure
-from runtara.store._upkeep import INSTANCES_AT_ONCE, Finished, Vacuumed
+from runtara.store._terms import Finished
+from runtara.store._upkeep import INSTANCES_AT_ONCE, Vacuumed
 
 __all__ = ["PostgresUpkeep"]
 
@@ -73,26 +74,21 @@ class PostgresUpkeep:
     def count(self, finished: Finished) -> int:
         """Return how many instances `prune` would delete."""
         with self._ready() as connection:
-            return _number(connection, "count_finished", msgspec.structs.asdict(finished) | _statuses(finished))
+            return count_finished(executing(connection), list, finished)
 
     def prune(self, finished: Finished, on_batch: Callable[[int], None]) -> int:
         """Delete finished instances with all that belongs to them; return how many.
 
         Nodes may be at work. Those that somebody holds at that moment are left for the next time.
         """
-        deleted = after = 0
+        deleted = 0
         with self._ready() as connection:
             while True:
                 with self._transaction(connection):
-                    names = msgspec.structs.asdict(finished) | _statuses(finished)
-                    paged = names | {"after": after, "limit": INSTANCES_AT_ONCE}
-                    numbers = [number for (number,) in connection.execute(SQL["lock_finished"], paged)]
-                    if numbers:
-                        done = connection.execute(SQL["delete_instances"], {"numbers": numbers})
-                        deleted += done.rowcount
-                if not numbers:
+                    gone = prune_finished(executing(connection), list, finished, INSTANCES_AT_ONCE)
+                if not gone:
                     return deleted
-                after = numbers[-1]
+                deleted += len(gone)
                 on_batch(deleted)
 
     @contextlib.contextmanager
@@ -250,9 +246,5 @@ def _with(row: Row, places: Sequence[int], change: Callable[[Any], Any]) -> Row:
     return tuple(change(value) if place in places and value is not None else value for place, value in enumerate(row))
 
 
-def _statuses(finished: Finished) -> dict[str, object]:
-    return {"statuses": [status.value for status in finished.statuses]}
-
-
-def _number(connection: Connection, statement: str, names: dict[str, object] | None = None) -> int:
-    return int(connection.execute(SQL[statement], names).fetchall()[0][0])
+def _number(connection: Connection, statement: str) -> int:
+    return int(connection.execute(SQL[statement]).fetchall()[0][0])

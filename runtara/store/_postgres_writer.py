@@ -7,15 +7,14 @@ once; where it cannot, the outcome is unknown, and settled before anything else 
 """
 
 import contextlib
-from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, TypeVar
 
 import msgspec
 
 from runtara.clock import monotonic
 from runtara.errors import ConfigError, RuntaraError, StoreInUse, StoreUnavailable
 from runtara.ids import InstanceKey
-from runtara.store._contract import Claims, DueInstance, LeaseLost, RunningInstance, Save
 from runtara.store._postgres_batch import rounds_of
 from runtara.store._postgres_door import (
     SQL,
@@ -23,15 +22,20 @@ from runtara.store._postgres_door import (
     Error,
     PostgresLimits,
     connect,
+    executing,
     explain,
     fault_of,
     is_definite,
     name_of,
 )
 from runtara.store._postgres_migrate import migrate
+from runtara.store._sql_writer import Execute, SqlWriter
 from runtara.store._tenure import Tenure
+from runtara.store._terms import NOBODY, Barred, Claims, DueInstance, LeaseLost, RunningInstance, Save
 
 __all__ = ["PostgresWriter", "displaced"]
+
+T = TypeVar("T")
 
 _WINDOW: Final = 1_000
 """How many due instances are counted before they are shared out."""
@@ -43,7 +47,7 @@ _TRIES: Final = 4
 """How often a batch is tried that crosses somebody else's."""
 
 
-class PostgresWriter:
+class PostgresWriter(SqlWriter):
     """Writes to a PostgreSQL store; belongs to the thread that opened it."""
 
     def __init__(self, url: str, limits: PostgresLimits, tenure: Tenure, version: str) -> None:
@@ -116,16 +120,17 @@ class PostgresWriter:
 
     # Among nodes -----------------------------------------------------------------------------------------------------
 
-    def claim_due(self, limit: int, turn: int) -> Claims:
-        """Claim at most `limit` instances that are due, of this node's share of them. Raises like `commit`.
+    def claim_due(self, limit: int, turn: int, barred: Barred = NOBODY) -> Claims:
+        """Claim at most `limit` instances that are due and not barred, of this node's share. Raises like `commit`.
 
         `turn` counts the looks in a row, so that what one node leaves, another takes. What was claimed and is not woken
         stays this node's until `release_claim`, or until the connection is lost, as the answer may be lost with it.
         """
         names = {"limit": limit, "turn": turn, "window": max(limit, _WINDOW), "programs": self._programs()}
-        rows = self._run("claim_due", names)
-        claimed = [DueInstance(row[0], InstanceKey(row[1], row[2])) for row in rows if row[0] is not None]
-        return Claims(claimed=claimed, due=rows[-1][3])
+        left_out = {"barred_tenants": list(barred.tenants), "barred_programs": list(barred.programs)}
+        rows = self._run("claim_due", names | left_out)
+        claimed = [DueInstance(row[0], InstanceKey(*row[1:3]), *row[3:-1]) for row in rows if row[0] is not None]
+        return Claims(claimed=claimed, due=rows[-1][-1])
 
     def find_next_due(self) -> int | None:
         """Return how many milliseconds it is until the next instance is due that nobody has claimed."""
@@ -166,6 +171,26 @@ class PostgresWriter:
     def _programs(self) -> list[str] | None:
         programs = self._tenure.spec.programs
         return None if programs is None else list(programs)
+
+    def _change(self, work: Callable[[Execute], T]) -> T:
+        connection = self._ready()
+        self._batch += 1
+        for tries in range(1, _TRIES + 1):
+            try:
+                with connection.transaction():
+                    if not connection.execute(SQL["begin_change"], {**self._me(), "batch": self._batch}).fetchall():
+                        raise self._fenced(connection)
+                    done = work(executing(connection))
+                break
+            except Error as error:
+                if fault_of(error).again and tries < _TRIES:
+                    continue
+                self._failed(error)
+                break  # its answer was lost, but it is stored
+        return done
+
+    def _array(self, values: Sequence[object]) -> list[object]:
+        return list(values)
 
     # One transaction -------------------------------------------------------------------------------------------------
 
@@ -301,8 +326,7 @@ class PostgresWriter:
         """Run a statement of its own that may be repeated."""
         connection = self._ready()
         try:
-            cursor = connection.execute(SQL[statement], {**self._me(), **names})
-            return cursor.fetchall() if cursor.description else []
+            return executing(connection)(statement, {**self._me(), **names})
         except Error as error:
             self._let_go(lost=fault_of(error).stops)
             raise explain(error, self._url) from error

@@ -5,7 +5,7 @@ from typing import TypeVar
 
 import msgspec
 
-from runtara.store._contract import LoadError
+from runtara.store._terms import LoadError
 
 __all__ = ["decode_row"]
 

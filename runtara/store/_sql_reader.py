@@ -10,14 +10,23 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from runtara.errors import RuntaraError, StoreCorrupt
-from runtara.ids import InstanceKey
+from runtara.ids import ImageRef, InstanceKey
 from runtara.lifecycle import Status
-from runtara.messages import CheckpointInfo, CheckpointPage, EventPage, InstancePage, InstanceSummary
-from runtara.records import Checkpoint, Event, Instance, Retry, Signal, Snapshot, Wait
+from runtara.messages import (
+    CheckpointInfo,
+    CheckpointPage,
+    EventPage,
+    ImagePage,
+    ImageVersionPage,
+    InstancePage,
+    InstanceSummary,
+    SchedulePage,
+)
+from runtara.records import Checkpoint, Event, Image, ImageVersion, Instance, Retry, Schedule, Signal, Snapshot, Wait
 from runtara.store import _cursors
-from runtara.store._contract import DueInstance, LoadError, RunningInstance
 from runtara.store._records import decode_row
 from runtara.store._statements import load_statements
+from runtara.store._terms import NOBODY, Barred, DueInstance, LoadError, RunningInstance
 
 __all__ = ["HISTORY", "Row", "SqlReader", "snapshots_of"]
 
@@ -29,6 +38,7 @@ HISTORY: Final = ("load_checkpoint_ids", "load_signal_ids", "load_signals", "loa
 """The statements that load what belongs to instances, in the order in which `snapshots_of` takes their rows."""
 
 _PROBLEMS_PER_CHECK: Final = 100
+_BEHIND_ALL: Final = 2**62
 _BEFORE_ALL: Final = DueInstance(-1, InstanceKey("", ""))
 
 
@@ -71,12 +81,15 @@ class SqlReader:
         """Return the recorded failures of one step, by attempt."""
         return list(self._records(Retry, "read_retries", key._asdict() | {"checkpoint_id": checkpoint_id}))
 
-    def list_due(self, until_ms: int, limit: int, after: DueInstance | None = None) -> list[DueInstance]:
+    def list_due(
+        self, until_ms: int, limit: int, after: DueInstance | None = None, barred: Barred = NOBODY
+    ) -> list[DueInstance]:
         """Return pending and suspended instances with `wake_at` <= `until_ms` that have a program, earliest first."""
         behind = after or _BEFORE_ALL
         names = {"until_ms": until_ms, "wake_at": behind.wake_at, "limit": _cursors.check_limit(limit)}
-        rows = self._rows("list_due", names | behind.key._asdict())
-        return [DueInstance(wake_at, InstanceKey(*key)) for wake_at, *key in rows]
+        left_out = {name: msgspec.json.encode(found).decode() for name, found in barred._asdict().items()}
+        rows = self._rows("list_due", names | behind.key._asdict() | left_out)
+        return [DueInstance(row[0], InstanceKey(*row[1:3]), *row[3:]) for row in rows]
 
     def list_running(self, limit: int, after: InstanceKey | None = None) -> list[RunningInstance]:
         """Return running instances by key; `after` continues behind an earlier page."""
@@ -108,6 +121,50 @@ class SqlReader:
         page, more = _cursors.page_of(found, limit)
         return EventPage(events=page, cursor=_cursors.cursor_of_seq(page[-1].seq) if more else None)
 
+    def read_image(self, tenant_id: str, name_or_id: str) -> Image | None:
+        """Return an image by its id or name."""
+        return self._record(Image, "read_image", {"tenant_id": tenant_id, "name_or_id": name_or_id})
+
+    def read_image_version(self, tenant_id: str, ref: ImageRef) -> ImageVersion | None:
+        """Return one version of an image, deleted or not."""
+        return self._record(ImageVersion, "read_image_version", {"tenant_id": tenant_id, **ref._asdict()})
+
+    def list_images(self, tenant_id: str, limit: int, cursor: str | None) -> ImagePage:
+        """Page through a tenant's images by name."""
+        page, more = self._page_by_name(Image, "list_images", tenant_id, limit, cursor)
+        return ImagePage(images=page, cursor=_cursors.cursor_of_id(page[-1].name) if more else None)
+
+    def list_image_versions(self, tenant_id: str, image_id: str, limit: int, cursor: str | None) -> ImageVersionPage:
+        """Page through the versions of an image, newest first."""
+        names = {"tenant_id": tenant_id, "image_id": image_id, "before": _cursors.seq_of_cursor(cursor) or _BEHIND_ALL}
+        found = self._records(ImageVersion, "list_image_versions", names | {"limit": _cursors.check_limit(limit) + 1})
+        page, more = _cursors.page_of(found, limit)
+        return ImageVersionPage(versions=page, cursor=_cursors.cursor_of_seq(page[-1].version) if more else None)
+
+    def list_digests(self, limit: int, after: str) -> list[str]:
+        """Return the digests of all versions, each once, in order."""
+        rows = self._rows("list_digests", {"after": after, "limit": _cursors.check_limit(limit)})
+        return [digest for (digest,) in rows]
+
+    def read_schedule(self, tenant_id: str, name: str) -> Schedule | None:
+        """Return a schedule."""
+        return self._record(Schedule, "read_schedule", {"tenant_id": tenant_id, "name": name})
+
+    def list_schedules(self, tenant_id: str, limit: int, cursor: str | None) -> SchedulePage:
+        """Page through a tenant's schedules by name."""
+        page, more = self._page_by_name(Schedule, "list_schedules", tenant_id, limit, cursor)
+        return SchedulePage(schedules=page, cursor=_cursors.cursor_of_id(page[-1].name) if more else None)
+
+    def list_due_schedules(self, until_ms: int, limit: int) -> list[Schedule]:
+        """Return the schedules of all tenants whose next start is not after an instant, earliest first."""
+        names = {"until_ms": until_ms, "limit": _cursors.check_limit(limit)}
+        return list(self._records(Schedule, "list_due_schedules", names))
+
+    def next_schedule_at(self) -> int | None:
+        """Return the earliest next start of all schedules."""
+        ((instant,),) = self._rows("next_schedule_at", {})
+        return None if instant is None else int(instant)
+
     def count_by_status(self) -> dict[Status, int]:
         """Return how many instances of all tenants stand where; statuses without any are left out."""
         try:
@@ -129,6 +186,13 @@ class SqlReader:
         except RuntaraError as error:
             return [f"not known whether {sentence}: {error}"]
         return [f"{sentence}: {problem}" for (problem,) in rows]
+
+    def _page_by_name(
+        self, kind: type[Record], statement: str, tenant_id: str, limit: int, cursor: str | None
+    ) -> tuple[tuple[Record, ...], bool]:
+        names = {"tenant_id": tenant_id, "after": _cursors.id_of_cursor(cursor)}
+        found = self._records(kind, statement, names | {"limit": _cursors.check_limit(limit) + 1})
+        return _cursors.page_of(found, limit)
 
     def _record(self, kind: type[Record], statement: str, parameters: Mapping[str, object]) -> Record | None:
         return next(iter(self._records(kind, statement, parameters)), None)

@@ -15,8 +15,8 @@ from msgspec.structs import astuple
 
 from runtara.lifecycle import Status
 from runtara.records import Instance
-from runtara.store._contract import Save
 from runtara.store._sqlite_door import SQL, Cursor
+from runtara.store._terms import Copies, Save, copies_of
 
 __all__ = ["Batch", "Numbers"]
 
@@ -67,9 +67,10 @@ class Batch:
         return True
 
     def finish(self) -> None:
-        """Write what was held back: rows that no other statement of the batch can see, cheaper all at once."""
+        """Write what was held back: rows that hardly a statement of the batch looks for, cheaper all at once."""
         self._insert_many("insert_checkpoint", self._checkpoints)
         self._insert_many("insert_event", self._events)
+        self._checkpoints, self._events = [], []
 
     def _insert_many(self, statement: str, rows: list[Row]) -> None:
         """Insert most rows a few dozen at a time, which costs little more than half, and the rest one by one."""
@@ -79,15 +80,31 @@ class Batch:
         self._cursor.executemany(SQL[statement], (_row(*row) for row in rows[split:]))
 
     def _insert(self, save: Save) -> int | None:
+        copies = copies_of(save)
+        source = self._find_source(save.instance, copies) if copies else None
+        if copies and source is None:
+            return None
         self._execute(_INSERT_INSTANCE, _row(*astuple(save.instance), save.output))
         if self._cursor.rowcount == 0:
             return None
         number = self._remember(save.instance, self._cursor.lastrowid)
+        if source:
+            for statement in ("copy_checkpoints", "copy_waits", "copy_signals"):
+                self._execute(SQL[statement], source | {"number": number})
         if save.input is not None:
             self._execute(SQL["insert_input"], (number, save.input))
         if save.env:
             self._execute(SQL["insert_env"], (number, msgspec.json.encode(save.env).decode()))
         return number
+
+    def _find_source(self, instance: Instance, copies: Copies) -> dict[str, object] | None:
+        """Return what the copying statements need to know; None where there is no such instance or checkpoint."""
+        if copies.source.tenant_id != instance.tenant_id:
+            return None
+        self.finish()  # what earlier saves of the batch have brought may be copied, too
+        names = copies.source._asdict() | {"checkpoint_id": copies.checkpoint_id}
+        found = self._execute(SQL["find_source"], names).fetchone()
+        return None if found is None else dict(zip(("source", "last_seq", "last_at"), found, strict=True))
 
     def _update(self, save: Save) -> int | None:
         instance = save.instance

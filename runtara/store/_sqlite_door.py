@@ -9,7 +9,7 @@ implied.
 import contextlib
 import enum
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from sqlite3 import Connection, Cursor, Error, IntegrityError
 from typing import Final
@@ -35,6 +35,7 @@ __all__ = [
     "Fault",
     "IntegrityError",
     "SqliteLimits",
+    "array",
     "check_version",
     "connect_memory",
     "connect_owner",
@@ -143,6 +144,11 @@ def explain(error: Error, path: Path, *, at_commit: bool = False) -> RuntaraErro
     fault = fault_of(error)
     kind = fault.at_commit if at_commit else fault.error
     return kind(f"the store {path} {fault.advice} ({error})")
+
+
+def array(values: Sequence[object]) -> str:
+    """Return what a statement takes for a list of values: JSON."""
+    return msgspec.json.encode(values).decode()
 
 
 def needs_rollback(error: Error) -> bool:

@@ -10,10 +10,10 @@ import msgspec
 from runtara.errors import RuntaraError, StoreCorrupt, StoreUnavailable
 from runtara.ids import InstanceKey
 from runtara.records import Snapshot
-from runtara.store._contract import LoadError
 from runtara.store._migrate import pending_migrations, schema_differences
 from runtara.store._sql_reader import HISTORY, Row, SqlReader, snapshots_of
 from runtara.store._sqlite_door import SQL, Cursor, Error, Fault, SqliteLimits, connect_reader, explain, fault_of
+from runtara.store._terms import LoadError
 from runtara.store._unshared import UnsharedReader
 
 __all__ = ["SqliteReader"]

@@ -7,10 +7,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-import msgspec
-
 from runtara.errors import AlreadyExists, StoreCorrupt, StoreUnavailable
 from runtara.store._migrate import check_schema, pending_migrations
+from runtara.store._sql_writer import Execute, count_finished, prune_finished
 from runtara.store._sqlite import SqliteStore
 from runtara.store._sqlite_door import (
     SQL,
@@ -18,6 +17,7 @@ from runtara.store._sqlite_door import (
     Error,
     IntegrityError,
     SqliteLimits,
+    array,
     connect_reader,
     connect_writer,
     copy_database,
@@ -28,7 +28,8 @@ from runtara.store._sqlite_door import (
 from runtara.store._sqlite_owner import OWNER_PID, take_ownership
 from runtara.store._statements import Migration, load_migrations
 from runtara.store._tables import TABLES, Database, Row, Table
-from runtara.store._upkeep import INSTANCES_AT_ONCE, Finished, Vacuumed
+from runtara.store._terms import Finished
+from runtara.store._upkeep import INSTANCES_AT_ONCE, Vacuumed
 
 __all__ = ["SqliteUpkeep"]
 
@@ -68,19 +69,19 @@ class SqliteUpkeep:
     def count(self, finished: Finished) -> int:
         """Return how many instances `prune` would delete."""
         with self._reading(self._path) as connection:
-            return int(connection.execute(SQL["count_finished"], _names(finished)).fetchall()[0][0])
+            return count_finished(_executing(connection), array, finished)
 
     def prune(self, finished: Finished, on_batch: Callable[[int], None]) -> int:
         """Delete finished instances with all that belongs to them; return how many."""
-        deleted = after = 0
+        deleted = 0
         with self._owned() as connection:
-            while numbers := _list_finished(connection, finished, after):
+            while True:
                 with self._transaction(connection):
-                    names = {"numbers": msgspec.json.encode(numbers).decode()}
-                    deleted += connection.execute(SQL["delete_instances"], names).rowcount
-                after = numbers[-1]
+                    gone = prune_finished(_executing(connection), array, finished, INSTANCES_AT_ONCE)
+                if not gone:
+                    return deleted
+                deleted += len(gone)
                 on_batch(deleted)
-        return deleted
 
     @contextlib.contextmanager
     def source(self, *, live: bool, scratch: Path | None = None) -> Iterator["_Rows"]:
@@ -236,8 +237,8 @@ class _Rows:
                 raise AlreadyExists(f"the store {self._path} is not empty: choose another one, or have it replaced")
 
 
-def _names(finished: Finished) -> dict[str, object]:
-    return msgspec.structs.asdict(finished) | {"statuses": msgspec.json.encode(finished.statuses).decode()}
+def _executing(connection: Connection) -> Execute:
+    return lambda statement, names: connection.execute(SQL[statement], names).fetchall()
 
 
 @contextlib.contextmanager
@@ -248,8 +249,3 @@ def _temporary_folder(inside: Path, name: str) -> Iterator[Path]:
         raise StoreUnavailable(f"there is no place for a copy in {inside}: {error.strerror}") from error
     with folder:
         yield Path(folder.name)
-
-
-def _list_finished(connection: Connection, finished: Finished, after: int) -> list[int]:
-    names = _names(finished) | {"after": after, "limit": INSTANCES_AT_ONCE}
-    return [number for (number,) in connection.execute(SQL["list_finished"], names)]

@@ -7,13 +7,14 @@ anything else is written, which settles the outcome. Until that succeeds, nothin
 
 import contextlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from runtara.errors import Busy, StoreUnavailable
 from runtara.ids import InstanceKey
-from runtara.store._contract import Save
 from runtara.store._migrate import migrate
+from runtara.store._sql_writer import Execute, SqlWriter
 from runtara.store._sqlite_batch import Batch, Numbers
 from runtara.store._sqlite_door import (
     SQL,
@@ -21,17 +22,21 @@ from runtara.store._sqlite_door import (
     Cursor,
     Error,
     SqliteLimits,
+    array,
     connect_writer,
     empty_log,
     explain,
     fault_of,
 )
 from runtara.store._sqlite_owner import OWNER_PID
+from runtara.store._terms import Save
 
 __all__ = ["SqliteWriter"]
 
+T = TypeVar("T")
 
-class SqliteWriter:
+
+class SqliteWriter(SqlWriter):
     """Writes to an SQLite store; belongs to the thread that opened it.
 
     `owner` holds the store for as long as it is open; the writer closes it at its end.
@@ -89,6 +94,13 @@ class SqliteWriter:
                 self._connection.execute(SQL["empty_log"])
         self._hang_up()
         self._owner.close()
+
+    def _change(self, work: Callable[[Execute], T]) -> T:
+        with self._transaction() as cursor:
+            return work(lambda statement, names: cursor.execute(SQL[statement], names).fetchall())
+
+    def _array(self, values: Sequence[object]) -> str:
+        return array(values)
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[Cursor]:

@@ -13,7 +13,7 @@ from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
 
-from runtara.records import Checkpoint, Event, Instance, Retry, Signal, Wait
+from runtara.records import Checkpoint, Event, Image, ImageVersion, Instance, Retry, Schedule, Signal, Wait
 
 __all__ = ["TABLES", "Column", "Database", "Row", "Table", "table_named"]
 
@@ -83,6 +83,8 @@ def _column(field: msgspec.structs.FieldInfo, hint: Any) -> Column:
     """Return the column of a field. Any: a type as it is written in the record."""
     optional = isinstance(hint, types.UnionType)
     kind = next(one for one in hint.__args__ if one is not types.NoneType) if optional else hint
+    if typing.get_origin(kind) is Literal:
+        kind = type(typing.get_args(kind)[0])
     stored = next(one for one in (int, str, bytes) if issubclass(kind, one))
     return Column(field.name, stored, optional, field.default if isinstance(field.default, int) else None)
 
@@ -104,6 +106,19 @@ TABLES: Final = (
     Table("signals", (Column("number", int), _OF, *_fields(Signal)), ("number",), Signal),
     Table("waits", (Column("number", int), _OF, *_fields(Wait)), ("number",), Wait),
     Table("retries", (_OF, *_fields(Retry)), ("instance_number", "checkpoint_id", "attempt"), Retry),
+    Table(
+        "images",
+        (Column("number", int), *_fields(Image), Column("deleted_at", int, optional=True)),
+        ("number",),
+        Image,
+    ),
+    Table(
+        "image_versions",
+        (Column("image_number", int), *_fields(ImageVersion)),
+        ("image_number", "version"),
+        ImageVersion,
+    ),
+    Table("schedules", _fields(Schedule), ("tenant_id", "name"), Schedule),
     Table(
         "documents",
         (Column("name", str), Column("content", bytes), Column("version", int)),

@@ -11,29 +11,14 @@ from typing import Final, Protocol
 
 import msgspec
 
-from runtara.errors import ConfigError, InvalidInput
-from runtara.lifecycle import FINAL, Status
+from runtara.errors import ConfigError
 from runtara.store._tables import Database, Row, Table
+from runtara.store._terms import Finished
 
-__all__ = ["INSTANCES_AT_ONCE", "Finished", "Rows", "Source", "Target", "Upkeep", "Vacuumed", "open_upkeep"]
+__all__ = ["INSTANCES_AT_ONCE", "Rows", "Source", "Target", "Upkeep", "Vacuumed", "open_upkeep"]
 
 INSTANCES_AT_ONCE: Final = 100
 """Finished instances that are deleted in one transaction."""
-
-
-class Finished(msgspec.Struct, frozen=True, kw_only=True):
-    """Which finished instances are meant."""
-
-    before_ms: int
-    """Those that have finished earlier than this instant."""
-    statuses: tuple[Status, ...] = tuple(status for status in Status if status in FINAL)
-    tenant_id: str | None = None
-    """Of this tenant; None for all."""
-
-    def __post_init__(self) -> None:
-        for status in self.statuses:
-            if status not in FINAL:
-                raise InvalidInput(f"an instance that is {status} goes on: only finished ones can be pruned")
 
 
 class Vacuumed(msgspec.Struct, frozen=True):

@@ -27,7 +27,7 @@ from runtara.store import _sqlite_upkeep as sqlite_upkeep
 from runtara.store._archive import open_archive
 from runtara.store._postgres_door import Connection
 from tests.store.crashing import dying_at
-from tests.store.samples import NOW, checkpoint, event, put, retry, save, signal, wait
+from tests.store.samples import NOW, checkpoint, event, image_version, put, retry, save, schedule, signal, wait
 
 __all__ = ["GOES", "INSTANCES", "STAYS", "fill"]
 
@@ -58,6 +58,12 @@ def fill(url: str) -> None:
                     **finished,
                 ),
             )
+        for number in range(2):
+            writer.push_image("acme", "orders", "a" * 32, image_version(digest=f"{number}" * 64, defaults=b"{}"))
+        writer.push_image("globex", "gone", "b" * 32, image_version())
+        writer.delete_image("globex", "b" * 32, NOW)
+        writer.put_schedule(schedule("nightly"))
+        writer.put_schedule(schedule("paused", next_at=None))
 
 
 def main(task: str, url: str, file: str, step: int) -> None:

@@ -19,11 +19,11 @@ from runtara.errors import Busy, OutcomeUnknown, StoreInUse, StoreUnavailable
 from runtara.ids import InstanceKey
 from runtara.lifecycle import Status
 from runtara.store import Save
-from runtara.store._contract import LeaseLost
 from runtara.store._postgres import PostgresStore
 from runtara.store._postgres_door import SQL, PostgresLimits
 from runtara.store._postgres_reader import PostgresReader
 from runtara.store._tenure import NodeSpec
+from runtara.store._terms import LeaseLost
 from tests.postgres import Cluster
 from tests.store.postgres_workload import Outcome, Workload, audit
 from tests.store.samples import KEY, checkpoint, loaded, put, save, signal

@@ -1,13 +1,14 @@
 """Instances and saves to store, short to write and different where it matters."""
 
 import contextlib
+import hashlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from runtara.ids import InstanceKey
 from runtara.lifecycle import Status, TerminationReason
-from runtara.records import Checkpoint, Event, Instance, Retry, Signal, Snapshot, Wait
+from runtara.records import Checkpoint, Event, ImageVersion, Instance, Retry, Schedule, Signal, Snapshot, Wait
 from runtara.store import LoadError, Reader, Save, Store, Writer, open_store
 
 __all__ = [
@@ -16,13 +17,16 @@ __all__ = [
     "NOW",
     "checkpoint",
     "event",
+    "image_version",
     "instance",
     "loaded",
     "numbered_save",
     "opened",
+    "pages_of",
     "put",
     "retry",
     "save",
+    "schedule",
     "signal",
     "torn_while_written",
     "wait",
@@ -53,6 +57,7 @@ FULL_INSTANCE = Instance(
     ran_ms=1_234,
     losses=2,
     claimed_epoch=4,
+    priority=-7,
 )
 """Every field has a value of its own, so that no two can be mixed up."""
 
@@ -95,6 +100,18 @@ def retry(checkpoint_id: str, attempt: int, **fields: Any) -> Retry:
     return Retry(**(plain | fields))
 
 
+def image_version(content: str = "", **fields: Any) -> ImageVersion:
+    """What is pushed: another `content` is another digest; `fields` are those of `ImageVersion`."""
+    digest = hashlib.sha256(content.encode()).hexdigest()
+    plain: dict[str, Any] = {"version": 1, "digest": digest, "size": 3, "kind": "python", "created_at": NOW}
+    return ImageVersion(**(plain | fields))
+
+
+def schedule(name: str = "nightly", version: int = 1, **fields: Any) -> Schedule:
+    plain: dict[str, Any] = {"tenant_id": "acme", "name": name, "plan": b"\0plan", "next_at": NOW, "version": version}
+    return Schedule(**(plain | {"created_at": NOW, "updated_at": NOW} | fields))
+
+
 def put(writer: Writer, *saves: Save) -> None:
     """Store all saves, each of which must apply."""
     assert writer.commit(saves) == [True] * len(saves)
@@ -110,6 +127,16 @@ def loaded(reader: Reader, key: InstanceKey = KEY) -> Snapshot:
 def numbered_save(number: int) -> Save:
     """The save that brings the sample instance from version `number` - 1 to `number`, with a checkpoint."""
     return save(KEY, number, checkpoint_id=f"step-{number}", checkpoints=(checkpoint(f"step-{number}"),))
+
+
+def pages_of(ask: Callable[[str | None], Any], field: str) -> list[Sequence[Any]]:
+    """Every page of a list, each asked for with the cursor of the one before."""
+    answer = ask(None)
+    pages = [getattr(answer, field)]
+    while answer.cursor is not None:
+        answer = ask(answer.cursor)
+        pages.append(getattr(answer, field))
+    return pages
 
 
 @contextlib.contextmanager

@@ -229,7 +229,7 @@ def test_a_backup_of_a_later_version_is_refused_with_that_version(path: Path, co
 def test_a_backup_of_an_earlier_version_lacks_columns_which_are_filled(path: Path) -> None:
     table = table_named("instances")
     assert table is not None
-    later = {"timeout_ms", "claimed_at", "ran_ms", "losses", "claimed_epoch"}
+    later = {"timeout_ms", "claimed_at", "ran_ms", "losses", "claimed_epoch", "priority"}
     names = tuple(column.name for column in table.columns if column.name not in later)
     row = [1, "acme", "order-1", "pending", 1, 0, 1000, *[None] * (len(names) - 7)]
     columns = {"instances": names}
@@ -245,6 +245,7 @@ def test_a_backup_of_an_earlier_version_lacks_columns_which_are_filled(path: Pat
         "ran_ms": 0,
         "losses": 0,
         "claimed_epoch": None,
+        "priority": 0,
     }
     assert values["instance_id"] == "order-1"
 

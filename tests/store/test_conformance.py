@@ -1,7 +1,6 @@
 """The promises of the contract, kept by every store. The numbers are those of runtara/store/_contract.py."""
 
 import contextlib
-from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -12,18 +11,21 @@ from runtara.ids import InstanceKey
 from runtara.lifecycle import FINAL, Status, TerminationReason
 from runtara.messages import CheckpointInfo, InstanceSummary
 from runtara.records import Checkpoint, Event, Retry, Signal, Snapshot, Wait
-from runtara.store import DueInstance, Reader, RunningInstance, Store, Writer
+from runtara.store import DueInstance, Finished, Reader, RunningInstance, Store, Writer
 from tests.store.samples import (
     FULL_INSTANCE,
     KEY,
     NOW,
     checkpoint,
     event,
+    image_version,
     instance,
     loaded,
+    pages_of,
     put,
     retry,
     save,
+    schedule,
     signal,
     wait,
 )
@@ -41,7 +43,7 @@ def test_every_field_of_an_instance_comes_back(writer: Writer, reader: Reader) -
 
 
 def test_every_field_of_an_update_comes_back(writer: Writer, reader: Reader) -> None:
-    put(writer, save(program="orders", timeout_ms=60_000), save(version=2, instance=instance(version=2)))
+    put(writer, save(program="orders", timeout_ms=60_000, priority=-7), save(version=2, instance=instance(version=2)))
     new = replace(FULL_INSTANCE, version=3)
 
     put(writer, save(version=3, instance=new))
@@ -223,12 +225,13 @@ def test_an_output_stays_until_another_one_is_given(writer: Writer, reader: Read
 
 
 @pytest.mark.parametrize("status", [Status.RUNNING, Status.SUSPENDED])
-def test_program_creation_and_time_limit_never_change(writer: Writer, reader: Reader, status: Status) -> None:
-    put(writer, save(program="orders", timeout_ms=9))
+def test_program_creation_time_limit_and_priority_never_change(writer: Writer, reader: Reader, status: Status) -> None:
+    put(writer, save(program="orders", timeout_ms=9, priority=2))
 
-    put(writer, save(version=2, program="other", created_at=NOW + 1, timeout_ms=10, status=status))
+    put(writer, save(version=2, program="other", created_at=NOW + 1, timeout_ms=10, priority=3, status=status))
 
-    assert loaded(reader).instance == instance(version=2, program="orders", timeout_ms=9, status=status)
+    kept: dict[str, Any] = {"program": "orders", "timeout_ms": 9, "priority": 2}
+    assert loaded(reader).instance == instance(version=2, status=status, **kept)
 
 
 # 3: conflicts within a batch ------------------------------------------------------------------------------------------
@@ -473,6 +476,23 @@ def test_due_instances_are_those_that_can_be_launched_earliest_first(writer: Wri
     assert reader.list_due(NOW + 2, 10, expected[2]) == []
 
 
+def test_due_instances_come_with_their_priority_and_program_in_the_order_of_their_instants(
+    writer: Writer, reader: Reader
+) -> None:
+    put(writer, save(KEY, status=Status.PENDING, wake_at=NOW, program="p"))
+    put(writer, save(OTHER, status=Status.SUSPENDED, wake_at=NOW + 1, program="image:x", priority=2**31))
+    put(writer, save(FOREIGN, status=Status.SUSPENDED, wake_at=NOW + 2, program="q", priority=-1))
+
+    found = reader.list_due(NOW + 2, 10)
+
+    assert [tuple(row) for row in found] == [
+        (NOW, KEY, 0, "p"),
+        (NOW + 1, OTHER, 2**31, "image:x"),
+        (NOW + 2, FOREIGN, -1, "q"),
+    ]
+    assert reader.list_due(NOW + 2, 10, DueInstance(NOW, KEY)) == found[1:]
+
+
 def test_running_instances_are_listed_by_key(writer: Writer, reader: Reader) -> None:
     put(writer, save(FOREIGN, epoch=4), save(OTHER), save(program="p"))
     put(writer, save(InstanceKey("acme", "a"), status=Status.PENDING))
@@ -506,7 +526,7 @@ def test_instances_are_paged_by_id(writer: Writer, reader: Reader) -> None:
     put(writer, *(save(InstanceKey("acme", name), program="p", wake_at=1) for name in names))
     put(writer, save(FOREIGN))
 
-    found = _pages(lambda cursor: reader.list_instances("acme", None, 2, cursor), "instances")
+    found = pages_of(lambda cursor: reader.list_instances("acme", None, 2, cursor), "instances")
 
     assert [[row.instance_id for row in page] for page in found] == [["a", "b"], ["c", "d"], ["e"]]
     assert found[0][0] == InstanceSummary(
@@ -517,7 +537,7 @@ def test_instances_are_paged_by_id(writer: Writer, reader: Reader) -> None:
 def test_instances_may_be_listed_by_status(writer: Writer, reader: Reader) -> None:
     put(writer, save(), save(OTHER, status=Status.FAILED), save(InstanceKey("acme", "z"), status=Status.FAILED))
 
-    found = _pages(lambda cursor: reader.list_instances("acme", Status.FAILED, 1, cursor), "instances")
+    found = pages_of(lambda cursor: reader.list_instances("acme", Status.FAILED, 1, cursor), "instances")
 
     assert [row.instance_id for page in found for row in page] == ["order-2", "z"]
 
@@ -527,7 +547,7 @@ def test_checkpoints_are_paged_in_the_order_in_which_they_were_saved(writer: Wri
     put(writer, save(checkpoints=tuple(checkpoint(name, name.encode()) for name in ids)))
     put(writer, save(OTHER, checkpoints=(checkpoint("other"),)))
 
-    found = _pages(lambda cursor: reader.list_checkpoints(KEY, 33, cursor), "checkpoints")
+    found = pages_of(lambda cursor: reader.list_checkpoints(KEY, 33, cursor), "checkpoints")
 
     assert [len(page) for page in found] == [33, 33, 33, 1]
     assert [row.checkpoint_id for page in found for row in page] == ids
@@ -539,7 +559,7 @@ def test_events_are_paged_and_filtered(writer: Writer, reader: Reader) -> None:
     put(writer, save(version=2, events=(event(subtype="a"), event("completed"))))
 
     def types(type_: str | None, subtype: str | None) -> list[list[str]]:
-        pages = _pages(lambda cursor: reader.list_events(KEY, type_, subtype, 2, cursor), "events")
+        pages = pages_of(lambda cursor: reader.list_events(KEY, type_, subtype, 2, cursor), "events")
         return [[row.type for row in page] for page in pages]
 
     assert types(None, None) == [["registered", "custom"], ["custom", "custom"], ["completed"]]
@@ -555,6 +575,9 @@ def test_a_malformed_cursor_is_refused(reader: Reader, cursor: str) -> None:
         lambda: reader.list_instances("acme", None, 1, cursor),
         lambda: reader.list_checkpoints(KEY, 1, cursor),
         lambda: reader.list_events(KEY, None, None, 1, cursor),
+        lambda: reader.list_images("acme", 1, cursor),
+        lambda: reader.list_image_versions("acme", "a" * 32, 1, cursor),
+        lambda: reader.list_schedules("acme", 1, cursor),
     ):
         with pytest.raises(InvalidInput):
             ask()
@@ -568,6 +591,11 @@ def test_a_page_has_at_least_one_row(reader: Reader, limit: int) -> None:
         lambda: reader.list_events(KEY, None, None, limit, None),
         lambda: reader.list_due(NOW, limit),
         lambda: reader.list_running(limit),
+        lambda: reader.list_images("acme", limit, None),
+        lambda: reader.list_image_versions("acme", "a" * 32, limit, None),
+        lambda: reader.list_digests(limit, ""),
+        lambda: reader.list_schedules("acme", limit, None),
+        lambda: reader.list_due_schedules(NOW, limit),
     ):
         with pytest.raises(InvalidInput):
             ask()
@@ -598,8 +626,18 @@ def test_a_closed_writer_refuses(store: Store) -> None:
 
     with pytest.raises(StoreUnavailable):
         writer.commit([])
-    with pytest.raises(StoreUnavailable):
-        writer.record_heartbeats([])
+    for call in (
+        lambda: writer.record_heartbeats([]),
+        lambda: writer.push_image("acme", "orders", "a" * 32, image_version()),
+        lambda: writer.use_image_version("acme", "a" * 32, 1, NOW),
+        lambda: writer.delete_image("acme", "a" * 32, NOW),
+        lambda: writer.collect_images(NOW, 1, 1, False),
+        lambda: writer.put_schedule(schedule()),
+        lambda: writer.delete_schedule("acme", "nightly"),
+        lambda: writer.prune_finished(Finished(before_ms=NOW), 1, False),
+    ):
+        with pytest.raises(StoreUnavailable):
+            call()
 
 
 def test_a_reader_may_be_closed_twice(store: Store, writer: Writer) -> None:
@@ -616,13 +654,3 @@ def test_a_second_writer_is_refused_until_the_first_is_closed(quick_store: Store
         quick_store.open_writer()
 
     quick_store.open_writer().close()
-
-
-def _pages(ask: Callable[[str | None], Any], field: str) -> list[Sequence[Any]]:
-    """Every page of a list, each asked for with the cursor of the one before."""
-    answer = ask(None)
-    pages = [getattr(answer, field)]
-    while answer.cursor is not None:
-        answer = ask(answer.cursor)
-        pages.append(getattr(answer, field))
-    return pages

@@ -30,12 +30,13 @@ from runtara.ids import InstanceKey
 from runtara.lifecycle import FINAL, Status
 from runtara.records import Holder, Snapshot
 from runtara.store import LoadError, Reader, Writer
-from runtara.store._contract import LeaseLost, Listener, digest_of
+from runtara.store._contract import Listener
 from runtara.store._postgres import PostgresStore
 from runtara.store._postgres_batch import rounds_of
 from runtara.store._postgres_door import Connection
 from runtara.store._postgres_url import _ROOTS, conninfo_of, name_of
 from runtara.store._tenure import NodeSpec
+from runtara.store._terms import LeaseLost, digest_of
 from runtara.transport.certificates import Identity, ensure_certificate
 from tests.postgres import Cluster, open_cluster
 from tests.store.samples import (

@@ -10,8 +10,8 @@ import pytest
 from runtara.errors import StoreUnavailable
 from runtara.lifecycle import Status
 from runtara.store import Listener, NodeSpec, SharedWriter, digest_of
-from runtara.store._contract import Notice
 from runtara.store._postgres import PostgresStore
+from runtara.store._terms import Notice
 from tests.postgres import Cluster
 from tests.store.samples import KEY, event, save
 

@@ -322,7 +322,8 @@ def test_a_store_whose_schema_is_old_is_not_read_before_a_writer_has_opened_it(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     PostgresStore(url).open_writer().close()
-    later = (*load_migrations("postgres"), Migration(2, "0002_later", "SELECT 1;", "later"))
+    known = load_migrations("postgres")
+    later = (*known, Migration(len(known) + 1, f"{len(known) + 1:04}_later", "SELECT 1;", "later"))
     monkeypatch.setattr(_postgres_migrate, "load_migrations", lambda database: later)
 
     with pytest.raises(StoreUnavailable, match="open its writer first"):

@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from runtara.messages import CheckpointInfo, InstanceSummary
-from runtara.records import Checkpoint, Event, Instance, Retry, Signal, Wait
+from runtara.records import Checkpoint, Event, Image, ImageVersion, Instance, Retry, Schedule, Signal, Wait
 from runtara.store import _postgres_batch, _statements
 from runtara.store._postgres_door import PostgresLimits, connect
 from runtara.store._postgres_migrate import migrate
@@ -79,7 +79,7 @@ def test_a_checksum_does_not_depend_on_the_line_ends(folder: Path) -> None:
 
 def code_of(database: str) -> str:
     """The modules that work with a database, those that work with all of them included."""
-    modules = [*STORE.glob(f"_{database}*.py"), STORE / "_sql_reader.py", STORE / "_migrate.py"]
+    modules = [*STORE.glob(f"_{database}*.py"), *STORE.glob("_sql_*.py"), STORE / "_migrate.py"]
     return "\n".join(path.read_text() for path in modules)
 
 
@@ -95,9 +95,11 @@ def test_every_statement_is_used(database: str) -> None:
 def test_every_statement_that_is_used_exists(database: str) -> None:
     used = set(re.findall(r'SQL\["(\w+)"\]', "\n".join(path.read_text() for path in STORE.glob(f"_{database}*.py"))))
     looks = set(re.findall(r'self\._\w+\((?:\w+, )?"(\w+)"', (STORE / "_sql_reader.py").read_text()))
+    changes = set(re.findall(r'execute\((?:execute, )?"(\w+)"', (STORE / "_sql_writer.py").read_text()))
 
     assert "list_due" in looks
-    assert used | looks <= load_statements(database).keys()
+    assert "insert_image" in changes
+    assert used | looks | changes <= load_statements(database).keys()
 
 
 SCRIPTS = {
@@ -140,6 +142,16 @@ SELECTED: list[tuple[str, type[msgspec.Struct], int]] = [
     ("list_instances", InstanceSummary, 0),
     ("list_instances_by_status", InstanceSummary, 0),
     ("list_checkpoints", CheckpointInfo, 1),
+    ("find_image", Image, 1),
+    ("find_image_named", Image, 1),
+    ("find_image_version", ImageVersion, 0),
+    ("read_image", Image, 0),
+    ("read_image_version", ImageVersion, 0),
+    ("list_images", Image, 0),
+    ("list_image_versions", ImageVersion, 0),
+    ("read_schedule", Schedule, 0),
+    ("list_schedules", Schedule, 0),
+    ("list_due_schedules", Schedule, 0),
 ]
 
 
@@ -160,6 +172,9 @@ def test_columns_are_selected_in_the_order_of_the_fields(
     assert tuple(named) == kind.__struct_fields__
 
 
+BESIDES = ("instance_number", "image_number", "output")
+"""Columns that no field fills."""
+
 INSERTED: list[tuple[str, type[msgspec.Struct]]] = [
     ("insert_instance", Instance),
     ("insert_checkpoint", Checkpoint),
@@ -167,13 +182,15 @@ INSERTED: list[tuple[str, type[msgspec.Struct]]] = [
     ("insert_signal", Signal),
     ("insert_wait", Wait),
     ("insert_retry", Retry),
+    ("insert_image_version", ImageVersion),
+    ("insert_schedule", Schedule),
 ]
 
 
 @pytest.mark.parametrize(("name", "kind"), INSERTED)
 def test_columns_are_inserted_in_the_order_of_the_fields(name: str, kind: type[msgspec.Struct]) -> None:
     listed = re.search(r"\(([^)]+)\)", SQL[name])[1]  # type: ignore[index]
-    columns = [column for column in re.split(r",\s+", listed.strip()) if column not in ("instance_number", "output")]
+    columns = [column for column in re.split(r",\s+", listed.strip()) if column not in BESIDES]
 
     assert columns == [field for field in kind.__struct_fields__ if (kind, field) != (Event, "seq")]
 
@@ -181,7 +198,7 @@ def test_columns_are_inserted_in_the_order_of_the_fields(name: str, kind: type[m
 def test_an_update_sets_each_column_from_its_own_field() -> None:
     assignments = SQL["update_instance"].partition("WHERE")[0]
     places = {column: int(place) for column, place in re.findall(r"(\w+) = \?(\d+)", assignments)}
-    kept = {"tenant_id", "instance_id", "created_at", "program", "timeout_ms"}
+    kept = {"tenant_id", "instance_id", "created_at", "program", "timeout_ms", "priority"}
 
     assert places == {field: n for n, field in enumerate(Instance.__struct_fields__, 1) if field not in kept}
 
@@ -198,6 +215,7 @@ DOCUMENTS: list[tuple[str, type[msgspec.Struct]]] = [
     ("acknowledged", _postgres_batch._AcknowledgedRow),
     ("waits", _postgres_batch._WaitRow),
     ("retries", _postgres_batch._RetryRow),
+    ("copies", _postgres_batch._CopyRow),
 ]
 
 
@@ -222,7 +240,7 @@ def test_every_table_of_an_instance_is_written() -> None:
     assert tables == {table for table, _, _ in INSERTS}
 
 
-@pytest.mark.parametrize(("table", "columns", "values"), INSERTS)
+@pytest.mark.parametrize(("table", "columns", "values"), INSERTS, ids=map(str, range(len(INSERTS))))
 def test_each_column_is_inserted_from_its_own_field(table: str, columns: str, values: str) -> None:
     fields = [re.sub(r"decode\((.+?), 'base64'\)", r"\1", value) for value in re.split(r",\s+(?!'base64')", values)]
     named = [{"stored.number": "instance_number"}.get(field, field.rpartition(".")[2]) for field in fields]
@@ -236,7 +254,7 @@ def test_each_column_is_inserted_from_its_own_field(table: str, columns: str, va
 def test_each_column_is_updated_from_its_own_field() -> None:
     (assignments,) = re.findall(r"UPDATE instances\s+SET (.+?)\n    FROM given", POSTGRES["commit_round"], re.DOTALL)
     found = re.findall(r"(\w+) = (?:coalesce\()?(?:decode\()?given\.(\w+)", assignments)
-    kept = {"tenant_id", "instance_id", "created_at", "program", "timeout_ms"}
+    kept = {"tenant_id", "instance_id", "created_at", "program", "timeout_ms", "priority"}
 
     assert [(column, field) for column, field in found if column != field] == []
     assert {column for column, _ in found} == {*Instance.__struct_fields__, "output"} - kept
@@ -274,6 +292,13 @@ INSERT INTO retries (instance_number, checkpoint_id, attempt, recorded_at)
 SELECT 1 + n % 20000, 'step', n, 1 FROM generate_series(1, 20000) AS n;
 INSERT INTO inputs SELECT n, '' FROM generate_series(1, 20000) AS n;
 INSERT INTO environments SELECT n, '{}' FROM generate_series(1, 20000) AS n;
+UPDATE instances SET program = 'image:' || number % 100 || '@1' WHERE number % 10 = 0;
+INSERT INTO images (tenant_id, image_id, name, version, created_at, updated_at)
+SELECT 'tenant-' || n % 4, n, 'image-' || n, 1, 1, 1 FROM generate_series(1, 2000) AS n;
+INSERT INTO image_versions (image_number, version, digest, size, kind, created_at, description, metadata, options)
+SELECT 1 + n % 2000, n, md5(CAST(n AS TEXT)), 1, 'python', 1, '', '', '' FROM generate_series(1, 20000) AS n;
+INSERT INTO schedules (tenant_id, name, plan, next_at, version, created_at, updated_at)
+SELECT 'tenant-' || n % 4, 'schedule-' || n, '', n, 1, 1, 1 FROM generate_series(1, 2000) AS n;
 """
 
 SEVERAL = {"configure", "make_schema", "configure_reader", "listen", "be_patient", "lock_all"}
@@ -317,10 +342,26 @@ HOT: dict[str, tuple[str, ...]] = {
     "list_instances_by_status": ("instances_by_status",),
     "list_checkpoints": ("checkpoints_instance_number_checkpoint_id_key",),
     "list_events": ("events_of_instance",),
+    "read_image": ("images_tenant_id_image_id_key", "images_by_name"),
+    "read_image_version": ("image_versions_pkey", "images_tenant_id_image_id_key"),
+    "list_images": ("images_by_name",),
+    "list_image_versions": ("image_versions_pkey",),
+    "list_digests": ("image_versions_by_digest",),
+    "read_schedule": ("schedules_pkey",),
+    "list_schedules": ("schedules_pkey",),
+    "list_due_schedules": ("schedules_due",),
+    "next_schedule_at": ("schedules_due",),
+    "list_image_users": ("instances_of_images",),
+    "list_finished": ("instances_finished",),
+    "count_finished": ("instances_finished",),
 }
 """The statements that are run all the time, and the indexes that serve them."""
 
-PAGED = ("list_due", "list_instances", "list_instances_by_status", "list_events", "list_running")
+PAGED = (
+    *("list_due", "list_instances", "list_instances_by_status", "list_events", "list_running"),
+    *("list_images", "list_image_versions", "list_digests", "list_schedules", "list_due_schedules"),
+    *("list_image_users", "list_finished"),
+)
 """Those that must not sort, because a page is short and what lies behind it is not."""
 
 
@@ -343,7 +384,10 @@ def test_a_plan_that_was_made_while_all_was_empty_uses_the_indexes_too(cluster: 
     assert {name: plan for name, plan in plans.items() if "Seq Scan" in plan} == {}
 
 
-WRITES = "commit_round record_heartbeats settle_batch claim_due find_next_due take_over release_claim".split()
+WRITES = (
+    *("commit_round", "record_heartbeats", "settle_batch", "claim_due", "find_next_due", "take_over", "release_claim"),
+    *("begin_change", "find_image", "find_image_named", "number_image_version", "update_schedule", "delete_schedule"),
+)
 
 
 @pytest.mark.parametrize("name", WRITES)
@@ -379,11 +423,14 @@ def test_the_indexes_serve_the_hot_reads_without_a_sort() -> None:
         run_script(memory, migration.script)
     plans = {
         name: " ".join(row[3] for row in memory.execute(f"EXPLAIN QUERY PLAN {SQL[name]}", _parameters(SQL[name])))
-        for name in ("list_due", "list_running", "list_instances", "list_instances_by_status", "list_events")
+        for name in PAGED
     }
     memory.close()
 
     assert "instances_due" in plans["list_due"]
     assert "instances_running" in plans["list_running"]
     assert "instances_by_status" in plans["list_instances_by_status"]
+    assert "instances_of_images (tenant_id=? AND program>? AND program<?)" in plans["list_image_users"]
+    assert "instances_finished" in plans["list_finished"]
+    assert "schedules_due" in plans["list_due_schedules"]
     assert not [name for name, plan in plans.items() if "TEMP B-TREE" in plan or "SCAN instances " in plan], plans

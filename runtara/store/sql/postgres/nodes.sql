@@ -89,10 +89,11 @@ DELETE FROM nodes
 WHERE lost_at < now_ms() - %(kept_ms)s AND NOT EXISTS (SELECT FROM instances WHERE owner = nodes.number);
 
 -- name: claim_due
--- Claim instances that are due, for this node to wake: its share of them, the tenants in turn, the earliest first. The
--- nodes that have room stand in a row, the least busy first, and each takes its own slice of what is due; with the next
--- `turn` everybody moves on by one slice, so that what one leaves another takes. Returns what was claimed, and with each
--- row how many were due, as far as they were counted.
+-- Claim instances that are due, for this node to wake: its share of them, the tenants in turn, of each tenant those of
+-- the highest priority first, then the earliest; a rank is a tenant and one of its priorities. The nodes that have room
+-- stand in a row, the least busy first, and each takes its own slice of what is due; with the next `turn` everybody moves
+-- on by one slice, so that what one leaves another takes. Who is barred, for want of places here, is left out. Returns what was claimed, the fields of `DueInstance` in order,
+-- and with each row how many were due, as far as they were counted.
 WITH RECURSIVE rooms AS (
     SELECT number, row_number() OVER (ORDER BY in_use, number) - 1 AS rank, count(*) OVER () AS many
     FROM nodes
@@ -104,31 +105,39 @@ me AS MATERIALIZED (
     WHERE number = %(node)s AND incarnation = %(incarnation)s AND lost_at IS NULL
     FOR NO KEY UPDATE OF nodes
 ),
-tenants (tenant_id) AS (
+ranks (tenant_id, priority) AS (
     (
-        SELECT tenant_id FROM instances
+        SELECT tenant_id, priority FROM instances
         WHERE status IN ('pending', 'suspended') AND wake_at IS NOT NULL AND program IS NOT NULL AND owner IS NULL
-        ORDER BY tenant_id LIMIT 1
+        ORDER BY tenant_id, priority LIMIT 1
     )
     UNION ALL
-    SELECT (
-        SELECT instances.tenant_id FROM instances
+    SELECT next.tenant_id, next.priority FROM ranks CROSS JOIN LATERAL (
+        SELECT tenant_id, priority FROM instances
         WHERE status IN ('pending', 'suspended') AND wake_at IS NOT NULL AND program IS NOT NULL AND owner IS NULL
-            AND instances.tenant_id > tenants.tenant_id
-        ORDER BY instances.tenant_id LIMIT 1
-    ) FROM tenants WHERE tenants.tenant_id IS NOT NULL
+            AND (instances.tenant_id, instances.priority) > (ranks.tenant_id, ranks.priority)
+        ORDER BY tenant_id, priority LIMIT 1
+    ) AS next
 ),
-due AS MATERIALIZED (
-    SELECT found.number, row_number() OVER (ORDER BY turn, wake_at, found.number) - 1 AS place, count(*) OVER () AS many
-    FROM tenants CROSS JOIN LATERAL (
-        SELECT number, wake_at, row_number() OVER (ORDER BY wake_at, instance_id) AS turn FROM instances
+queued AS (
+    SELECT found.number, found.wake_at, row_number() OVER (
+        PARTITION BY ranks.tenant_id ORDER BY ranks.priority DESC, found.wake_at, found.instance_id
+    ) AS turn
+    FROM ranks CROSS JOIN LATERAL (
+        SELECT number, wake_at, instance_id FROM instances
         WHERE status IN ('pending', 'suspended') AND wake_at IS NOT NULL AND program IS NOT NULL AND owner IS NULL
-            AND instances.tenant_id = tenants.tenant_id AND wake_at <= now_ms()
+            AND instances.tenant_id = ranks.tenant_id AND instances.priority = ranks.priority AND wake_at <= now_ms()
             AND (CAST(%(programs)s AS TEXT[]) IS NULL OR program = ANY(%(programs)s))
+            AND program <> ALL(CAST(%(barred_programs)s AS TEXT[]))
         ORDER BY wake_at, instance_id
         LIMIT %(window)s
     ) AS found
-    ORDER BY turn, wake_at, found.number
+    WHERE ranks.tenant_id <> ALL(CAST(%(barred_tenants)s AS TEXT[]))
+),
+due AS MATERIALIZED (
+    SELECT number, row_number() OVER (ORDER BY turn, wake_at, number) - 1 AS place, count(*) OVER () AS many
+    FROM queued
+    ORDER BY turn, wake_at, number
     LIMIT %(window)s
 ),
 slice AS (
@@ -147,15 +156,15 @@ chosen AS MATERIALIZED (
 claimed AS (
     UPDATE instances SET owner = me.number FROM chosen, me
     WHERE instances.number = chosen.number
-    RETURNING wake_at, tenant_id, instance_id
+    RETURNING wake_at, tenant_id, instance_id, priority, program
 ),
 busier AS (
     UPDATE nodes SET in_use = in_use + (SELECT count(*) FROM claimed) FROM me
     WHERE nodes.number = me.number AND EXISTS (SELECT FROM claimed)
 )
-SELECT wake_at, tenant_id, instance_id, (SELECT coalesce(max(many), 0) FROM due) FROM claimed
+SELECT claimed.*, (SELECT coalesce(max(many), 0) FROM due) FROM claimed
 UNION ALL
-SELECT NULL, NULL, NULL, (SELECT coalesce(max(many), 0) FROM due);
+SELECT NULL, NULL, NULL, NULL, NULL, (SELECT coalesce(max(many), 0) FROM due);
 
 -- name: find_next_due
 -- When the next instance is due that may be claimed, and what time it is.

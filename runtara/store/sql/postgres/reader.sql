@@ -3,7 +3,7 @@
 -- address, fingerprint, and whether that node is lost.
 SELECT instances.number, instances.tenant_id, instances.instance_id, status, instances.version, epoch, created_at, program,
     attempt_id, checkpoint_id, wake_at, started_at, finished_at, heartbeat_at, termination_reason, exit_code, error,
-    timeout_ms, claimed_at, ran_ms, losses, claimed_epoch,
+    timeout_ms, claimed_at, ran_ms, losses, claimed_epoch, priority,
     owner, nodes.name, nodes.address, nodes.fingerprint, nodes.number IS NULL OR nodes.lost_at IS NOT NULL
 FROM json_to_recordset(%(keys)s) AS wanted (tenant_id TEXT, instance_id TEXT)
 JOIN instances USING (tenant_id, instance_id)
@@ -72,10 +72,12 @@ WHERE instance_number = (
 ORDER BY attempt;
 
 -- name: list_due
--- Instances that are to be launched, earliest first, behind a given one.
-SELECT wake_at, tenant_id, instance_id FROM instances
+-- Instances that are to be launched, earliest first, behind a given one, without those of some tenants and programs: the
+-- fields of `DueInstance` in order.
+SELECT wake_at, tenant_id, instance_id, priority, program FROM instances
 WHERE status IN ('pending', 'suspended') AND wake_at IS NOT NULL AND program IS NOT NULL
     AND wake_at <= %(until_ms)s AND (wake_at, tenant_id, instance_id) > (%(wake_at)s, %(tenant_id)s, %(instance_id)s)
+    AND NOT CAST(%(tenants)s AS JSONB) ? tenant_id AND NOT CAST(%(programs)s AS JSONB) ? program
 ORDER BY wake_at, tenant_id, instance_id
 LIMIT %(limit)s;
 

@@ -42,15 +42,14 @@ WHERE status IN ('completed', 'failed', 'cancelled') AND finished_at < %(before_
     AND status = ANY(CAST(%(statuses)s AS TEXT[]))
     AND (CAST(%(tenant_id)s AS TEXT) IS NULL OR tenant_id = %(tenant_id)s);
 
--- name: lock_finished
--- Some of them, behind a given number. They are locked, so that nothing can be added to them any more; those that
--- somebody else has locked are left alone.
-SELECT number FROM instances
+-- name: list_finished
+-- Some of them, those first that finished first: their numbers, tenants and ids. They are locked, so that nothing can be
+-- added to them any more; those that somebody else has locked are left alone.
+SELECT number, tenant_id, instance_id FROM instances
 WHERE status IN ('completed', 'failed', 'cancelled') AND finished_at < %(before_ms)s
     AND status = ANY(CAST(%(statuses)s AS TEXT[]))
     AND (CAST(%(tenant_id)s AS TEXT) IS NULL OR tenant_id = %(tenant_id)s)
-    AND number > %(after)s
-ORDER BY number
+ORDER BY finished_at, number
 LIMIT %(limit)s
 FOR UPDATE SKIP LOCKED;
 

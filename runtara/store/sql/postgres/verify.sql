@@ -38,6 +38,19 @@ SELECT belonging FROM (
 ) AS belongings
 WHERE NOT EXISTS (SELECT FROM instances WHERE number = belongings.instance_number);
 
+-- name: verify_image_versions
+-- a version belongs to an image that does not exist
+SELECT 'image ' || image_number || ' version ' || version FROM image_versions
+WHERE NOT EXISTS (SELECT FROM images WHERE number = image_versions.image_number);
+
+-- name: verify_images
+-- the current version of an image is not stored
+SELECT tenant_id || '/' || name || ' names ' || images.version FROM images
+WHERE deleted_at IS NULL AND NOT EXISTS (
+    SELECT FROM image_versions
+    WHERE image_number = images.number AND image_versions.version = images.version
+);
+
 -- name: verify_environments
 -- an environment is not a list of names and values
 SELECT tenant_id || '/' || instance_id

@@ -2,7 +2,8 @@
 -- Store saves of different instances, all at once: each changes its row if the stored version is the expected one and no
 -- other node owns the instance, and what else belongs to it follows only then. Nothing happens under an old incarnation.
 -- Commits and renewals are the same thing. Returns the node (null where it is fenced), the time, the refused saves, and how
--- many nodes there are; where there are others, they are told of what is due soon and of what they may wait for.
+-- many nodes there are; where there are others, they are told of what is due soon and of what they may wait for. What is
+-- copied into a new instance is copied as it was before this statement, up to a checkpoint and the instant it was saved.
 WITH me AS MATERIALIZED (
     UPDATE nodes SET batch = %(batch)s, lease_until = now_ms() + %(lease_ms)s, in_use = %(in_use)s,
         draining = %(draining)s
@@ -19,21 +20,35 @@ given AS MATERIALIZED (
         version BIGINT, epoch BIGINT, created_at BIGINT, program TEXT, attempt_id TEXT, checkpoint_id TEXT,
         wake_at BIGINT, started_at BIGINT, finished_at BIGINT, heartbeat_at BIGINT, termination_reason TEXT,
         exit_code BIGINT, error TEXT, timeout_ms BIGINT, claimed_at BIGINT, ran_ms BIGINT, losses BIGINT,
-        claimed_epoch BIGINT, output TEXT, input TEXT, env TEXT
+        claimed_epoch BIGINT, priority BIGINT, output TEXT, input TEXT, env TEXT
     )
+),
+copying AS MATERIALIZED (
+    SELECT * FROM json_to_recordset(%(copies)s) AS copy (
+        save BIGINT, tenant_id TEXT, source_id TEXT, checkpoint_id TEXT
+    )
+),
+sources AS MATERIALIZED (
+    SELECT save, source.number AS source_number, last.seq AS last_seq, last.created_at AS last_at
+    FROM copying JOIN given USING (save, tenant_id)
+    JOIN instances AS source ON source.tenant_id = copying.tenant_id AND source.instance_id = copying.source_id
+    LEFT JOIN checkpoints AS last
+        ON last.instance_number = source.number AND last.checkpoint_id = copying.checkpoint_id
+    WHERE copying.checkpoint_id IS NULL OR last.seq IS NOT NULL
 ),
 inserted AS (
     INSERT INTO instances (
         tenant_id, instance_id, status, version, epoch, created_at, program, attempt_id, checkpoint_id, wake_at,
         started_at, finished_at, heartbeat_at, termination_reason, exit_code, error, timeout_ms, claimed_at, ran_ms,
-        losses, claimed_epoch, output, owner, ran_on
+        losses, claimed_epoch, priority, output, owner, ran_on
     )
     SELECT tenant_id, instance_id, status, version, epoch, created_at, program, attempt_id, checkpoint_id, wake_at,
         started_at, finished_at, heartbeat_at, termination_reason, exit_code, decode(error, 'base64'), timeout_ms,
-        claimed_at, ran_ms, losses, claimed_epoch, decode(output, 'base64'),
+        claimed_at, ran_ms, losses, claimed_epoch, priority, decode(output, 'base64'),
         CASE status WHEN 'running' THEN node END, CASE status WHEN 'running' THEN node END
     FROM given
     WHERE expected_version = 0
+        AND (save NOT IN (SELECT save FROM copying) OR save IN (SELECT save FROM sources))
     ON CONFLICT (tenant_id, instance_id) DO NOTHING
     RETURNING number, tenant_id, instance_id
 ),
@@ -132,6 +147,28 @@ stored_retries AS (
     ORDER BY nth
     ON CONFLICT DO NOTHING
 ),
+copied_checkpoints AS (
+    INSERT INTO checkpoints (instance_number, checkpoint_id, state, epoch, created_at, wake_at)
+    SELECT stored.number, checkpoint_id, state, epoch, created_at, wake_at
+    FROM sources JOIN stored USING (save) JOIN checkpoints ON checkpoints.instance_number = source_number
+    WHERE last_seq IS NULL OR seq <= last_seq
+    ORDER BY save, seq
+),
+copied_waits AS (
+    INSERT INTO waits (instance_number, place, name, started_at, deadline_at, ended_at, signal_id)
+    SELECT stored.number, place, name, started_at, deadline_at, ended_at, signal_id
+    FROM sources JOIN stored USING (save) JOIN waits ON waits.instance_number = source_number
+    WHERE ended_at IS NOT NULL AND (last_at IS NULL OR ended_at <= last_at)
+    ORDER BY save, waits.number
+    RETURNING instance_number, signal_id
+),
+copied_signals AS (
+    INSERT INTO signals (instance_number, signal_id, kind, sent_at, name, payload, acknowledged_at, seq)
+    SELECT stored.number, signal_id, kind, sent_at, name, payload, acknowledged_at, seq
+    FROM sources JOIN stored USING (save) JOIN signals ON signals.instance_number = source_number
+    WHERE (stored.number, signal_id) IN (SELECT instance_number, signal_id FROM copied_waits)
+    ORDER BY save, signals.number
+),
 refused AS (
     INSERT INTO refusals (node, batch, saves)
     SELECT node, %(batch)s, array_agg(save) FROM given
@@ -157,6 +194,13 @@ told AS (
 )
 SELECT (SELECT number FROM me), now_ms(), (SELECT saves FROM refused),
     (SELECT count(*) FROM nodes WHERE lost_at IS NULL), (SELECT count(*) FROM notified), (SELECT count(*) FROM told);
+
+-- name: begin_change
+-- Begin a change of something else than instances: it has a number, too, by which it is known whether it is stored where
+-- its answer was lost. Returns nothing under an old incarnation.
+UPDATE nodes SET batch = %(batch)s
+WHERE number = %(node)s AND incarnation = %(incarnation)s AND lost_at IS NULL
+RETURNING number;
 
 -- name: record_heartbeats
 -- When running instances of a node were last heard of; never moved back by a late report.

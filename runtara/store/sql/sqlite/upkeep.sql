@@ -21,12 +21,11 @@ WHERE (status = 'completed' OR status = 'failed' OR status = 'cancelled') AND fi
     AND status IN (SELECT value FROM json_each(:statuses)) AND (:tenant_id IS NULL OR tenant_id = :tenant_id);
 
 -- name: list_finished
--- The numbers of some of them, behind a given one.
-SELECT number FROM instances
+-- Some of them, those first that finished first: their numbers, tenants and ids.
+SELECT number, tenant_id, instance_id FROM instances
 WHERE (status = 'completed' OR status = 'failed' OR status = 'cancelled') AND finished_at < :before_ms
     AND status IN (SELECT value FROM json_each(:statuses)) AND (:tenant_id IS NULL OR tenant_id = :tenant_id)
-    AND number > :after
-ORDER BY number
+ORDER BY finished_at, number
 LIMIT :limit;
 
 -- name: delete_instances

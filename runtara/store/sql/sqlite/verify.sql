@@ -38,6 +38,14 @@ WHERE waits.signal_id IS NOT NULL AND NOT EXISTS (
     WHERE signals.instance_number = waits.instance_number AND signals.signal_id = waits.signal_id
 );
 
+-- name: verify_images
+-- the current version of an image is not stored
+SELECT tenant_id || '/' || name || ' names ' || images.version FROM images
+WHERE deleted_at IS NULL AND NOT EXISTS (
+    SELECT 1 FROM image_versions
+    WHERE image_number = images.number AND image_versions.version = images.version
+);
+
 -- name: verify_environments
 -- an environment is not a list of names and values
 SELECT tenant_id || '/' || instance_id

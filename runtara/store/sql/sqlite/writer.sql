@@ -3,14 +3,14 @@
 SELECT number FROM instances WHERE tenant_id = ? AND instance_id = ?;
 
 -- name: insert_instance
--- A new instance, unless it exists; ?1 to ?21 are the fields of `Instance` in order.
+-- A new instance, unless it exists; ?1 to ?22 are the fields of `Instance` in order.
 INSERT INTO instances (
     tenant_id, instance_id, status, version, epoch, created_at, program, attempt_id, checkpoint_id, wake_at,
     started_at, finished_at, heartbeat_at, termination_reason, exit_code, error, timeout_ms, claimed_at, ran_ms, losses,
-    claimed_epoch, output
+    claimed_epoch, priority, output
 )
 VALUES (
-    ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22
+    ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23
 )
 ON CONFLICT DO NOTHING;
 
@@ -23,12 +23,12 @@ INSERT INTO inputs (instance_number, input) VALUES (?, ?);
 INSERT INTO environments (instance_number, env) VALUES (?, ?);
 
 -- name: update_instance
--- The new row of an instance whose version is the expected one; ?1 to ?21 are the fields of `Instance` in order.
+-- The new row of an instance whose version is the expected one; ?1 to ?22 are the fields of `Instance` in order.
 UPDATE instances
 SET status = ?3, version = ?4, epoch = ?5, attempt_id = ?8, checkpoint_id = ?9, wake_at = ?10, started_at = ?11,
     finished_at = ?12, heartbeat_at = ?13, termination_reason = ?14, exit_code = ?15, error = ?16,
-    claimed_at = ?18, ran_ms = ?19, losses = ?20, claimed_epoch = ?21, output = coalesce(?22, output)
-WHERE number = ?23 AND version = ?24;
+    claimed_at = ?18, ran_ms = ?19, losses = ?20, claimed_epoch = ?21, output = coalesce(?23, output)
+WHERE number = ?24 AND version = ?25;
 
 -- name: update_running
 -- The same for an instance that was running and goes on running: the most frequent change, which touches no index,
@@ -75,6 +75,35 @@ WHERE waits.ended_at IS NULL AND excluded.ended_at IS NOT NULL;
 INSERT INTO retries (instance_number, checkpoint_id, attempt, recorded_at, error, retry_at)
 VALUES (?, ?, ?, ?, ?, ?)
 ON CONFLICT DO NOTHING;
+
+-- name: find_source
+-- What may be copied: the number of an instance, and the seq and the instant of its last checkpoint that is meant, which
+-- are null where all are.
+SELECT instances.number, checkpoints.seq, checkpoints.created_at
+FROM instances LEFT JOIN checkpoints
+    ON checkpoints.instance_number = instances.number AND checkpoints.checkpoint_id = :checkpoint_id
+WHERE tenant_id = :tenant_id AND instance_id = :instance_id AND (:checkpoint_id IS NULL OR checkpoints.seq IS NOT NULL);
+
+-- name: copy_checkpoints
+-- The checkpoints of another instance up to the last one that is meant, in the order in which they were saved.
+INSERT INTO checkpoints (instance_number, checkpoint_id, state, epoch, created_at, wake_at)
+SELECT :number, checkpoint_id, state, epoch, created_at, wake_at FROM checkpoints
+WHERE instance_number = :source AND (:last_seq IS NULL OR seq <= :last_seq)
+ORDER BY seq;
+
+-- name: copy_waits
+-- The waits of another instance that had ended by then.
+INSERT INTO waits (instance_number, place, name, started_at, deadline_at, ended_at, signal_id)
+SELECT :number, place, name, started_at, deadline_at, ended_at, signal_id FROM waits
+WHERE instance_number = :source AND ended_at IS NOT NULL AND (:last_at IS NULL OR ended_at <= :last_at)
+ORDER BY number;
+
+-- name: copy_signals
+-- The signals of another instance that waits have found which were copied before.
+INSERT INTO signals (instance_number, signal_id, kind, sent_at, name, payload, acknowledged_at, seq)
+SELECT :number, signal_id, kind, sent_at, name, payload, acknowledged_at, seq FROM signals
+WHERE instance_number = :source AND signal_id IN (SELECT signal_id FROM waits WHERE instance_number = :number)
+ORDER BY number;
 
 -- name: record_heartbeat
 -- When a running instance was last heard of; never moved back by a late report.
