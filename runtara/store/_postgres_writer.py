@@ -126,9 +126,15 @@ class PostgresWriter(SqlWriter):
         `turn` counts the looks in a row, so that what one node leaves, another takes. What was claimed and is not woken
         stays this node's until `release_claim`, or until the connection is lost, as the answer may be lost with it.
         """
-        names = {"limit": limit, "turn": turn, "window": max(limit, _WINDOW), "programs": self._programs()}
-        left_out = {"barred_tenants": list(barred.tenants), "barred_programs": list(barred.programs)}
-        rows = self._run("claim_due", names | left_out)
+        names = {
+            "limit": limit,
+            "turn": turn,
+            "window": max(limit, _WINDOW),
+            "programs": self._programs(),
+            "barred_tenants": list(barred.tenants),
+            "barred_programs": list(barred.programs),
+        }
+        rows = self._run("claim_due", names)
         claimed = [DueInstance(row[0], InstanceKey(*row[1:3]), *row[3:-1]) for row in rows if row[0] is not None]
         return Claims(claimed=claimed, due=rows[-1][-1])
 

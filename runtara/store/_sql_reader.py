@@ -86,9 +86,9 @@ class SqlReader:
     ) -> list[DueInstance]:
         """Return pending and suspended instances with `wake_at` <= `until_ms` that have a program, earliest first."""
         behind = after or _BEFORE_ALL
-        names = {"until_ms": until_ms, "wake_at": behind.wake_at, "limit": _cursors.check_limit(limit)}
-        left_out = {name: msgspec.json.encode(found).decode() for name, found in barred._asdict().items()}
-        rows = self._rows("list_due", names | behind.key._asdict() | left_out)
+        names = {name: msgspec.json.encode(found).decode() for name, found in barred._asdict().items()}
+        bounds = {"until_ms": until_ms, "wake_at": behind.wake_at, "limit": _cursors.check_limit(limit)}
+        rows = self._rows("list_due", {**names, **bounds, **behind.key._asdict()})
         return [DueInstance(row[0], InstanceKey(*row[1:3]), *row[3:]) for row in rows]
 
     def list_running(self, limit: int, after: InstanceKey | None = None) -> list[RunningInstance]:

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import Any
 
+import msgspec
 import pytest
 import trio
 from hypothesis import HealthCheck, given, settings
@@ -52,6 +53,7 @@ class Board:
         self.refusals: dict[str, BaseException] = {}
         """What instances answer instead of being woken."""
         self.away = False
+        self.unreadable = False
         self.lose_answers = 0
         """How many claims the store makes whose answers are lost."""
         self.places: tuple[InstanceKey, ...] = ()
@@ -129,7 +131,7 @@ class Library(Actor):
     @hears(Query)
     def query(self, message: Query) -> ImageVersion | None:
         self._board.read.append(message.arguments)
-        if self._board.away:
+        if self._board.unreadable:
             raise StoreUnavailable("the store is away")
         return self._board.versions.get(message.arguments[1])
 
@@ -173,7 +175,9 @@ class Porter(Actor):
 
 
 @asynccontextmanager
-async def claiming(board: Board, *, places: int | None = None, in_flight: int = 64) -> AsyncIterator[System]:
+async def claiming(
+    board: Board, *, places: int | None = None, per_tenant: int | None = None, in_flight: int = 64
+) -> AsyncIterator[System]:
     """Run a claimer for the length of the block."""
     options = {
         "instances": "root/inns",
@@ -184,6 +188,7 @@ async def claiming(board: Board, *, places: int | None = None, in_flight: int = 
         "in_flight": in_flight,
         "look_every": LOOK_EVERY,
         "places": places,
+        "per_tenant": per_tenant,
         "runner": None if places is None else "root/porter",
     }
     tree = supervisor(
@@ -339,6 +344,91 @@ async def test_no_more_are_claimed_than_may_be_under_way(board: Board, autojump_
 
     assert len(board.woken) == 100
     assert max(board.limits) == 8
+
+
+IMAGE = ImageRef("a" * 32, 1)
+
+
+def version(max_concurrent: int | None) -> ImageVersion:
+    options = msgspec.json.encode({"max_concurrent": max_concurrent})
+    return ImageVersion(version=1, digest="d" * 64, size=1, kind="python", created_at=0, options=options)
+
+
+async def test_a_tenant_at_its_cap_is_left_to_other_nodes_and_holds_up_nobody(
+    board: Board, autojump_clock: MockClock
+) -> None:
+    for number in range(9):
+        board.put(f"many{number}", -9)
+    board.put("one", -1, tenant_id="rival")
+
+    async with claiming(board, places=5, per_tenant=2) as system:
+        await trio.sleep(0.1)
+        first, claims = names(board), board.claims
+        await trio.sleep(4 * LOOK_EVERY)
+        quiet = board.claims - claims
+        system.ref(CLAIMER).tell_nowait(PlaceFreed(key_of("many0")))
+        await trio.sleep(0.1)
+
+    assert sorted(first) == ["many0", "many1", "one"]
+    assert names(board) == [*first, "many2"]
+    assert board.claimed == set(), "what is not woken here is for others"
+    assert quiet <= 5, "nothing is claimed again and again"
+    assert board.barred.tenants == ("acme",)
+
+
+async def test_an_image_at_its_cap_is_left_to_other_nodes_and_holds_up_nobody(
+    board: Board, autojump_clock: MockClock
+) -> None:
+    board.versions[IMAGE] = version(2)
+    for number in range(5):
+        board.put(f"image{number}", -9, program=IMAGE.program)
+    board.put("other", -1)
+
+    async with claiming(board, places=9) as system:
+        await trio.sleep(0.1)
+        first, claims = names(board), board.claims
+        await trio.sleep(4 * LOOK_EVERY)
+        quiet = board.claims - claims
+        system.ref(CLAIMER).tell_nowait(PlaceFreed(key_of("image1")))
+        await trio.sleep(0.1)
+
+    assert sorted(first) == ["image0", "image1", "other"]
+    assert names(board) == [*first, "image2"]
+    assert board.claimed == set()
+    assert quiet <= 5
+    assert board.read == [("acme", IMAGE)], "a version never changes"
+
+
+async def test_what_was_claimed_before_its_cap_could_be_read_waits_until_it_can(
+    board: Board, autojump_clock: MockClock
+) -> None:
+    board.versions[IMAGE] = version(None)
+    board.put("one", program=IMAGE.program)
+
+    async with claiming(board, places=1):
+        board.unreadable = True
+        await trio.sleep(10)
+        before, held = names(board), set(board.claimed)
+        board.unreadable = False
+        await trio.sleep(2)
+
+    assert (before, held) == ([], {key_of("one")})
+    assert names(board) == ["one"]
+
+
+async def test_what_waits_for_its_cap_is_given_back_when_the_node_goes_down(
+    board: Board, autojump_clock: MockClock
+) -> None:
+    board.unreadable = True
+    board.put("one", program=IMAGE.program)
+
+    async with claiming(board, places=1) as system:
+        await trio.sleep(1)
+        await system.ref(CLAIMER).ask(StopWaking())
+        board.unreadable = False
+        await trio.sleep(10)
+
+    assert (board.woken, board.claimed) == ([], set())
 
 
 # What cannot be woken -------------------------------------------------------------------------------------------------
@@ -618,6 +708,19 @@ def test_a_tenant_with_a_thousand_due_does_not_starve_another_one(database: str)
         claims = all_nodes.writers[0].claim_due(4, 0)
 
     assert ("zeta", "small") in [due.key for due in claims.claimed]
+
+
+def test_a_node_claims_nothing_of_who_is_barred_there_and_the_others_are_claimed_as_ever(database: str) -> None:
+    with nodes(database, 1) as all_nodes:
+        all_nodes.put("full", tenant_id="acme")
+        all_nodes.put("bound", tenant_id="zeta", program="image:x")
+        all_nodes.put("free", tenant_id="zeta")
+
+        barred = all_nodes.writers[0].claim_due(10, 0, Barred(("acme",), ("image:x",)))
+        rest = all_nodes.writers[0].claim_due(10, 0)
+
+    assert ([due.key.instance_id for due in barred.claimed], barred.due) == (["free"], 1)
+    assert {due.key.instance_id for due in rest.claimed} == {"full", "bound"}
 
 
 def test_a_node_claims_only_what_it_can_run(database: str) -> None:

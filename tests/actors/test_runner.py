@@ -268,7 +268,10 @@ async def test_a_program_goes_on_while_the_system_is_away_and_its_end_is_seen(tm
         info = await shop.wait_end()
 
     assert alive
-    assert (before[0].status, before[1:]) == (Status.RUNNING, (((key_of("one"), 1),), {key_of("one"): before[0].program}))
+    assert (before[0].status, before[1:]) == (
+        Status.RUNNING,
+        (((key_of("one"), 1),), {key_of("one"): before[0].program}),
+    )
     assert (info.status, info.epoch) == (Status.COMPLETED, 1)
 
 
