@@ -10,7 +10,6 @@ from runtara.actors._launch_queue import LaunchQueue
 from runtara.ids import InstanceKey
 from runtara.store import DueInstance
 
-
 IMAGE = f"image:{'a' * 32}@1"
 OTHER = f"image:{'b' * 32}@1"
 
