@@ -9,16 +9,23 @@ from runtara import messages
 from runtara.actors import Actor, child, hears
 from runtara.actors.dispatch import Dispatch
 from runtara.errors import NotFound
+from runtara.lifecycle import Status
 from runtara.messages import Call
-from runtara.system import INSTANCES, READER
+from runtara.system import INSTANCES, MANY, READER, SCHEDULES
 from tests.actors.stage import NOW, Stage
 
 __all__ = ["EXAMPLES", "HEALTH", "PAYLOAD_MAX", "TREE", "host", "running"]
 
 PAYLOAD_MAX = 1_000
 
+NAMED = messages.NamedStart(instance_id="many", start=messages.StartInstance(program="ship"))
+NOBODY = messages.InstanceFilter(prefix="nobody")
+PLAN = messages.SchedulePlan(start=messages.StartInstance(program="ship"), every_ms=3_600_000)
+
 EXAMPLES: dict[type, Any] = {
     messages.StartInstance: messages.StartInstance(program="ship", input=b"input"),
+    messages.ForkInstance: messages.ForkInstance(source="source", input=b"input"),
+    messages.StartMany: messages.StartMany(starts=(NAMED,)),
     messages.RegisterInstance: messages.RegisterInstance(attempt_id="attempt"),
     messages.SaveCheckpoint: messages.SaveCheckpoint(checkpoint_id="step", state=b"state"),
     messages.GetCheckpoint: messages.GetCheckpoint(checkpoint_id="step"),
@@ -34,13 +41,19 @@ EXAMPLES: dict[type, Any] = {
     messages.TakeSignal: messages.TakeSignal(name="go", place="here", timeout_ms=5),
     messages.AcknowledgeSignal: messages.AcknowledgeSignal(signal_id="signal"),
     messages.SendSignal: messages.SendSignal(kind="custom", signal_id="signal", name="go", payload=b"payload"),
+    messages.SignalMany: messages.SignalMany(kind="cancel", signal_id="signal", filter=NOBODY),
     messages.RecordRetry: messages.RecordRetry(checkpoint_id="step", attempt=1, error="it broke", retry_after_ms=5),
     messages.ListRetries: messages.ListRetries(checkpoint_id="step"),
     messages.ListCheckpoints: messages.ListCheckpoints(),
     messages.ListEvents: messages.ListEvents(event_type="custom", subtype="note"),
-    messages.ListInstances: messages.ListInstances(status=messages.Status.RUNNING),
+    messages.ListInstances: messages.ListInstances(status=Status.RUNNING),
     messages.ReadLog: messages.ReadLog(),
     messages.ListNodes: messages.ListNodes(),
+    messages.PutSchedule: messages.PutSchedule(name="nightly", plan=PLAN),
+    messages.GetSchedule: messages.GetSchedule(name="nightly"),
+    messages.ListSchedules: messages.ListSchedules(),
+    messages.DeleteSchedule: messages.DeleteSchedule(name="nightly"),
+    messages.PauseSchedule: messages.PauseSchedule(name="nightly"),
     messages.GetTree: messages.GetTree(),
     messages.GetHealth: messages.GetHealth(),
     messages.ListNodes: messages.ListNodes(),
@@ -77,6 +90,8 @@ async def host(stage: Stage) -> Stage:
         reader=READER,
         payload_max_bytes=PAYLOAD_MAX,
         runner="root/logs",
+        many=MANY,
+        schedules=SCHEDULES,
         answers=ANSWERS,
         check_program=check_program,
     )

@@ -38,7 +38,7 @@ def test_a_program_that_is_no_image_has_no_cap_and_nothing_is_read_for_it() -> N
     asked: list[object] = []
     caps = ImageCaps(lambda tenant_id, ref: asked.append(ref))
 
-    assert (caps.cap_of("acme", "/srv/ship.py"), caps.is_known("acme", "/srv/ship.py"), asked) == (inf, True, [])
+    assert (caps.cap_of("acme", "ship.py"), caps.is_known("acme", "ship.py"), asked) == (inf, True, [])
     assert caps.is_known("acme", None)
 
 

@@ -1,4 +1,5 @@
-from collections.abc import AsyncIterator, Iterator
+import base64
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -64,10 +65,9 @@ async def every(reader: Ref, wanted: InstanceFilter, limit: int) -> tuple[list[s
 
 
 @pytest.fixture(params=[1, 2, 1_000])
-def small_pages(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def small_pages(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(instance_scan, "_PAGE", request.param)
     monkeypatch.setattr(instance_scan, "SCANNED_MAX", 3 * request.param)
-    yield
 
 
 @pytest.mark.parametrize("prefix", ["", "b", "b.", "b-", "A", "z", "a+", "bb", "0"])
@@ -75,27 +75,7 @@ def small_pages(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
 async def test_a_scan_finds_each_once_in_the_order_of_their_ids_whatever_the_pages(
     prefix: str, limit: int, small_pages: None, autojump_clock: MockClock
 ) -> None:
-    names = [
-        "0",
-        "9",
-        "A",
-        "B",
-        "Z",
-        "a",
-        "a+",
-        "a-z",
-        "ab",
-        "b",
-        "b-",
-        "b.1",
-        "b.2",
-        "b:",
-        "b@",
-        "bZ",
-        "b_",
-        "bb",
-        "z",
-    ]
+    names = "0 9 A B Z a a+ a-z ab b b- b.1 b.2 b: b@ bZ b_ bb z".split()
     async with reader_of(*names) as reader:
         found, _ = await every(reader, InstanceFilter(prefix=prefix), limit)
 
@@ -113,16 +93,14 @@ async def test_a_scan_that_has_looked_at_its_share_of_rows_goes_on_with_the_next
         found, pages = await every(reader, InstanceFilter(program="other"), 5)
 
     assert (first.rows, first.cursor is None) == ((), False)
-    assert (found, pages) == ([], 6)
+    assert (found, pages) == ([], 5)
 
 
-@given(
-    st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._:@+-]{0,3}", fullmatch=True),
-    st.from_regex(r"[A-Za-z0-9._:@+-]{1,5}", fullmatch=True),
-)
+IDS = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._:@+-]{0,4}\Z")
+
+
+@given(IDS, IDS)
 def test_the_place_before_a_prefix_lies_between_all_ids_that_begin_so_and_all_others(prefix: str, other: str) -> None:
-    import base64
-
     cursor = instance_scan._before(prefix)
     assert cursor is not None
     before = base64.urlsafe_b64decode(cursor).decode().removeprefix("id:")
