@@ -11,7 +11,7 @@ SHELL := /bin/sh
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip --disable-pip-version-check --quiet install
-TYPED := runtara $(wildcard docs/*.py examples/*.py benchmarks/*.py)
+TYPED := runtara tests $(wildcard docs/*.py examples/*.py benchmarks/*.py)
 CODE := runtara tests $(wildcard docs examples benchmarks)
 
 # The newest suitable interpreter; override with `make PYTHON=...`. One without venv and ensurepip is no use.

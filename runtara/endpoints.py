@@ -12,9 +12,9 @@ from runtara import messages
 
 __all__ = ["ENDPOINTS", "Endpoint", "Owner"]
 
-Owner = Literal["instance", "many", "reader", "runner", "images", "schedules", "system"]
+Owner = Literal["instance", "many", "reader", "runner", "images", "schedules", "upkeep", "system"]
 """Who answers: the instance's own actor, whoever asks many of these, a reader of the store, the runner of programs, the
-registry of images, the actor that keeps to schedules, or the system as a whole."""
+registry of images, the actor that keeps to schedules, the upkeep of the host, or the system as a whole."""
 
 
 class Endpoint(msgspec.Struct, frozen=True):
@@ -69,6 +69,7 @@ _ROWS: Final = (
     _row(messages.ListSchedules, messages.SchedulesFound, "schedules", "manager"),
     _row(messages.DeleteSchedule, messages.ScheduleDeleted, "schedules", "manager"),
     _row(messages.PauseSchedule, messages.ScheduleInfo, "schedules", "manager"),
+    _row(messages.RunChore, messages.ChoreDone, "upkeep", "manager"),
     _row(messages.ListNodes, messages.NodesFound, "reader", "manager"),
     _row(messages.GetTree, messages.TreeFound, "system", "manager"),
     _row(messages.GetHealth, messages.HealthFound, "system", "both"),

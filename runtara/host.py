@@ -3,6 +3,7 @@
 root
 ├ store, instances       as in every system
 ├ runner                 programs: launches, adopts, stops and reads the logs of processes
+├ upkeep                 images that were pushed here; chores: the removal of what is not kept
 ├ timers                 as in every system; the scheduler keeps to the places of the host
 └ edges                  quic: the door that programs and people connect to
 """
@@ -22,14 +23,18 @@ import trio
 from msgspec.structs import replace
 
 from runtara import __version__
-from runtara.actors import MailboxSpec, Policy, child
+from runtara.actors import Child, MailboxSpec, Policy, child
 from runtara.actors import supervisor as group
+from runtara.actors.chores import ImageChore, InstanceChore, RunFolderChore
 from runtara.actors.edge import Drain, Edge
+from runtara.actors.images import ImageRegistry
 from runtara.actors.places import AwaitEmpty, KillAttempts, ListAttempts, StopWaking
 from runtara.actors.runner import Graces, Runner
 from runtara.actors.runners import Engine
-from runtara.actors.runners.engines import open_engine
+from runtara.actors.runners.engines import home_of, library_of, open_engine
+from runtara.actors.runners.runs import Runs
 from runtara.actors.sessions import Attach, Detach
+from runtara.actors.upkeep import ChoreWork, Upkeep
 from runtara.clock import Clock, SystemClock
 from runtara.errors import ConfigError, RuntaraError, Unreachable
 from runtara.ids import InstanceKey, new_id
@@ -42,6 +47,7 @@ from runtara.system import (
     READER,
     SCHEDULER,
     SESSIONS,
+    WRITER,
     Launcher,
     Neighbours,
     Runtime,
@@ -146,10 +152,15 @@ async def open_host(
         elsewhere = engine is not None or settings.runner != "native"
         environment = _environment(settings, identity, told, elsewhere=elsewhere)
         engine = engine or open_engine(settings, shared.node_name(settings.node_name))
+        time = clock_of(store, clock)
         hosts: list[Host] = []
         async with open_runtime(
             settings,
-            launcher=_launcher(settings, clock_of(store, clock), mint, environment, engine),
+            launcher=replace(
+                _launcher(settings, time, mint, environment, engine),
+                images=None if elsewhere else _images(settings, time),
+                upkeep=_upkeep(settings, time, elsewhere=elsewhere),
+            ),
             clock=clock,
             is_draining=lambda: hosts[0].gate.draining,
             store=store,
@@ -291,3 +302,34 @@ def _launcher(
     return Launcher(
         runner=runner, places=settings.max_concurrent_instances, keeps_logs=True, check_program=engine.check
     )
+
+
+# What is kept ---------------------------------------------------------------------------------------------------------
+
+
+def _images(settings: Settings, clock: Clock) -> Child:
+    """Return the registry of the images that are launched here."""
+    return child(
+        "images",
+        ImageRegistry,
+        kwargs={
+            "instances": INSTANCES,
+            "reader": READER,
+            "writer": WRITER,
+            "library": library_of(settings),
+            "clock": clock,
+            "image_max_bytes": settings.image_max_bytes,
+        },
+        mailbox=MailboxSpec(bound=8_192, policy=Policy.REJECT),
+    )
+
+
+def _upkeep(settings: Settings, clock: Clock, *, elsewhere: bool) -> Child:
+    """Return who removes what is not kept; what lies elsewhere is the business of those who run that place."""
+    chores: dict[str, ChoreWork] = {"instances": InstanceChore(clock, settings.keep_instances_ms)}
+    if not elsewhere:
+        runs, library = Runs(home_of(settings)), library_of(settings)
+        chores["runs"] = RunFolderChore(clock, runs, settings.keep_runs_ms)
+        chores["images"] = ImageChore(clock, library, settings.keep_images_ms, settings.keep_image_versions)
+    kwargs = {"reader": READER, "writer": WRITER, "chores": chores, "every": settings.upkeep_every_ms / 1000}
+    return child("chores", Upkeep, kwargs=kwargs)

@@ -97,6 +97,7 @@ from runtara.schedule_messages import (
     ScheduleSummary,
 )
 from runtara.start_messages import ForkInstance, StartInstance
+from runtara.upkeep_messages import ChoreDone, RunChore
 
 __all__ = [
     "AcknowledgeSignal",
@@ -107,6 +108,7 @@ __all__ = [
     "CheckpointInfo",
     "CheckpointPage",
     "CheckpointSaved",
+    "ChoreDone",
     "Command",
     "CompleteInstance",
     "CrashInstance",
@@ -169,6 +171,7 @@ __all__ = [
     "RegisterInstance",
     "Request",
     "RetriesFound",
+    "RunChore",
     "SaveCheckpoint",
     "ScheduleDeleted",
     "ScheduleInfo",
@@ -359,6 +362,7 @@ Command = (
     | ListSchedules
     | DeleteSchedule
     | PauseSchedule
+    | RunChore
     | WakeInstance
     | DeclareSilent
     | CrashInstance

@@ -11,7 +11,14 @@ from msgspec import Meta
 
 from runtara.errors import ConfigError
 
-__all__ = ["ProgramSettings", "Settings", "inherited_environment", "load_program_settings", "load_settings"]
+__all__ = [
+    "ProgramSettings",
+    "Settings",
+    "building_environment",
+    "inherited_environment",
+    "load_program_settings",
+    "load_settings",
+]
 
 PREFIX = "RUNTARA_"
 
@@ -99,6 +106,20 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=lambda name: PR
     """Largest address space of a launched program (RLIMIT_AS); 0 for no limit."""
     program_file_bytes: Span = 0
     """Largest file that a launched program may write (RLIMIT_FSIZE); 0 for no limit."""
+    images_dir: str | None = None
+    """Folder for what is pushed; by default images in the data folder. Several nodes may share one."""
+    image_max_bytes: Count = 4 * 1024 * 1024 * 1024
+    """Largest file that may be pushed."""
+    keep_instances_ms: Span = 0
+    """How long finished instances are kept; 0 for ever."""
+    keep_runs_ms: Span = 7 * 86_400_000
+    """How long the folder of a run, its logs included, is kept after its instance has finished; 0 for ever."""
+    keep_images_ms: Span = 86_400_000
+    """How long what nothing uses of deleted images, and of old versions, is kept; 0 for ever."""
+    keep_image_versions: Count = 10
+    """How many of the newest versions of an image are kept, beside those in use."""
+    upkeep_every_ms: Milliseconds = 3_600_000
+    """How often a host looks for what is not to be kept any longer."""
     runner: Literal["native", "ray", "kubernetes"] = "native"
     """Where programs run: ``native`` as processes of this machine, ``ray`` on the nodes of a Ray cluster,
     ``kubernetes`` as Jobs, for which a program is the reference of an image."""
@@ -228,6 +249,9 @@ _OF_PROGRAMS = {field.encode_name for field in msgspec.structs.fields(ProgramSet
 }
 """Variables that programs and the test suite read; a system leaves them alone."""
 
+_NETWORK = {"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE"}
+"""How an installer gets to the network; proxies are written in small letters too."""
+
 _taken: dict[str, str] = {}
 """The credential that was taken out of the environment, so that the program's own children do not inherit it."""
 
@@ -283,6 +307,16 @@ def inherited_environment(environment: Mapping[str, str] | None = None) -> dict[
     """Return what launched programs inherit of `environment` (the process's own by default): nothing that is secret."""
     given = os.environ if environment is None else environment
     return {name: given[name] for name in ("PATH", "LANG", "TZ", "HOME") if name in given}
+
+
+def building_environment(environment: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return what an installer is told of `environment` (the process's own by default).
+
+    That is what launched programs inherit, and where packages come from: the settings of pip, proxies, authorities.
+    """
+    given = os.environ if environment is None else environment
+    told = {name: value for name, value in given.items() if name.startswith("PIP_") or name.upper() in _NETWORK}
+    return inherited_environment(given) | told
 
 
 def _nearest(name: str, names: Mapping[str, str]) -> str:

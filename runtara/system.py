@@ -7,8 +7,8 @@ root                     rest_for_one: whoever comes later relies on whoever cam
 ├ timers                 wake scheduler, heartbeat monitor, schedules
 └ errands                 whoever asks many instances at once
 
-A host has one group more, `edges`: see `runtara.host`. Where several nodes share the store, the scheduler claims what
-is due (`claimer`), a forwarder stands beside the region, and a keeper of the node's lease among the timers.
+A host has two groups more, `upkeep` and `edges`: see `runtara.host`. Where several nodes share the store, the scheduler
+claims what is due (`claimer`), a forwarder stands beside the region, and a keeper of the node's lease among the timers.
 """
 
 from __future__ import annotations
@@ -16,11 +16,10 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
-from runtara import __version__
 from runtara.actors import (
     Backoff,
     Child,
@@ -35,6 +34,7 @@ from runtara.actors import (
     open_system,
 )
 from runtara.actors import supervisor as group
+from runtara.actors.answers import answers_of
 from runtara.actors.claimer import DueClaimer
 from runtara.actors.dispatch import Dispatch
 from runtara.actors.forwarder import Forwarder, Peer
@@ -48,14 +48,14 @@ from runtara.actors.scheduler import WakeScheduler
 from runtara.actors.schedules import Schedules
 from runtara.actors.sessions import Sessions
 from runtara.actors.storage import InlineReader, InlineWriter, StoreReader, StoreWriter
-from runtara.clock import Clock, SystemClock, monotonic
+from runtara.clock import Clock, SystemClock
 from runtara.errors import RuntaraError
-from runtara.messages import GetHealth, GetTree, HealthFound, TreeFound
 from runtara.records import Holder
 from runtara.settings import Settings
 from runtara.store import NodeSpec, Store, Tenure, open_store
 
 __all__ = [
+    "IMAGES",
     "INSTANCES",
     "MANY",
     "PROGRAMS",
@@ -63,6 +63,7 @@ __all__ = [
     "SCHEDULER",
     "SCHEDULES",
     "SESSIONS",
+    "WRITER",
     "Launcher",
     "Neighbours",
     "Runtime",
@@ -79,6 +80,8 @@ INSTANCES: Final = "root/instances/region"
 SESSIONS: Final = "root/instances/sessions"
 FORWARDER: Final = "root/instances/forwarder"
 PROGRAMS: Final = "root/runner/programs"
+IMAGES: Final = "root/upkeep/images"
+UPKEEP: Final = "root/upkeep/chores"
 SCHEDULER: Final = "root/timers/scheduler"
 HEARTBEAT: Final = "root/timers/heartbeat"
 SCHEDULES: Final = "root/timers/schedules"
@@ -108,6 +111,10 @@ class Launcher(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the runner answers `ReadLog`."""
     check_program: Callable[[str], object] | None = None
     """Raises `NotFound` or `Forbidden` for a program that cannot be launched."""
+    images: Child | None = None
+    """The actor at `IMAGES`, where programs may be pushed."""
+    upkeep: Child | None = None
+    """The actor at `UPKEEP`, which removes what is not kept."""
 
 
 class Neighbours(msgspec.Struct, frozen=True, kw_only=True):
@@ -144,31 +151,26 @@ def tree(
 ) -> Supervisor:
     """Return the supervision tree of one system."""
     readers = [f"reader-{number}" for number in range(1, settings.readers + 1)]
-    grace = settings.stop_grace_ms / 1000
+    way = {"open_dispatch": partial(_open_dispatch, settings, launcher)}
     return group(
         "root",
         _store(settings, store, readers),
         group(
             "instances",
-            child("region", Instances, kwargs=_region(settings, store.tenure, clock, readers), stop_grace=grace),
-            child(
-                "sessions",
-                Sessions,
-                kwargs={"instances": INSTANCES, "every": settings.heartbeat_interval_ms / 1000, "roster": {}},
-                mailbox=MailboxSpec(bound=65_536, policy=Policy.REJECT),
-            ),
+            *_instances(settings, store.tenure, clock, readers),
             *_forwarder(store.tenure, neighbours),
             strategy=Strategy.ONE_FOR_ALL,
         ),
         group("runner", launcher.runner, intensity=Intensity(restarts=5, within=10)),
+        *_upkeep(launcher),
         group(
             "timers",
             *_schedulers(settings, store, clock, launcher, neighbours),
             child("heartbeat", HeartbeatMonitor, kwargs=_heartbeat(settings), mailbox=_TIMERS),
-            child("schedules", Schedules, kwargs=_schedules(settings, store, clock, launcher)),
+            child("schedules", Schedules, kwargs={**way, **_schedules(settings, store, clock)}),
             intensity=Intensity(restarts=5, within=30),
         ),
-        group("errands", child("many", Many, kwargs=_many(settings, launcher))),
+        group("errands", child("many", Many, kwargs={**way, "reader": READER})),
         strategy=Strategy.REST_FOR_ONE,
         intensity=Intensity(restarts=3, within=30) if store.tenure is None else Intensity(restarts=5, within=30),
         backoff=Backoff() if store.tenure is None else _RETURN,
@@ -198,6 +200,15 @@ def _store(settings: Settings, store: Store, readers: list[str]) -> Supervisor:
 _TIMERS: Final = MailboxSpec(bound=262_144, policy=Policy.REJECT)
 
 
+def _instances(settings: Settings, tenure: Tenure | None, clock: Clock, readers: list[str]) -> Sequence[Child]:
+    grace, sessions = settings.stop_grace_ms / 1000, MailboxSpec(bound=65_536, policy=Policy.REJECT)
+    roster = {"instances": INSTANCES, "every": settings.heartbeat_interval_ms / 1000, "roster": {}}
+    return (
+        child("region", Instances, kwargs=_region(settings, tenure, clock, readers), stop_grace=grace),
+        child("sessions", Sessions, kwargs=roster, mailbox=sessions),
+    )
+
+
 def _region(settings: Settings, tenure: Tenure | None, clock: Clock, readers: list[str]) -> dict[str, object]:
     return {
         "tenure": tenure,
@@ -225,6 +236,11 @@ def _forwarder(tenure: Tenure | None, neighbours: Neighbours | None) -> Sequence
     peer_of = None if neighbours is None else neighbours.peer_of
     mailbox = MailboxSpec(bound=65_536, policy=Policy.REJECT)
     return (child("forwarder", Forwarder, kwargs={"peer_of": peer_of}, mailbox=mailbox),)
+
+
+def _upkeep(launcher: Launcher) -> Sequence[Supervisor]:
+    children = [one for one in (launcher.images, launcher.upkeep) if one is not None]
+    return (group("upkeep", *children, intensity=Intensity(restarts=5, within=30)),) if children else ()
 
 
 def _schedulers(
@@ -275,29 +291,25 @@ def _heartbeat(settings: Settings) -> dict[str, object]:
     }
 
 
-def _schedules(settings: Settings, store: Store, clock: Clock, launcher: Launcher) -> dict[str, object]:
-    return {
-        "reader": READER,
-        "writer": WRITER,
-        "clock": clock,
-        "clock_check": settings.clock_check_ms / 1000,
-        "shared": store.tenure is not None,
-        "open_dispatch": partial(_open_dispatch, settings, launcher),
-    }
+def _schedules(settings: Settings, store: Store, clock: Clock) -> dict[str, object]:
+    clock_check = settings.clock_check_ms / 1000
+    shared = store.tenure is not None
+    return {"reader": READER, "writer": WRITER, "clock": clock, "clock_check": clock_check, "shared": shared}
 
 
-def _many(settings: Settings, launcher: Launcher) -> dict[str, object]:
-    return {"reader": READER, "open_dispatch": partial(_open_dispatch, settings, launcher)}
+def _open_dispatch(settings: Settings, launcher: Launcher, system: System, **more: Any) -> Dispatch:
+    """Return the way to instances, with `more` that doors offer; Any: arguments of `Dispatch`.
 
-
-def _open_dispatch(settings: Settings, launcher: Launcher, system: System) -> Dispatch:
-    """Return the way to instances for the actors of the system itself: the same, and no other, as through a door."""
+    For the actors of the system itself: what they start goes no other way than what comes through a door.
+    """
     return Dispatch(
         system,
         instances=INSTANCES,
         reader=READER,
         payload_max_bytes=settings.state_max_bytes,
+        images=None if launcher.images is None else IMAGES,
         check_program=launcher.check_program,
+        **more,
     )
 
 
@@ -332,16 +344,15 @@ async def open_runtime(
             name="runtara",
             ask_timeout=settings.request_timeout_ms / 1000,
         ) as system:
-            dispatch = Dispatch(
+            dispatch = _open_dispatch(
+                settings,
+                launcher,
                 system,
-                instances=INSTANCES,
-                reader=READER,
-                payload_max_bytes=settings.state_max_bytes,
                 runner=PROGRAMS if launcher.keeps_logs else None,
                 many=MANY,
                 schedules=SCHEDULES,
-                answers=_answers(system, is_draining),
-                check_program=launcher.check_program,
+                upkeep=None if launcher.upkeep is None else UPKEEP,
+                answers=answers_of(system, is_draining),
             )
             yield Runtime(system, dispatch, settings, clock)
 
@@ -373,20 +384,6 @@ def clock_of(store: Store, given: Clock | None = None) -> Clock:
     if given is not None:
         return given
     return SystemClock() if store.tenure is None else store.tenure.clock
-
-
-def _answers(system: System, is_draining: Callable[[], bool]) -> dict[type, Callable[[], object]]:
-    """Return how the system as a whole answers."""
-    began = monotonic()
-
-    def find_tree() -> TreeFound:
-        return TreeFound(msgspec.json.encode(system.inspect()))
-
-    def find_health() -> HealthFound:
-        uptime_ms = round((monotonic() - began) * 1000)
-        return HealthFound(version=__version__, uptime_ms=uptime_ms, draining=is_draining())
-
-    return {GetTree: find_tree, GetHealth: find_health}
 
 
 def _refusal(error: BaseException | None) -> RuntaraError | None:

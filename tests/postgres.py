@@ -142,7 +142,7 @@ class Cluster:
             return cursor.fetchall() if cursor.description else []
 
     def _run(self, program: str, *arguments: str) -> None:
-        command = [self.programs / program, *arguments]
+        command = [str(self.programs / program), *arguments]
         done = subprocess.run(command, user=self.user, env=_ENVIRONMENT, capture_output=True, check=False, cwd="/")
         if done.returncode:
             raise RuntimeError(f"{program}: {done.stdout.decode()}{done.stderr.decode()}")

@@ -88,5 +88,6 @@ def _contents(rows: Rows) -> dict[str, object]:
 
 def _as_if_created(reply: object) -> object:
     """Whether it was this call that has created something is the one thing that a resend does not tell."""
-    created = isinstance(reply, messages.InstanceStarted | messages.SignalAccepted)
-    return msgspec.structs.replace(reply, created=True) if created else reply
+    if isinstance(reply, messages.InstanceStarted | messages.SignalAccepted):
+        return msgspec.structs.replace(reply, created=True)
+    return reply

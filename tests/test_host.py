@@ -35,7 +35,7 @@ if sys.platform != "linux":
 
 @asynccontextmanager
 async def opened(folder: Path, *, engine: Engine | None = None, **settings: Any) -> AsyncIterator[Host]:
-    given = {
+    given: dict[str, Any] = {
         "data_dir": str(folder / "data"),
         "programs": str(folder),
         "quic_port": 0,
@@ -65,7 +65,7 @@ async def status_of(host: Host, key: InstanceKey = KEY) -> InstanceInfo:
 class _Watch:
     """Hears of an instance."""
 
-    epoch = None
+    epoch: int | None = None
 
     def __init__(self, key: InstanceKey) -> None:
         self.key = key
@@ -276,7 +276,7 @@ async def test_a_certificate_without_its_key_is_refused(tmp_path: Path) -> None:
 
 async def test_a_certificate_of_ones_own_is_shown_and_programs_are_told_its_fingerprint(tmp_path: Path) -> None:
     own = ensure_certificate(tmp_path / "own")
-    files = {"tls_cert_file": str(own.cert_file), "tls_key_file": str(own.key_file)}
+    files: dict[str, Any] = {"tls_cert_file": str(own.cert_file), "tls_key_file": str(own.key_file)}
     async with opened(tmp_path, **files) as host:
         await start(host, script(tmp_path, 'printf "$RUNTARA_SERVER_FINGERPRINT" > "$RUNTARA_OUTPUT_FILE"'))
         info = await ended(host)

@@ -22,6 +22,7 @@ from runtara.messages import (
     ListNodes,
     PollSignals,
     RegisterInstance,
+    Request,
     SaveCheckpoint,
     SendSignal,
     StartInstance,
@@ -47,7 +48,7 @@ if sys.platform != "linux":
 @asynccontextmanager
 async def opened(folder: Path, database: str, name: str, **settings: Any) -> AsyncIterator[Host]:
     """Run a host for the length of the block."""
-    given = {
+    given: dict[str, Any] = {
         "database_url": database,
         "data_dir": str(folder / name),
         "programs": str(folder),
@@ -94,7 +95,7 @@ async def test_every_answer_is_the_same_at_the_node_that_does_not_own_the_instan
             saved = await elsewhere.call(SaveCheckpoint(checkpoint_id="c", state=b"\0state"))
             signal = SendSignal(kind="custom", name="go", signal_id="s", payload=b"now")
             await elsewhere.call(signal)
-            questions = [GetStatus(), GetCheckpoint(checkpoint_id="c"), PollSignals()]
+            questions: list[Request[Any]] = [GetStatus(), GetCheckpoint(checkpoint_id="c"), PollSignals()]
             answers = [[await door.call(question) for question in questions] for door in (at_owner, elsewhere)]
             again = await elsewhere.call(REGISTER)
             await elsewhere.call(CompleteInstance(output=b"done"))
@@ -131,7 +132,7 @@ class Ear:
         self._heard = ForeignEvent()
         door.session.pushed = self._pushed  # type: ignore[method-assign]  # the test listens in its place
 
-    def _pushed(self, _signal: object, /) -> None:
+    def _pushed(self, _signal: object) -> None:
         self._heard.set()
 
     async def follow(self, question: Any, wanted: Callable[[Any], bool]) -> Any:

@@ -13,14 +13,16 @@ STRUCTS = [
 ]
 
 
-def reply_of(command: type) -> type:
+def reply_of(command: typing.Any) -> type[msgspec.Struct]:
     """The reply that a command names in its `Request[...]`."""
-    return next(typing.get_args(base)[0] for base in command.__orig_bases__ if typing.get_origin(base) is Request)
+    reply: type[msgspec.Struct]
+    (reply,) = next(typing.get_args(base) for base in command.__orig_bases__ if typing.get_origin(base) is Request)
+    return reply
 
 
 def fill(kind: type) -> msgspec.Struct:
     """A message with something in every required field."""
-    required = {field.encode_name: None for field in msgspec.structs.fields(kind) if field.required}
+    required: dict[str, object] = {field.encode_name: None for field in msgspec.structs.fields(kind) if field.required}
     samples = {str: "x", bytes: "eA==", int: 1, bool: True}
     hints = typing.get_type_hints(kind)
     for name in required:
@@ -49,7 +51,7 @@ def test_every_command_names_a_tagged_reply(command: type) -> None:
 
 
 @pytest.mark.parametrize("struct", STRUCTS, ids=lambda kind: kind.__name__)
-def test_messages_are_frozen(struct: type) -> None:
+def test_messages_are_frozen(struct: type[msgspec.Struct]) -> None:
     assert struct.__struct_config__.frozen
 
 

@@ -15,10 +15,12 @@ def test_a_reply_has_one_definition_and_two_names(name: str) -> None:
 
 
 @pytest.mark.parametrize("reply", REPLIES, ids=lambda reply: reply.__name__)
-def test_what_an_endpoint_answers_is_a_frozen_reply_that_names_itself_on_the_wire(reply: type) -> None:
+def test_what_an_endpoint_answers_is_a_frozen_reply_that_names_itself_on_the_wire(
+    reply: type[msgspec.Struct],
+) -> None:
     config = reply.__struct_config__
 
-    assert reply.__name__ in replies.__all__
+    assert reply.__name__ in messages.__all__
     assert config.frozen
     assert config.tag == reply.__name__
 

@@ -2,7 +2,7 @@ import msgspec
 import pytest
 
 from runtara.errors import ConfigError
-from runtara.settings import Settings, inherited_environment, load_settings
+from runtara.settings import Settings, building_environment, inherited_environment, load_settings
 
 
 def test_an_empty_environment_gives_the_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -55,3 +55,14 @@ def test_launched_programs_inherit_little_and_nothing_secret() -> None:
 
 def test_every_setting_has_a_default() -> None:
     assert not [field.name for field in msgspec.structs.fields(Settings) if field.required]
+
+
+def test_an_installer_is_told_where_packages_come_from_and_no_secret() -> None:
+    told = {
+        "PATH": "/bin",
+        "PIP_INDEX_URL": "https://packages",
+        "https_proxy": "http://proxy",
+        "SSL_CERT_FILE": "ca.pem",
+    }
+
+    assert building_environment(told | {"RUNTARA_TOKEN": "secret", "AWS_SECRET_ACCESS_KEY": "secret"}) == told

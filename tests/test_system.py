@@ -33,6 +33,7 @@ from runtara.errors import (
 from runtara.ids import InstanceKey
 from runtara.messages import ListEvents
 from runtara.sdk import InstanceStatus, RuntaraSdk, embedded
+from runtara.sdk._base import TENANT
 from runtara.settings import Settings
 from runtara.store import Save, open_store
 from runtara.store._memory import MemoryStore
@@ -223,7 +224,7 @@ def test_a_program_that_is_launched_while_the_system_starts_is_not_lost_to_a_cra
     with open_here(programs={"wait": wait}) as system:
         assert begun.acquire(timeout=PATIENCE_S)
         command = ListEvents(event_type="crashed")
-        crashes = system.runtime.dispatch.call_from_thread(InstanceKey(embedded.TENANT, "one"), command).events
+        crashes = system.runtime.dispatch.call_from_thread(InstanceKey(TENANT, "one"), command).events
 
     assert [event.payload for event in crashes] == [b"the process that ran the attempt has ended"]
 
@@ -366,9 +367,9 @@ def test_a_full_disk_is_told_while_reads_go_on_and_heals_without_a_restart(
     class Bounded(sqlite3.Connection):
         """A connection whose file may have so many pages: beyond them SQLite finds the disk full."""
 
-        def cursor(self, *arguments: Any) -> sqlite3.Cursor:
+        def cursor(self, *arguments: Any, **names: Any) -> Any:
             self.execute(f"PRAGMA max_page_count = {pages['limit']}")
-            return super().cursor(*arguments)
+            return super().cursor(*arguments, **names)
 
     impatient(monkeypatch, factory=Bounded)
     with open_here() as system, system.sdk("one") as sdk:
@@ -492,7 +493,7 @@ with embedded.open(sys.argv[1]) as system, system.sdk("one") as sdk:
 
 @pytest.mark.parametrize(
     ("calls", "first", "last"),
-    [("fsync,fdatasync", n, n + 3) for n in (12, 20, 28)] + [("pwrite64", n, n + 7) for n in (90, 120, 150)],
+    [("fsync,fdatasync", n, n + 3) for n in (12, 20, 28)] + [("pwrite64", n, n + 7) for n in (140, 170, 200)],
 )
 def test_a_disk_that_fails_to_write_loses_nothing_acknowledged(
     calls: str, first: int, last: int, tmp_path: Path

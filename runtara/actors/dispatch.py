@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple, Protocol, TypeVar, cast
 from runtara import messages
 from runtara.actors._cell import CellRef
 from runtara.actors._dispatch_checks import CHECKS, PAGE_MAX, PAYLOADS, TEXT_MAX_BYTES
+from runtara.actors._image_checks import IMAGE_CHECKS, check_image
 from runtara.actors._many_checks import MANY_CHECKS, check_listed
 from runtara.actors._ref import Askable, Ref
 from runtara.actors._reply import Reply
@@ -35,10 +36,11 @@ class Outcome(Protocol):
 class Dispatch:
     """Sends calls to the actors of one system, from any thread and any event loop.
 
-    `runner` is the path of the actor that keeps the logs of programs: it hears a `Call` with a `ReadLog`. `many` and
-    `schedules` are those of the actors that hear what is said about many instances, and about schedules. `answers` are
-    the functions by which the system as a whole answers; they run on its loop. `check_program` raises `NotFound` for a
-    program that cannot be launched.
+    `runner` is the path of the actor that keeps the logs of programs: it hears a `Call` with a `ReadLog`. `images` is
+    that of the registry of images, which hears calls about them, starts of them included; `upkeep` that of the actor
+    that does the chores; `many` and `schedules` those of the actors that hear what is said about many instances, and
+    about schedules. `answers` are the functions by which the system as a whole answers; they run on its loop.
+    `check_program` raises `NotFound` for a program that cannot be launched.
     """
 
     def __init__(
@@ -49,6 +51,8 @@ class Dispatch:
         reader: str,
         payload_max_bytes: int,
         runner: str | None = None,
+        images: str | None = None,
+        upkeep: str | None = None,
         many: str | None = None,
         schedules: str | None = None,
         answers: Mapping[type, Callable[[], object]] | None = None,
@@ -57,6 +61,8 @@ class Dispatch:
         self._instances: Ref = system.ref(instances)
         self.reader: Final[Ref] = system.ref(reader)
         self.runner: Final = None if runner is None else system.ref(runner)
+        self.images: Final = None if images is None else system.ref(images)
+        self.upkeep: Final = None if upkeep is None else system.ref(upkeep)
         self.many: Final = None if many is None else system.ref(many)
         self.schedules: Final = None if schedules is None else system.ref(schedules)
         self.system: Final = _SystemAnswers(self._instances, answers or {})
@@ -218,6 +224,9 @@ def _to_instance(line: Line, command: Any, epoch: int | None) -> tuple[Askable, 
 
 
 def _to_new_instance(line: Line, command: messages.StartInstance, epoch: int | None) -> tuple[Askable, object]:
+    if command.image and line.dispatch.images is not None:
+        check_image(command.program)
+        return _to_images(line, command, epoch)
     if line.dispatch.check_program is not None:
         line.dispatch.check_program(command.program)
     return line.cell, Call(line.key, command, epoch, line.passed_on)
@@ -237,7 +246,15 @@ def _to_runner(line: Line, command: Any, epoch: int | None) -> tuple[Askable, ob
 
 
 def _to_images(line: Line, command: Any, epoch: int | None) -> tuple[Askable, object]:
-    raise NotFound(f"{type(command).__name__} is not answered by this system: it keeps no images")
+    if line.dispatch.images is None:
+        raise NotFound(f"{type(command).__name__} is not answered by this system: it keeps no images")
+    return line.dispatch.images, Call(line.key, command, epoch, line.passed_on)
+
+
+def _to_upkeep(line: Line, command: Any, epoch: int | None) -> tuple[Askable, object]:
+    if line.dispatch.upkeep is None:
+        raise NotFound(f"{type(command).__name__} is not answered by this system: it has no upkeep of its own")
+    return line.dispatch.upkeep, Call(line.key, command, epoch, line.passed_on)
 
 
 def _to_many(line: Line, command: Any, epoch: int | None) -> tuple[Askable, object]:
@@ -263,6 +280,7 @@ _WAYS: Final[dict[str, _Way]] = {
     "reader": _to_reader,
     "runner": _to_runner,
     "images": _to_images,
+    "upkeep": _to_upkeep,
     "many": _to_many,
     "schedules": _to_schedules,
     "system": _to_system,
@@ -294,7 +312,7 @@ class _Rule(NamedTuple):
 
 _RULES: Final = {
     kind: _Rule(
-        (CHECKS | MANY_CHECKS | SCHEDULE_CHECKS).get(kind),
+        (CHECKS | IMAGE_CHECKS | MANY_CHECKS | SCHEDULE_CHECKS).get(kind),
         PAYLOADS.get(kind),
         _to_new_instance if kind is messages.StartInstance else _WAYS[row.owner],
     )

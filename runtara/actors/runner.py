@@ -16,17 +16,16 @@ from typing import Any, Final
 import msgspec
 import trio
 
-from runtara.actors._instance_case import Need
-from runtara.actors._resources import split_resources
 from runtara.actors._runner_logs import FOLLOWERS_MAX, Logs
+from runtara.actors._runner_plan import Planner
 from runtara.actors._runner_run import STEPS, Graces, How, Run, log_ended, log_launched, report_of
 from runtara.actors._service import Actor, Deferred, hears
 from runtara.actors._specs import Backoff
 from runtara.actors.instance import Enforce, Launch, Stop
 from runtara.actors.instances import Effected
 from runtara.actors.places import AwaitEmpty, KillAttempts, ListAttempts, ListPlaces, PlaceFreed, PlacesInUse
-from runtara.actors.runners import Attempt, Ended, Engine, HostFailed, Plan
-from runtara.actors.storage import Answer, Query
+from runtara.actors.runners import Attempt, Ended, Engine, HostFailed
+from runtara.actors.storage import Query
 from runtara.clock import Clock
 from runtara.errors import ActorStopped, Busy, Forbidden, InvalidInput, NotFound, Retry, RuntaraError
 from runtara.ids import InstanceKey
@@ -49,7 +48,6 @@ _TRY_AGAIN: Final = Backoff(first=0.1, most=10.0)
 """Between tries to read or to say something while the store is away."""
 _HOST_FAILED: Final = Backoff(first=0.2, most=60.0)
 """Between a launch that failed for want of memory, disk … and the report that leads to the next."""
-_INPUT, _ENV = Need("input"), Need("env")
 _NOT_FOUND, _NOT_ALLOWED = 127, 126
 """Exit codes of programs that cannot be launched, as shells have them."""
 
@@ -117,6 +115,7 @@ class Runner(Actor):
 
     async def on_start(self) -> None:
         """Take up what an earlier life has left."""
+        self._planner = Planner(self._reader, self._connection, self.system.random)
         rows = await self._list_running()
         holders = {(row.key, row.claimed_epoch): row for row in rows}
         for attempt in await self._engine.adopt():
@@ -262,8 +261,8 @@ class Runner(Actor):
 
     async def _launch(self, run: Run, program: str) -> Ended | None:
         """Launch the program; return how that failed, if it did."""
-        plan = await self._plan(run, program)
         try:
+            plan = await self._planner.plan(run.key, run.epoch, program)
             run.attempt = await self._engine.launch(plan)
         except NotFound as refusal:
             return Ended(exit_code=_NOT_FOUND, error=str(refusal))
@@ -276,23 +275,6 @@ class Runner(Actor):
         self._host_failures = 0
         log_launched(run, program)
         return None
-
-    async def _plan(self, run: Run, program: str) -> Plan:
-        found = await self._read_start(run.key)
-        env, resources = split_resources(found[_ENV])
-        start = {"program": program, "input": found[_INPUT], "env": env, "resources": resources}
-        return Plan(key=run.key, epoch=run.epoch, ours=self._connection(run.key, run.epoch), **start)
-
-    async def _read_start(self, key: InstanceKey) -> Mapping[Need, Any]:
-        """Return what the instance was started with, as soon as the store can tell."""
-        failures = 0
-        while True:
-            try:
-                found: Mapping[Need, Any] = await self._reader.ask(Answer(key, (_INPUT, _ENV)))
-                return found
-            except RuntaraError:  # meanwhile, a stop takes the launch back
-                failures += 1
-            await trio.sleep(_TRY_AGAIN.delay(failures, self.system.random))
 
     async def _watch(self, run: Run) -> None:
         assert run.attempt is not None, "only what was launched has an end"

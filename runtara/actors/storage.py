@@ -70,21 +70,25 @@ class Query(msgspec.Struct, Request[Any], frozen=True):
         "list_checkpoints",
         "list_events",
         "read_retries",
-        "count_by_status",
-        "list_nodes",
-        "read_documents",
+        "read_image",
         "read_image_version",
+        "list_images",
+        "list_image_versions",
+        "list_digests",
         "read_schedule",
         "list_schedules",
         "list_due_schedules",
         "next_schedule_at",
+        "count_by_status",
+        "list_nodes",
+        "read_documents",
         "verify",
     ]
     arguments: tuple[Any, ...] = ()
 
 
 class Act(msgspec.Struct, Request[Any], frozen=True):
-    """Call a method of the writer that is not stored together with anything else."""
+    """Call a method of the writer that is a transaction of its own; the first five are those of a `SharedWriter`."""
 
     method: Literal[
         "claim_due",
@@ -92,8 +96,13 @@ class Act(msgspec.Struct, Request[Any], frozen=True):
         "release_claim",
         "release_claims",
         "take_over",
+        "push_image",
+        "use_image_version",
+        "delete_image",
+        "collect_images",
         "put_schedule",
         "delete_schedule",
+        "prune_finished",
     ]
     arguments: tuple[Any, ...] = ()
 

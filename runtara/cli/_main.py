@@ -18,6 +18,7 @@ COMMANDS: Final = {
     "run": "_run",
     "serve": "_serve",
     "start": "_start",
+    "image": "_images",
     "ps": "_instances",
     "status": "_instances",
     "logs": "_logs",
@@ -29,6 +30,7 @@ COMMANDS: Final = {
     "nodes": "_nodes",
     "tree": "_tree",
     "keys": "_keys",
+    "upkeep": "_upkeep",
     "db": "_db",
     "doctor": "_doctor",
 }

@@ -14,7 +14,7 @@ from runtara.errors import InvalidInput
 from runtara.ids import check_id, new_id
 from runtara.messages import StartInstance
 
-__all__ = ["Wanted", "program_options", "wanted"]
+__all__ = ["Wanted", "program_options", "variables", "wanted"]
 
 C = TypeVar("C", bound=Callable[..., Any])
 
@@ -63,7 +63,11 @@ _OPTIONS: Final = (
         multiple=True,
         help="What each attempt needs, where the host places by it: cpu=2, memory=1e9 (bytes); may be repeated.",
     ),
-    click.option("--image", is_flag=True, help="PROGRAM is the reference of a container image, not a path."),
+    click.option(
+        "--image",
+        is_flag=True,
+        help="PROGRAM is an image, not a path: one that was pushed, or what a cluster fetches by its reference.",
+    ),
 )
 
 
@@ -84,8 +88,9 @@ def wanted(
     path = os.path.abspath(program)  # noqa: PTH100 - links are followed by the host, which checks where they lead
     command = StartInstance(
         program=program if image else path,
+        image=image,
         input=None if input_ is None else _read_input(input_),
-        env=dict(_variable(text) for text in env),
+        env=variables(env),
         timeout_ms=None if timeout is None else span_ms(timeout, "timeout"),
         resources=dict(_amount(text) for text in resources),
     )
@@ -102,6 +107,11 @@ def _read_input(text: str) -> bytes:
                 f"input is not JSON ({error}): for other bytes use @FILE, or - for standard input"
             ) from None
     return data
+
+
+def variables(texts: Sequence[str]) -> dict[str, str]:
+    """Return the variables that were given as NAME=VALUE. Raises `InvalidInput`."""
+    return dict(_variable(text) for text in texts)
 
 
 def _variable(text: str) -> tuple[str, str]:

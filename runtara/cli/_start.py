@@ -30,8 +30,9 @@ def start(
     """Have the server run PROGRAM as a new instance; print its id.
 
     PROGRAM is a path on the server's machine: a .py or .pyz file or an executable, below one of the folders of
-    RUNTARA_PROGRAMS; or, with --image, what a server that runs programs on Kubernetes is to fetch. Starting the same
-    under the same id again starts nothing new.
+    RUNTARA_PROGRAMS; or, with --image, the name of an image that was pushed (report, or report@3 for one of its
+    versions), or what a server that runs programs on Kubernetes is to fetch. Starting the same under the same id again
+    starts nothing new.
     """
     asked = wanted(program, **description)
     with reach.door(asked.instance_id, watch=wait) as door:

@@ -1,19 +1,15 @@
 """Files that are complete or not there: written under another name, put on stable storage, then renamed."""
 
 import contextlib
-import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Final
+from typing import IO
 
-from runtara.disk import sync_folder
+from runtara.disk import NO_ROOM, sync_folder
 from runtara.errors import AlreadyExists, RuntaraError, StoreFull, StoreUnavailable
 
-__all__ = ["NO_ROOM", "new_file"]
-
-NO_ROOM: Final = {errno.ENOSPC, errno.EDQUOT}
-"""What the system says where a disk or a quota is full."""
+__all__ = ["new_file"]
 
 
 @contextlib.contextmanager

@@ -10,9 +10,8 @@ import os
 from pathlib import Path
 from typing import Final
 
-from runtara.disk import sync_folder
+from runtara.disk import NO_ROOM, sync_folder
 from runtara.errors import RuntaraError, StoreFull, StoreInUse, StoreUnavailable
-from runtara.store._files import NO_ROOM
 from runtara.store._sqlite_door import (
     SQL,
     Connection,

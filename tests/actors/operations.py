@@ -11,10 +11,11 @@ from runtara.actors.dispatch import Dispatch
 from runtara.errors import NotFound
 from runtara.lifecycle import Status
 from runtara.messages import Call
-from runtara.system import INSTANCES, MANY, READER, SCHEDULES
+from runtara.records import ImageOptions
+from runtara.system import INSTANCES, READER
 from tests.actors.stage import NOW, Stage
 
-__all__ = ["EXAMPLES", "HEALTH", "PAYLOAD_MAX", "TREE", "host", "running"]
+__all__ = ["EXAMPLES", "HEALTH", "PAYLOAD_MAX", "TREE", "Desk", "host", "running"]
 
 PAYLOAD_MAX = 1_000
 
@@ -24,7 +25,7 @@ PLAN = messages.SchedulePlan(start=messages.StartInstance(program="ship"), every
 
 EXAMPLES: dict[type, Any] = {
     messages.StartInstance: messages.StartInstance(program="ship", input=b"input"),
-    messages.ForkInstance: messages.ForkInstance(source="source", input=b"input"),
+    messages.ForkInstance: messages.ForkInstance(source="one", input=b"input"),
     messages.StartMany: messages.StartMany(starts=(NAMED,)),
     messages.RegisterInstance: messages.RegisterInstance(attempt_id="attempt"),
     messages.SaveCheckpoint: messages.SaveCheckpoint(checkpoint_id="step", state=b"state"),
@@ -56,13 +57,69 @@ EXAMPLES: dict[type, Any] = {
     messages.PauseSchedule: messages.PauseSchedule(name="nightly"),
     messages.GetTree: messages.GetTree(),
     messages.GetHealth: messages.GetHealth(),
-    messages.ListNodes: messages.ListNodes(),
+    messages.PushImage: messages.PushImage(name="report", kind="python", digest="0" * 64, size=7),
+    messages.WriteImage: messages.WriteImage(digest="0" * 64, offset=0, data=b"content"),
+    messages.ReadImage: messages.ReadImage(image="report@1"),
+    messages.GetImage: messages.GetImage(image="report"),
+    messages.ListImages: messages.ListImages(),
+    messages.ListImageVersions: messages.ListImageVersions(image="report"),
+    messages.UseImageVersion: messages.UseImageVersion(image="report@1"),
+    messages.DeleteImage: messages.DeleteImage(image="report"),
+    messages.RunChore: messages.RunChore(chore="instances", dry_run=True),
 }
 """One command of every kind that a running instance, to which ``signal`` was sent, answers."""
 
+SCHEDULE = messages.ScheduleInfo(name="nightly", plan=PLAN, next_at=NOW, created_at=NOW, updated_at=NOW)
 TREE = messages.TreeFound(b"{}")
 HEALTH = messages.HealthFound(version="1", uptime_ms=1, draining=False)
 ANSWERS: dict[type, Callable[[], object]] = {messages.GetTree: lambda: TREE, messages.GetHealth: lambda: HEALTH}
+
+
+IMAGE = messages.ImageInfo(
+    image_id="1" * 32,
+    name="report",
+    version=1,
+    current=True,
+    kind="python",
+    digest="0" * 64,
+    size=7,
+    pushed_at=NOW,
+    description="",
+    metadata=b"{}",
+    defaults=None,
+    options=ImageOptions(),
+)
+OF_IMAGES: dict[type, object] = {
+    messages.StartInstance: messages.InstanceStarted(instance_id="one", status=Status.PENDING, created=True),
+    messages.PushImage: messages.ImagePushed(offset=0),
+    messages.WriteImage: messages.ImageWritten(offset=7),
+    messages.ReadImage: messages.ImageRead(data=b"content", size=7),
+    messages.GetImage: IMAGE,
+    messages.ListImages: messages.ImagesFound(images=(IMAGE,)),
+    messages.ListImageVersions: messages.ImagesFound(images=(IMAGE,)),
+    messages.UseImageVersion: IMAGE,
+    messages.DeleteImage: messages.ImageDeleted(image_id="1" * 32),
+    messages.StartMany: messages.ManyStarted(outcomes=(messages.StartOutcome(instance_id="many"),)),
+    messages.SignalMany: messages.ManySignaled(outcomes=()),
+    messages.PutSchedule: SCHEDULE,
+    messages.GetSchedule: SCHEDULE,
+    messages.ListSchedules: messages.SchedulesFound(schedules=()),
+    messages.DeleteSchedule: messages.ScheduleDeleted(name="nightly", deleted=True),
+    messages.PauseSchedule: SCHEDULE,
+    messages.RunChore: messages.ChoreDone(chore="instances", dry_run=True, removed=0),
+}
+"""What is answered about images, chores, schedules and many instances."""
+
+
+class Desk(Actor):
+    """Answers about all that, and keeps what it was asked last."""
+
+    asked: Call | None = None
+
+    @hears(Call)
+    def answer(self, call: Call) -> object:
+        Desk.asked = call
+        return OF_IMAGES[type(call.command)]
 
 
 class LogKeeper(Actor):
@@ -84,14 +141,17 @@ def check_program(program: str) -> None:
 async def host(stage: Stage) -> Stage:
     """The same stage with all that only a host has."""
     await stage.system.start_child("root", child("logs", LogKeeper))
+    await stage.system.start_child("root", child("desk", Desk))
     dispatch = Dispatch(
         stage.system,
         instances=INSTANCES,
         reader=READER,
         payload_max_bytes=PAYLOAD_MAX,
         runner="root/logs",
-        many=MANY,
-        schedules=SCHEDULES,
+        many="root/desk",
+        schedules="root/desk",
+        images="root/desk",
+        upkeep="root/desk",
         answers=ANSWERS,
         check_program=check_program,
     )

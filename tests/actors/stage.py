@@ -22,7 +22,7 @@ from runtara.lifecycle import Status
 from runtara.messages import Request
 from runtara.records import Schedule
 from runtara.settings import Settings
-from runtara.store import LoadError, Reader, Save, Store, Writer
+from runtara.store import Listener, LoadError, Reader, Save, Store, Writer
 from runtara.store._memory import MemoryStore
 from runtara.system import INSTANCES, MANY, READER, SCHEDULES, Launcher, in_process, tree
 from tests.store.samples import NOW, save
@@ -61,9 +61,9 @@ class WatchedStore:
         self.poison: set[InstanceKey] = set()
         """Instances that cannot be loaded."""
         self.loads: list[InstanceKey] = []
-        self.before_commit: Callable[[Sequence[Save]], None] = lambda saves: None
-        self.after_commit: Callable[[Sequence[Save]], None] = lambda saves: None
-        self.before_read: Callable[[str], None] = lambda method: None
+        self.before_commit: Callable[[Sequence[Save]], object] = lambda saves: None
+        self.after_commit: Callable[[Sequence[Save]], object] = lambda saves: None
+        self.before_read: Callable[[str], object] = lambda method: None
         self.before_put: Callable[[Schedule], None] = lambda schedule: None
         """The same for schedules."""
         self.forestall_put: Callable[[Schedule], bool] = lambda schedule: False
@@ -75,12 +75,21 @@ class WatchedStore:
         assert all(writer.commit(saves))
         writer.close()
 
+    def agree(self, offers: Mapping[str, bytes]) -> dict[str, tuple[bytes, int]]:
+        return self._store.agree(offers)
+
+    def publish(self, name: str, content: bytes, version: int) -> bool:
+        return self._store.publish(name, content, version)
+
+    def open_listener(self) -> Listener:
+        return self._store.open_listener()
+
     def open_writer(self) -> "_WatchedWriter":
         self.writers += 1
         self.writer = self._store.open_writer()
         return _WatchedWriter(self, self.writer)
 
-    def open_reader(self) -> "_WatchedReader":
+    def open_reader(self) -> Any:  # a reader, most of whose methods are passed on by `__getattr__`
         return _WatchedReader(self, self._store.open_reader())
 
 
@@ -105,11 +114,11 @@ class _WatchedWriter:
         self._store.before_put(schedule)
         return not self._store.forestall_put(schedule) and self._writer.put_schedule(schedule)
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._writer, name)
-
     def close(self) -> None:
         self._writer.close()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._writer, name)
 
 
 class _WatchedReader:

@@ -173,7 +173,9 @@ async def test_a_start_that_fails_is_seen(kind: type[Blocker]) -> None:
         async with one(kind):
             pytest.fail("it cannot start")
 
-    assert isinstance(failed.value.__cause__.__cause__, Boom)
+    cause = failed.value.__cause__
+    assert cause is not None
+    assert isinstance(cause.__cause__, Boom)
 
 
 async def test_a_clean_up_that_fails_after_a_good_life_is_a_failure() -> None:
@@ -287,7 +289,8 @@ async def test_mail_of_an_asker_that_went_away_is_dropped_unread() -> None:
 
 
 async def test_senders_wait_for_room_and_are_let_in_in_order() -> None:
-    async with one(Batcher, batches := [], mailbox=MailboxSpec(bound=1)) as system, trio.open_nursery() as nursery:
+    batches: list[Any] = []
+    async with one(Batcher, batches, mailbox=MailboxSpec(bound=1)) as system, trio.open_nursery() as nursery:
         ref, block = system.ref("root/it"), stuck()
         ref.tell_nowait(block)
         await entered(block.entered)
@@ -304,7 +307,8 @@ async def test_senders_wait_for_room_and_are_let_in_in_order() -> None:
 @pytest.mark.parametrize("policy", [Policy.DROP_OLDEST, Policy.COALESCE])
 async def test_a_reader_in_a_thread_and_a_flood_that_drops_do_not_disturb_each_other(policy: Policy) -> None:
     spec = MailboxSpec(bound=2, policy=policy, key=lambda _: "all")
-    async with one(Batcher, batches := [], mailbox=spec) as system:
+    batches: list[Any] = []
+    async with one(Batcher, batches, mailbox=spec) as system:
         ref = system.ref("root/it")
 
         for number in range(20_000):
@@ -380,7 +384,8 @@ async def test_an_actor_that_is_stuck_is_abandoned_and_the_asker_told_that_nobod
 
 
 async def test_an_abandoned_thread_leaves_the_mail_to_the_next_life() -> None:
-    block, log = stuck(), []
+    block = stuck()
+    log: list[Any] = []
     async with open_system(
         supervisor(
             "root",
@@ -497,7 +502,8 @@ async def test_an_actor_that_is_stopped_through_its_own_ref_has_ended_well() -> 
     log: list[Any] = []
     async with one(Players, log, restart=Restart.TRANSIENT) as system:
         ref = system.ref("root/it")
-        came, heard = trio.Event(), []
+        came = trio.Event()
+        heard: list[Any] = []
         await system.start_child("root", child("w", Witness, came, heard))
         ref.watch(system.ref("root/w"))
 

@@ -54,7 +54,7 @@ def test_there_is_an_example_of_every_operation() -> None:
 
 @COMMANDS
 async def test_every_operation_reaches_an_owner_that_answers_with_its_reply(stage: Stage, command: Any) -> None:
-    name = "new" if isinstance(command, messages.StartInstance) else "one"
+    name = "new" if isinstance(command, NEW) else "one"
     await running(stage)
 
     reply = await stage.ask(name, command, epoch=None if name == "new" else 1)
@@ -107,12 +107,17 @@ async def test_what_only_a_host_can_answer_is_not_found_elsewhere(command: Any) 
 async def test_the_system_answers_on_its_own_loop_whoever_asks(stage: Stage) -> None:
     loop = threading.get_ident()
     threads: list[int] = []
+
+    def tree() -> messages.TreeFound:
+        threads.append(threading.get_ident())
+        return TREE
+
     dispatch = Dispatch(
         stage.system,
         instances=INSTANCES,
         reader=READER,
         payload_max_bytes=PAYLOAD_MAX,
-        answers={messages.GetTree: lambda: threads.append(threading.get_ident()) or TREE},
+        answers={messages.GetTree: tree},
     )
 
     await dispatch.call(key_of("one"), messages.GetTree())
@@ -141,7 +146,7 @@ async def outcome_of(stage: Stage, name: str, command: Any, epoch: int | None, t
 
 @COMMANDS
 async def test_a_callback_hears_what_an_awaiting_caller_would_be_answered(stage: Stage, command: Any) -> None:
-    name = "new" if isinstance(command, messages.StartInstance) else "one"
+    name = "new" if isinstance(command, NEW) else "one"
     await running(stage)
 
     reply = await outcome_of(stage, name, command, None if name == "new" else 1)
@@ -220,7 +225,7 @@ BAD_SPAN = [-1, SPAN_MAX_MS + 1, 10**30, -(10**30), math.nan, math.inf, -math.in
 BAD_LIMIT = [0, -1, PAGE_MAX + 1, 10**30, math.nan, math.inf, 1.5, True, "5", None]
 
 
-def fields(rows: list[tuple[type, str]]) -> Any:
+def fields(rows: list[tuple[type, str]]) -> pytest.MarkDecorator:
     ids = [f"{command.__name__}.{name}" for command, name in rows]
     return pytest.mark.parametrize(("command", "name"), rows, ids=ids)
 
@@ -378,7 +383,7 @@ async def test_instants_lie_between_1970_and_9999(stage: Stage, field: str) -> N
 
 
 @pytest.mark.parametrize("times", [{}, {"duration_ms": 5, "until": NOW}])
-async def test_a_sleep_has_exactly_one_time(stage: Stage, times: dict[str, int]) -> None:
+async def test_a_sleep_has_exactly_one_time(stage: Stage, times: dict[str, Any]) -> None:
     await running(stage)
 
     await refused(stage, messages.Sleep(checkpoint_id="nap", **times))
@@ -464,7 +469,10 @@ async def test_an_attempt_that_cannot_be_is_refused(stage: Stage, epoch: Any) ->
 
 OWN = InstanceKey("acme", "one")
 OTHERS = InstanceKey("rival", "one")
-CREATES = (messages.StartInstance, messages.RegisterInstance)
+NEW = (messages.StartInstance, messages.ForkInstance)
+"""What is said to an instance that does not exist."""
+
+CREATES = (*NEW, messages.RegisterInstance)
 
 
 def everything(store: WatchedStore) -> Any:
@@ -484,6 +492,8 @@ async def outcome(stage: Stage, key: InstanceKey, command: Any, epoch: int | Non
         reply = await stage.dispatch.call(key, command, epoch)
     except RuntaraError as error:
         reply = error
+    if isinstance(reply, messages.ManyStarted):  # who asks twice has it the second time
+        reply = messages.ManyStarted(outcomes=tuple(one.instance_id for one in reply.outcomes))  # type: ignore[misc]
     return f"{type(reply).__name__} {reply}".replace(repr(key.instance_id), "HERE")
 
 
@@ -493,8 +503,11 @@ async def test_the_instance_of_another_tenant_looks_like_one_that_does_not_exist
     command: Any, epoch: int | None
 ) -> None:
     store = WatchedStore()
+    if isinstance(command, messages.ForkInstance):
+        command = messages.ForkInstance(source="two")
     async with open_stage(store, state_max_bytes=PAYLOAD_MAX) as stage:
         await running(stage)
+        await running(stage, "two")
         await stage.ask("one", EXAMPLES[messages.SaveCheckpoint], epoch=1)
         await stage.ask("one", EXAMPLES[messages.RecordRetry], epoch=1)
         before = everything(store)

@@ -155,7 +155,8 @@ async def test_a_deadline_holds_for_threads_too() -> None:
 async def test_too_much_mail_on_its_way_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(threads, "INGRESS_BOUND", 3)
     async with one(Worker) as system:
-        ref, outcomes = system.ref("root/it"), []
+        ref = system.ref("root/it")
+        outcomes: list[Any] = []
 
         def flood() -> None:
             outcomes.extend(outcome(ref.tell_nowait, number) for number in range(4))
@@ -276,7 +277,9 @@ def test_actors_of_two_systems_in_two_threads_ask_each_other_with_their_deadline
         seen: list[float] = []
 
         def look(actor: Worker) -> None:
-            seen.append(actor.ref.slot.life._frame.deadline - trio.current_time())
+            life = actor.ref.slot.life
+            assert life is not None
+            seen.append(life._frame.deadline - trio.current_time())
 
         a.ask_from_thread(Forward(b, Run(look), timeout=100), timeout=20)
         b.ask_from_thread(Forward(a, Run(look), timeout=5), timeout=20)

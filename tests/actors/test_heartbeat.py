@@ -1,3 +1,6 @@
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
 import pytest
 import trio
 from trio.testing import MockClock
@@ -11,6 +14,7 @@ from runtara.messages import (
     GetCheckpoint,
     GetStatus,
     Heartbeat,
+    InstanceInfo,
     RecordEvent,
     RegisterInstance,
     SaveCheckpoint,
@@ -31,12 +35,14 @@ def store() -> WatchedStore:
     return WatchedStore()
 
 
-def stage(store: WatchedStore, **more: object):
-    return open_stage(store, **{"heartbeat_timeout_ms": TIMEOUT_S * 1000, "heartbeat_interval_ms": 30_000} | more)
+def stage(store: WatchedStore, **more: Any) -> AbstractAsyncContextManager[Stage]:
+    given: dict[str, Any] = {"heartbeat_timeout_ms": TIMEOUT_S * 1000, "heartbeat_interval_ms": 30_000}
+    return open_stage(store, **given | more)
 
 
 async def status_of(stage: Stage, name: str = "one") -> Status:
-    return (await stage.ask(name, GetStatus())).status
+    info: InstanceInfo = await stage.ask(name, GetStatus())
+    return info.status
 
 
 async def test_an_attempt_that_falls_silent_is_declared_so_after_the_timeout_and_a_third_of_it(
@@ -237,9 +243,8 @@ async def test_the_stored_heartbeat_of_a_restarted_system_is_at_most_a_look_old(
 async def test_a_monitor_goes_on_after_a_look_that_failed(store: WatchedStore, autojump_clock: MockClock) -> None:
     async with stage(store, request_timeout_ms=1_000) as system:
         await system.ask("one", REGISTER)
-        system.system.ref(HEARTBEAT).slot.actor._instances = Refusing(
-            system.system.ref(HEARTBEAT).slot.actor._instances
-        )
+        monitor: Any = system.system.ref(HEARTBEAT).slot.actor
+        monitor._instances = Refusing(monitor._instances)
         await trio.sleep(TIMEOUT_S + 2 * LOOK_S + 1)
 
         assert await status_of(system) is Status.SUSPENDED
@@ -248,7 +253,7 @@ async def test_a_monitor_goes_on_after_a_look_that_failed(store: WatchedStore, a
 class Refusing:
     """The region's reference, which refuses the first ask."""
 
-    def __init__(self, ref: object) -> None:
+    def __init__(self, ref: Any) -> None:
         self._ref = ref
         self._refused = False
 

@@ -205,10 +205,10 @@ def test_a_launched_program_that_does_not_heed_a_signal_is_stopped_after_its_gra
 
 def test_a_cancel_is_enforced_before_a_shutdown_and_a_shutdown_does_not_wake_what_is_paused() -> None:
     cancelled, paused = managed(), managed()
-    for kind in ("shutdown", "cancel"):
-        cancelled.send(kind)
-    for kind in ("shutdown", "pause"):
-        paused.send(kind)
+    cancelled.send("shutdown")
+    cancelled.send("cancel")
+    paused.send("shutdown")
+    paused.send("pause")
 
     for world in (cancelled, paused):
         world.ask(EnforceSignals(epoch=1))

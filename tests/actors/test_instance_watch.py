@@ -1,3 +1,5 @@
+from collections.abc import Callable
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,6 +17,7 @@ from runtara.messages import (
     ExitInstance,
     GetStatus,
     Heartbeat,
+    InstanceInfo,
     InstanceRegistered,
     InstanceWoken,
     RegisterInstance,
@@ -187,7 +190,9 @@ def test_the_process_of_an_attempt_that_registered_anew_is_stopped_under_the_num
 
 @pytest.mark.parametrize("make", [claimed, managed])
 @pytest.mark.parametrize(("output", "stored"), [(b"done", b"done"), (b"", b""), (None, b"")])
-def test_a_program_that_ends_with_zero_has_completed(make, output: bytes | None, stored: bytes) -> None:
+def test_a_program_that_ends_with_zero_has_completed(
+    make: Callable[[], World], output: bytes | None, stored: bytes
+) -> None:
     world = make()
     world.now += 9
 
@@ -196,6 +201,7 @@ def test_a_program_that_ends_with_zero_has_completed(make, output: bytes | None,
     info = world.ask(GetStatus())
     assert reply == Acknowledged(Status.COMPLETED)
     assert (world.rows.output, world.row.error, world.row.exit_code) == (stored, None, 0)
+    assert isinstance(info, InstanceInfo)
     assert (info.status, info.exit_code, info.finished_at) == (Status.COMPLETED, 0, NOW + 9)
     assert world.audit[-1] == "completed"
 
@@ -418,7 +424,7 @@ def test_each_crash_in_a_row_waits_twice_as_long_up_to_a_limit() -> None:
 
 @pytest.mark.parametrize("make", [claimed, managed])
 @pytest.mark.parametrize("silent", [False, True])
-def test_an_instance_that_loses_too_many_attempts_in_a_row_fails(make, silent: bool) -> None:
+def test_an_instance_that_loses_too_many_attempts_in_a_row_fails(make: Callable[[Limits], World], silent: bool) -> None:
     world = make(LIMITS)
     for _ in range(3):
         world.ask(CrashInstance(epoch=world.row.epoch, error="killed"))

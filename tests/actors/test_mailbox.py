@@ -62,7 +62,8 @@ async def keep(errors: list[BaseException], awaitable: Awaitable[BaseException])
 
 
 def test_a_tell_replaces_the_waiting_tell_of_the_same_key_in_its_place() -> None:
-    box = open_mailbox("a", MailboxSpec(bound=2, policy=Policy.COALESCE, key=lambda message: message[0]), DeadLetters())
+    spec = MailboxSpec(bound=2, policy=Policy.COALESCE, key=lambda message: str(message)[0])
+    box = open_mailbox("a", spec, DeadLetters())
 
     taken = [box.put(message, None) for message in ("a1", "b1", "a2", "c1", "b2")]
 

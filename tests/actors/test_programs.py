@@ -1,10 +1,13 @@
 from collections import Counter
+from contextlib import AbstractAsyncContextManager
 from itertools import pairwise
+from typing import Any
 
 import pytest
 import trio
 from trio.testing import MockClock
 
+from runtara.actors.programs import Program
 from runtara.errors import StoreUnavailable
 from runtara.ids import InstanceKey
 from runtara.lifecycle import Status, TerminationReason
@@ -69,7 +72,7 @@ class Host:
         self.begun.append((trio.current_time(), key.instance_id, epoch))
 
     @property
-    def programs(self) -> dict[str, object]:
+    def programs(self) -> dict[str, Program]:
         return {"complete": self.complete, "crash": self.crash, "hang": self.hang}
 
 
@@ -78,7 +81,7 @@ def host() -> Host:
     return Host()
 
 
-def stage(host: Host, store: WatchedStore | None = None, **more: object):
+def stage(host: Host, store: WatchedStore | None = None, **more: Any) -> AbstractAsyncContextManager[Stage]:
     return open_stage(store, programs=host.programs, **more)
 
 

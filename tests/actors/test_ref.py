@@ -149,7 +149,9 @@ async def test_a_blocking_actor_passes_the_deadline_on() -> None:
         seen: list[float] = []
 
         def look(actor: Worker) -> None:
-            seen.append(actor.ref.slot.life._frame.deadline - trio.current_time())
+            life = actor.ref.slot.life
+            assert life is not None
+            seen.append(life._frame.deadline - trio.current_time())
 
         await system.ref("root/blocker").ask(Forward(system.ref("root/a"), Run(look), timeout=500), timeout=40)
 

@@ -746,7 +746,7 @@ class Plain(Region[str, int]):
     def decide(self, state: int, message: Any, now_ms: int, found: Any) -> Decision:
         return Decision(events=(message,), reply=Boom("a reply") if message < 0 else state + message)
 
-    def evolve(self, state: int, event: Any) -> int:
+    def evolve(self, state: int, event: int) -> int:
         return state + event
 
 

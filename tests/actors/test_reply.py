@@ -126,7 +126,8 @@ async def test_an_expired_reply_says_so(deadlines: Deadlines, autojump_clock: ob
 async def test_a_deadline_that_comes_before_all_others_is_kept_in_time(
     deadlines: Deadlines, autojump_clock: object
 ) -> None:
-    later, sooner = [], []
+    later: list[Reply] = []
+    sooner: list[Reply] = []
     reply(deadlines, later, trio.current_time() + 9)
     await trio.sleep(1)
 

@@ -1,4 +1,5 @@
 import signal
+from typing import Any
 
 import pytest
 
@@ -11,7 +12,8 @@ GRACES = Graces(leave=10.0, kill=5.0)
 
 
 def run(adopted: bool = False, counts: bool = True) -> Run:
-    made = Run(key_of("one"), 7, object() if adopted else None)
+    attempt: Any = object() if adopted else None  # that there is one is all that counts here
+    made = Run(key_of("one"), 7, attempt)
     made.counts = counts
     return made
 

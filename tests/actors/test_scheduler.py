@@ -545,7 +545,7 @@ async def test_a_tenant_at_its_cap_that_fills_the_queue_holds_up_nobody_behind_i
     host = Host(places=6)
     store.put(*(of("many", f"m{n:02}", NOW + n) for n in range(20)))
     store.put(*(of("few", f"f{n}", NOW + 100 + n) for n in range(2)), of("late", "l", NOW + 30_000))
-    options = {"max_concurrent_per_tenant": 2, "wake_window": window}
+    options: dict[str, Any] = {"max_concurrent_per_tenant": 2, "wake_window": window}
     looks: list[str] = []
     store.before_read = looks.append
 

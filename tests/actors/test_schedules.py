@@ -225,7 +225,8 @@ async def test_a_crash_around_a_start_starts_each_instant_once(
             store.before_put = fail
         await trio.sleep(15)
     before = list(log.launches)
-    store.before_commit = store.before_put = lambda *_: None
+    store.before_commit = lambda _: None
+    store.before_put = lambda _: None
     async with open_stage(store, programs=log.programs, clock=clock) as stage:
         await trio.sleep(3_600)
         found = await manage(stage, ListInstances())
@@ -502,7 +503,7 @@ async def test_two_systems_on_one_database_start_each_instant_once(database: str
 
     manager = InstanceKey("acme", "cli")
     plan = SchedulePlan(start=StartInstance(program="ship"), every_ms=1_000, catch_up="all")
-    options = {"programs": {"ship": ship}, "clock_check_ms": 100}
+    options: dict[str, Any] = {"programs": {"ship": ship}, "clock_check_ms": 100}
     async with village.open("a", **options) as a, village.open("b", **options) as b:
         put = await a.runtime.dispatch.call(manager, PutSchedule(name="beat", plan=plan))
         await until(length, lambda count: count >= 4)

@@ -254,7 +254,8 @@ async def test_an_async_handler_that_is_too_slow_is_not_waited_for(kind: type[Wo
 @BOTH
 async def test_an_asker_in_a_loop_lets_others_run(kind: type[Worker]) -> None:
     async with one(kind) as system, trio.open_nursery() as nursery:
-        ref, others = system.ref("root/it"), []
+        ref = system.ref("root/it")
+        others: list[Any] = []
         nursery.start_soon(keep_counting, others)
 
         for _ in range(256):
@@ -290,7 +291,8 @@ async def test_an_asker_in_a_loop_can_be_cancelled(kind: type[Worker], message: 
 
 async def test_a_handler_that_floods_its_own_mailbox_lets_others_run() -> None:
     async with one(Worker) as system, trio.open_nursery() as nursery:
-        ref, others = system.ref("root/it"), []
+        ref = system.ref("root/it")
+        others: list[Any] = []
 
         def again(actor: Worker) -> None:
             actor.ref.tell_nowait(Run(again))
@@ -597,7 +599,9 @@ async def test_an_answer_may_come_later_while_the_actor_hears_on(answer: int) ->
             nursery.start_soon(ask)
             nursery.start_soon(ask)
             await trio.testing.wait_all_tasks_blocked()
-            deadline = ref.slot.actor.open[0].deadline
+            clerk = ref.slot.actor
+            assert isinstance(clerk, Clerk)
+            deadline = clerk.open[0].deadline
             answered = await ref.ask(answer)
 
     assert answered == 2
@@ -613,7 +617,9 @@ async def test_a_late_answer_finds_nobody_and_a_tell_has_none() -> None:
             await ref.ask("?", timeout=0.02)
 
         assert await ref.ask(7) == 2
-        assert ref.slot.actor.open[0].deadline == inf
+        clerk = ref.slot.actor
+        assert isinstance(clerk, Clerk)
+        assert clerk.open[0].deadline == inf
 
 
 def _other() -> Child:

@@ -1,5 +1,5 @@
 import threading
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -11,6 +11,7 @@ import trio
 from runtara.actors import Backoff, Reply, Strategy, System, SystemFailed, child, open_system, supervisor
 from runtara.actors.instance import Need
 from runtara.actors.storage import (
+    Act,
     Answer,
     Commit,
     InlineReader,
@@ -21,12 +22,13 @@ from runtara.actors.storage import (
     StoreReader,
     StoreWriter,
 )
-from runtara.errors import ActorFailed, DeadlineExceeded, Internal, OutcomeUnknown, Retry, StoreFull
+from runtara.errors import ActorFailed, AlreadyExists, DeadlineExceeded, Internal, OutcomeUnknown, Retry, StoreFull
+from runtara.ids import ImageRef
 from runtara.lifecycle import Status
 from runtara.records import Snapshot
-from runtara.store import LoadError, Save, open_store
+from runtara.store import Finished, LoadError, Save, open_store
 from tests.actors.stage import WatchedStore, key_of
-from tests.store.samples import NOW, checkpoint, event, save, signal
+from tests.store.samples import NOW, checkpoint, event, image_version, save, schedule, signal
 
 KINDS = ("memory", "sqlite")
 PATIENCE_S = 20
@@ -269,7 +271,9 @@ async def test_heartbeats_are_stored_in_a_transaction_of_their_own(store: Watche
 
     assert outcomes == [[True], [True], None, [True]]
     assert (store.commits, store.heartbeats) == ([1, 1, 1], [2])
-    assert found[key_of("i0")].instance.heartbeat_at == NOW + 5
+    stored = found[key_of("i0")]
+    assert isinstance(stored, Snapshot)
+    assert stored.instance.heartbeat_at == NOW + 5
 
 
 async def test_reads_do_not_wait_for_a_commit(store: WatchedStore, gate: Gate) -> None:
@@ -288,7 +292,7 @@ async def test_a_reader_answers_what_cells_need(any_store: WatchedStore) -> None
     needs = (Need("checkpoint", "step"), Need("signal", "s"), *payloads)
     async with open_storage(any_store) as system:
         await system.ref("root/writer").ask(new("one", input=b"in", output=b"out", env={"A": "1"}, **history))
-        found = await system.ref("root/reader").ask(Answer(key_of("one"), needs))
+        found: Mapping[Need, Any] = await system.ref("root/reader").ask(Answer(key_of("one"), needs))
 
     assert list(found) == list(needs)
     assert found[needs[0]].state == b"state"
@@ -314,6 +318,56 @@ async def test_a_reader_answers_queries(any_store: WatchedStore) -> None:
 
     assert counts == {Status.RUNNING: 1}
     assert problems == []
+
+
+async def test_a_writer_acts_and_a_reader_sees_it(any_store: WatchedStore) -> None:
+    ref = ImageRef("a" * 32, 1)
+    ended: dict[str, Any] = {"status": Status.COMPLETED, "finished_at": NOW}
+    async with open_storage(any_store) as system:
+        writer, reader = system.ref("root/writer"), system.ref("root/reader")
+        await writer.ask(new("ended", **ended))
+        image, version = await writer.ask(Act("push_image", ("acme", "orders", ref.image_id, image_version())))
+        found = [
+            await reader.ask(Query("read_image", ("acme", "orders"))),
+            await reader.ask(Query("read_image_version", ("acme", ref))),
+            (await reader.ask(Query("list_images", ("acme", 9, None)))).images,
+            (await reader.ask(Query("list_image_versions", ("acme", ref.image_id, 9, None)))).versions,
+            await reader.ask(Query("list_digests", (9, ""))),
+            await writer.ask(Act("use_image_version", ("acme", ref.image_id, 1, NOW))),
+            await writer.ask(Act("delete_image", ("acme", ref.image_id, NOW))),
+            await writer.ask(Act("collect_images", (NOW + 1, 1, 9, False))),
+            await writer.ask(Act("prune_finished", (Finished(before_ms=NOW + 1), 9, False))),
+        ]
+
+    assert found == [
+        *(image, version, (image,), (version,), [version.digest]),
+        *(image, (), [("acme", ref)], [key_of("ended")]),
+    ]
+
+
+async def test_schedules_are_kept_and_found(any_store: WatchedStore) -> None:
+    async with open_storage(any_store) as system:
+        writer, reader = system.ref("root/writer"), system.ref("root/reader")
+        kept = [await writer.ask(Act("put_schedule", (schedule(),))) for _ in range(2)]
+        found = [
+            await reader.ask(Query("read_schedule", ("acme", "nightly"))),
+            *(await reader.ask(Query("list_schedules", ("acme", 9, None)))).schedules,
+            *await reader.ask(Query("list_due_schedules", (NOW, 9))),
+        ]
+        next_at = await reader.ask(Query("next_schedule_at"))
+        forgotten = await writer.ask(Act("delete_schedule", ("acme", "nightly")))
+
+    assert (kept, found, next_at, forgotten) == ([True, False], [schedule()] * 3, NOW, True)
+
+
+async def test_what_the_writer_refuses_is_told_to_who_asked(any_store: WatchedStore) -> None:
+    push = Act("push_image", ("acme", "orders", "a" * 32, image_version()))
+    other = Act("push_image", ("acme", "other", "a" * 32, image_version()))
+    async with open_storage(any_store) as system:
+        await system.ref("root/writer").ask(push)
+        with pytest.raises(AlreadyExists):
+            await system.ref("root/writer").ask(other)
+        assert await system.ref("root/writer").ask(new("one")) == [True]
 
 
 async def test_an_unknown_outcome_is_passed_on_as_such(any_store: WatchedStore) -> None:

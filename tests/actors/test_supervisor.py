@@ -308,7 +308,8 @@ async def test_a_first_start_that_fails_ends_the_system_and_stops_those_that_run
     assert log[:1] == ["a starts"]
     assert log[-1] == "a stops"
     assert "c starts" not in log
-    causes = [failed.value.__cause__, failed.value.__cause__.__cause__, failed.value.__cause__.__cause__.__cause__]
+    error: Any = failed.value
+    causes = [error.__cause__, error.__cause__.__cause__, error.__cause__.__cause__.__cause__]
     assert [type(cause) for cause in causes] == [StartFailed, StartFailed, Boom]
 
 
@@ -595,7 +596,7 @@ async def test_a_child_is_not_started_for_somebody_who_went_away(autojump_clock:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(system.start_child, "root", child("x", SlowStart, [], [20]))
                 await idle()
-                nursery.start_soon(system.start_child, "root", *workers(log, "y"))
+                nursery.start_soon(system.start_child, "root", workers(log, "y")[0])
         await trio.sleep(30)
 
         assert log == []

@@ -143,6 +143,7 @@ def test_systems_live_side_by_side_in_several_threads() -> None:
     async def main() -> None:
         async with open_system(supervisor("root", child("it", Worker), child("b", Blocker))) as system:
             for name in ("it", "b"):
+                total = 0
                 for _ in range(50):
                     total = await system.ref(f"root/{name}").ask(1)
                 totals.append(total)
@@ -189,12 +190,10 @@ def seeded(seed: int) -> Iterator[random.Random]:
     """Have trio choose the next task by a seeded generator, as Hypothesis does; there is no public switch."""
     from trio._core import _run
 
-    before = _run._ALLOW_DETERMINISTIC_SCHEDULING, _run._r
-    _run._ALLOW_DETERMINISTIC_SCHEDULING, _run._r = True, random.Random(seed)
-    try:
+    with pytest.MonkeyPatch.context() as patches:
+        patches.setattr(_run, "_ALLOW_DETERMINISTIC_SCHEDULING", True)
+        patches.setattr(_run, "_r", random.Random(seed))
         yield random.Random(seed)
-    finally:
-        _run._ALLOW_DETERMINISTIC_SCHEDULING, _run._r = before
 
 
 class Flaky(Actor):

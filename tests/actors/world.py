@@ -81,8 +81,8 @@ class Rows:
             self.waits[wait.place] = wait
         for retry in save.retries:
             self.retries.setdefault((retry.checkpoint_id, retry.attempt), retry)
-        known = {_request(event) for event in self.events}
-        self.events.extend(event for event in save.events if event.request is None or _request(event) not in known)
+        told = {_request(event) for event in self.events}
+        self.events.extend(event for event in save.events if event.request is None or _request(event) not in told)
 
     def copy(self, source: "Rows", copies: Copies) -> None:
         """Take over what a fork begins with."""

@@ -57,7 +57,7 @@ class Server:
 
     def __call__(self, *arguments: str, stdin: bytes | None = None, **environment: str) -> Result:
         """Run a client command in this process."""
-        return type_command(*arguments, "--data-dir", str(self.folder / ".data"), stdin=stdin, **environment)
+        return type_command(*arguments, "--data-dir", str(self.folder / ".data"), obj=None, stdin=stdin, **environment)
 
     def write_program(self, name: str, text: str) -> str:
         """Write a program; return its path."""

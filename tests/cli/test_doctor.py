@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 from runtara.cli._findings_of_machine import MACHINE
 from runtara.cli._findings_of_server import SERVER
@@ -20,7 +21,11 @@ def test_a_machine_that_is_fit_has_no_failures(tmp_path: Path) -> None:
 
 
 def test_settings_that_are_not_as_by_default_are_named_without_their_values(tmp_path: Path) -> None:
-    environment = {"RUNTARA_READERS": "3", "RUNTARA_QUIC_PORT": "0", "RUNTARA_DATABASE_URL": "sqlite:///secret"}
+    environment: dict[str, Any] = {
+        "RUNTARA_READERS": "3",
+        "RUNTARA_QUIC_PORT": "0",
+        "RUNTARA_DATABASE_URL": "sqlite:///secret",
+    }
 
     done = type_command("doctor", "--data-dir", str(tmp_path), "--json", **environment)
 

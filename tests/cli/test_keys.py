@@ -82,9 +82,9 @@ def test_a_key_that_is_made_or_revoked_at_one_node_of_a_database_counts_at_the_o
 
 
 def test_a_database_that_is_away_is_named_and_nothing_is_changed(tmp_path: Path) -> None:
-    where = {"RUNTARA_DATABASE_URL": "postgresql://postgres@127.0.0.1:1/nowhere"}
+    url = "postgresql://postgres@127.0.0.1:1/nowhere"
 
-    done = type_command("keys", "add", "acme", "--data-dir", str(tmp_path), **where)
+    done = type_command("keys", "add", "acme", "--data-dir", str(tmp_path), RUNTARA_DATABASE_URL=url)
 
     assert done.exit_code == Code.STORE_UNAVAILABLE.exit_code
     assert not (tmp_path / "keys.json").exists()

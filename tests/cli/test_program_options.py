@@ -1,6 +1,7 @@
 """What is said about a program that is to be started."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -9,9 +10,9 @@ from runtara.errors import InvalidInput
 from runtara.ids import check_id
 
 
-def asked(program: str = "p.py", **options: object) -> Wanted:
-    given = {"input_": None, "instance_id": None, "env": (), "timeout": None} | options
-    return wanted(program, **given)  # type: ignore[arg-type]  # as the options are given
+def asked(program: str = "p.py", **options: Any) -> Wanted:
+    given: dict[str, Any] = {"input_": None, "instance_id": None, "env": (), "timeout": None}
+    return wanted(program, **given | options)
 
 
 def test_a_program_is_named_by_its_absolute_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -56,7 +57,7 @@ def test_environment_and_timeout_are_taken_over() -> None:
         ({"instance_id": ""}, "instance id is empty"),
     ],
 )
-def test_what_makes_no_sense_is_refused_before_anything_is_sent(options: dict[str, object], text: str) -> None:
+def test_what_makes_no_sense_is_refused_before_anything_is_sent(options: dict[str, Any], text: str) -> None:
     with pytest.raises(InvalidInput, match=text):
         asked(**options)
 

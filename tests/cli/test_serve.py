@@ -6,6 +6,7 @@ import signal
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -122,7 +123,7 @@ def test_a_port_that_is_taken_is_refused(serving: Starting, tmp_path: Path) -> N
     ("options", "environment"), [(("--port", "high"), {}), ((), {"RUNTARA_QUIC_PROT": "1"}), (("--host", "[x"), {})]
 )
 def test_a_setting_that_makes_no_sense_is_refused(
-    options: tuple[str, ...], environment: dict[str, str], tmp_path: Path
+    options: tuple[str, ...], environment: dict[str, Any], tmp_path: Path
 ) -> None:
     done = type_command("serve", "--data-dir", str(tmp_path), *options, **environment)
 

@@ -32,10 +32,10 @@ PHASES = ("opening", "working", "closing", "edge")
 
 
 class Moment(NamedTuple):
-    """When to kill: so many seconds after the `count`-th event of a kind, if the worker does not kill itself."""
+    """When to kill: so many seconds after the `number`-th event of a kind, if the worker does not kill itself."""
 
     event: bytes
-    count: int = 1
+    number: int = 1
     after: float = 0.0
     edge: tuple[str, int] | None = None
 
@@ -81,7 +81,7 @@ class Campaign:
                 self.kills["edge" if moment.edge else phase] += 1
             audit.look(life.data_dir)
         calm = Life(folder=str(folder), number=cycles, acks=10**9, calm=True)
-        self._live(calm, Moment(Event.CLOSED, count=2))
+        self._live(calm, Moment(Event.CLOSED, number=2))
         audit.read(read_lines(calm.journal))
         audit.look(calm.data_dir)
         audit.settle(calm.data_dir)
@@ -93,7 +93,7 @@ class Campaign:
     def _live(self, life: Life, moment: Moment) -> bool:
         """Have a life lived and killed; return whether the kill came before its end."""
         self._command(msgspec.json.encode(life))
-        left, kill_at = moment.count, float("inf")
+        left, kill_at = moment.number, float("inf")
         give_up_at = monotonic() + LIMIT_S + 10
         while True:
             wait = min(kill_at, give_up_at) - monotonic()

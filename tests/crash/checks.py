@@ -27,7 +27,9 @@ from runtara.messages import (
 )
 from runtara.messages import Sleep as SleepCommand
 from runtara.sdk import InstanceStatus, RuntaraSdk, embedded
+from runtara.sdk._base import TENANT
 from runtara.sdk._flows import Parked
+from runtara.sdk._programs import AnyProgram
 from runtara.system import INSTANCES
 from tests.actors.world import managed
 
@@ -50,7 +52,7 @@ def _check(function: Check) -> Check:
 
 
 @contextmanager
-def _open(folder: Path, clock: ManualClock = CLOCK, **programs: embedded.AnyProgram) -> Iterator[embedded.Embedded]:
+def _open(folder: Path, clock: ManualClock = CLOCK, **programs: AnyProgram) -> Iterator[embedded.Embedded]:
     with embedded.open(str(folder), clock=clock, programs=programs, clock_check_ms=5) as system:
         yield system
 
@@ -112,8 +114,8 @@ def wake_happens_once(folder: Path) -> None:
 
     with _open(folder, wait=program) as system:
         system.start("wait", "one")
-        cell = system.runtime.system.cell(INSTANCES, InstanceKey(embedded.TENANT, "one"))
-        wake = Call(InstanceKey(embedded.TENANT, "one"), WakeInstance(due_at=CLOCK.now_ms()))
+        cell = system.runtime.system.cell(INSTANCES, InstanceKey(TENANT, "one"))
+        wake = Call(InstanceKey(TENANT, "one"), WakeInstance(due_at=CLOCK.now_ms()))
         for _ in range(3):
             assert cell.ask_from_thread(wake).status is InstanceStatus.RUNNING
         system.custom_signal("one", "go")
@@ -126,9 +128,12 @@ def end_is_final(folder: Path) -> None:
     with _open(folder) as system, system.sdk("one") as sdk:
         sdk.completed(b"first")
         try:
-            assert sdk.perform(CompleteInstance(output=b"second")) == Acknowledged(system.status("one").status)
+            answer = sdk.perform(CompleteInstance(output=b"second"))
         except RuntaraError as error:
             pytest.fail(f"a completion sent again was refused: {error}")
+        status = system.status("one").status
+        assert status is not None
+        assert answer == Acknowledged(status)
     with _open(folder) as system:
         assert system.status("one").output == b"first"
 

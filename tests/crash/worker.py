@@ -151,7 +151,7 @@ class _Worker:
         if life.planted:
             planted.PLANTED[life.planted].plant()
         if life.edge:
-            runtara.system.open_store = partial(_deadly_store, *life.edge)
+            runtara.system.open_store = partial(_deadly_store, *life.edge)  # type: ignore[attr-defined]  # not its own
         self._phase("opening", Event.OPENING)
         with embedded.open(str(life.data_dir), programs={"nap": self._nap, "doze": self._doze}) as system:
             self._phase("working", Event.WORKING)

@@ -7,6 +7,7 @@ was told. `run_blocking` and `run` make the calls, with the sync and with the as
 import random
 from collections.abc import Callable, Generator
 from functools import partial
+from operator import methodcaller
 from typing import Any, NamedTuple
 
 from runtara.errors import Busy, Fenced, Forbidden, InstanceCancelled, InstanceNotFound, InvalidState
@@ -173,7 +174,7 @@ class _Attempt:
             payload = f"{name} {self._who} {step.what} {self._epoch}"
             self._journal.write("intent", "send", peer, payload)
             try:
-                yield lambda sdk, name=name, payload=payload: sdk.send_custom_signal(peer, name, payload.encode())
+                yield methodcaller("send_custom_signal", peer, name, payload.encode())
             except (InstanceNotFound, InvalidState, Forbidden, Busy) as refusal:
                 self._journal.write("refused", "send", peer, payload, value=type(refusal).__name__)
             else:

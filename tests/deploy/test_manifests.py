@@ -14,8 +14,8 @@ from tests.actors.runners.yard import KEY, open_yard
 from tests.house.source import ROOT
 
 FOLDER = ROOT / "deploy" / "kubernetes"
-MANIFESTS = [
-    pytest.param(manifest, id=f"{path.relative_to(FOLDER)}-{manifest['kind']}-{manifest['metadata']['name']}")
+NAMED: list[tuple[str, dict[str, Any]]] = [
+    (f"{path.relative_to(FOLDER)}-{manifest['kind']}-{manifest['metadata']['name']}", manifest)
     for path in sorted(FOLDER.rglob("*.yaml"))
     for manifest in yaml.safe_load_all(path.read_text())
 ]
@@ -23,17 +23,16 @@ MANIFESTS = [
 
 def of_kind(kind: str) -> list[dict[str, Any]]:
     """Every manifest of a kind."""
-    found: list[dict[str, Any]] = [row.values[0] for row in MANIFESTS if row.values[0]["kind"] == kind]  # type: ignore[misc]
-    return found
+    return [manifest for _, manifest in NAMED if manifest["kind"] == kind]
 
 
-@pytest.mark.parametrize("manifest", MANIFESTS)
+@pytest.mark.parametrize("manifest", [pytest.param(manifest, id=name) for name, manifest in NAMED])
 def test_every_manifest_fits_its_schema(manifest: dict[str, Any]) -> None:
     validate(manifest)
 
 
 def test_every_part_is_there() -> None:
-    kinds = {row.values[0]["kind"] for row in MANIFESTS}  # type: ignore[index, call-overload]
+    kinds = {manifest["kind"] for _, manifest in NAMED}
 
     assert kinds == {
         "Namespace",
@@ -88,7 +87,7 @@ async def test_the_role_allows_exactly_what_the_engine_does(tmp_path: Path) -> N
         attempt = await yard.launch("echo again; sleep 1000", epoch=2)
         await yard.wait_written("again")
         for how in ("ask", "kill", "destroy"):
-            attempt.stop(how)  # type: ignore[arg-type]
+            attempt.stop(how)
         await yard.end(attempt)
         assert await yard.engine.adopt() == []
         yard.cluster.faults.append(Fault("patch", "jobs", 403))

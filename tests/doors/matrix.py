@@ -36,7 +36,7 @@ DOORS: Final = ("embedded", "quic")
 FACES: Final = ("sync", "trio", "asyncio")
 STORES: Final = ("memory", "sqlite", "postgres")
 
-SETTINGS: Final = {"state_max_bytes": 512 * 1024, "pending_signals_max": 4}
+SETTINGS: Final[dict[str, Any]] = {"state_max_bytes": 512 * 1024, "pending_signals_max": 4}
 """Those of every system: limits that a test can reach in a moment."""
 
 

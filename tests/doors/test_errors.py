@@ -65,7 +65,7 @@ def _refusing(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Exception]]:
         return usual(case, command)
 
     with monkeypatch.context() as patch:
-        patch.setitem(instance._DECIDE, GetInput, decide)  # type: ignore[arg-type]  # a table for everybody else
+        patch.setitem(instance._DECIDE, GetInput, decide)
         yield planted
 
 

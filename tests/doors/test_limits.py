@@ -72,7 +72,8 @@ def test_a_page_has_a_size_and_says_how_to_go_on(way: Way, command: Any) -> None
                 with pytest.raises(InvalidInput, match="limit"):
                     await ask(sdk, command(limit=limit))
 
-            pages, cursor = [], None
+            pages: list[Any] = []
+            cursor = None
             while not pages or cursor is not None:
                 page = await ask(sdk, command(limit=2, cursor=cursor))
                 pages.append(page.checkpoints if command is ListCheckpoints else page.events)

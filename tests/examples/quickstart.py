@@ -36,7 +36,8 @@ class _Await(ast.NodeTransformer):
         if node.name != "work":
             return node
         self.generic_visit(node)
-        return ast.AsyncFunctionDef(**{name: getattr(node, name, []) for name in ast.AsyncFunctionDef._fields})
+        fields: dict[str, Any] = {name: getattr(node, name, []) for name in ast.AsyncFunctionDef._fields}
+        return ast.AsyncFunctionDef(**fields)
 
     def visit_Call(self, node: ast.Call) -> ast.AST:
         self.generic_visit(node)

@@ -1,5 +1,6 @@
 """Every call of the SDK, in conversations that each face holds: blocking, under trio and under asyncio."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -576,10 +577,11 @@ def test_another_tenants_instance_looks_exactly_like_an_unknown_one(any_face: Fa
             assert await sdk.get_instance_status("secret") == await sdk.get_instance_status("unknown")
             assert not (await sdk.get_instance_status("secret")).found
             assert (await sdk.get_instance_status("mine")).status is InstanceStatus.RUNNING
-            for send in (
+            ways: list[Callable[[str], Any]] = [
                 lambda to: sdk.send_signal(to, SignalType.CANCEL),
                 lambda to: sdk.send_custom_signal(to, "go"),
-            ):
+            ]
+            for send in ways:
                 texts = []
                 for to in ("secret", "unknown"):
                     with pytest.raises(RuntaraError) as refused:

@@ -15,10 +15,11 @@ def scope() -> Scope:
 
 
 def test_a_function_runs_in_its_scope_with_and_without_a_timeout() -> None:
+    before = scope_in_use.get()
     for timeout in (None, 30.0):
         mine = scope()
         assert try_blocking(mine, scope_in_use.get, timeout).value is mine
-    assert scope_in_use.get() is None
+    assert scope_in_use.get() is before
 
 
 async def test_an_async_function_runs_in_its_scope_with_and_without_a_timeout() -> None:
@@ -26,10 +27,11 @@ async def test_an_async_function_runs_in_its_scope_with_and_without_a_timeout() 
         await trio.lowlevel.checkpoint()
         return scope_in_use.get()
 
+    before = scope_in_use.get()
     for timeout in (None, 30.0):
         mine = scope()
         assert (await try_async(mine, found, timeout)).value is mine
-    assert scope_in_use.get() is None
+    assert scope_in_use.get() is before
 
 
 def test_without_a_timeout_a_function_runs_on_the_thread_of_its_caller_and_with_one_on_another() -> None:

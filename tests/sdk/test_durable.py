@@ -4,6 +4,7 @@ import inspect
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -263,7 +264,13 @@ def test_defaults_and_keywords_name_the_same_step_as_plain_arguments(face: Face)
     step = face.durable(buy)
 
     async def conversation(system: Any) -> None:
-        for call in (lambda: step("a"), lambda: step(what="a"), lambda: step("a", 1), lambda: step("a", gift=False)):
+        calls: list[Callable[[], Any]] = [
+            lambda: step("a"),
+            lambda: step(what="a"),
+            lambda: step("a", 1),
+            lambda: step("a", gift=False),
+        ]
+        for call in calls:
             async with system.sdk("i") as sdk:
                 with face.use(sdk):
                     assert await call() == "1 a"

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from runtara.errors import (
 )
 from runtara.sdk import AsyncRuntaraSdk, InstanceCancelled, InstanceStatus, RuntaraSdk, SignalType, embedded
 from runtara.sdk._doors import Doors
+from runtara.store import open_store
 from runtara.store._sqlite import SqliteStore
 from runtara.store._sqlite_door import SqliteLimits
 from tests.house.source import ROOT, run_python
@@ -184,7 +186,7 @@ def test_an_interrupt_while_it_is_opened_leaves_nothing(monkeypatch: pytest.Monk
 
     before = threads()
     monkeypatch.setattr(embedded, "Embedded", interrupted)
-    monkeypatch.setattr(embedded.Future, "result", interrupted)
+    monkeypatch.setattr(Future, "result", interrupted)
 
     with pytest.raises(KeyboardInterrupt), embedded.open(url="memory://"):
         pass
@@ -192,7 +194,7 @@ def test_an_interrupt_while_it_is_opened_leaves_nothing(monkeypatch: pytest.Monk
     assert threads() == before
 
 
-def test_opening_under_asyncio_does_not_block_the_loop() -> None:
+def test_opening_under_asyncio_does_not_block_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     held = threading.Event()
 
     class SlowClock:
@@ -208,17 +210,12 @@ def test_opening_under_asyncio_does_not_block_the_loop() -> None:
             assert held.is_set()
             await turning
 
-    real = runtara.system.open_store
-
     def slow_store(url: str, *_: Any, **__: Any) -> Any:
         assert held.wait(SECONDS), "the loop does not turn"
-        return real(url)
+        return open_store(url)
 
-    runtara.system.open_store, kept = slow_store, runtara.system.open_store
-    try:
-        asyncio.run(main())
-    finally:
-        runtara.system.open_store = kept
+    monkeypatch.setattr(runtara.system, "open_store", slow_store)
+    asyncio.run(main())
 
 
 # One instance of its own ---------------------------------------------------------------------------------------------
@@ -402,7 +399,7 @@ async def test_tasks_in_flight_are_answered_when_the_system_is_closed() -> None:
 
 
 def test_asyncio_tasks_in_flight_are_answered_when_the_system_is_closed() -> None:
-    async def main() -> list[Any]:
+    async def main() -> object:
         async with embedded.open(url="memory://") as system:
             sdk = system.sdk("i")
             await sdk.register()
@@ -411,10 +408,10 @@ def test_asyncio_tasks_in_flight_are_answered_when_the_system_is_closed() -> Non
             when_it_waits(sdk, lambda: loop.call_soon_threadsafe(asleep.set))
             task = asyncio.create_task(sdk.sleep(3_600, "nap"))
             await asleep.wait()
-        return await asyncio.gather(task, return_exceptions=True)
+        (end,) = await asyncio.gather(task, return_exceptions=True)
+        return end
 
-    (end,) = asyncio.run(main())
-    assert isinstance(end, ActorStopped)
+    assert isinstance(asyncio.run(main()), ActorStopped)
 
 
 def test_blocking_programs_that_wait_end_with_the_system() -> None:

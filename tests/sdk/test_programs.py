@@ -36,7 +36,7 @@ from runtara.sdk import (
 )
 from runtara.sdk._drive import perform
 from runtara.sdk._flows import AwaitPush
-from runtara.sdk._programs import ProgramHost
+from runtara.sdk._programs import AnyProgram, ProgramHost
 from tests.actors.stage import TrioClock
 from tests.house.source import ROOT
 from tests.sdk.faces import Face
@@ -119,7 +119,7 @@ def test_objects_that_can_be_called_are_programs_too() -> None:
     async def greet(greeting: str, sdk: AsyncRuntaraSdk) -> str:
         return greeting + sdk.instance_id
 
-    programs = {"a": Blocking(), "b": Waiting(), "c": partial(greet, "hello ")}
+    programs: dict[str, AnyProgram] = {"a": Blocking(), "b": Waiting(), "c": partial(greet, "hello ")}
     with embedded.open(url="memory://", programs=programs) as system:
         found = [system.wait(system.start(name, f"i-{name}"), SECONDS).output for name in programs]
 
@@ -223,7 +223,7 @@ def test_a_program_that_is_cancelled_ends_cancelled_and_may_clean_up() -> None:
                 await sdk.custom_event("cleaned up")
                 cleaned.set()
 
-        programs = {"blocking": blocking, "awaited": awaited}
+        programs: dict[str, AnyProgram] = {"blocking": blocking, "awaited": awaited}
         with embedded.open(url="memory://", park_after_ms=2 * HOUR * 1000, programs=programs) as system:
             system.start(name, "i")
             assert begun.wait(SECONDS)

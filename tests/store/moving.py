@@ -26,6 +26,7 @@ from runtara.store import _postgres_upkeep as postgres_upkeep
 from runtara.store import _sqlite_upkeep as sqlite_upkeep
 from runtara.store._archive import open_archive
 from runtara.store._postgres_door import Connection
+from runtara.store._sqlite_door import connect_writer
 from tests.store.crashing import dying_at
 from tests.store.samples import NOW, checkpoint, event, image_version, put, retry, save, schedule, signal, wait
 
@@ -120,11 +121,12 @@ def _die_at(place: int) -> None:
 
     global look_on  # noqa: PLW0603 # this process is about to die
     look_on = counting(look_on)
-    sqlite_upkeep.connect_writer = functools.partial(  # type: ignore[assignment]  # it is called in the same way
-        sqlite_upkeep.connect_writer, factory=dying_at(place)
+    sqlite_upkeep.connect_writer = functools.partial(  # type: ignore[attr-defined]  # its own name for it
+        connect_writer, factory=dying_at(place)
     )
     Connection.execute = counting(Connection.execute)  # type: ignore[method-assign]
-    sqlite_upkeep.INSTANCES_AT_ONCE = postgres_upkeep.INSTANCES_AT_ONCE = 1  # type: ignore[misc]  # more places to die at
+    for module in (sqlite_upkeep, postgres_upkeep):
+        module.INSTANCES_AT_ONCE = 1  # type: ignore[attr-defined]  # more places to die at
     psycopg.Copy.write_row = counting(psycopg.Copy.write_row)  # type: ignore[method-assign]
     psycopg.Copy.read_row = counting(psycopg.Copy.read_row)  # type: ignore[method-assign]
 

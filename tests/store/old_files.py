@@ -12,7 +12,7 @@ from runtara.store._sqlite_door import SQL, SqliteLimits, connect_memory, connec
 from runtara.store._sqlite_owner import make_file
 from runtara.store._statements import load_migrations
 
-__all__ = ["FIRST", "contents", "first_file", "schema_of"]
+__all__ = ["FIRST", "contents", "first_file", "old_file", "schema_of"]
 
 FIRST: Final = """
 INSERT INTO instances VALUES (1, 'acme', 'order-1', 'suspended', 7, 3, 1000, 'orders', 'attempt', 'nap', 1009, 1001,
@@ -36,9 +36,14 @@ INSERT INTO retries VALUES (1, 'nap', 1, 1000, 'e', 1001), (1, 'nap', 2, 1001, N
 """What lies in a file of schema 1."""
 
 
-@functools.cache
 def first_file() -> bytes:
     """A file of schema 1, as the version that knew no later one left it behind."""
+    return old_file(1)
+
+
+@functools.cache
+def old_file(schema: int) -> bytes:
+    """The same file, after a later version has brought it to its own schema, which is older than the newest."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "runtara.db")
         make_file(path)
@@ -47,6 +52,7 @@ def first_file() -> bytes:
             connection.execute(SQL["begin_write"])
             run_script(connection, FIRST)
             connection.execute(SQL["commit"])
+            migrate(connection, path, load_migrations("sqlite")[:schema])
             connection.execute(SQL["empty_log"])
         return path.read_bytes()
 

@@ -18,7 +18,7 @@ from runtara.clock import monotonic
 from runtara.errors import Busy, OutcomeUnknown, StoreInUse, StoreUnavailable
 from runtara.ids import InstanceKey
 from runtara.lifecycle import Status
-from runtara.store import Save
+from runtara.store import Copies, Finished, Save
 from runtara.store._postgres import PostgresStore
 from runtara.store._postgres_door import SQL, PostgresLimits
 from runtara.store._postgres_reader import PostgresReader
@@ -26,7 +26,7 @@ from runtara.store._tenure import NodeSpec
 from runtara.store._terms import LeaseLost
 from tests.postgres import Cluster
 from tests.store.postgres_workload import Outcome, Workload, audit
-from tests.store.samples import KEY, checkpoint, loaded, put, save, signal
+from tests.store.samples import KEY, checkpoint, image_version, loaded, put, save, signal
 from tests.store.tcp_proxy import Cut, TcpProxy
 
 __all__ = ["CHECKS", "QUICK", "Bench", "campaign", "eventually", "waits_for_a_lock"]
@@ -345,6 +345,122 @@ def what_another_node_runs_is_left_alone(bench: Bench) -> None:
         assert other.writer.commit([save(KEY, 3, checkpoints=(checkpoint("late"),))]) == [True]
 
 
+# Images and what else is no commit ------------------------------------------------------------------------------------
+
+IMAGE: Final = "a" * 32
+
+
+def push(node: Node, content: str) -> int:
+    """Push something under one name; return the number that it was told to have."""
+    return int(node.writer.push_image("acme", "orders", IMAGE, image_version(content))[1].version)
+
+
+def pushed(node: Node) -> dict[str, int]:
+    """The versions of the image by what was pushed."""
+    return {one.digest: one.version for one in node.reader.list_image_versions("acme", IMAGE, 999, None).versions}
+
+
+def a_change_whose_answer_is_lost_is_found_out(bench: Bench) -> None:
+    told: dict[str, int] = {}
+    found_out = 0
+    with bench.node() as node:
+        told[image_version("first").digest] = push(node, "first")
+        node.writer._hang_up()  # as after each of the cuts
+        node.writer.commit([])
+        bench.proxy.plan(Cut("answer", 1_000_000))
+        told[image_version("second").digest] = push(node, "second")
+        last = bench.proxy.passed("answer")  # with it, the client hears that the push is stored
+        for after in (*range(0, last, 150), *range(last - 60, last + 60, 6)):
+            with contextlib.suppress(StoreUnavailable):
+                node.writer.commit([])
+            bench.proxy.plan(Cut("answer", after))
+            while not bench.proxy.cut_happened.is_set():
+                content = f"content {after} {len(told)}"
+                with contextlib.suppress(StoreUnavailable):
+                    told[image_version(content).digest] = push(node, content)
+                    found_out += bench.proxy.cut_happened.is_set()
+        assert pushed(node) == told
+    assert found_out > 2
+
+
+def a_lost_node_changes_no_image(bench: Bench) -> None:
+    with bench.node(PATIENT) as node, bench.admin() as admin:
+        put(node.writer, save(KEY))
+        bench.proxy.hold()
+        with meanwhile(refused_as, push, node, "late") as refused:
+            assert bench.proxy.held.wait(LIMIT_S)
+            admin.execute("UPDATE nodes SET lost_at = 1")
+            bench.proxy.release()
+        assert refused.result() is LeaseLost
+        with bench.node(name="b") as other:
+            assert pushed(other) == {}
+
+
+def a_newer_process_makes_void_what_the_older_changes(bench: Bench) -> None:
+    with bench.node(PATIENT) as node:
+        put(node.writer, save(KEY))
+        bench.proxy.hold()
+        with meanwhile(refused_as, push, node, "late") as refused:
+            assert bench.proxy.held.wait(LIMIT_S)
+            with bench.node(detour=False) as newer:
+                bench.proxy.release()
+                assert refused.result() is StoreInUse
+                assert pushed(newer) == {}
+
+
+def pushes_of_several_nodes_get_numbers_of_their_own(bench: Bench) -> None:
+    with bench.node(PATIENT, detour=False) as one, bench.node(PATIENT, detour=False, name="b") as other:
+        for number in range(10):
+            with meanwhile(push, one, f"one {number}") as ours:
+                theirs = push(other, f"other {number}")
+            assert {ours.result(), theirs} == {2 * number + 1, 2 * number + 2}
+        assert sorted(pushed(one).values()) == list(range(1, 21))
+        assert len(one.reader.list_images("acme", 9, None).images) == 1
+
+
+def a_version_that_becomes_current_meanwhile_is_not_collected(bench: Bench) -> None:
+    with bench.node(PATIENT, detour=False) as node, bench.admin() as admin:
+        for content in ("one", "two", "three"):
+            push(node, content)
+        admin.execute("BEGIN")
+        admin.execute("UPDATE images SET version = 1")
+        with meanwhile(node.writer.collect_images, 0, 1, 9, False) as collected:
+            eventually(lambda: waits_for_a_lock(bench) or collected.done())
+            admin.execute("COMMIT")
+        assert [ref.version for _, ref in collected.result()] == [2]
+        assert sorted(pushed(node).values()) == [1, 3]
+
+
+def what_somebody_changes_is_not_pruned_beside_him(bench: Bench) -> None:
+    finished = Finished(before_ms=10)
+    end: dict[str, Any] = {"status": Status.COMPLETED, "finished_at": 1}
+    with bench.node(PATIENT, detour=False) as node, bench.admin() as admin:
+        put(node.writer, save(KEY, **end), save(OTHER, **end))
+        admin.execute("BEGIN")
+        admin.execute("UPDATE instances SET version = 2 WHERE instance_id = 'order-1'")
+        admin.execute(
+            "INSERT INTO events (instance_number, type, epoch, created_at) "
+            "SELECT number, 'late', 1, 1 FROM instances WHERE instance_id = 'order-1'"
+        )
+        with meanwhile(node.writer.prune_finished, finished, 9, False) as gone:
+            eventually(lambda: waits_for_a_lock(bench) or gone.done())
+            admin.execute("COMMIT")
+        assert gone.result() == [OTHER]
+        assert node.writer.prune_finished(finished, 9, False) == [KEY]
+        assert node.reader.verify() == []
+
+
+def a_copy_that_cannot_be_made_is_refused(bench: Bench) -> None:
+    third = InstanceKey("acme", "order-3")
+    with bench.node() as node:
+        put(node.writer, save(KEY, checkpoints=(checkpoint("one"), checkpoint("two"))))
+        assert node.writer.commit([save(OTHER, copies=Copies(KEY, "three")), save(KEY, 2)]) == [False, True]
+        assert node.writer.commit([save(OTHER, copies=Copies(third)), save(third)]) == [False, True]
+        assert node.reader.load([OTHER]) == {}
+        put(node.writer, save(OTHER, copies=Copies(KEY, "one")))
+        assert loaded(node.reader, OTHER).checkpoint_ids == ("one",)
+
+
 # Claims and takeovers -------------------------------------------------------------------------------------------------
 
 
@@ -392,7 +508,7 @@ def a_claim_is_waited_for_by_who_gives_claims_back(bench: Bench) -> None:
     with bench.node(PATIENT, detour=False) as node, bench.admin() as admin, bench.admin() as lost:
         put(node.writer, save(KEY, status=Status.SUSPENDED, program="orders", wake_at=1))
         me = {"node": node.store.tenure.number, "incarnation": node.store.tenure.incarnation}
-        names = {**me, "limit": 10, "turn": 0, "window": 10, "programs": None}
+        names: dict[str, Any] = {**me, "limit": 10, "turn": 0, "window": 10, "programs": None}
         names |= {"barred_tenants": [], "barred_programs": []}
         admin.execute(SLOW_CLAIMS)
         try:
@@ -541,6 +657,13 @@ CHECKS: dict[str, Callable[[Bench], None]] = {
         a_batch_that_fails_in_its_last_round_leaves_nothing_of_the_first,
         a_statement_that_takes_too_long_is_given_up_and_stores_nothing,
         a_deadlock_is_tried_again,
+        a_change_whose_answer_is_lost_is_found_out,
+        a_lost_node_changes_no_image,
+        a_newer_process_makes_void_what_the_older_changes,
+        pushes_of_several_nodes_get_numbers_of_their_own,
+        a_version_that_becomes_current_meanwhile_is_not_collected,
+        what_somebody_changes_is_not_pruned_beside_him,
+        a_copy_that_cannot_be_made_is_refused,
     )
 }
 """By name."""

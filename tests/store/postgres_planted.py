@@ -8,6 +8,7 @@ import psycopg
 import pytest
 
 from runtara.store import _postgres_writer
+from runtara.store._postgres_batch import rounds_of
 from runtara.store._postgres_door import SQL, Connection, Error, Fault, connect, explain
 from runtara.store._postgres_writer import PostgresWriter
 from tests.store import postgres_checks as checks
@@ -38,7 +39,7 @@ def _edit(statement: str, right: str, wrong: str) -> Patch:
 
     def patch(patches: pytest.MonkeyPatch) -> None:
         assert right in SQL[statement], f"{statement} does not say {right!r} any more"
-        patches.setitem(SQL, statement, SQL[statement].replace(right, wrong))  # type: ignore[arg-type] # it is a dict
+        patches.setitem(SQL, statement, SQL[statement].replace(right, wrong))
 
     return patch
 
@@ -65,7 +66,7 @@ def _lost_commit_sent_again(patches: pytest.MonkeyPatch) -> None:
         return self._store(self._connection, self.__dict__["rounds"])
 
     def commit(self: PostgresWriter, saves: Any) -> list[bool]:
-        self.__dict__["rounds"] = list(_postgres_writer.rounds_of(saves))
+        self.__dict__["rounds"] = list(rounds_of(saves))
         return right(self, saves)
 
     patches.setattr(PostgresWriter, "commit", commit)
@@ -253,6 +254,46 @@ PLANTED: dict[str, Planted] = {
         "a save that conflicts leaves no trace",
         checks.a_quiet_store_does_as_it_says,
         _edit("commit_round", "AND instances.version = given.expected_version", ""),
+    ),
+    "change-under-an-old-incarnation": Planted(
+        "an older process is fenced",
+        checks.a_newer_process_makes_void_what_the_older_changes,
+        _edit("begin_change", FENCE, "AND %(incarnation)s > 0 AND lost_at IS NULL"),
+    ),
+    "lost-node-changes-images": Planted(
+        "a node that was declared lost writes nothing",
+        checks.a_lost_node_changes_no_image,
+        _edit("begin_change", FENCE, "AND incarnation = %(incarnation)s"),
+    ),
+    "change-not-numbered": Planted(
+        "what was refused is not stored",
+        checks.a_change_whose_answer_is_lost_is_found_out,
+        _edit("begin_change", "SET batch = %(batch)s", "SET batch = batch + 0 * %(batch)s"),
+    ),
+    "image-not-held-by-who-pushes": Planted(
+        "every version has a number of its own",
+        checks.pushes_of_several_nodes_get_numbers_of_their_own,
+        _edit("find_image_named", "FOR UPDATE", ""),
+    ),
+    "image-not-held-by-who-collects": Planted(
+        "the current version stays",
+        checks.a_version_that_becomes_current_meanwhile_is_not_collected,
+        _edit("list_spare_versions", "FOR UPDATE OF images", ""),
+    ),
+    "pruned-without-being-held": Planted(
+        "an instance goes completely or not at all",
+        checks.what_somebody_changes_is_not_pruned_beside_him,
+        _edit("list_finished", "FOR UPDATE SKIP LOCKED", ""),
+    ),
+    "copy-of-nothing": Planted(
+        "an instance begins with what it was to begin with",
+        checks.a_copy_that_cannot_be_made_is_refused,
+        _edit("commit_round", "AND (save NOT IN (SELECT save FROM copying) OR save IN (SELECT save FROM sources))", ""),
+    ),
+    "copy-without-end": Planted(
+        "an instance begins with what it was to begin with",
+        checks.a_copy_that_cannot_be_made_is_refused,
+        _edit("commit_round", "WHERE last_seq IS NULL OR seq <= last_seq", ""),
     ),
     "event-twice": Planted(
         "an event of a request is written once",

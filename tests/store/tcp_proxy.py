@@ -90,6 +90,11 @@ class TcpProxy:
             for link in self._links:
                 link.passed = {"request": 0, "answer": 0}
 
+    def passed(self, direction: Direction) -> int:
+        """How many bytes have gone in a direction since something was planned, on all connections."""
+        with self._lock:
+            return sum(link.passed[direction] for link in self._links)
+
     def heal(self) -> None:
         """Forget what is planned and has not happened."""
         with self._lock:

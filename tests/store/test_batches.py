@@ -7,10 +7,9 @@ from hypothesis import strategies as st
 
 from runtara.store import _batches
 from runtara.store._batches import BYTES_ENOUGH, ROWS_MAX, Sums, batches_of
-from runtara.store._tables import Row, table_named
+from runtara.store._tables import TABLES, Row
 
-TABLE = table_named("inputs")
-assert TABLE is not None
+TABLE = next(table for table in TABLES if table.name == "inputs")
 ROWS = st.lists(st.tuples(st.integers(-(2**63), 2**63 - 1), st.binary()), max_size=20)
 
 

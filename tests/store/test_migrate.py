@@ -11,14 +11,14 @@ from runtara.errors import ConfigError, StoreCorrupt, StoreTooNew, StoreUnavaila
 from runtara.ids import InstanceKey
 from runtara.lifecycle import Status, TerminationReason
 from runtara.records import Checkpoint, Event, Instance, Retry, Signal, Snapshot, Wait
-from runtara.store import DueInstance, RunningInstance
+from runtara.store import Copies, Finished, RunningInstance
 from runtara.store._migrate import check_schema, migrate, pending_migrations, schema_differences
 from runtara.store._sqlite import SqliteStore
 from runtara.store._sqlite_door import SqliteLimits, connect_memory
 from runtara.store._sqlite_reader import SqliteReader
 from runtara.store._statements import Migration, load_migrations
-from tests.store.old_files import contents, first_file, schema_of
-from tests.store.samples import event, loaded, put, save
+from tests.store.old_files import contents, old_file, schema_of
+from tests.store.samples import NOW, event, image_version, loaded, put, save, schedule
 
 PATH = Path("runtara.db")
 FIRST = Migration(1, "0001_first", "CREATE TABLE instances (a); CREATE TABLE settings (key PRIMARY KEY, value);", "one")
@@ -124,7 +124,7 @@ def test_the_real_migrations_make_the_schema_that_is_expected(file: sqlite3.Conn
     assert len(names(file)) == len(load_migrations("sqlite"))
 
 
-# A file of schema 1 ---------------------------------------------------------------------------------------------------
+# Files of older schemas -----------------------------------------------------------------------------------------------
 
 RESTING = InstanceKey("acme", "order-1")
 LAUNCHED = InstanceKey("acme", "order-2")
@@ -150,15 +150,15 @@ RESTING_ROW = Instance(
 )
 
 
-@pytest.fixture
-def old(tmp_path: Path) -> Path:
-    """A file of schema 1 with something in every table."""
+@pytest.fixture(params=range(1, len(load_migrations("sqlite"))))
+def old(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """A file of each older schema with something in every table of the first."""
     path = tmp_path / "runtara.db"
-    path.write_bytes(first_file())
+    path.write_bytes(old_file(request.param))
     return path
 
 
-def test_a_file_of_the_first_schema_keeps_every_row_and_column(old: Path) -> None:
+def test_a_file_of_an_older_schema_keeps_every_row_and_column(old: Path) -> None:
     before = contents(old)
 
     SqliteStore(str(old)).open_writer().close()
@@ -168,7 +168,7 @@ def test_a_file_of_the_first_schema_keeps_every_row_and_column(old: Path) -> Non
     assert schema_of(old)[1] == [migration.name for migration in load_migrations("sqlite")]
 
 
-def test_what_a_file_of_the_first_schema_held_is_read_as_records(old: Path) -> None:
+def test_what_a_file_of_an_older_schema_held_is_read_as_records(old: Path) -> None:
     store = SqliteStore(str(old))
     paused = Signal(signal_id="p", kind="pause", sent_at=1000, seq=2)
     waited = Wait(place="here", name="go", started_at=1000, deadline_at=1002, ended_at=1001, signal_id="s")
@@ -191,7 +191,7 @@ def test_what_a_file_of_the_first_schema_held_is_read_as_records(old: Path) -> N
         assert (reader.read_input(RESTING), reader.read_output(RESTING)) == (b"\0in", b"\0")
         assert (reader.read_input(ENDED), reader.read_output(ENDED)) == (b"", b"\0out")
         assert reader.read_env(RESTING) == {}
-        assert reader.list_due(2000, 10) == [DueInstance(1009, RESTING)]
+        assert [tuple(due) for due in reader.list_due(2000, 10)] == [(1009, RESTING, 0, "orders")]
 
 
 def test_a_program_that_ran_before_the_second_schema_was_launched_by_the_host(old: Path) -> None:
@@ -203,7 +203,7 @@ def test_a_program_that_ran_before_the_second_schema_was_launched_by_the_host(ol
     assert running == [RunningInstance(BY_ITSELF, 1, None), RunningInstance(LAUNCHED, 4, "orders", None, 4)]
 
 
-def test_an_instance_of_the_first_schema_goes_on_in_the_second(old: Path) -> None:
+def test_an_instance_of_an_older_schema_goes_on_in_the_newest(old: Path) -> None:
     store = SqliteStore(str(old))
     fields = {"program": "orders", "epoch": 4, "created_at": 1000, "claimed_at": 2000, "ran_ms": 5, "losses": 1}
     noted = event(epoch=4, request=1)
@@ -221,8 +221,25 @@ def test_an_instance_of_the_first_schema_goes_on_in_the_second(old: Path) -> Non
     assert env == {"A": "1"}
 
 
-def test_a_file_of_the_first_schema_is_not_read_before_a_writer_has_opened_it(old: Path) -> None:
+def test_a_file_of_an_older_schema_takes_images_schedules_and_copies(old: Path) -> None:
+    store = SqliteStore(str(old))
+    fork = InstanceKey("acme", "fork")
+    with contextlib.closing(store.open_writer()) as writer, contextlib.closing(store.open_reader()) as reader:
+        writer.push_image("acme", "orders", "a" * 32, image_version())
+        writer.put_schedule(schedule())
+        put(writer, save(fork, copies=Copies(RESTING, "nap"), priority=3, status=Status.PENDING))
+        gone = writer.prune_finished(Finished(before_ms=NOW), 9, False)
+
+        assert loaded(reader, fork).checkpoint_ids == ("step é", "nap")
+        assert loaded(reader, fork).instance.priority == 3
+        assert reader.read_signal(fork, "s") is not None
+        assert (gone, reader.verify()) == ([ENDED], [])
+
+
+def test_a_file_of_an_older_schema_is_not_read_before_a_writer_has_opened_it(old: Path) -> None:
+    before = old.read_bytes()
+
     with pytest.raises(StoreUnavailable, match="open its writer first"):
         SqliteReader(old, SqliteLimits())
 
-    assert old.read_bytes() == first_file()
+    assert old.read_bytes() == before

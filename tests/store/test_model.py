@@ -5,28 +5,40 @@ import functools
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from runtara.errors import Internal
-from runtara.ids import InstanceKey
-from runtara.lifecycle import Status, TerminationReason
+from runtara.errors import AlreadyExists, Internal
+from runtara.ids import ImageRef, InstanceKey
+from runtara.lifecycle import FINAL, Status, TerminationReason
 from runtara.records import Event
-from runtara.store import Reader, Save, Writer, open_store
+from runtara.store import Copies, Finished, Reader, Save, Writer, open_store
 from tests.postgres import Cluster, fresh_database
-from tests.store.samples import NOW, checkpoint, event, instance, opened, retry, signal, wait
+from tests.store.samples import NOW, checkpoint, event, image_version, instance, opened, retry, schedule, signal, wait
 
 KEYS = [InstanceKey(tenant, name) for tenant in ("a", "b") for name in ("x", "y")]
 NAMES = ["s", "t", "é 1"]
+IMAGE_IDS = ["a" * 32, "b" * 32]
 BYTES = st.sampled_from([b"", b"\0", b"bytes"])
 INSTANTS = st.integers(NOW, NOW + 3)
 MAYBE_INSTANTS = st.none() | INSTANTS
 names = st.sampled_from(NAMES)
 errors = st.none() | st.sampled_from(["", "n\0t good", "é"])
+
+
+class Call(NamedTuple):
+    """A step that is no commit: a method of the writer."""
+
+    method: str
+    arguments: tuple[Any, ...]
+
+
+def calls(method: str, *arguments: st.SearchStrategy[Any]) -> st.SearchStrategy[Call]:
+    return st.builds(Call, st.just(method), st.tuples(*arguments))
 
 
 def few(each: st.SearchStrategy[Any]) -> st.SearchStrategy[tuple[Any, ...]]:
@@ -37,7 +49,7 @@ instances = st.builds(
     instance,
     st.sampled_from(KEYS),
     st.sampled_from(Status),
-    program=st.none() | st.just("p"),
+    program=st.sampled_from([None, "p", *(ImageRef(image_id, n).program for image_id in IMAGE_IDS for n in (1, 2))]),
     epoch=st.integers(0, 2),
     attempt_id=st.none() | names,
     checkpoint_id=st.none() | names,
@@ -54,9 +66,10 @@ instances = st.builds(
     ran_ms=st.integers(0, 2),
     losses=st.integers(0, 2),
     claimed_epoch=st.none() | st.integers(1, 2),
+    priority=st.integers(-1, 1),
 )
 requests = st.none() | st.integers(1, 2)
-checkpoints = st.builds(checkpoint, names, BYTES, wake_at=MAYBE_INSTANTS, request=requests)
+checkpoints = st.builds(checkpoint, names, BYTES, created_at=INSTANTS, wake_at=MAYBE_INSTANTS, request=requests)
 events = st.builds(
     event,
     names,
@@ -87,9 +100,39 @@ saves = st.builds(
     waits=few(waits),
     retries=few(retries),
 )
-commits = st.lists(saves, max_size=5)
+forks = st.builds(
+    Save,
+    instance=instances,
+    expected_version=st.integers(0, 1),
+    copies=st.builds(Copies, st.sampled_from(KEYS), st.none() | names),
+    events=few(events),
+)
+commits = st.lists(saves | forks, max_size=5)
 heartbeats = st.lists(st.tuples(st.sampled_from(KEYS), INSTANTS), min_size=1, max_size=3)
-histories = st.lists(commits | heartbeats, max_size=8)
+TENANTS = st.sampled_from(["a", "b"])
+image_ids = st.sampled_from(IMAGE_IDS)
+versions = st.builds(
+    image_version, names, created_at=INSTANTS, description=names, defaults=st.none() | BYTES, metadata=BYTES
+)
+schedules = st.builds(schedule, names, st.integers(0, 3), tenant_id=TENANTS, next_at=MAYBE_INSTANTS, plan=BYTES)
+which = st.builds(
+    Finished,
+    before_ms=st.integers(NOW, NOW + 4),
+    statuses=st.sets(st.sampled_from(sorted(FINAL))).map(lambda found: tuple(sorted(found))),
+    tenant_id=st.none() | TENANTS,
+)
+dry = st.booleans()
+acts = st.one_of(
+    calls("push_image", TENANTS, names, image_ids, versions),
+    calls("push_image", TENANTS, names, image_ids, versions),
+    calls("use_image_version", TENANTS, image_ids, st.integers(1, 3), INSTANTS),
+    calls("delete_image", TENANTS, image_ids, INSTANTS),
+    calls("collect_images", INSTANTS, st.integers(0, 2), st.integers(1, 3), dry),
+    calls("put_schedule", schedules),
+    calls("delete_schedule", TENANTS, names),
+    calls("prune_finished", which, st.integers(1, 3), dry),
+)
+histories = st.lists(commits | heartbeats | acts, max_size=8)
 
 
 EXAMPLES = settings(
@@ -136,20 +179,22 @@ def compare(history: list[list[Any]], other: tuple[Writer, Reader]) -> None:
             assert view(memory[1]) == view(other[1])
 
 
-def do(writer: Writer, step: list[Any]) -> Any:
+def do(writer: Writer, step: list[Any] | Call) -> Any:
     """Take a step; return what came of it."""
-    if step and isinstance(step[0], tuple):
-        return writer.record_heartbeats(step)
     try:
+        if isinstance(step, Call):
+            return getattr(writer, step.method)(*step.arguments)
+        if step and isinstance(step[0], tuple):
+            return writer.record_heartbeats(step)
         return writer.commit(step)
-    except Internal:
-        return Internal
+    except (Internal, AlreadyExists) as error:
+        return type(error)
 
 
 def view(reader: Reader) -> list[Any]:
     """Everything that a reader can see."""
     seen: list[Any] = [reader.load(KEYS), reader.count_by_status()]
-    seen += [reader.list_due(NOW + 2, 10), reader.list_running(10)]
+    seen += [[tuple(row) for row in reader.list_due(NOW + 2, 10)], reader.list_running(10)]
     seen += [reader.list_instances(tenant, status, 10, None) for tenant in ("a", "b") for status in [None, *Status]]
     for key in KEYS:
         seen += [reader.read_input(key), reader.read_env(key), reader.read_output(key)]
@@ -157,6 +202,19 @@ def view(reader: Reader) -> list[Any]:
         for name in NAMES:
             seen += [reader.read_checkpoint(key, name), reader.read_signal(key, name), reader.read_retries(key, name)]
             seen += [events_of(reader, key, name, None), events_of(reader, key, None, name)]
+    return seen + view_of_catalog(reader)
+
+
+def view_of_catalog(reader: Reader) -> list[Any]:
+    """Everything that a reader can see of images and schedules."""
+    seen: list[Any] = [reader.list_digests(9, ""), reader.list_due_schedules(NOW + 2, 9), reader.next_schedule_at()]
+    for tenant_id in ("a", "b"):
+        seen += [reader.list_images(tenant_id, 9, None), reader.list_schedules(tenant_id, 9, None)]
+        seen += [reader.read_image(tenant_id, name) for name in (*NAMES, *IMAGE_IDS)]
+        seen += [reader.read_schedule(tenant_id, name) for name in NAMES]
+        seen += [reader.list_image_versions(tenant_id, image_id, 9, None) for image_id in IMAGE_IDS]
+        refs = [ImageRef(image_id, number) for image_id in IMAGE_IDS for number in range(1, 9)]
+        seen += [reader.read_image_version(tenant_id, ref) for ref in refs]
     return seen
 
 

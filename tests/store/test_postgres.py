@@ -29,14 +29,15 @@ from runtara.errors import (
 from runtara.ids import InstanceKey
 from runtara.lifecycle import FINAL, Status
 from runtara.records import Holder, Snapshot
-from runtara.store import LoadError, Reader, Writer
+from runtara.store import LoadError, Reader, Save, Writer
 from runtara.store._contract import Listener
 from runtara.store._postgres import PostgresStore
 from runtara.store._postgres_batch import rounds_of
 from runtara.store._postgres_door import Connection
 from runtara.store._postgres_url import _ROOTS, conninfo_of, name_of
+from runtara.store._postgres_writer import PostgresWriter
 from runtara.store._tenure import NodeSpec
-from runtara.store._terms import LeaseLost, digest_of
+from runtara.store._terms import LeaseLost, Notice, digest_of
 from runtara.transport.certificates import Identity, ensure_certificate
 from tests.postgres import Cluster, open_cluster
 from tests.store.samples import (
@@ -348,7 +349,8 @@ def test_a_server_that_somebody_else_vouches_for_is_refused(secure: Secure, tmp_
 
 
 def test_a_server_that_goes_by_another_name_is_refused(secure: Secure) -> None:
-    options = {"sslmode": "verify-full", "sslrootcert": secure.identity.ca_file, "hostaddr": "127.0.0.1"}
+    options: dict[str, Any] = {"sslmode": "verify-full", "hostaddr": "127.0.0.1"}
+    options["sslrootcert"] = secure.identity.ca_file
 
     with pytest.raises(ConfigError, match=r'certificate for .* does not match host name "db\.example"'):
         PostgresStore(secure.url("db.example", **options)).open_writer()
@@ -524,6 +526,8 @@ def test_the_clock_of_a_node_is_that_of_the_database(database: str) -> None:
 def test_what_is_due_is_claimed_by_one_node_only(database: str) -> None:
     keys = [InstanceKey("acme", f"order-{number}") for number in range(40)]
     with opened(node(database, "a")) as (ours, _), opened(node(database, "b")) as (theirs, see):
+        assert isinstance(ours, PostgresWriter)
+        assert isinstance(theirs, PostgresWriter)
         put(ours, *(save(key, status=Status.PENDING, program="orders", wake_at=1) for key in keys))
         theirs.commit([])
         claimed = [due.key for turn in range(12) for one in (ours, theirs) for due in one.claim_due(7, turn).claimed]
@@ -533,10 +537,50 @@ def test_what_is_due_is_claimed_by_one_node_only(database: str) -> None:
         assert see.verify() == []
 
 
+def claims_of(writer: Any, limit: int, rounds: int = 9) -> list[str]:
+    """What a node claims, so many at a time, in the order of its looks; those of one look sorted."""
+    looks = [writer.claim_due(limit, 0).claimed for _ in range(rounds)]
+    return [" ".join(sorted(f"{due.key.tenant_id}-{due.key.instance_id}" for due in look)) for look in looks if look]
+
+
+def due_save(name: str, priority: int, wake_at: int = 1, tenant_id: str = "a") -> Save:
+    key = InstanceKey(tenant_id, name)
+    return save(key, status=Status.PENDING, program="orders", wake_at=wake_at, priority=priority)
+
+
+def test_of_a_tenant_the_higher_priority_is_claimed_first_then_the_earlier(database: str) -> None:
+    with opened(node(database, "a")) as (writer, _):
+        order = [("low", -1, 1), ("late", 0, 9), ("early", 0, 2), ("high", 5, 9), ("first", 5, 3)]
+        put(writer, *(due_save(*one) for one in order), due_save("future", 9, NOW * 2))
+
+        assert claims_of(writer, 1) == ["a-first", "a-high", "a-early", "a-late", "a-low"]
+
+
+def test_tenants_take_turns_whatever_their_priorities(database: str) -> None:
+    with opened(node(database, "a")) as (writer, _):
+        put(writer, *(due_save(f"{number}", 9, tenant_id="a") for number in range(3)))
+        put(writer, due_save("0", -9, 2, "b"), due_save("1", 0, 9, "b"))
+
+        assert claims_of(writer, 2) == ["a-0 b-1", "a-1 b-0", "a-2"]
+
+
+def test_what_is_claimed_comes_with_its_priority_and_program(database: str) -> None:
+    with opened(node(database, "a")) as (writer, _):
+        put(writer, due_save("one", 2**31))
+        shared: Any = writer
+
+        claims = shared.claim_due(9, 0)
+
+    assert [tuple(due) for due in claims.claimed] == [(1, InstanceKey("a", "one"), 2**31, "orders")]
+    assert claims.due == 1
+
+
 def test_what_a_lost_node_ran_is_taken_over_once(database: str) -> None:
     with opened(node(database, "a")) as (lost, _), opened(node(database, "b")) as (one, _):
         put(lost, save(KEY), save(OTHER))
         with opened(node(database, "c")) as (other, reader), raw(database) as admin:
+            assert isinstance(one, PostgresWriter)
+            assert isinstance(other, PostgresWriter)
             admin.execute("UPDATE nodes SET lease_until = 0 WHERE name = 'a'")
             taken = [row.key for writer in (one, other, one) for row in writer.take_over(1)]
 
@@ -551,7 +595,7 @@ def test_what_a_lost_node_ran_is_taken_over_once(database: str) -> None:
 
 def test_a_listener_hears_other_nodes_and_not_its_own(database: str) -> None:
     store = node(database, "a")
-    due = {"status": Status.PENDING, "program": "orders", "wake_at": 1}
+    due: dict[str, Any] = {"status": Status.PENDING, "program": "orders", "wake_at": 1}
     with (
         opened(store) as (ours, _),
         opened(node(database, "b")) as (theirs, _),
@@ -561,8 +605,11 @@ def test_a_listener_hears_other_nodes_and_not_its_own(database: str) -> None:
         theirs.commit([])  # so that each knows of the other
         put(ours, save(KEY, **due))
         put(theirs, save(OTHER, told=True, **due))
-        select.select([listener], [], [], 10)
-        heard = listener.read()
+        heard: list[Notice] = []
+        while len(heard) < 2:  # its own wake it, too
+            ready, _, _ = select.select([listener], [], [], 10)
+            assert ready, f"only {heard} came"
+            heard += listener.read()
 
     assert [(notice.kind, notice.text) for notice in heard] == [("due", "1"), ("changed", digest_of(OTHER))]
 
@@ -579,8 +626,7 @@ def test_a_listener_that_is_thrown_out_says_so(database: str) -> None:
 
 
 def hear_to_the_end(listener: Listener) -> None:
-    for _ in range(3):  # the last words of the server come first
-        select.select([listener], [], [], 10)
+    while select.select([listener], [], [], 10)[0]:  # the last words of the server come first
         listener.read()
 
 
@@ -686,7 +732,8 @@ LARGEST = 2**63 - 1
 
 @pytest.mark.parametrize("number", [LARGEST, -LARGEST - 1, 0])
 def test_numbers_of_64_bits_come_back(database: str, number: int) -> None:
-    fields = dict.fromkeys(("epoch", "created_at", "started_at", "heartbeat_at", "exit_code", "claimed_at"), number)
+    names = ("epoch", "created_at", "started_at", "heartbeat_at", "exit_code", "claimed_at")
+    fields: dict[str, Any] = dict.fromkeys(names, number)
     with opened(PostgresStore(database)) as (writer, reader):
         put(writer, save(KEY, wake_at=number, **fields, checkpoints=(checkpoint("c", epoch=number, request=number),)))
 

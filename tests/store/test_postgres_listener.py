@@ -3,6 +3,7 @@
 import select
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
+from typing import Any
 
 import psycopg
 import pytest
@@ -88,7 +89,7 @@ def test_many_changes_at_once_are_told_as_that(pair: Pair) -> None:
 def test_what_is_due_soon_is_told_with_its_time_and_what_is_due_later_is_not(pair: Pair) -> None:
     now = pair.stores[0].tenure.clock.now_ms()
     soon, later = now + 1_000, now + 3_600_000
-    names = {"status": Status.SUSPENDED, "program": "nap"}
+    names: dict[str, Any] = {"status": Status.SUSPENDED, "program": "nap"}
     assert all(pair.first.commit([save(KEY._replace(instance_id="later"), wake_at=later, **names)]))
     assert all(pair.first.commit([save(KEY._replace(instance_id="soon"), wake_at=soon, **names)]))
     say(pair.url, "runtara_nodes", "end")

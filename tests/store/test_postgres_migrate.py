@@ -11,13 +11,14 @@ import psycopg
 import pytest
 
 from runtara.errors import Busy, ConfigError, StoreCorrupt, StoreTooNew, StoreUnavailable
-from runtara.store import _postgres_migrate
+from runtara.lifecycle import Status
+from runtara.store import Copies, Finished, _postgres_migrate
 from runtara.store._postgres import PostgresStore
 from runtara.store._postgres_door import SQL, Connection, PostgresLimits, connect
 from runtara.store._postgres_migrate import migrate, pending_migrations, schema_differences
 from runtara.store._statements import Migration, load_migrations
 from tests.postgres import Cluster
-from tests.store.samples import KEY, loaded, put, save
+from tests.store.samples import KEY, image_version, loaded, put, save, schedule
 
 WHERE = "here"
 FIRST = Migration(1, "0001_first", "CREATE TABLE instances (a BIGINT); CREATE TABLE nodes (b BIGINT);", "one")
@@ -187,6 +188,39 @@ def test_the_real_migrations_make_the_schema_that_is_expected(connection: Connec
     assert schema_differences(connection) == ["index instances_due is missing"]
 
 
+OLD = """
+INSERT INTO runtara.nodes (name, version, opened_at, lease_until) VALUES ('old', '1', 1, 1);
+INSERT INTO runtara.instances (
+    tenant_id, instance_id, status, version, epoch, created_at, program, checkpoint_id, wake_at, finished_at, output,
+    owner
+) VALUES
+    ('acme', 'order-1', 'suspended', 7, 3, 1000, 'orders', 'nap', 1009, NULL, NULL, NULL),
+    ('acme', 'order-2', 'running', 2, 4, 1000, 'orders', NULL, NULL, NULL, NULL, 1),
+    ('globex', 'order-1', 'completed', 3, 1, 1000, 'orders', NULL, NULL, 1005, 'out', NULL);
+INSERT INTO runtara.checkpoints (instance_number, checkpoint_id, state, epoch, created_at)
+VALUES (1, 'step', 'a', 1, 1000), (1, 'nap', 'b', 3, 1002), (3, 'nap', '', 1, 1000);
+"""
+"""What lies in a database of the first schema."""
+
+
+def test_what_a_database_of_the_first_schema_holds_goes_on_in_the_newest(connection: Connection, url: str) -> None:
+    migrate(connection, WHERE, load_migrations("postgres")[:1])
+    connection.execute(OLD.encode())
+    store, key, fork = PostgresStore(url), KEY._replace(instance_id="order-1"), KEY._replace(instance_id="fork")
+    with contextlib.closing(store.open_writer()) as writer, contextlib.closing(store.open_reader()) as reader:
+        writer.push_image("acme", "orders", "a" * 32, image_version())
+        writer.put_schedule(schedule())
+        put(writer, save(fork, copies=Copies(key, "step"), priority=3, status=Status.PENDING, program="p", wake_at=1))
+        claimed = [tuple(due) for due in writer.claim_due(9, 0).claimed]
+        gone = writer.prune_finished(Finished(before_ms=2000), 9, False)
+
+        assert loaded(reader, key).instance.checkpoint_id == "nap"
+        assert loaded(reader, fork).checkpoint_ids == ("step",)
+        assert sorted(claimed) == [(1, fork, 3, "p"), (1009, key, 0, "orders")]
+        assert [row.key.instance_id for row in writer.take_over(9)] == ["order-2"]
+        assert (gone, reader.verify()) == ([KEY._replace(tenant_id="globex")], [])
+
+
 # Several at once ------------------------------------------------------------------------------------------------------
 
 
@@ -307,7 +341,7 @@ def test_a_server_that_throws_us_out_within_a_script_leaves_the_old_schema(url: 
 def test_a_schema_that_is_changed_without_a_transaction_would_be_noticed(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(_postgres_migrate.SQL, "begin_write", "SELECT 1;")  # type: ignore[arg-type] # it is a dict
+    monkeypatch.setitem(SQL, "begin_write", "SELECT 1;")
 
     seen = set()
     for lives in range(1, 12):

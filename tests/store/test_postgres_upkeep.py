@@ -83,7 +83,7 @@ def test_an_error_that_is_not_utf_8_is_not_backed_up(database: str, tmp_path: Pa
 def test_somebody_who_sees_a_table_has_all_the_time_in_the_world(database: str) -> None:
     fill(database)
     with PostgresUpkeep(database).source(live=True) as source:
-        connection = source._connection  # type: ignore[attr-defined]  # a PostgreSQL one
+        connection = source._connection
         found = [
             connection.execute(f"SHOW {name}").fetchall()[0][0]
             for name in ("statement_timeout", "idle_in_transaction_session_timeout", "transaction_read_only")

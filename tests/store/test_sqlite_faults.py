@@ -24,8 +24,8 @@ from runtara.store import Reader, Save, Writer
 from runtara.store._sqlite import SqliteStore
 from runtara.store._sqlite_door import SQL, SqliteLimits
 from tests.store.crashing import compare
-from tests.store.faults import IMPATIENT, Plan, faulty, numbered_save, run_module
-from tests.store.samples import KEY, checkpoint, loaded, put, save, signal
+from tests.store.faults import IMPATIENT, Plan, faulty, run_module
+from tests.store.samples import KEY, checkpoint, loaded, numbered_save, put, save, signal
 
 Missing = Callable[[str, str], NoReturn]
 
@@ -359,6 +359,13 @@ def deaths(folder: Path, manner: str, step: int, task: str = "die") -> list[str]
     return [line.partition(": ")[2] for line in lines]
 
 
+def changes(folder: Path, manner: str, step: int) -> list[str]:
+    ended = run_module("tests.store.changing", folder, manner, step)
+    *lines, last = ended.stdout.splitlines()
+    assert (ended.returncode, last) == (0, "survived"), ended.stderr
+    return [line.partition(": ")[2] for line in lines]
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="NOT TESTED without fork")
 class TestDeath:
     def test_killed_at_some_statements_nothing_acknowledged_is_lost_and_the_schema_is_whole(
@@ -390,6 +397,23 @@ class TestDeath:
         assert found == sorted(found, key=["old", "new"].index)
         assert set(found) == {"old", "new"}
         assert found.count("old") > 15
+
+    def test_killed_at_some_statements_every_change_of_whatever_kind_is_there_or_not(self, tmp_path: Path) -> None:
+        assert set(changes(tmp_path, "honest", 19)) == {"sound"}
+
+    @pytest.mark.slow
+    def test_killed_at_any_statement_every_change_of_whatever_kind_is_there_or_not(self, tmp_path: Path) -> None:
+        found = changes(tmp_path, "honest", 1)
+
+        assert len(found) > 100
+        assert set(found) == {"sound"}
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize("manner", ["hasty", "torn"])
+    def test_a_change_that_is_there_in_part_or_told_too_early_would_be_noticed(
+        self, tmp_path: Path, manner: str
+    ) -> None:
+        assert set(changes(tmp_path, manner, 5)) > {"sound"}
 
     def test_an_older_file_that_is_changed_without_a_transaction_would_be_noticed(self, tmp_path: Path) -> None:
         assert any("torn" in line for line in deaths(tmp_path, "torn", 7, "upgrade"))

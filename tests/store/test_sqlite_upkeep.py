@@ -12,7 +12,7 @@ import pytest
 from runtara.errors import OutcomeUnknown, StoreCorrupt, StoreFull, StoreInUse, StoreUnavailable
 from runtara.store import Finished, back_up, open_store, restore
 from runtara.store import _sqlite_upkeep as module
-from runtara.store._sqlite_door import SqliteLimits, connect_writer, empty_log
+from runtara.store._sqlite_door import SqliteLimits, connect_reader, connect_writer, empty_log
 from runtara.store._sqlite_upkeep import SqliteUpkeep
 from runtara.store._statements import load_migrations
 from tests.store.faults import IMPATIENT, Plan, faulty, sqlite_error
@@ -141,14 +141,13 @@ def test_a_file_in_whose_making_somebody_was_killed_is_made_anew(
 ) -> None:
     back_up(upkeep, tmp_path / "backup", ignore)
     (tmp_path / "new.db").write_bytes(b"half")
-    real = module.connect_reader
 
     def read(path: Path, limits: SqliteLimits) -> sqlite3.Connection:
         """What a reader hears who finds a rollback journal; the first writer rolls it back."""
         if path.read_bytes() == b"half":
             path.write_bytes(b"")
             raise sqlite_error(sqlite3.SQLITE_READONLY_ROLLBACK)
-        return real(path, limits)
+        return connect_reader(path, limits)
 
     monkeypatch.setattr(module, "connect_reader", read)
     restored = restore(tmp_path / "backup", SqliteUpkeep(str(tmp_path / "new.db")), ignore)

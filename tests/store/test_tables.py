@@ -1,6 +1,7 @@
 """The description of the tables is that of the databases."""
 
 import contextlib
+from typing import Literal
 
 import psycopg
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from runtara.store import open_upkeep
 from runtara.store._migrate import migrate
 from runtara.store._sqlite_door import connect_memory
-from runtara.store._tables import TABLES, table_named
+from runtara.store._tables import TABLES, Table, table_named
 from tests.store.test_migrate import PATH
 
 BOOKKEEPING = {"settings", "_sqlite_migrations", "sqlite_sequence", "migrations", "nodes", "refusals"}
@@ -20,7 +21,7 @@ KINDS = {"INTEGER": int, "TEXT": str, "BLOB": bytes, "bigint": int, "text": str,
 Found = dict[str, dict[str, tuple[type, bool]]]
 
 
-def described(database: str) -> Found:
+def described(database: Literal["sqlite", "postgres"]) -> Found:
     return {
         table.name: {column.name: (column.kind, column.optional) for column in table.columns}
         for table in TABLES
@@ -62,11 +63,11 @@ def test_postgres_has_the_tables_and_columns_that_are_described(database: str) -
 
 
 @pytest.mark.parametrize("table", TABLES, ids=lambda table: table.name)
-def test_a_table_is_found_by_its_name_and_ordered_by_columns_of_its_own(table: object) -> None:
-    found = table_named(table.name)  # type: ignore[attr-defined]  # a table
+def test_a_table_is_found_by_its_name_and_ordered_by_columns_of_its_own(table: Table) -> None:
+    found = table_named(table.name)
 
     assert found is table
-    assert set(found.order) <= {column.name for column in found.columns}
+    assert set(table.order) <= {column.name for column in table.columns}
 
 
 def test_no_other_table_is_found() -> None:

@@ -26,10 +26,10 @@ from runtara.store._postgres_door import PostgresLimits
 from runtara.store._postgres_upkeep import PostgresUpkeep
 from runtara.store._sqlite_upkeep import SqliteUpkeep
 from tests.postgres import Cluster, fresh_database
-from tests.store.faults import IMPATIENT, ROOT, numbered_save, run_module
+from tests.store.faults import IMPATIENT, ROOT, run_module
 from tests.store.moving import INSTANCES, fill
 from tests.store.old_files import first_file
-from tests.store.samples import KEY, checkpoint, loaded, opened, put, retry, save
+from tests.store.samples import KEY, checkpoint, loaded, numbered_save, opened, put, retry, save
 from tests.store.test_model import EXAMPLES, LONG, do, empty_file, histories, view
 
 DATABASES = ("sqlite", "postgres")

@@ -145,7 +145,7 @@ def test_who_has_not_greeted_breaks_the_protocol(slow: Slow, frame: Any) -> None
 
     assert isinstance(guest.ended_by, InvalidInput)
     assert guest.heard == []
-    assert slow.said == slow.watchers == []
+    assert (slow.said, slow.watchers) == ([], [])
 
 
 def test_a_call_that_is_not_understood_is_not_answered_before_the_greeting(slow: Slow) -> None:
@@ -617,7 +617,7 @@ def test_a_conversation_that_ended_is_not_held_by_anybody(slow: Slow) -> None:
 
 
 async def test_a_connection_is_no_sign_that_its_program_is_alive(tmp_path: Path, autojump_clock: Any) -> None:
-    settings = {"heartbeat_timeout_ms": 90_000, "heartbeat_interval_ms": 10_000}
+    settings: dict[str, Any] = {"heartbeat_timeout_ms": 90_000, "heartbeat_interval_ms": 10_000}
     async with open_lobby(tmp_path, require_credentials=False, **settings) as lobby:
         guest = lobby.meet()
         await guest.ask(REGISTER)

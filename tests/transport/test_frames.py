@@ -325,7 +325,7 @@ def test_frames_that_were_not_taken_yet_are_kept() -> None:
     first = next(cutter.feed(b"\0\0\0\1a\0\0\0\1b\0\0"))
     rest = list(cutter.feed(b"\0\1c"))
 
-    assert (first, rest) == (b"a", [b"b", b"c"])
+    assert (first, rest) == (bytearray(b"a"), [bytearray(b"b"), bytearray(b"c")])
 
 
 def test_bytes_are_taken_even_if_nobody_looks_at_the_frames() -> None:

@@ -75,7 +75,12 @@ def test_whoever_is_woken_may_wait_again() -> None:
 
 def test_pushes_from_several_threads_are_all_counted() -> None:
     mine = session()
-    threads = [threading.Thread(target=lambda: [mine.pushed(None) for _ in range(200)]) for _ in range(4)]
+
+    def push() -> None:
+        for _ in range(200):
+            mine.pushed(None)
+
+    threads = [threading.Thread(target=push) for _ in range(4)]
 
     for thread in threads:
         thread.start()

@@ -3,6 +3,15 @@
 The contract is for every system; what implements it here is for Linux only and is imported by name.
 """
 
-from runtara.actors.runners._contract import Attempt, Ended, Engine, HostFailed, Plan
+from runtara.actors.runners._contract import (
+    Attempt,
+    Ended,
+    Engine,
+    HostFailed,
+    Plan,
+    PlannedImage,
+    Prepare,
+    Prepared,
+)
 
-__all__ = ["Attempt", "Ended", "Engine", "HostFailed", "Plan"]
+__all__ = ["Attempt", "Ended", "Engine", "HostFailed", "Plan", "PlannedImage", "Prepare", "Prepared"]

@@ -9,15 +9,45 @@ it to the instances. Promises, each with a test in the conformance suite:
 4. Nothing but what was launched here is ever signalled.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Literal, Protocol
 
 import msgspec
 import trio
 
 from runtara.ids import InstanceKey
+from runtara.records import ImageKind, ImageOptions
 
-__all__ = ["Attempt", "Ended", "Engine", "HostFailed", "Plan"]
+__all__ = ["Attempt", "Ended", "Engine", "HostFailed", "Plan", "PlannedImage", "Prepare", "Prepared"]
+
+
+class PlannedImage(msgspec.Struct, frozen=True, kw_only=True):
+    """The version of an image that an attempt runs."""
+
+    digest: str
+    """Of what was pushed."""
+    kind: ImageKind
+    options: ImageOptions = ImageOptions()
+
+
+class Prepared(msgspec.Struct, frozen=True, kw_only=True):
+    """An image version, ready to be launched on this machine."""
+
+    kind: ImageKind
+    path: Path
+    """Its file; for a project of Python its folder, for a container its root file system: a folder that belongs to the
+    user of the host, and that everybody may read."""
+    command: tuple[str, ...] = ()
+    """Program and arguments that the image itself names."""
+    env: Mapping[str, str] = {}
+    working_dir: str = "/"
+    """Of a container."""
+
+
+Prepare = Callable[[PlannedImage], Prepared]
+"""Makes an image version ready, if it is not yet. Called in a worker thread; raises `NotFound`, `Forbidden`,
+`HostFailed` and `OSError`."""
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,6 +63,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """Environment variables of the host's; they win. The engine adds those that name its files."""
     resources: Mapping[str, float] = {}
     """What the attempt needs: ``cpu`` in cores, ``memory`` in bytes, others by the names that the place gives them."""
+    image: PlannedImage | None = None
+    """What it runs, where that was pushed; then `program` is only the name under which messages speak of it."""
 
 
 class Ended(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,6 +78,10 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True):
     """The end of what it wrote to stderr, or what is known of its end."""
     counts: bool = True
     """Whether the program may be at fault; False where it was the host."""
+    memory_peak: int | None = None
+    """Most bytes of memory that it held: a container all together, a process the largest one of its tree."""
+    cpu_seconds: float | None = None
+    """Processor time of the program, and of those descendants that were waited for."""
 
 
 class HostFailed(Exception):

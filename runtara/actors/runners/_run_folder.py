@@ -2,6 +2,7 @@
 
     <home>/<digest>/               named by a digest of tenant and instance, because ids never become paths
         input, output, work/       of the program
+        instance.json              whose it is
         lock                       held by the shim of a launched attempt, for as long as it lives
         shim.<launch>.json         who is the shim, and who the program
         exit.json                  how the attempt ended
@@ -26,11 +27,12 @@ from runtara.actors.runners import _kept
 from runtara.actors.runners._shim import EXIT, LOCK, note_of
 from runtara.ids import InstanceKey
 
-__all__ = ["ExitNote", "Marker", "RunFolder", "ShimNote", "read_markers"]
+__all__ = ["ExitNote", "Marker", "RunFolder", "ShimNote", "read_key", "read_markers"]
 
 T = TypeVar("T")
 
 _MARKERS: Final = "attempts"
+_INSTANCE: Final = "instance.json"
 
 
 class Marker(msgspec.Struct, frozen=True, kw_only=True):
@@ -93,6 +95,7 @@ class RunFolder:
                 _remove(left)
             if data is not None:
                 _write(self.input, data)
+            _write(self.path / _INSTANCE, msgspec.json.encode(marker.key))
             _write(self.marker, msgspec.json.encode(marker))
 
     def forget(self, launch_id: str) -> None:
@@ -162,6 +165,11 @@ def read_markers(home: Path) -> list[Marker]:
         else:
             markers.append(marker)
     return markers
+
+
+def read_key(folder: Path) -> InstanceKey | None:
+    """Return whose the folder of a run is; None where nothing was ever launched in it."""
+    return _read_note(folder / _INSTANCE, InstanceKey)
 
 
 def _try_lock(descriptor: int) -> bool:

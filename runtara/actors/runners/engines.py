@@ -1,12 +1,14 @@
 """Which engine a host launches programs with: the table of what there is, and how each is made from the settings."""
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Final
 
 from runtara.actors.runners._contract import Engine
-from runtara.settings import Settings, inherited_environment
+from runtara.images import Blobs, Library
+from runtara.settings import Settings, building_environment, inherited_environment
 
-__all__ = ["ENGINES", "open_engine"]
+__all__ = ["ENGINES", "home_of", "library_of", "open_engine"]
 
 
 def open_engine(settings: Settings, node: str) -> Engine:
@@ -15,6 +17,17 @@ def open_engine(settings: Settings, node: str) -> Engine:
     Raises `ConfigError` for a library that is not installed.
     """
     return ENGINES[settings.runner](settings, node)
+
+
+def home_of(settings: Settings) -> Path:
+    """Return the folder of all runs on this machine."""
+    return (Path(settings.data_dir) / "runs").resolve()
+
+
+def library_of(settings: Settings) -> Library:
+    """Return what was pushed to this machine, or to the folder that it shares with others."""
+    folder = Path(settings.images_dir or Path(settings.data_dir) / "images").resolve()
+    return Library(Blobs(folder, settings.image_max_bytes), environment=building_environment())
 
 
 def _native(settings: Settings, _node: str) -> Engine:

@@ -153,6 +153,14 @@ class GuardedConnection(QuicConnection):
             return True
         return any(map(_has_news, self._streams_queue))
 
+    def rest(self) -> None:
+        """Take note that there is nothing to send, so that nobody is to come back at the time at which it might leave.
+
+        aioquic sets that time with the last datagram, and looks whether it still holds when it is asked for the next.
+        A timer that stays in the past would have the pump turn in circles.
+        """
+        self._pacing_at = None
+
     def hasten_ack(self) -> None:
         """Have a waiting acknowledgement leave with what is sent now."""
         space = self._spaces.get(Epoch.ONE_RTT)

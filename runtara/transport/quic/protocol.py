@@ -258,6 +258,7 @@ class Wire:
             self._has_data = False
             connection.hasten_ack()
         elif not connection.has_news(now):
+            connection.rest()
             return []
         return self._guarded(connection.datagrams_to_send, now) or []
 

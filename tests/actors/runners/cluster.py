@@ -290,7 +290,11 @@ class Cluster:
     def ended(self, name: str, code: int) -> None:
         """Write down how a container has ended."""
         pod, container = self.objects["pods"].get(name), self.containers[name]
-        if pod is None or pod["status"]["phase"] == "Failed":
+        if pod is None:
+            self.changed.notify_all()
+            return
+        if pod["status"]["phase"] == "Failed":  # it was evicted, and may have been deleted before its program was gone
+            self.go(pod)
             self.changed.notify_all()
             return
         terminated: dict[str, Any] = {"exitCode": code, "reason": "Completed" if code == 0 else "Error"}
@@ -306,6 +310,10 @@ class Cluster:
             kind, reason = ("Failed", "BackoffLimitExceeded") if failed else ("Complete", "CompletionsReached")
             job["status"] = {"conditions": [self.condition(kind, "True", reason, "")]}
             self.note("jobs", "MODIFIED", job)
+        self.go(pod)
+
+    def go(self, pod: dict[str, Any]) -> None:
+        """Have a Pod gone whose program is, if it was deleted."""
         if "deletionTimestamp" in pod["metadata"] and pod["metadata"]["name"] in self.objects["pods"]:
             self.remove("pods", pod["metadata"]["name"])
 

@@ -12,8 +12,8 @@ import trio
 import trio.testing
 
 from runtara.actors.runners import Attempt, Ended, Plan
-from runtara.actors.runners._process import start_time
 from runtara.actors.runners._run_folder import RunFolder, ShimNote, read_markers
+from runtara.actors.runners._shim import start_time
 from runtara.actors.runners.native import NativeEngine
 from runtara.ids import InstanceKey
 from runtara.settings import Settings, inherited_environment
@@ -47,8 +47,8 @@ class Hall:
         self.folder = folder
         self.programs = folder / "programs"
         self.programs.mkdir(exist_ok=True)
-        options = {"data_dir": str(folder / "data"), "programs": str(self.programs), "kill_grace_ms": 60_000}
-        self.settings = Settings(**options | settings)
+        given: dict[str, Any] = {"data_dir": str(folder / "data"), "programs": str(self.programs)}
+        self.settings = Settings(**given | {"kill_grace_ms": 60_000} | settings)
         self.engine = NativeEngine(self.settings, inherited_environment())
         self.home = folder / "data" / "runs"
         self._programs = 0
@@ -62,7 +62,8 @@ class Hall:
 
     def plan(self, program: str, **more: Any) -> Plan:
         """What it takes to launch a program."""
-        return Plan(**{"key": KEY, "epoch": 1, "program": program} | more)
+        plain: dict[str, Any] = {"key": KEY, "epoch": 1, "program": program}
+        return Plan(**plain | more)
 
     async def launch(self, text: str, name: str = "program", **plan: Any) -> Attempt:
         """Launch a new program, in a file of its own: one that is just being executed cannot be written."""

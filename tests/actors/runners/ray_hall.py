@@ -98,7 +98,7 @@ class RayHall(Hall):
     def __init__(self, folder: Path, town: Town, **options: Any) -> None:
         super().__init__(folder)
         self.town = town
-        given = {
+        given: dict[str, Any] = {
             "address": town.address,
             "node": "here",
             "programs": str(self.programs),

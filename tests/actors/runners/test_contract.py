@@ -4,6 +4,7 @@ import os
 import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import trio
@@ -97,7 +98,7 @@ async def test_a_program_that_was_halted_can_still_be_asked_to_end(hall: Hall) -
 
 
 @pytest.mark.parametrize("how", ["kill", "destroy"])
-async def test_a_killed_program_is_gone_with_all_its_descendants(hall: Hall, how: str) -> None:
+async def test_a_killed_program_is_gone_with_all_its_descendants(hall: Hall, how: Literal["kill", "destroy"]) -> None:
     attempt = await hall.launch(
         "sleep 1000 & echo child=$!\n"
         "setsid sh -c 'sleep 1000 & echo orphan=$!; exec sleep 1000' & echo session=$!\n"

@@ -207,7 +207,7 @@ async def test_an_image_below_an_allowed_prefix_may_be_launched(tmp_path: Path, 
 
 
 @pytest.mark.parametrize("options", [{"node": "a/b"}, {"node": ""}, {"node": "n", "namespace": "x" * 64}])
-def test_a_name_that_cannot_be_a_label_is_refused(options: dict[str, str]) -> None:
+def test_a_name_that_cannot_be_a_label_is_refused(options: dict[str, Any]) -> None:
     with pytest.raises(ConfigError):
         KubernetesOptions(**options)
 
@@ -310,7 +310,7 @@ async def test_stopping_again_or_too_late_does_no_harm(yard: Yard) -> None:
 
     ended = await attempt.wait_ended()
     for how in ("ask", "kill", "destroy", "ask"):
-        attempt.stop(how)  # type: ignore[arg-type]
+        attempt.stop(how)
     attempt.close()
     await attempt.forget()
     attempt.stop("kill")

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 import pytest
@@ -161,7 +162,9 @@ async def test_a_program_that_does_not_end_is_killed_when_its_grace_is_over(tmp_
 
 
 @pytest.mark.parametrize("how", ["kill", "destroy"])
-async def test_a_killed_program_is_gone_with_all_its_descendants(hall: RayHall, how: str) -> None:
+async def test_a_killed_program_is_gone_with_all_its_descendants(
+    hall: RayHall, how: Literal["kill", "destroy"]
+) -> None:
     attempt = await hall.launch(
         "sleep 1000 & echo child=$!\n"
         "setsid sh -c 'sleep 1000 & echo orphan=$!; exec sleep 1000' & echo session=$!\n"
@@ -451,7 +454,7 @@ with RuntaraSdk.from_env() as sdk:
 class _Watch:
     """Hears of an instance."""
 
-    epoch = None
+    epoch: int | None = None
 
     def __init__(self, key: InstanceKey) -> None:
         self.key = key
@@ -491,4 +494,4 @@ async def test_an_instance_whose_node_dies_goes_on_elsewhere_from_its_checkpoint
 
     assert (info.status, info.output) == (Status.COMPLETED, b"ONE TWO THREE")
     assert (tmp_path / "steps").read_text().split() == ["one", "two", "three"]
-    assert b"node has died" in crashes.events[0].payload
+    assert b"node has died" in (crashes.events[0].payload or b"")

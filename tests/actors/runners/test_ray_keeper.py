@@ -7,7 +7,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import trio
@@ -32,7 +32,7 @@ def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def order_of(text: str, **more: Any) -> Order:
     """What it takes to launch a script for the shell."""
-    order: Any = {
+    order: Order = {
         "launch_id": os.urandom(16).hex(),
         "shim": Path(_shim.__file__).read_bytes(),
         "name": "program",
@@ -46,7 +46,7 @@ def order_of(text: str, **more: Any) -> Order:
         "grace_ms": 60_000,
         "output_max_bytes": 100,
     }
-    return order | more
+    return cast("Order", order | more)
 
 
 @pytest.fixture

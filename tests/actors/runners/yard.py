@@ -47,7 +47,8 @@ class Yard:
 
     def plan(self, text: str = "true", **more: Any) -> Plan:
         """What it takes to launch a new program."""
-        return Plan(**{"key": KEY, "epoch": 1, "program": more.get("program") or self.image(text)} | more)
+        plain: dict[str, Any] = {"key": KEY, "epoch": 1, "program": more.get("program") or self.image(text)}
+        return Plan(**plain | more)
 
     async def launch(self, text: str = "true", **plan: Any) -> Attempt:
         """Launch a new program."""

@@ -23,6 +23,7 @@ from runtara.host import Host, open_host
 from runtara.ids import InstanceKey
 from runtara.lifecycle import Status, TerminationReason
 from runtara.messages import GetStatus, InstanceInfo, RegisterInstance, StartInstance
+from runtara.sdk import StatusResponse
 from runtara.sdk import _flows as flows
 from runtara.sdk._doors import Doors
 from runtara.sdk._drive import drive, perform
@@ -50,7 +51,7 @@ def _check(function: Check) -> Check:
 
 def _settings(folder: Path, **settings: Any) -> Settings:
     (folder / "programs").mkdir(exist_ok=True)
-    ours = {"data_dir": str(folder / "data"), "programs": str(folder / "programs"), "quic_port": 0}
+    ours: dict[str, Any] = {"data_dir": str(folder / "data"), "programs": str(folder / "programs"), "quic_port": 0}
     return Settings(**ours | settings)
 
 
@@ -64,7 +65,7 @@ def _key(who: str) -> InstanceKey:
     return InstanceKey("default", who)
 
 
-async def _await_end(host: Host, who: str) -> flows.StatusResponse:
+async def _await_end(host: Host, who: str) -> StatusResponse:
     door = Doors(host.runtime).open(_key(who))
     try:
         return await drive(flows.wait_until_finished(door.session, LIMIT_S), partial(perform, door))

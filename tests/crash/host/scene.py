@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from runtara.ids import new_id
 from runtara.messages import GetStatus, InstanceInfo, ListEvents, Request, SendSignal, StartInstance
@@ -47,7 +47,7 @@ class Scene:
 
     # Instances
 
-    def start(self, who: str, module: str = "patient", **options: object) -> None:
+    def start(self, who: str, module: str = "patient", **options: Any) -> None:
         """Start a launched program; `module` is one of this folder."""
         program = self.site.program(f"tests.crash.host.{module}")
         self.ask(who, StartInstance(program=program, env={FOLDER: self.site.folder}, **options))

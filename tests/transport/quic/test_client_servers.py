@@ -1,6 +1,7 @@
 """A client of several servers, of which any will do: it goes on with another one when its own is away."""
 
 import contextlib
+import random
 import socket
 import threading
 from collections.abc import Iterator
@@ -13,7 +14,6 @@ from runtara.ids import InstanceKey
 from runtara.messages import GetHealth, GetStatus, RecordEvent, RegisterInstance
 from runtara.transport.frames import Ask
 from runtara.transport.gate import Caller, Then
-from runtara.transport.quic import client as client_module
 from runtara.transport.quic.client import QuicDoor, ServerSpec, open_quic_door
 from tests.transport.quic.serving import Serving
 
@@ -35,7 +35,7 @@ def servers(folder: Path) -> Iterator[tuple[Serving, Serving]]:
 @pytest.fixture(autouse=True)
 def first_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
     """Begin with the first address, where usually chance decides."""
-    monkeypatch.setattr(client_module.random, "random", lambda: 0.0)
+    monkeypatch.setattr(random, "random", lambda: 0.0)
 
 
 @contextlib.contextmanager
@@ -70,7 +70,7 @@ def test_the_first_server_is_kept_to_while_it_is_there(servers: tuple[Serving, S
 
 def test_clients_are_spread_over_the_servers(servers: tuple[Serving, Serving], monkeypatch: pytest.MonkeyPatch) -> None:
     first, second = servers
-    monkeypatch.setattr(client_module.random, "random", lambda: 0.6)
+    monkeypatch.setattr(random, "random", lambda: 0.6)
     with door(first.address, second.address, trusts=first) as client:
         client.call_from_thread(RegisterInstance(attempt_id="a"))
 

@@ -157,6 +157,7 @@ async def test_who_stalls_is_sent_away(tmp_path: Path, when: str) -> None:
 
 async def test_noise_is_counted_and_nothing_more(tmp_path: Path) -> None:
     noise = random.Random(1)
+    facts: dict[str, Any] = {}
     async with attacked(tmp_path) as scene:
         with sockets.socket(sockets.AF_INET, sockets.SOCK_DGRAM) as socket:
             for length in range(0, 1500, 5):
@@ -171,6 +172,7 @@ async def test_noise_is_counted_and_nothing_more(tmp_path: Path) -> None:
 
 
 async def test_half_open_handshakes_are_bounded_and_newcomers_must_prove_their_address(tmp_path: Path) -> None:
+    facts: dict[str, Any] = {}
     async with attacked(tmp_path, quic_max_incoming=32, quic_handshake_timeout_ms=60_000) as scene:
         for _ in range(100):
             Attacker(scene.door.address).knock()

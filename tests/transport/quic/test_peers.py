@@ -11,7 +11,7 @@ from runtara.clock import ManualClock, SystemClock
 from runtara.errors import Fenced, Forbidden, InstanceNotFound, Unauthenticated, Unreachable, UntrustedServer
 from runtara.ids import InstanceKey
 from runtara.lifecycle import Status
-from runtara.messages import GetStatus, Heartbeat, RegisterInstance, SaveCheckpoint
+from runtara.messages import GetStatus, Heartbeat, InstanceInfo, RegisterInstance, SaveCheckpoint
 from runtara.records import Holder
 from runtara.transport.credentials import TokenMint
 from runtara.transport.frames import OnBehalf
@@ -41,7 +41,12 @@ def peers(server: Serving) -> Iterator[Peers]:
 
 
 def holder(server: Serving, **fields: Any) -> Holder:
-    given = {"node": 7, "name": "south", "address": server.address, "fingerprint": server.identity.fingerprint}
+    given: dict[str, Any] = {
+        "node": 7,
+        "name": "south",
+        "address": server.address,
+        "fingerprint": server.identity.fingerprint,
+    }
     return Holder(**given | fields)
 
 
@@ -138,7 +143,7 @@ async def test_a_way_is_made_anew_before_its_token_is_out_of_date(
 
     assert same is first
     assert second is not first
-    assert await second.pass_on(ONE, GetStatus(), None, TIMEOUT)
+    assert isinstance(await second.pass_on(ONE, GetStatus(), None, TIMEOUT), InstanceInfo)
 
 
 def test_the_way_that_was_needed_longest_ago_is_let_go_of_first(

@@ -274,5 +274,23 @@ def test_an_answer_takes_the_acknowledgement_along(meeting: Meeting) -> None:
     assert client.unsent == 0
 
 
+@pytest.mark.parametrize("size", [1_000, 20_000, 60_000])
+@pytest.mark.parametrize("speaker", ["client", "server"])
+def test_who_has_nothing_left_to_say_is_not_to_come_back_at_a_time_that_has_passed(
+    meeting: Meeting, speaker: str, size: int
+) -> None:
+    client = meeting.client()
+    meeting.exchange()
+    client.send(client.open_stream(), b"question")
+    meeting.exchange()
+
+    wires = {"client": client, "server": meeting.wire}
+    wires[speaker].send(0, bytes(size))  # of these sizes, some end just when the next datagram would have to wait
+    meeting.exchange()
+
+    assert {who: wire.unsent for who, wire in wires.items()} == {"client": 0, "server": 0}
+    assert [who for who, wire in wires.items() if (wire.timer() or 0.0) <= meeting.now] == []
+
+
 def test_every_close_code_has_a_meaning() -> None:
     assert sorted(CLOSE_CODES) == list(range(len(CLOSE_CODES)))

@@ -1,5 +1,6 @@
 import socket as sockets
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -131,7 +132,8 @@ async def test_a_bug_in_one_connection_is_shown_and_ends_no_other(
     async with open_door(tmp_path) as door, door.client("one") as one, door.client("two") as two:
         await one.register()
         await two.register()
-        wire = next(wire for wire, link in door.server._links.items() if link._talk._caller.key.instance_id == "one")
+        links: dict[Any, Any] = door.server._links
+        wire = next(wire for wire, link in links.items() if link._talk._caller.key.instance_id == "one")
 
         def stumble(*_: object, **__: object) -> None:
             raise ZeroDivisionError("a bug")
