@@ -344,17 +344,19 @@ async def open_runtime(
             name="runtara",
             ask_timeout=settings.request_timeout_ms / 1000,
         ) as system:
-            dispatch = _open_dispatch(
-                settings,
-                launcher,
-                system,
-                runner=PROGRAMS if launcher.keeps_logs else None,
-                many=MANY,
-                schedules=SCHEDULES,
-                upkeep=None if launcher.upkeep is None else UPKEEP,
-                answers=answers_of(system, is_draining),
-            )
+            dispatch = _open_dispatch(settings, launcher, system, **_for_doors(launcher, system, is_draining))
             yield Runtime(system, dispatch, settings, clock)
+
+
+def _for_doors(launcher: Launcher, system: System, is_draining: Callable[[], bool]) -> dict[str, Any]:
+    """Return what doors offer beside instances; Any: arguments of `Dispatch`."""
+    return {
+        "runner": PROGRAMS if launcher.keeps_logs else None,
+        "many": MANY,
+        "schedules": SCHEDULES,
+        "upkeep": None if launcher.upkeep is None else UPKEEP,
+        "answers": answers_of(system, is_draining),
+    }
 
 
 @contextmanager
