@@ -35,7 +35,7 @@ class ForkInstance(msgspec.Struct, Request[InstanceStarted], frozen=True, gc=Fal
     """Create an instance that goes on where another one was, with its checkpoints and the signals that it has found.
 
     Program, environment, time limit, priority and, unless it is given here, input are those of the source, whatever
-    became of that. The same fork twice creates one instance.
+    became of that; its attempts go on counting. The same fork twice creates one instance.
     """
 
     source: str

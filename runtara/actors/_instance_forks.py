@@ -35,6 +35,7 @@ def create_by_fork(call: Call, command: ForkInstance, now: int, found: Mapping[N
     wake_at = None if row.program is None else now
     fork = replace(
         new_row(call.key, now),
+        epoch=row.epoch,  # its attempts go on counting: to a program, the first is that of a new instance
         program=row.program,
         wake_at=wake_at,
         timeout_ms=row.timeout_ms,

@@ -65,7 +65,7 @@ def test_a_fork_takes_over_what_the_source_was_started_with_and_is_due_at_once()
     assert reply == InstanceStarted(instance_id=KEY.instance_id, status=Status.PENDING, created=True)
     assert (world.row.program, world.row.timeout_ms, world.row.priority, world.row.wake_at) == ("ship", 9, 3, NOW)
     assert (world.rows.input, world.rows.env) == (b"in", source.rows.env)
-    assert (world.row.epoch, world.row.started_at, world.row.ran_ms) == (0, None, 0)
+    assert (world.row.epoch, world.row.started_at, world.row.ran_ms) == (0, None, 0), "nobody has begun yet"
     assert world.effects == (Arm(NOW),)
 
 
@@ -82,6 +82,16 @@ def test_a_fork_has_all_checkpoints_of_its_source_or_those_up_to_one() -> None:
     assert cut.saved.copies == Copies(InstanceKey(KEY.tenant_id, SOURCE), "b")
     assert (whole.row.checkpoint_id, cut.row.checkpoint_id) == ("c", "b")
     assert (list(whole.rows.checkpoints), list(cut.rows.checkpoints)) == (["a", "b", "c"], ["a", "b"])
+
+
+def test_the_attempts_of_a_fork_go_on_counting_since_the_first_one_means_to_a_program_that_nothing_is_there() -> None:
+    world = fork_of(with_checkpoints(managed(), "a"))
+
+    world.ask(ForkInstance(source=SOURCE))
+    before = world.row.epoch
+    world.wake()
+
+    assert (before, world.row.epoch) == (1, 2)
 
 
 def test_the_first_event_of_a_fork_says_where_it_comes_from() -> None:
@@ -197,7 +207,7 @@ def test_whatever_comes_with_a_fork_in_one_burst_sees_what_was_copied() -> None:
         [
             Call(KEY, ForkInstance(source=SOURCE), None),
             Call(KEY, RegisterInstance(attempt_id="me"), None),
-            Call(KEY, SaveCheckpoint(checkpoint_id="a", state=b"again"), 1),
+            Call(KEY, SaveCheckpoint(checkpoint_id="a", state=b"again"), 2),
         ]
     )
 
@@ -241,9 +251,9 @@ async def test_a_fork_sees_the_checkpoints_and_signals_that_its_source_has_found
         before = await stage.ask(SOURCE, GetStatus())
         await stage.ask("fork", ForkInstance(source=SOURCE))
         await stage.ask("fork", RegisterInstance(attempt_id="fork"))
-        found = await stage.ask("fork", GetCheckpoint(checkpoint_id="b"), epoch=1)
-        taken = await stage.ask("fork", TakeSignal(name="go", place="p"), epoch=1)
-        await stage.ask("fork", SaveCheckpoint(checkpoint_id="c", state=b"c"), epoch=1)
+        found = await stage.ask("fork", GetCheckpoint(checkpoint_id="b"), epoch=2)
+        taken = await stage.ask("fork", TakeSignal(name="go", place="p"), epoch=2)
+        await stage.ask("fork", SaveCheckpoint(checkpoint_id="c", state=b"c"), epoch=2)
         listed = await stage.ask("fork", ListCheckpoints())
         after, kept = await stage.ask(SOURCE, GetStatus()), await stage.ask(SOURCE, ListCheckpoints())
 
@@ -272,7 +282,7 @@ async def test_a_fork_is_launched_and_goes_on_behind_its_checkpoint(autojump_clo
         statuses = [(await stage.ask(name, GetStatus())).status for name in ("one", "two")]
         events = await stage.ask("two", ListEvents())
 
-    assert launched == [("one", 1, b"old", None), ("two", 1, b"new", b"old")]
+    assert launched == [("one", 1, b"old", None), ("two", 2, b"new", b"old")]
     assert statuses == [Status.FAILED, Status.COMPLETED]
     assert [event.type for event in events.events] == ["created", "woken", "registered", "completed"]
 
