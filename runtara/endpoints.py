@@ -12,9 +12,9 @@ from runtara import messages
 
 __all__ = ["ENDPOINTS", "Endpoint", "Owner"]
 
-Owner = Literal["instance", "reader", "runner", "images", "upkeep", "system"]
-"""Who answers: the instance's own actor, a reader of the store, the runner of programs, the registry of images, the
-upkeep of the host, or the system as a whole."""
+Owner = Literal["instance", "many", "reader", "runner", "images", "schedules", "upkeep", "system"]
+"""Who answers: the instance's own actor, whoever asks many of these, a reader of the store, the runner of programs, the
+registry of images, the actor that keeps to schedules, the upkeep of the host, or the system as a whole."""
 
 
 class Endpoint(msgspec.Struct, frozen=True):
@@ -32,6 +32,8 @@ def _row(command: type, reply: type, owner: Owner, caller: Literal["program", "m
 
 _ROWS: Final = (
     _row(messages.StartInstance, messages.InstanceStarted, "instance", "manager"),
+    _row(messages.ForkInstance, messages.InstanceStarted, "instance", "manager"),
+    _row(messages.StartMany, messages.ManyStarted, "many", "manager"),
     _row(messages.RegisterInstance, messages.InstanceRegistered, "instance", "program"),
     _row(messages.SaveCheckpoint, messages.CheckpointSaved, "instance", "program"),
     _row(messages.GetCheckpoint, messages.CheckpointFound, "instance", "both"),
@@ -47,6 +49,7 @@ _ROWS: Final = (
     _row(messages.TakeSignal, messages.SignalTaken, "instance", "program"),
     _row(messages.AcknowledgeSignal, messages.Acknowledged, "instance", "program"),
     _row(messages.SendSignal, messages.SignalAccepted, "instance", "manager"),
+    _row(messages.SignalMany, messages.ManySignaled, "many", "manager"),
     _row(messages.RecordRetry, messages.Acknowledged, "instance", "program"),
     _row(messages.ListRetries, messages.RetriesFound, "reader", "both"),
     _row(messages.ListCheckpoints, messages.CheckpointPage, "reader", "both"),
@@ -61,6 +64,11 @@ _ROWS: Final = (
     _row(messages.ListImageVersions, messages.ImagesFound, "images", "manager"),
     _row(messages.UseImageVersion, messages.ImageInfo, "images", "manager"),
     _row(messages.DeleteImage, messages.ImageDeleted, "images", "manager"),
+    _row(messages.PutSchedule, messages.ScheduleInfo, "schedules", "manager"),
+    _row(messages.GetSchedule, messages.ScheduleInfo, "schedules", "manager"),
+    _row(messages.ListSchedules, messages.SchedulesFound, "schedules", "manager"),
+    _row(messages.DeleteSchedule, messages.ScheduleDeleted, "schedules", "manager"),
+    _row(messages.PauseSchedule, messages.ScheduleInfo, "schedules", "manager"),
     _row(messages.RunChore, messages.ChoreDone, "upkeep", "manager"),
     _row(messages.ListNodes, messages.NodesFound, "reader", "manager"),
     _row(messages.GetTree, messages.TreeFound, "system", "manager"),

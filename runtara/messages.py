@@ -34,7 +34,26 @@ from runtara.image_messages import (
     UseImageVersion,
     WriteImage,
 )
-from runtara.lifecycle import Status
+from runtara.many_messages import (
+    ManySignaled,
+    ManyStarted,
+    NamedStart,
+    SignalMany,
+    SignalOutcome,
+    StartMany,
+    StartOutcome,
+)
+from runtara.query_messages import (
+    GetHealth,
+    GetTree,
+    InstanceFilter,
+    ListCheckpoints,
+    ListEvents,
+    ListInstances,
+    ListNodes,
+    ListRetries,
+    ReadLog,
+)
 from runtara.replies import (
     Acknowledged,
     CheckpointFound,
@@ -64,12 +83,27 @@ from runtara.replies import (
     TreeFound,
 )
 from runtara.requests import R_co, Request
+from runtara.schedule_messages import (
+    CatchUp,
+    DeleteSchedule,
+    GetSchedule,
+    ListSchedules,
+    PauseSchedule,
+    PutSchedule,
+    ScheduleDeleted,
+    ScheduleInfo,
+    SchedulePlan,
+    SchedulesFound,
+    ScheduleSummary,
+)
+from runtara.start_messages import ForkInstance, StartInstance
 from runtara.upkeep_messages import ChoreDone, RunChore
 
 __all__ = [
     "AcknowledgeSignal",
     "Acknowledged",
     "Call",
+    "CatchUp",
     "CheckpointFound",
     "CheckpointInfo",
     "CheckpointPage",
@@ -80,14 +114,17 @@ __all__ = [
     "CrashInstance",
     "DeclareSilent",
     "DeleteImage",
+    "DeleteSchedule",
     "EnforceSignals",
     "EventPage",
     "ExitInstance",
     "FailInstance",
+    "ForkInstance",
     "GetCheckpoint",
     "GetHealth",
     "GetImage",
     "GetInput",
+    "GetSchedule",
     "GetStatus",
     "GetTree",
     "HealthFound",
@@ -101,6 +138,7 @@ __all__ = [
     "ImageWritten",
     "ImagesFound",
     "InputFound",
+    "InstanceFilter",
     "InstanceInfo",
     "InstancePage",
     "InstanceRegistered",
@@ -114,11 +152,17 @@ __all__ = [
     "ListInstances",
     "ListNodes",
     "ListRetries",
+    "ListSchedules",
     "LogRead",
+    "ManySignaled",
+    "ManyStarted",
+    "NamedStart",
     "NodeInfo",
     "NodesFound",
+    "PauseSchedule",
     "PollSignals",
     "PushImage",
+    "PutSchedule",
     "R_co",
     "ReadImage",
     "ReadLog",
@@ -129,15 +173,24 @@ __all__ = [
     "RetriesFound",
     "RunChore",
     "SaveCheckpoint",
+    "ScheduleDeleted",
+    "ScheduleInfo",
     "SchedulePage",
+    "SchedulePlan",
+    "ScheduleSummary",
+    "SchedulesFound",
     "SendSignal",
     "SignalAccepted",
     "SignalKind",
+    "SignalMany",
+    "SignalOutcome",
     "SignalTaken",
     "SignalsPending",
     "Sleep",
     "SleepStarted",
     "StartInstance",
+    "StartMany",
+    "StartOutcome",
     "SuspendInstance",
     "TakeSignal",
     "TimeOutInstance",
@@ -148,22 +201,6 @@ __all__ = [
 ]
 
 SignalKind = Literal["cancel", "pause", "resume", "shutdown", "custom"]
-
-
-class StartInstance(msgspec.Struct, Request[InstanceStarted], frozen=True, gc=False, tag=True, kw_only=True):
-    """Create an instance of a program that this host launches. The same start twice creates one instance."""
-
-    program: str
-    image: bool = False
-    """Whether the program is an image: one that was pushed, or what a cluster fetches by its reference."""
-    input: bytes | None = None
-    env: dict[str, str] = {}
-    """Environment variables for the program, kept for every launch."""
-    timeout_ms: int | None = None
-    """How long all attempts together may run; rests do not count."""
-    resources: dict[str, float] = {}
-    """What each attempt needs, where it is placed by that: ``cpu`` in cores, ``memory`` in bytes, others by the names
-    that the place gives them."""
 
 
 class RegisterInstance(msgspec.Struct, Request[InstanceRegistered], frozen=True, gc=False, tag=True, kw_only=True):
@@ -283,62 +320,10 @@ class RecordRetry(msgspec.Struct, Request[Acknowledged], frozen=True, gc=False, 
     retry_after_ms: int | None = None
 
 
-class ListRetries(msgspec.Struct, Request[RetriesFound], frozen=True, gc=False, tag=True, kw_only=True):
-    """Read the failed tries of a step."""
-
-    checkpoint_id: str
-
-
-class ListCheckpoints(msgspec.Struct, Request[CheckpointPage], frozen=True, gc=False, tag=True, kw_only=True):
-    """Page through an instance's checkpoints."""
-
-    limit: int = 100
-    cursor: str | None = None
-
-
-class ListEvents(msgspec.Struct, Request[EventPage], frozen=True, gc=False, tag=True, kw_only=True):
-    """Page through an instance's audit log."""
-
-    event_type: str | None = None
-    subtype: str | None = None
-    limit: int = 100
-    cursor: str | None = None
-
-
-class ListInstances(msgspec.Struct, Request[InstancePage], frozen=True, gc=False, tag=True, kw_only=True):
-    """Page through a tenant's instances."""
-
-    status: Status | None = None
-    limit: int = 100
-    cursor: str | None = None
-
-
-class ReadLog(msgspec.Struct, Request[LogRead], frozen=True, gc=False, tag=True, kw_only=True):
-    """Read what a launched program has written, from a byte of the stream on."""
-
-    stream: Literal["stdout", "stderr"] = "stdout"
-    offset: int = 0
-    """Counted from the first byte that the instance's first attempt wrote; negative: that many bytes before the end."""
-    limit: int = 65_536
-    """Most bytes to return."""
-    wait_ms: int = 0
-    """Wait so long for more, where there is nothing at `offset` yet and the program may still write."""
-
-
-class ListNodes(msgspec.Struct, Request[NodesFound], frozen=True, gc=False, tag=True):
-    """Ask which nodes share the store."""
-
-
-class GetTree(msgspec.Struct, Request[TreeFound], frozen=True, gc=False, tag=True):
-    """Ask what every actor is doing."""
-
-
-class GetHealth(msgspec.Struct, Request[HealthFound], frozen=True, gc=False, tag=True):
-    """Ask whether the system serves."""
-
-
 Command = (
     StartInstance
+    | ForkInstance
+    | StartMany
     | RegisterInstance
     | SaveCheckpoint
     | GetCheckpoint
@@ -354,6 +339,7 @@ Command = (
     | TakeSignal
     | AcknowledgeSignal
     | SendSignal
+    | SignalMany
     | RecordRetry
     | ListRetries
     | ListCheckpoints
@@ -371,6 +357,11 @@ Command = (
     | ListImageVersions
     | UseImageVersion
     | DeleteImage
+    | PutSchedule
+    | GetSchedule
+    | ListSchedules
+    | DeleteSchedule
+    | PauseSchedule
     | RunChore
     | WakeInstance
     | DeclareSilent

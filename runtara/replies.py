@@ -127,6 +127,7 @@ class InstanceInfo(msgspec.Struct, frozen=True, gc=False, tag=True, kw_only=True
     timeout_ms: int | None = None
     losses: int = 0
     """Attempts lost in a row, none of which has saved a checkpoint."""
+    priority: int = 0
 
 
 class SignalsPending(msgspec.Struct, frozen=True, gc=False, tag=True):

@@ -84,6 +84,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=lambda name: PR
     """Folders, separated by colons, below which the programs lie that may be launched."""
     max_concurrent_instances: Count = 32
     """Most launched programs at a time; the others wait their turn, each tenant in its own row."""
+    max_concurrent_per_tenant: Span = 0
+    """Most launched programs of one tenant at a time, on each host; 0 for as many as there are places."""
     max_auto_restarts: Span = 5
     """How often in a row a program may crash without having saved a checkpoint before its instance fails."""
     relaunch_after_ms: Milliseconds = 100

@@ -4,7 +4,8 @@ root                     rest_for_one: whoever comes later relies on whoever cam
 ├ store                  writer, readers: all views of one store, restarted together
 ├ instances              the region of all instances, and who listens to them
 ├ runner                 programs that live in this process, or on this host
-└ timers                 wake scheduler, heartbeat monitor
+├ timers                 wake scheduler, heartbeat monitor, schedules
+└ errands                 whoever asks many instances at once
 
 A host has two groups more, `upkeep` and `edges`: see `runtara.host`. Where several nodes share the store, the scheduler
 claims what is due (`claimer`), a forwarder stands beside the region, and a keeper of the node's lease among the timers.
@@ -14,11 +15,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from typing import Final
+from functools import partial
+from typing import Any, Final
 
 import msgspec
 
-from runtara import __version__
 from runtara.actors import (
     Backoff,
     Child,
@@ -33,20 +34,22 @@ from runtara.actors import (
     open_system,
 )
 from runtara.actors import supervisor as group
+from runtara.actors.answers import answers_of
 from runtara.actors.claimer import DueClaimer
 from runtara.actors.dispatch import Dispatch
 from runtara.actors.forwarder import Forwarder, Peer
 from runtara.actors.heartbeat import HeartbeatMonitor
 from runtara.actors.instance import Arm, Disarm, Effect, Enforce, Launch, Limits, Push, Stop, Track, Untrack
 from runtara.actors.instances import Instances
+from runtara.actors.many import Many
 from runtara.actors.nodes import NodeKeeper
 from runtara.actors.programs import Program, Programs
 from runtara.actors.scheduler import WakeScheduler
+from runtara.actors.schedules import Schedules
 from runtara.actors.sessions import Sessions
 from runtara.actors.storage import InlineReader, InlineWriter, StoreReader, StoreWriter
-from runtara.clock import Clock, SystemClock, monotonic
+from runtara.clock import Clock, SystemClock
 from runtara.errors import RuntaraError
-from runtara.messages import GetHealth, GetTree, HealthFound, TreeFound
 from runtara.records import Holder
 from runtara.settings import Settings
 from runtara.store import NodeSpec, Store, Tenure, open_store
@@ -54,9 +57,11 @@ from runtara.store import NodeSpec, Store, Tenure, open_store
 __all__ = [
     "IMAGES",
     "INSTANCES",
+    "MANY",
     "PROGRAMS",
     "READER",
     "SCHEDULER",
+    "SCHEDULES",
     "SESSIONS",
     "WRITER",
     "Launcher",
@@ -79,6 +84,8 @@ IMAGES: Final = "root/upkeep/images"
 UPKEEP: Final = "root/upkeep/chores"
 SCHEDULER: Final = "root/timers/scheduler"
 HEARTBEAT: Final = "root/timers/heartbeat"
+SCHEDULES: Final = "root/timers/schedules"
+MANY: Final = "root/errands/many"
 
 EFFECTS: Final[dict[type[Effect], tuple[str, ...]]] = {
     Arm: (SCHEDULER,),
@@ -144,19 +151,13 @@ def tree(
 ) -> Supervisor:
     """Return the supervision tree of one system."""
     readers = [f"reader-{number}" for number in range(1, settings.readers + 1)]
-    grace = settings.stop_grace_ms / 1000
+    way = {"open_dispatch": partial(_open_dispatch, settings, launcher)}
     return group(
         "root",
         _store(settings, store, readers),
         group(
             "instances",
-            child("region", Instances, kwargs=_region(settings, store.tenure, clock, readers), stop_grace=grace),
-            child(
-                "sessions",
-                Sessions,
-                kwargs={"instances": INSTANCES, "every": settings.heartbeat_interval_ms / 1000, "roster": {}},
-                mailbox=MailboxSpec(bound=65_536, policy=Policy.REJECT),
-            ),
+            *_instances(settings, store.tenure, clock, readers),
             *_forwarder(store.tenure, neighbours),
             strategy=Strategy.ONE_FOR_ALL,
         ),
@@ -166,8 +167,10 @@ def tree(
             "timers",
             *_schedulers(settings, store, clock, launcher, neighbours),
             child("heartbeat", HeartbeatMonitor, kwargs=_heartbeat(settings), mailbox=_TIMERS),
+            child("schedules", Schedules, kwargs={**way, **_schedules(settings, store, clock)}),
             intensity=Intensity(restarts=5, within=30),
         ),
+        group("errands", child("many", Many, kwargs={**way, "reader": READER})),
         strategy=Strategy.REST_FOR_ONE,
         intensity=Intensity(restarts=3, within=30) if store.tenure is None else Intensity(restarts=5, within=30),
         backoff=Backoff() if store.tenure is None else _RETURN,
@@ -195,6 +198,15 @@ def _store(settings: Settings, store: Store, readers: list[str]) -> Supervisor:
 
 
 _TIMERS: Final = MailboxSpec(bound=262_144, policy=Policy.REJECT)
+
+
+def _instances(settings: Settings, tenure: Tenure | None, clock: Clock, readers: list[str]) -> Sequence[Child]:
+    grace, sessions = settings.stop_grace_ms / 1000, MailboxSpec(bound=65_536, policy=Policy.REJECT)
+    roster = {"instances": INSTANCES, "every": settings.heartbeat_interval_ms / 1000, "roster": {}}
+    return (
+        child("region", Instances, kwargs=_region(settings, tenure, clock, readers), stop_grace=grace),
+        child("sessions", Sessions, kwargs=roster, mailbox=sessions),
+    )
 
 
 def _region(settings: Settings, tenure: Tenure | None, clock: Clock, readers: list[str]) -> dict[str, object]:
@@ -235,18 +247,12 @@ def _schedulers(
     settings: Settings, store: Store, clock: Clock, launcher: Launcher, neighbours: Neighbours | None
 ) -> Sequence[Child]:
     """Return who wakes what is due: by itself, or in turn with the other nodes of the store."""
+    launching = _launching(settings, clock, launcher)
+    look_every = settings.clock_check_ms / 1000
     if store.tenure is None:
-        return (child("scheduler", WakeScheduler, kwargs=_scheduler(settings, clock, launcher), mailbox=_TIMERS),)
-    claimer = {
-        "instances": INSTANCES,
-        "writer": WRITER,
-        "tenure": store.tenure,
-        "clock": clock,
-        "in_flight": settings.wakes_in_flight,
-        "look_every": settings.clock_check_ms / 1000,
-        "places": launcher.places,
-        "runner": None if launcher.places is None else PROGRAMS,
-    }
+        options = {**launching, "window": settings.wake_window, "clock_check": look_every}
+        return (child("scheduler", WakeScheduler, kwargs=options, mailbox=_TIMERS),)
+    claimer = {**launching, "writer": WRITER, "tenure": store.tenure, "look_every": look_every}
     keeper = {
         "store": store,
         "tenure": store.tenure,
@@ -264,15 +270,14 @@ def _schedulers(
     )
 
 
-def _scheduler(settings: Settings, clock: Clock, launcher: Launcher) -> dict[str, object]:
+def _launching(settings: Settings, clock: Clock, launcher: Launcher) -> dict[str, object]:
     return {
         "instances": INSTANCES,
         "reader": READER,
         "clock": clock,
-        "window": settings.wake_window,
         "in_flight": settings.wakes_in_flight,
-        "clock_check": settings.clock_check_ms / 1000,
         "places": launcher.places,
+        "per_tenant": settings.max_concurrent_per_tenant or None,
         "runner": None if launcher.places is None else PROGRAMS,
     }
 
@@ -284,6 +289,28 @@ def _heartbeat(settings: Settings) -> dict[str, object]:
         "writer": WRITER,
         "timeout": settings.heartbeat_timeout_ms / 1000,
     }
+
+
+def _schedules(settings: Settings, store: Store, clock: Clock) -> dict[str, object]:
+    clock_check = settings.clock_check_ms / 1000
+    shared = store.tenure is not None
+    return {"reader": READER, "writer": WRITER, "clock": clock, "clock_check": clock_check, "shared": shared}
+
+
+def _open_dispatch(settings: Settings, launcher: Launcher, system: System, **more: Any) -> Dispatch:
+    """Return the way to instances, with `more` that doors offer; Any: arguments of `Dispatch`.
+
+    For the actors of the system itself: what they start goes no other way than what comes through a door.
+    """
+    return Dispatch(
+        system,
+        instances=INSTANCES,
+        reader=READER,
+        payload_max_bytes=settings.state_max_bytes,
+        images=None if launcher.images is None else IMAGES,
+        check_program=launcher.check_program,
+        **more,
+    )
 
 
 @asynccontextmanager
@@ -317,18 +344,19 @@ async def open_runtime(
             name="runtara",
             ask_timeout=settings.request_timeout_ms / 1000,
         ) as system:
-            dispatch = Dispatch(
-                system,
-                instances=INSTANCES,
-                reader=READER,
-                payload_max_bytes=settings.state_max_bytes,
-                runner=PROGRAMS if launcher.keeps_logs else None,
-                images=None if launcher.images is None else IMAGES,
-                upkeep=None if launcher.upkeep is None else UPKEEP,
-                answers=_answers(system, is_draining),
-                check_program=launcher.check_program,
-            )
+            dispatch = _open_dispatch(settings, launcher, system, **_for_doors(launcher, system, is_draining))
             yield Runtime(system, dispatch, settings, clock)
+
+
+def _for_doors(launcher: Launcher, system: System, is_draining: Callable[[], bool]) -> dict[str, Any]:
+    """Return what doors offer beside instances; Any: arguments of `Dispatch`."""
+    return {
+        "runner": PROGRAMS if launcher.keeps_logs else None,
+        "many": MANY,
+        "schedules": SCHEDULES,
+        "upkeep": None if launcher.upkeep is None else UPKEEP,
+        "answers": answers_of(system, is_draining),
+    }
 
 
 @contextmanager
@@ -358,20 +386,6 @@ def clock_of(store: Store, given: Clock | None = None) -> Clock:
     if given is not None:
         return given
     return SystemClock() if store.tenure is None else store.tenure.clock
-
-
-def _answers(system: System, is_draining: Callable[[], bool]) -> dict[type, Callable[[], object]]:
-    """Return how the system as a whole answers."""
-    began = monotonic()
-
-    def find_tree() -> TreeFound:
-        return TreeFound(msgspec.json.encode(system.inspect()))
-
-    def find_health() -> HealthFound:
-        uptime_ms = round((monotonic() - began) * 1000)
-        return HealthFound(version=__version__, uptime_ms=uptime_ms, draining=is_draining())
-
-    return {GetTree: find_tree, GetHealth: find_health}
 
 
 def _refusal(error: BaseException | None) -> RuntaraError | None:

@@ -7,7 +7,7 @@ import pytest
 from runtara import messages
 from runtara.endpoints import ENDPOINTS, Endpoint
 from runtara.messages import Command
-from tests.actors.world import Rows, managed
+from tests.actors.world import Rows, World, managed
 from tests.test_messages import reply_of
 
 BETWEEN_ACTORS = {
@@ -22,6 +22,7 @@ BETWEEN_ACTORS = {
 
 OF_INSTANCES: list[Command] = [
     messages.StartInstance(program="ship", input=b"input"),
+    messages.ForkInstance(source="order-6", input=b"input"),
     messages.RegisterInstance(attempt_id="second"),
     messages.SaveCheckpoint(checkpoint_id="a", state=b"1", request=1),
     messages.GetCheckpoint(checkpoint_id="a"),
@@ -66,6 +67,9 @@ def test_a_command_that_is_sent_again_changes_nothing_more_and_gets_the_same_ans
     world = managed()
     world.send("custom", "go", name="go")
     world.send("custom", "other", name="other")
+    if isinstance(command, messages.ForkInstance):
+        world, source = World(), world
+        world.others[command.source] = source
     epoch = None if ENDPOINTS[type(command)].caller == "manager" else 1
     first = world.ask(command, epoch)
     rows = _contents(world.rows)

@@ -30,6 +30,8 @@ def fill(kind: type) -> msgspec.Struct:
         required[name] = samples.get(hint, () if typing.get_origin(hint) is tuple else typing.get_args(hint)[:1])
         if typing.get_origin(hint) is typing.Literal:
             required[name] = typing.get_args(hint)[0]
+        if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
+            required[name] = msgspec.to_builtins(fill(hint))
     return msgspec.convert(required | {"type": kind.__name__}, kind)
 
 

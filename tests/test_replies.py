@@ -20,7 +20,7 @@ def test_what_an_endpoint_answers_is_a_frozen_reply_that_names_itself_on_the_wir
 ) -> None:
     config = reply.__struct_config__
 
-    assert reply.__name__ in replies.__all__
+    assert reply.__name__ in messages.__all__
     assert config.frozen
     assert config.tag == reply.__name__
 

@@ -72,6 +72,9 @@ DOCUMENTED = {
     "root/timers": "supervisor",
     "root/timers/scheduler": "service",
     "root/timers/heartbeat": "service",
+    "root/timers/schedules": "service",
+    "root/errands": "supervisor",
+    "root/errands/many": "service",
 }
 
 

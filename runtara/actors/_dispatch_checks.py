@@ -24,6 +24,7 @@ __all__ = [
     "LOG_WAIT_MAX_MS",
     "PAGE_MAX",
     "PAYLOADS",
+    "PRIORITY_MAX",
     "PROGRAM_MAX_BYTES",
     "REQUEST_MAX",
     "RESOURCES_MAX",
@@ -31,6 +32,7 @@ __all__ = [
     "check_environment",
     "check_integer",
     "check_page",
+    "check_start",
     "check_text",
     "encoded",
 ]
@@ -49,6 +51,9 @@ ENV_MAX_NAMES: Final = 256
 
 ENV_MAX_BYTES: Final = 64 * 1024
 """Most bytes of all names and values of one program's environment together."""
+
+PRIORITY_MAX: Final = 100
+"""Highest priority; the lowest is as far below 0."""
 
 RESOURCES_MAX: Final = 16
 """Most resources that one program may need."""
@@ -117,7 +122,8 @@ def _check_request(request: object) -> None:
 # Commands, in the order of the endpoints ------------------------------------------------------------------------------
 
 
-def _check_start(command: messages.StartInstance) -> None:
+def check_start(command: messages.StartInstance) -> None:
+    """Raise `InvalidInput` or `TooLarge` unless an instance may be started so."""
     _check_program(command.program)
     if not isinstance(command.image, bool):
         raise InvalidInput(f"image must be true or false, not {type(command.image).__name__}")
@@ -125,6 +131,15 @@ def _check_start(command: messages.StartInstance) -> None:
     if command.timeout_ms is not None:
         check_integer(command.timeout_ms, "timeout_ms", 1, SPAN_MAX_MS)
     _check_resources(command.resources)
+    check_integer(command.priority, "priority", -PRIORITY_MAX, PRIORITY_MAX)
+    if command.start_at is not None:
+        check_instant_ms(command.start_at, "start_at")
+
+
+def _check_fork(command: messages.ForkInstance) -> None:
+    check_id(command.source, "source id")
+    if command.checkpoint_id is not None:
+        check_checkpoint_id(command.checkpoint_id)
 
 
 def _check_program(program: object) -> None:
@@ -276,7 +291,8 @@ def _check_log(command: messages.ReadLog) -> None:
 
 
 CHECKS: Final[dict[type, Callable[[Any], None]]] = {
-    messages.StartInstance: _check_start,
+    messages.StartInstance: check_start,
+    messages.ForkInstance: _check_fork,
     messages.RegisterInstance: _check_register,
     messages.SaveCheckpoint: _check_save,
     messages.GetCheckpoint: _check_checkpoint,
@@ -298,6 +314,7 @@ CHECKS: Final[dict[type, Callable[[Any], None]]] = {
 
 PAYLOADS: Final[dict[type, str]] = {
     messages.StartInstance: "input",
+    messages.ForkInstance: "input",
     messages.SaveCheckpoint: "state",
     messages.Sleep: "state",
     messages.CompleteInstance: "output",

@@ -4,6 +4,8 @@ Pure functions of a `Case` and a command. What the host notices by itself (that 
 signals and checkpoints have files of their own.
 """
 
+from collections.abc import Mapping
+
 from msgspec.structs import replace
 
 from runtara.actors._instance_case import Case, Decision, Need, instance_wide, refusal, unknown_instance
@@ -18,7 +20,7 @@ from runtara.actors._instance_events import (
     InstanceSuspended,
     Track,
 )
-from runtara.actors._instance_state import InstanceState
+from runtara.actors._instance_state import InstanceState, new_row
 from runtara.actors._resources import join_resources
 from runtara.errors import AlreadyExists, NotFound
 from runtara.ids import InstanceKey
@@ -39,7 +41,6 @@ from runtara.messages import (
     StartInstance,
     SuspendInstance,
 )
-from runtara.records import Instance
 
 __all__ = [
     "complete_instance",
@@ -61,21 +62,28 @@ __all__ = [
 # Begin ---------------------------------------------------------------------------------------------------------------
 
 
-def create_by_start(call: Call, command: StartInstance, now: int) -> Decision:
-    """A new instance waits for its first launch, which is due at once."""
-    row = replace(_new_row(call.key, now), program=command.program, wake_at=now, timeout_ms=command.timeout_ms)
+def create_by_start(call: Call, command: StartInstance, now: int, _: Mapping[Need, object]) -> Decision:
+    """A new instance waits for its first launch, which is due at once, or when the start says."""
+    wake_at = now if command.start_at is None else max(now, command.start_at)
+    row = replace(
+        new_row(call.key, now),
+        program=command.program,
+        wake_at=wake_at,
+        timeout_ms=command.timeout_ms,
+        priority=command.priority,
+    )
     reply = InstanceStarted(instance_id=row.instance_id, status=row.status, created=True)
     env = join_resources(command.env, command.resources)
-    return Decision((InstanceCreated(row, command.input, env),), reply, (Arm(now),))
+    return Decision((InstanceCreated(row, command.input, env),), reply, (Arm(wake_at),))
 
 
-def create_by_register(call: Call, command: RegisterInstance, now: int) -> Decision:
+def create_by_register(call: Call, command: RegisterInstance, now: int, _: Mapping[Need, object]) -> Decision:
     """A program that registers by itself creates its instance. An epoch or a checkpoint prove that there was one."""
     if call.epoch is not None:
         raise unknown_instance(call.key)
     if command.checkpoint_id is not None:
         raise _no_checkpoint(call.key, command.checkpoint_id)
-    events = (InstanceCreated(_new_row(call.key, now)), AttemptRegistered(command.attempt_id, 1, now))
+    events = (InstanceCreated(new_row(call.key, now)), AttemptRegistered(command.attempt_id, 1, now))
     return Decision(events, InstanceRegistered(epoch=1, resumed=False), (Track(1),))
 
 
@@ -90,15 +98,15 @@ def start_instance(case: Case, command: StartInstance) -> Decision:
     row = case.row
     if row.program != command.program or not _is_same_start(case, command):
         raise AlreadyExists(
-            f"instance {row.instance_id!r} exists with another program, input, environment, timeout or resources: "
-            "use another id, or the same start"
+            f"instance {row.instance_id!r} exists with another program, input, environment, timeout, priority or "
+            "resources: use another id, or the same start"
         )
     return Decision((), InstanceStarted(instance_id=row.instance_id, status=row.status, created=False))
 
 
 def _is_same_start(case: Case, command: StartInstance) -> bool:
-    given = (command.timeout_ms, command.input, join_resources(command.env, command.resources))
-    return given == (case.row.timeout_ms, case.read_payload("input"), case.read(Need("env")))
+    given = (command.timeout_ms, command.priority, command.input, join_resources(command.env, command.resources))
+    return given == (case.row.timeout_ms, case.row.priority, case.read_payload("input"), case.read(Need("env")))
 
 
 def register_instance(case: Case, command: RegisterInstance) -> Decision:
@@ -138,17 +146,6 @@ def _registered(case: Case, epoch: int) -> InstanceRegistered:
         resumed=case.state.checkpoint_count > 0,
         checkpoint_id=case.row.checkpoint_id,
         signals=instance_wide(case.state),
-    )
-
-
-def _new_row(key: InstanceKey, now: int) -> Instance:
-    return Instance(
-        tenant_id=key.tenant_id,
-        instance_id=key.instance_id,
-        status=Status.PENDING,
-        version=0,
-        epoch=0,
-        created_at=now,
     )
 
 
@@ -195,6 +192,7 @@ def get_status(case: Case, command: GetStatus) -> Decision:
         error=row.error,
         timeout_ms=row.timeout_ms,
         losses=row.losses,
+        priority=row.priority,
     )
     return Decision((), info)
 

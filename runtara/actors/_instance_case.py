@@ -24,16 +24,28 @@ from runtara.errors import (
 )
 from runtara.ids import InstanceKey
 from runtara.lifecycle import FINAL, Status, TerminationReason, Trigger, next_status
-from runtara.records import Checkpoint, Instance, Signal
+from runtara.records import Checkpoint, Instance, Signal, Snapshot
+from runtara.store import LoadError
 
-__all__ = ["Case", "Decision", "Limits", "Need", "instance_wide", "refusal", "unknown_instance"]
+__all__ = ["Case", "Decision", "Limits", "Need", "Source", "instance_wide", "refusal", "unknown_instance"]
 
 
 class Need(NamedTuple):
-    """Something to read from the store before a call can be decided; `id` names the checkpoint or signal."""
+    """Something to read from the store before a call can be decided; `id` names the checkpoint, signal or source.
 
-    kind: Literal["checkpoint", "signal", "input", "env", "output"]
+    An ``origin`` is what the instance's first event tells of where it comes from, as it was stored.
+    """
+
+    kind: Literal["checkpoint", "signal", "input", "env", "output", "origin", "source"]
     id: str | None = None
+
+
+class Source(NamedTuple):
+    """What the store holds of another instance of the tenant, from which this one is to go on (``source``)."""
+
+    snapshot: Snapshot | LoadError
+    input: bytes | None
+    env: dict[str, str]
 
 
 class Limits(msgspec.Struct, frozen=True, gc=False):

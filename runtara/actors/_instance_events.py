@@ -28,6 +28,7 @@ __all__ = [
     "Effect",
     "Enforce",
     "EventRecorded",
+    "Fork",
     "InstanceCreated",
     "InstanceEnded",
     "InstanceSuspended",
@@ -125,12 +126,22 @@ Transition = AttemptRegistered | AttemptClaimed | AttemptContinued | Departure
 # Other events --------------------------------------------------------------------------------------------------------
 
 
+class Fork(msgspec.Struct, frozen=True, gc=False):
+    """From where a new instance was told to go on: the same words, told again, mean the same instance."""
+
+    source: str
+    checkpoint_id: str | None = None
+    """None for all that the source has."""
+    new_input: bool = False
+
+
 class InstanceCreated(msgspec.Struct, frozen=True, gc=False):
     """The instance exists from now on. Its row has version 0: nothing is stored yet."""
 
     instance: Instance
     input: bytes | None = None
     env: dict[str, str] = {}
+    fork: Fork | None = None
 
 
 class WakeMoved(msgspec.Struct, frozen=True, gc=False):

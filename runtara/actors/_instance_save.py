@@ -7,13 +7,15 @@ It does not know why anything happened.
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
+import msgspec
 from msgspec.structs import replace
 
 from runtara.actors import _instance_events as happened
 from runtara.actors._instance_events import DomainEvent, Transition
 from runtara.actors._instance_state import InstanceState
+from runtara.ids import InstanceKey
 from runtara.records import Checkpoint, Event, Retry, Signal, Wait
-from runtara.store import Save
+from runtara.store import Copies, Save
 
 __all__ = ["WRITE", "save_of"]
 
@@ -40,6 +42,7 @@ def save_of(before: InstanceState, after: InstanceState, events: Sequence[Domain
         acknowledged=draft.acknowledged,
         waits=tuple(draft.waits.values()),
         retries=draft.retries,
+        copies=draft.copies,
         told=any(event.type != "custom" for event in draft.events),
     )
 
@@ -47,9 +50,21 @@ def save_of(before: InstanceState, after: InstanceState, events: Sequence[Domain
 class _Draft:
     """The rows of a save while they are collected."""
 
-    __slots__ = ("acknowledged", "checkpoints", "env", "events", "input", "output", "retries", "signals", "waits")
+    __slots__ = (
+        "acknowledged",
+        "checkpoints",
+        "copies",
+        "env",
+        "events",
+        "input",
+        "output",
+        "retries",
+        "signals",
+        "waits",
+    )
 
     def __init__(self) -> None:
+        self.copies: Copies | None = None
         self.input: bytes | None = None
         self.env: dict[str, str] = {}
         self.output: bytes | None = None
@@ -64,7 +79,12 @@ class _Draft:
 def _created(draft: _Draft, event: happened.InstanceCreated) -> None:
     row = event.instance
     draft.input, draft.env = event.input, event.env
-    draft.events += (Event(type="created", epoch=row.epoch, created_at=row.created_at),)
+    created = Event(type="created", epoch=row.epoch, created_at=row.created_at)
+    if event.fork is not None:
+        draft.copies = Copies(InstanceKey(row.tenant_id, event.fork.source), event.fork.checkpoint_id)
+        origin = msgspec.json.encode(event.fork)
+        created = replace(created, subtype="forked", checkpoint_id=row.checkpoint_id, payload=origin)
+    draft.events += (created,)
 
 
 def _transition(draft: _Draft, event: Transition) -> None:

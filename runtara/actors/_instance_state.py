@@ -12,11 +12,11 @@ from msgspec.structs import replace
 from runtara.actors import _instance_events as happened
 from runtara.actors._instance_events import DomainEvent, Transition
 from runtara.ids import InstanceKey
-from runtara.lifecycle import next_status
+from runtara.lifecycle import Status, next_status
 from runtara.records import Instance, Signal, Snapshot, Wait
 from runtara.store import Save
 
-__all__ = ["EVOLVE", "InstanceState", "Ledger", "evolve"]
+__all__ = ["EVOLVE", "InstanceState", "Ledger", "evolve", "new_row"]
 
 V = TypeVar("V")
 
@@ -92,6 +92,8 @@ class InstanceState(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """Places that look for a signal now: as few as the program has concurrent waits."""
     ended_waits: Ledger[Wait]
     """Places that have found what they will see for ever."""
+    unread: bool = False
+    """Whether more is stored than is known here, so that it has to be loaded before anything else is decided."""
 
     @classmethod
     def from_snapshot(cls, key: InstanceKey, snapshot: Snapshot | None) -> "InstanceState":
@@ -123,6 +125,18 @@ class InstanceState(msgspec.Struct, frozen=True, gc=False, kw_only=True):
         return replace(self, instance=save.instance)
 
 
+def new_row(key: InstanceKey, now: int) -> Instance:
+    """Return the row of an instance that nothing has happened to."""
+    return Instance(
+        tenant_id=key.tenant_id,
+        instance_id=key.instance_id,
+        status=Status.PENDING,
+        version=0,
+        epoch=0,
+        created_at=now,
+    )
+
+
 def evolve(state: InstanceState, event: DomainEvent) -> InstanceState:
     """Return the state after `event`. The row's version stays: it counts saves, not events (`InstanceState.stored`)."""
     return EVOLVE[type(event)](state, event)
@@ -141,7 +155,7 @@ def _move(state: InstanceState, event: Transition, **changes: object) -> Instanc
 
 
 def _create(state: InstanceState, event: happened.InstanceCreated) -> InstanceState:
-    return replace(state, instance=event.instance)
+    return replace(state, instance=event.instance, unread=event.fork is not None)
 
 
 def _register(state: InstanceState, event: happened.AttemptRegistered) -> InstanceState:

@@ -55,9 +55,13 @@ STEPS: Final[dict[How, Step]] = {
 class Run:
     """One attempt, from the decision to launch it until its end is stored."""
 
-    def __init__(self, key: InstanceKey, epoch: int, attempt: Attempt | None = None) -> None:
+    def __init__(
+        self, key: InstanceKey, epoch: int, attempt: Attempt | None = None, program: str | None = None
+    ) -> None:
         self.key: Final = key
         self.epoch: Final = epoch
+        self.program: Final = program
+        """None where it is not known: what was adopted, and is on its way out."""
         self.attempt = attempt
         """None until it is launched."""
         self.adopted: Final = attempt is not None

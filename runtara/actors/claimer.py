@@ -3,7 +3,8 @@
 It takes the place of the `WakeScheduler`, and hears the same. Nothing is held of the future but the instant of the next
 look: what is due lies in the store, and the store shares it out. A node looks when something is due, when another node
 says that something is, when one of its places is free, and now and then without any reason, since a notice may be lost.
-What was claimed and cannot be woken is tried again by this node until it gives it back, and holds up nobody.
+What was claimed and cannot be woken is tried again by this node until it gives it back, and holds up nobody. Of whom as
+many run here as may, nothing is claimed; what was claimed on top is given back at once, for other nodes to claim.
 """
 
 from collections.abc import Callable
@@ -14,8 +15,10 @@ import msgspec
 import trio
 
 from runtara.actors._cell import CellRef
+from runtara.actors._image_caps import CapReader
+from runtara.actors._launch_places import LaunchPlaces
 from runtara.actors._reply import Reply
-from runtara.actors._service import Actor, hears
+from runtara.actors._service import hears
 from runtara.actors._specs import Backoff
 from runtara.actors.instance import Arm, Disarm
 from runtara.actors.instances import Effected
@@ -25,7 +28,7 @@ from runtara.clock import Clock
 from runtara.errors import RuntaraError
 from runtara.ids import InstanceKey
 from runtara.messages import Call, InstanceWoken, WakeInstance
-from runtara.store import Claims, DueInstance, Tenure
+from runtara.store import Barred, Claims, DueInstance, Tenure
 
 __all__ = ["DueClaimer", "DueNoticed"]
 
@@ -102,33 +105,38 @@ class _GiveBack(msgspec.Struct, frozen=True):
     key: InstanceKey
 
 
-class DueClaimer(Actor):
-    """Claims and wakes. `instances`, `writer` and `runner` are paths of actors; times are in seconds.
+class DueClaimer(CapReader):
+    """Claims and wakes. `instances`, `reader`, `writer` and `runner` are paths of actors; times are in seconds.
 
-    Without `places` there are enough for all, and the runner is not asked. `look_every` is the longest wait between two
-    looks.
+    Without `places` there are enough for all, and the runner is not asked; otherwise one tenant has at most
+    `per_tenant` of them, and an image as many as its version says. `look_every` is the longest wait between two looks.
     """
 
     def __init__(
         self,
         *,
         instances: str,
+        reader: str,
         writer: str,
         tenure: Tenure,
         clock: Clock,
         in_flight: int,
         look_every: float,
         places: int | None = None,
+        per_tenant: int | None = None,
         runner: str | None = None,
     ) -> None:
-        self._paths = (instances, writer, runner)
+        super().__init__()
+        self._paths = (instances, reader, writer, runner)
         self._tenure = tenure
         self._clock = clock
-        self._places = inf if places is None else places
+        self._places = LaunchPlaces(
+            inf if places is None else places, inf if per_tenant is None else per_tenant, self._caps.cap_of
+        )
         self._most_in_flight = in_flight
         self._look_every = look_every
-        self._in_use: set[InstanceKey] = set()
-        self._waking: set[InstanceKey] = set()
+        self._held: dict[InstanceKey, DueInstance] = {}
+        """Claimed instances of images whose caps are being read."""
         self._failures: dict[InstanceKey, int] = {}
         """Of claimed instances that could not be woken yet."""
         self._stopped = False
@@ -145,20 +153,21 @@ class DueClaimer(Actor):
 
     async def on_start(self) -> None:
         """Ask the runner which places are free, and look what is due."""
-        instances, writer, runner = self._paths
+        instances, reader, writer, runner = self._paths
         self._instances, self._writer = self.system.ref(instances), self.system.ref(writer)
+        self._reader = self.system.ref(reader)
         if runner is not None:
-            self._in_use.update(await self.system.ref(runner).ask(ListPlaces()))
+            self._places.believe(await self.system.ref(runner).ask(ListPlaces()))
         self._look_in(0)
 
     def describe(self) -> dict[str, Any]:
         """Return how many wake-ups were delivered, the longest delay, and the places in use."""
         return {
-            "waking": len(self._waking),
+            "waking": self._places.waking,
             "failing": len(self._failures),
             "woken": self._woken,
             "latest_ms": self._latest_ms,
-            "places_in_use": len(self._in_use),
+            "places_in_use": self._places.in_use,
         }
 
     @hears(Effected)
@@ -168,6 +177,7 @@ class DueClaimer(Actor):
             self._look_in((message.effect.wake_at - self._clock.now_ms()) / 1000)
         elif isinstance(message.effect, Disarm):
             self._failures.pop(message.key, None)
+            self._held.pop(message.key, None)
 
     @hears(DueNoticed)
     def noticed(self, message: DueNoticed) -> None:
@@ -177,21 +187,21 @@ class DueClaimer(Actor):
     @hears(PlaceFreed)
     def place_freed(self, message: PlaceFreed) -> None:
         """Look whose turn it is to have the place."""
-        self._in_use.discard(message.key)
+        self._places.freed(message.key)
         self._publish()
         self._look_in(0)
 
     @hears(PlacesInUse)
     def places_in_use(self, message: PlacesInUse) -> None:
         """Believe the runner, who has just looked."""
-        self._in_use = set(message.keys)
+        self._places.believe(message.programs)
         self._look_in(0)
 
     @hears(StopWaking)
     def stop_waking(self, _: StopWaking) -> None:
         """Wake nobody any more; what is due, and what was claimed and could not be woken, is for the others."""
         self._stopped = self._tenure.draining = True
-        for key in tuple(self._failures):
+        for key in (*self._failures, *self._held):
             self._release(key)
 
     @hears(_Look)
@@ -209,7 +219,8 @@ class DueClaimer(Actor):
         if self._stray:
             self._act(Act("release_claims"), lambda done, _: _Released(done))
         else:
-            self._act(Act("claim_due", (int(most), self._turn)), lambda _, claims: _Claimed(claims))
+            act = Act("claim_due", (int(most), self._turn, self._barred()))
+            self._act(act, lambda _, claims: _Claimed(claims))
 
     @hears(_Released)
     def released(self, message: _Released) -> None:
@@ -217,6 +228,7 @@ class DueClaimer(Actor):
         self._stray = not message.done
         if message.done:
             self._failures.clear()
+            self._held.clear()
         self._looked(0 if message.done else self._look_every)
 
     @hears(_Claimed)
@@ -229,10 +241,7 @@ class DueClaimer(Actor):
             return
         self._turn += 1
         for due in claims.claimed:
-            if self._stopped:
-                self._release(due.key)
-            else:
-                self._wake(due)
+            self._settle_claim(due)
         self._publish()
         if claims.due > len(claims.claimed) and not self._tenure.alone:
             self._looked(_BREATH if claims.claimed else _NEXT_TURN)  # first of all, the rest is for the others
@@ -270,10 +279,34 @@ class DueClaimer(Actor):
     @property
     def _room(self) -> float:
         """How many may be woken now."""
-        return min(self._most_in_flight - len(self._waking), self._places - len(self._in_use | self._waking))
+        return min(self._most_in_flight - self._places.waking, self._places.free) - len(self._held)
+
+    def _barred(self) -> Barred:
+        """Return of whom nothing is claimed: as many run here as may, or it is being read how many that are."""
+        return Barred(self._places.full_tenants(), self._places.full_programs(self._caps.bounded()))
+
+    def _settle_claim(self, due: DueInstance) -> None:
+        """Wake what was claimed, or give it back if no more of its tenant or its image may run here."""
+        if self._stopped:
+            self._release(due.key)
+        elif self._places.may_go(due):
+            self._wake(due)
+        elif self._caps.is_known(due.key.tenant_id, due.program):
+            self._release(due.key)
+        else:
+            self._held[due.key] = due
+            self._caps.cap_of(due.key.tenant_id, due.program or "")  # which has it read
+
+    def go_on(self) -> None:
+        """Settle what was held until a cap is known."""
+        held, self._held = self._held, {}
+        for due in held.values():
+            self._settle_claim(due)
+        self._publish()
+        self._look_in(0)
 
     def _wake(self, due: DueInstance) -> None:
-        self._waking.add(due.key)
+        self._places.wake(due)
         self._latest_ms = max(self._latest_ms, self._clock.now_ms() - due.wake_at)
         mine = self._slot.mailbox
 
@@ -289,13 +322,11 @@ class DueClaimer(Actor):
     def settled(self, message: _Settled) -> None:
         """Hear what came of a wake-up."""
         due = message.due
-        self._waking.discard(due.key)
+        self._places.woken(due.key, claimed=message.outcome == "woken")
         early_ms = due.wake_at + _SKEW_MS - self._clock.now_ms()
         if message.outcome == "woken":
             self._failures.pop(due.key, None)
             self._woken += 1
-            if self._places != inf:
-                self._in_use.add(due.key)
         elif message.outcome == "failed":
             self._failed(due)
         elif early_ms > 0:  # by the store's clock it is due, of which ours is never ahead
@@ -307,7 +338,7 @@ class DueClaimer(Actor):
 
     def _publish(self) -> None:
         """Have the other nodes told, with the next commit, how busy this one is: who is less busy claims first."""
-        self._tenure.in_use = len(self._in_use | self._waking)
+        self._tenure.in_use = self._places.taken
 
     def _failed(self, due: DueInstance) -> None:
         failures = self._failures[due.key] = self._failures.get(due.key, 0) + 1
@@ -322,9 +353,9 @@ class DueClaimer(Actor):
     def retry(self, message: _Retry) -> None:
         """Try again to wake an instance, unless something else has happened to it; without room, let others try."""
         key = message.due.key
-        if key not in self._failures or key in self._waking:
+        if key not in self._failures or self._places.is_waking(key):
             return
-        if self._stopped or self._room < 1:
+        if self._stopped or self._room < 1 or not self._places.may_go(message.due):
             self._release(key)
         else:
             self._wake(message.due)
@@ -338,6 +369,7 @@ class DueClaimer(Actor):
     def _release(self, key: InstanceKey) -> None:
         """Give a claim back; harmless if it is none any more."""
         self._failures.pop(key, None)
+        self._held.pop(key, None)
         self._act(Act("release_claim", (key,)), lambda done, _: _GaveBack(done))
 
     @hears(_GaveBack)

@@ -10,8 +10,10 @@ from runtara import messages
 from runtara.actors._cell import CellRef
 from runtara.actors._dispatch_checks import CHECKS, PAGE_MAX, PAYLOADS, TEXT_MAX_BYTES
 from runtara.actors._image_checks import IMAGE_CHECKS, check_image
+from runtara.actors._many_checks import MANY_CHECKS, check_listed
 from runtara.actors._ref import Askable, Ref
 from runtara.actors._reply import Reply
+from runtara.actors._schedule_checks import SCHEDULE_CHECKS
 from runtara.actors._system import System
 from runtara.actors.storage import Query
 from runtara.endpoints import ENDPOINTS
@@ -36,7 +38,8 @@ class Dispatch:
 
     `runner` is the path of the actor that keeps the logs of programs: it hears a `Call` with a `ReadLog`. `images` is
     that of the registry of images, which hears calls about them, starts of them included; `upkeep` that of the actor
-    that does the chores. `answers` are the functions by which the system as a whole answers; they run on its loop.
+    that does the chores; `many` and `schedules` those of the actors that hear what is said about many instances, and
+    about schedules. `answers` are the functions by which the system as a whole answers; they run on its loop.
     `check_program` raises `NotFound` for a program that cannot be launched.
     """
 
@@ -50,6 +53,8 @@ class Dispatch:
         runner: str | None = None,
         images: str | None = None,
         upkeep: str | None = None,
+        many: str | None = None,
+        schedules: str | None = None,
         answers: Mapping[type, Callable[[], object]] | None = None,
         check_program: Callable[[str], object] | None = None,
     ) -> None:
@@ -58,6 +63,8 @@ class Dispatch:
         self.runner: Final = None if runner is None else system.ref(runner)
         self.images: Final = None if images is None else system.ref(images)
         self.upkeep: Final = None if upkeep is None else system.ref(upkeep)
+        self.many: Final = None if many is None else system.ref(many)
+        self.schedules: Final = None if schedules is None else system.ref(schedules)
         self.system: Final = _SystemAnswers(self._instances, answers or {})
         self.check_program: Final = check_program
         self.payload_max_bytes: Final = payload_max_bytes
@@ -162,7 +169,7 @@ class Line:
 
     def _check_payload(self, kind: type, field: str, payload: object) -> None:
         most = self.dispatch.payload_max_bytes
-        if payload is None and kind is messages.StartInstance:
+        if payload is None and kind in (messages.StartInstance, messages.ForkInstance):
             return
         if not isinstance(payload, bytes):
             raise InvalidInput(f"{field} must be bytes, not {type(payload).__name__}: encode it first")
@@ -226,6 +233,9 @@ def _to_new_instance(line: Line, command: messages.StartInstance, epoch: int | N
 
 
 def _to_reader(line: Line, command: Any, epoch: int | None) -> tuple[Askable, object]:
+    if isinstance(command, messages.ListInstances) and command.filter is not None:
+        check_listed(command)
+        return _to_many(line, command, epoch)
     return line.dispatch.reader, _QUERIES[type(command)](line.key, command)
 
 
@@ -247,6 +257,18 @@ def _to_upkeep(line: Line, command: Any, epoch: int | None) -> tuple[Askable, ob
     return line.dispatch.upkeep, Call(line.key, command, epoch, line.passed_on)
 
 
+def _to_many(line: Line, command: Any, epoch: int | None) -> tuple[Askable, object]:
+    if line.dispatch.many is None:
+        raise NotFound(f"{type(command).__name__} is not answered here: ask for each instance by itself")
+    return line.dispatch.many, Call(line.key, command, epoch, line.passed_on)
+
+
+def _to_schedules(line: Line, command: Any, epoch: int | None) -> tuple[Askable, object]:
+    if line.dispatch.schedules is None:
+        raise NotFound(f"{type(command).__name__} is not answered by this system: it keeps no schedules")
+    return line.dispatch.schedules, Call(line.key, command, epoch, line.passed_on)
+
+
 def _to_system(line: Line, command: Any, epoch: int | None) -> tuple[Askable, object]:
     return line.dispatch.system, command
 
@@ -259,6 +281,8 @@ _WAYS: Final[dict[str, _Way]] = {
     "runner": _to_runner,
     "images": _to_images,
     "upkeep": _to_upkeep,
+    "many": _to_many,
+    "schedules": _to_schedules,
     "system": _to_system,
 }
 """Owner of an operation to the way to it."""
@@ -288,7 +312,7 @@ class _Rule(NamedTuple):
 
 _RULES: Final = {
     kind: _Rule(
-        (CHECKS | IMAGE_CHECKS).get(kind),
+        (CHECKS | IMAGE_CHECKS | MANY_CHECKS | SCHEDULE_CHECKS).get(kind),
         PAYLOADS.get(kind),
         _to_new_instance if kind is messages.StartInstance else _WAYS[row.owner],
     )

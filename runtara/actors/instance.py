@@ -18,11 +18,12 @@ from typing import Any, Final
 
 from runtara import messages
 from runtara.actors import _instance_attempts as attempts
+from runtara.actors import _instance_forks as forks
 from runtara.actors import _instance_signals as signals
 from runtara.actors import _instance_steps as steps
 from runtara.actors import _instance_waits as waits
 from runtara.actors import _instance_watch as watch
-from runtara.actors._instance_case import Case, Decision, Limits, Need, unknown_instance
+from runtara.actors._instance_case import Case, Decision, Limits, Need, Source, unknown_instance
 from runtara.actors._instance_events import (
     Arm,
     Disarm,
@@ -53,6 +54,7 @@ __all__ = [
     "Limits",
     "Need",
     "Push",
+    "Source",
     "Stop",
     "Track",
     "Untrack",
@@ -64,11 +66,14 @@ __all__ = [
 ]
 
 _NOTHING: Final[Mapping[Need, object]] = {}
+_ANYTHING: Final = (Need("input"),)
 _LIMITS: Final = Limits()
 
 
 def needs_of(state: InstanceState, call: Call) -> tuple[Need, ...]:
     """Return what must be read from the store before `call` can be decided; mostly nothing."""
+    if state.unread:
+        return _ANYTHING  # the rest of what is stored comes with it
     needs = _NEEDS.get(type(call.command))
     return () if needs is None else needs(state, call.command)
 
@@ -86,7 +91,7 @@ def decide(
         create = _CREATE.get(type(command))
         if create is None:
             raise unknown_instance(call.key)
-        return create(call, command, now_ms)
+        return create(call, command, now_ms, found)
     case = Case(state, row, call.epoch, now_ms, found, limits)
     if type(command) in _OWNER_ONLY:
         case.require_owner()
@@ -95,14 +100,16 @@ def decide(
 
 # Any, three times: each row takes its own command type.
 
-_CREATE: Final[dict[type, Callable[[Call, Any, int], Decision]]] = {
+_CREATE: Final[dict[type, Callable[[Call, Any, int, Mapping[Need, object]], Decision]]] = {
     messages.StartInstance: attempts.create_by_start,
+    messages.ForkInstance: forks.create_by_fork,
     messages.RegisterInstance: attempts.create_by_register,
 }
 """Commands that bring an instance into being."""
 
 _DECIDE: Final[dict[type, Callable[[Case, Any], Decision]]] = {
     messages.StartInstance: attempts.start_instance,
+    messages.ForkInstance: forks.fork_instance,
     messages.RegisterInstance: attempts.register_instance,
     messages.Heartbeat: attempts.heartbeat,
     messages.GetStatus: attempts.get_status,
@@ -130,6 +137,7 @@ _DECIDE: Final[dict[type, Callable[[Case, Any], Decision]]] = {
 
 _NEEDS: Final[dict[type, Callable[[InstanceState, Any], tuple[Need, ...]]]] = {
     messages.StartInstance: attempts.needs_of_start,
+    messages.ForkInstance: forks.needs_of_fork,
     messages.GetStatus: attempts.needs_of_output,
     messages.GetInput: attempts.needs_of_input,
     messages.SaveCheckpoint: steps.needs_of_save,

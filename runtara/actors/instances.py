@@ -14,7 +14,7 @@ from runtara.actors._region import Region
 from runtara.actors._reply import Reply
 from runtara.actors._service import hears
 from runtara.actors.forwarder import Forward
-from runtara.actors.instance import Effect, InstanceState, Limits, Need
+from runtara.actors.instance import Arm, Effect, InstanceState, Limits, Need
 from runtara.actors.storage import Answer, Commit, Load
 from runtara.clock import Clock
 from runtara.endpoints import ENDPOINTS
@@ -33,6 +33,9 @@ class Effected(msgspec.Struct, frozen=True):
 
     key: InstanceKey
     effect: Effect
+    priority: int = 0
+    program: str | None = None
+    """Of the instance, where it has one and it matters who it is: for wake-ups."""
 
 
 class TakeHeard(msgspec.Struct, Request[dict[InstanceKey, int]], frozen=True):
@@ -153,9 +156,9 @@ class Instances(Region[InstanceKey, InstanceState]):
         return instance.evolve(state, event)
 
     def keeps(self, state: InstanceState) -> bool:
-        """Return whether nobody else changes the instance: it runs, and hence is ours, or it is finished."""
-        if self._tenure is None:
-            return True
+        """Return whether all that is stored is known, and nobody else changes it: it runs here, or it is finished."""
+        if state.unread or self._tenure is None:
+            return not state.unread
         row = state.instance
         return row is not None and (row.status is Status.RUNNING or row.status in FINAL)
 
@@ -204,7 +207,7 @@ class Instances(Region[InstanceKey, InstanceState]):
     def perform(self, key: InstanceKey, state: InstanceState, effects: Sequence[Effect]) -> None:
         """Tell those in charge."""
         for effect in effects:
-            told = Effected(key, effect)
+            told = _told(key, effect, state)
             for path in self._effects[type(effect)]:
                 try:
                     self._ref(path).tell_nowait(told)
@@ -253,6 +256,13 @@ class Instances(Region[InstanceKey, InstanceState]):
         if ref is None:  # the actors in charge start after this one
             ref = self._in_charge[path] = self.system.ref(path)
         return ref
+
+
+def _told(key: InstanceKey, effect: Effect, state: InstanceState) -> Effected:
+    row = state.instance
+    if row is None or not isinstance(effect, Arm):
+        return Effected(key, effect)
+    return Effected(key, effect, row.priority, row.program)
 
 
 def _state(key: InstanceKey, snapshot: Snapshot | LoadError | None) -> InstanceState | LoadError | Elsewhere:

@@ -4,6 +4,8 @@ A launched attempt takes a place from its claim until its process is gone. The s
 are claimed than fit; the runner knows which processes there are.
 """
 
+from collections.abc import Mapping
+
 import msgspec
 
 from runtara.ids import InstanceKey
@@ -24,7 +26,8 @@ class PlaceFreed(msgspec.Struct, frozen=True):
 class PlacesInUse(msgspec.Struct, frozen=True):
     """From a runner that has just started: these instances have a process, or are about to get one, and no others."""
 
-    keys: frozenset[InstanceKey]
+    programs: Mapping[InstanceKey, str | None]
+    """What each of them runs; None where that is not known."""
 
 
 class StopWaking(msgspec.Struct, Request[None], frozen=True):
@@ -34,8 +37,8 @@ class StopWaking(msgspec.Struct, Request[None], frozen=True):
 # To the runner --------------------------------------------------------------------------------------------------------
 
 
-class ListPlaces(msgspec.Struct, Request[frozenset[InstanceKey]], frozen=True):
-    """Ask which instances have a process, or are about to get one."""
+class ListPlaces(msgspec.Struct, Request[Mapping[InstanceKey, str | None]], frozen=True):
+    """Ask which instances have a process, or are about to get one, and what they run (None where not known)."""
 
 
 class ListAttempts(msgspec.Struct, Request[tuple[tuple[InstanceKey, int], ...]], frozen=True):

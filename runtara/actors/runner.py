@@ -139,7 +139,7 @@ class Runner(Actor):
         }
 
     def _adopt(self, attempt: Attempt, row: RunningInstance | None) -> None:
-        run = Run(attempt.key, attempt.epoch, attempt)
+        run = Run(attempt.key, attempt.epoch, attempt, None if row is None else row.program)
         self._runs.setdefault(run.key, []).append(run)
         self.start_soon(self._watch, run)
         if row is None:
@@ -192,7 +192,7 @@ class Runner(Actor):
         if any(run.epoch >= launch.epoch for run in of_key):
             return  # decided before, and told again
         self._runs[key] = of_key
-        run, older = Run(key, launch.epoch), tuple(of_key)
+        run, older = Run(key, launch.epoch, program=launch.program), tuple(of_key)
         of_key.append(run)
         self.start_soon(self._live, run, launch.program, older)
         if launch.timeout_at is not None:
@@ -324,9 +324,9 @@ class Runner(Actor):
     # What others ask -------------------------------------------------------------------------------------------------
 
     @hears(ListPlaces)
-    def list_places(self, _: ListPlaces) -> frozenset[InstanceKey]:
-        """Return which instances have a process, or are about to get one."""
-        return frozenset(key for key, of_key in self._runs.items() if not all(run.gone for run in of_key))
+    def list_places(self, _: ListPlaces) -> Mapping[InstanceKey, str | None]:
+        """Return which instances have a process, or are about to get one, and what they run."""
+        return {key: of_key[-1].program for key, of_key in self._runs.items() if not all(run.gone for run in of_key)}
 
     @hears(ListAttempts)
     def list_attempts(self, _: ListAttempts) -> tuple[tuple[InstanceKey, int], ...]:

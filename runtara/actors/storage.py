@@ -14,7 +14,7 @@ import msgspec
 
 from runtara.actors._blocking import BlockingActor, Delivery
 from runtara.actors._service import Actor, hears
-from runtara.actors.instance import Need
+from runtara.actors.instance import Need, Source
 from runtara.errors import Internal, RuntaraError, StoreInUse
 from runtara.ids import InstanceKey
 from runtara.messages import Request
@@ -251,7 +251,21 @@ _NEEDS: Final[dict[str, Callable[[Reader, InstanceKey, str], object]]] = {
     "input": lambda reader, key, _: reader.read_input(key),
     "env": lambda reader, key, _: reader.read_env(key),
     "output": lambda reader, key, _: reader.read_output(key),
+    "origin": lambda reader, key, _: _origin(reader, key),
+    "source": lambda reader, key, name: _source(reader, InstanceKey(key.tenant_id, name)),
 }
+
+
+def _origin(reader: Reader, key: InstanceKey) -> bytes | None:
+    events = reader.list_events(key, "created", None, 1, None).events
+    return events[0].payload if events else None
+
+
+def _source(reader: Reader, key: InstanceKey) -> Source | None:
+    """Read all that a fork takes over; the row last, so that nothing was read of an instance that is gone since."""
+    start = reader.read_input(key), reader.read_env(key)
+    snapshot = reader.load((key,)).get(key)
+    return None if snapshot is None else Source(snapshot, *start)
 
 
 class _Reads:

@@ -14,7 +14,7 @@ from runtara.errors import InvalidInput
 from runtara.ids import check_id, new_id
 from runtara.messages import StartInstance
 
-__all__ = ["Wanted", "program_options", "variables", "wanted"]
+__all__ = ["Wanted", "program_options", "read_input", "variables", "wanted"]
 
 C = TypeVar("C", bound=Callable[..., Any])
 
@@ -64,6 +64,14 @@ _OPTIONS: Final = (
         help="What each attempt needs, where the host places by it: cpu=2, memory=1e9 (bytes); may be repeated.",
     ),
     click.option(
+        "--priority",
+        type=click.IntRange(-100, 100),
+        metavar="N",
+        default=0,
+        show_default=True,
+        help="Of those of the tenant that wait for a place, a higher one goes first: from -100 to 100.",
+    ),
+    click.option(
         "--image",
         is_flag=True,
         help="PROGRAM is an image, not a path: one that was pushed, or what a cluster fetches by its reference.",
@@ -79,6 +87,7 @@ def wanted(
     env: Sequence[str],
     timeout: float | None,
     resources: Sequence[str] = (),
+    priority: int = 0,
     image: bool = False,
 ) -> Wanted:
     """Return what the options ask for. Raises `InvalidInput`.
@@ -89,15 +98,17 @@ def wanted(
     command = StartInstance(
         program=program if image else path,
         image=image,
-        input=None if input_ is None else _read_input(input_),
+        input=None if input_ is None else read_input(input_),
         env=variables(env),
         timeout_ms=None if timeout is None else span_ms(timeout, "timeout"),
         resources=dict(_amount(text) for text in resources),
+        priority=priority,
     )
     return Wanted(new_id() if instance_id is None else check_id(instance_id, "instance id"), command)
 
 
-def _read_input(text: str) -> bytes:
+def read_input(text: str) -> bytes:
+    """Return the input that is meant by JSON, @FILE or -. Raises `InvalidInput`."""
     data = read_payload(text, "input")
     if not is_elsewhere(text):
         try:

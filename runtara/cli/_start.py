@@ -11,7 +11,7 @@ from runtara.cli._reach import Reach, client_options
 from runtara.cli._tables import json_option, print_json
 from runtara.messages import InstanceStarted
 
-__all__ = ["start"]
+__all__ = ["print_started", "start"]
 
 
 @click.command()
@@ -38,14 +38,15 @@ def start(
     with reach.door(asked.instance_id, watch=wait) as door:
         started = door.call_from_thread(asked.command)
         if not wait:
-            _print_started(started, as_json)
+            print_started(started, as_json)
             return
         click.echo(started.instance_id, err=True)
         info = trio.run(wait_for_end, door)
     conclude(info, as_json)
 
 
-def _print_started(started: InstanceStarted, as_json: bool) -> None:
+def print_started(started: InstanceStarted, as_json: bool) -> None:
+    """Print the id of an instance that was started, or all that is known of it."""
     if as_json:
         print_json(started)
     else:

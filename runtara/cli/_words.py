@@ -8,6 +8,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Final
 
+import msgspec
+
 from runtara.clock import INSTANT_MAX_MS
 from runtara.lifecycle import Trigger
 from runtara.records import Event
@@ -102,6 +104,18 @@ def _line(data: bytes) -> str:
     return payload(data).strip().replace("\n", "⏎ ")
 
 
+def _created(event: Event) -> str:
+    """Whoever goes on from where another instance was says so."""
+    if event.subtype != "forked":
+        return _says("the instance was created")(event)
+    try:
+        source = str(msgspec.json.decode(event.payload or b"")["source"])
+    except (msgspec.MsgspecError, KeyError, TypeError):
+        source = "another one"
+    at = "" if event.checkpoint_id is None else f", from its checkpoint {plain(event.checkpoint_id)}"
+    return f"the instance was created to go on where {plain(source)} was{at}"
+
+
 def _custom(event: Event) -> str:
     about = f": {_line(event.payload)}" if event.payload else ""
     return f"the program says {plain(event.subtype or '')}{about}"
@@ -120,7 +134,7 @@ def _unknown(event: Event) -> str:
 
 
 EVENTS: Final[dict[Any, Callable[[Event], str]]] = {
-    "created": _says("the instance was created"),
+    "created": _created,
     Trigger.REGISTERED: _says("attempt {epoch} has begun"),
     Trigger.CHECKPOINTED: _says("a checkpoint was saved"),
     Trigger.SLEPT: _says("the program sleeps and has left memory"),

@@ -1,9 +1,11 @@
 """What survives: one contract, several stores behind it."""
 
 from runtara.store._contract import Listener, Reader, SharedWriter, Store, Writer
+from runtara.store._cursors import cursor_of_id
 from runtara.store._open import check_sqlite_version, open_store, sqlite_version
 from runtara.store._tenure import LEASE_MS, NodeSpec, Tenure
 from runtara.store._terms import (
+    Barred,
     Claims,
     Copies,
     DueInstance,
@@ -20,6 +22,7 @@ from runtara.store._upkeep import Upkeep, Vacuumed, open_upkeep
 
 __all__ = [
     "LEASE_MS",
+    "Barred",
     "Claims",
     "Copies",
     "DueInstance",
@@ -43,6 +46,7 @@ __all__ = [
     "back_up",
     "check_sqlite_version",
     "copy_store",
+    "cursor_of_id",
     "digest_of",
     "open_store",
     "open_upkeep",

@@ -36,7 +36,17 @@ from runtara.messages import (
 )
 from runtara.records import Checkpoint, Image, ImageVersion, Retry, Schedule, Signal, Snapshot
 from runtara.store._tenure import Tenure
-from runtara.store._terms import Claims, DueInstance, Finished, LoadError, Notice, RunningInstance, Save
+from runtara.store._terms import (
+    NOBODY,
+    Barred,
+    Claims,
+    DueInstance,
+    Finished,
+    LoadError,
+    Notice,
+    RunningInstance,
+    Save,
+)
 
 __all__ = ["Listener", "Reader", "SharedWriter", "Store", "Writer"]
 
@@ -119,8 +129,8 @@ class SharedWriter(Writer, Protocol):
     claimed, is changed by its owner only; no two nodes claim the same; and what a lost node owned is taken over once.
     """
 
-    def claim_due(self, limit: int, turn: int) -> Claims:
-        """Claim at most `limit` instances that are due, of this node's share of them.
+    def claim_due(self, limit: int, turn: int, barred: Barred = NOBODY) -> Claims:
+        """Claim at most `limit` instances that are due and not barred here, of this node's share of them.
 
         The tenants take turns; of one tenant's, those of a higher priority go first, then those due earlier.
         `turn` counts the looks in a row, so that what one node leaves, another takes.
@@ -166,10 +176,12 @@ class Reader(Protocol):
     def read_retries(self, key: InstanceKey, checkpoint_id: str) -> list[Retry]:
         """Return the recorded failures of one step, by attempt."""
 
-    def list_due(self, until_ms: int, limit: int, after: DueInstance | None = None) -> list[DueInstance]:
+    def list_due(
+        self, until_ms: int, limit: int, after: DueInstance | None = None, barred: Barred = NOBODY
+    ) -> list[DueInstance]:
         """Return pending and suspended instances with `wake_at` <= `until_ms` that have a program, earliest first.
 
-        `after` continues behind the last row of an earlier page.
+        `after` continues behind the last row of an earlier page. Who is barred is left out.
         """
 
     def list_running(self, limit: int, after: InstanceKey | None = None) -> list[RunningInstance]:

@@ -11,7 +11,7 @@ from runtara.records import Checkpoint, Instance, Retry, Signal, Snapshot
 from runtara.store import _cursors
 from runtara.store._memory_catalog import CatalogReader
 from runtara.store._memory_tables import History, Tables
-from runtara.store._terms import DueInstance, LoadError, RunningInstance
+from runtara.store._terms import NOBODY, Barred, DueInstance, LoadError, RunningInstance
 from runtara.store._unshared import UnsharedReader
 
 __all__ = ["MemoryReader"]
@@ -60,7 +60,9 @@ class MemoryReader(CatalogReader, UnsharedReader):
         retries = history.retries.values() if history else ()
         return sorted((retry for retry in retries if retry.checkpoint_id == checkpoint_id), key=lambda r: r.attempt)
 
-    def list_due(self, until_ms: int, limit: int, after: DueInstance | None = None) -> list[DueInstance]:
+    def list_due(
+        self, until_ms: int, limit: int, after: DueInstance | None = None, barred: Barred = NOBODY
+    ) -> list[DueInstance]:
         """Return pending and suspended instances with `wake_at` <= `until_ms` that have a program, earliest first."""
         due = (
             DueInstance(history.instance.wake_at, key, history.instance.priority, history.instance.program)
@@ -69,6 +71,8 @@ class MemoryReader(CatalogReader, UnsharedReader):
             and history.instance.wake_at <= until_ms
             and history.instance.program is not None
             and history.instance.status in (Status.PENDING, Status.SUSPENDED)
+            and key.tenant_id not in barred.tenants
+            and history.instance.program not in barred.programs
         )
         return heapq.nsmallest(_cursors.check_limit(limit), (row for row in due if after is None or row > after))
 

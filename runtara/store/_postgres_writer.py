@@ -31,7 +31,7 @@ from runtara.store._postgres_door import (
 from runtara.store._postgres_migrate import migrate
 from runtara.store._sql_writer import Execute, SqlWriter
 from runtara.store._tenure import Tenure
-from runtara.store._terms import Claims, DueInstance, LeaseLost, RunningInstance, Save
+from runtara.store._terms import NOBODY, Barred, Claims, DueInstance, LeaseLost, RunningInstance, Save
 
 __all__ = ["PostgresWriter", "displaced"]
 
@@ -120,13 +120,20 @@ class PostgresWriter(SqlWriter):
 
     # Among nodes -----------------------------------------------------------------------------------------------------
 
-    def claim_due(self, limit: int, turn: int) -> Claims:
-        """Claim at most `limit` instances that are due, of this node's share of them. Raises like `commit`.
+    def claim_due(self, limit: int, turn: int, barred: Barred = NOBODY) -> Claims:
+        """Claim at most `limit` instances that are due and not barred, of this node's share. Raises like `commit`.
 
         `turn` counts the looks in a row, so that what one node leaves, another takes. What was claimed and is not woken
         stays this node's until `release_claim`, or until the connection is lost, as the answer may be lost with it.
         """
-        names = {"limit": limit, "turn": turn, "window": max(limit, _WINDOW), "programs": self._programs()}
+        names = {
+            "limit": limit,
+            "turn": turn,
+            "window": max(limit, _WINDOW),
+            "programs": self._programs(),
+            "barred_tenants": list(barred.tenants),
+            "barred_programs": list(barred.programs),
+        }
         rows = self._run("claim_due", names)
         claimed = [DueInstance(row[0], InstanceKey(*row[1:3]), *row[3:-1]) for row in rows if row[0] is not None]
         return Claims(claimed=claimed, due=rows[-1][-1])

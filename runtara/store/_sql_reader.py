@@ -26,7 +26,7 @@ from runtara.records import Checkpoint, Event, Image, ImageVersion, Instance, Re
 from runtara.store import _cursors
 from runtara.store._records import decode_row
 from runtara.store._statements import load_statements
-from runtara.store._terms import DueInstance, LoadError, RunningInstance
+from runtara.store._terms import NOBODY, Barred, DueInstance, LoadError, RunningInstance
 
 __all__ = ["HISTORY", "Row", "SqlReader", "snapshots_of"]
 
@@ -81,11 +81,14 @@ class SqlReader:
         """Return the recorded failures of one step, by attempt."""
         return list(self._records(Retry, "read_retries", key._asdict() | {"checkpoint_id": checkpoint_id}))
 
-    def list_due(self, until_ms: int, limit: int, after: DueInstance | None = None) -> list[DueInstance]:
+    def list_due(
+        self, until_ms: int, limit: int, after: DueInstance | None = None, barred: Barred = NOBODY
+    ) -> list[DueInstance]:
         """Return pending and suspended instances with `wake_at` <= `until_ms` that have a program, earliest first."""
         behind = after or _BEFORE_ALL
-        names = {"until_ms": until_ms, "wake_at": behind.wake_at, "limit": _cursors.check_limit(limit)}
-        rows = self._rows("list_due", names | behind.key._asdict())
+        names = {name: msgspec.json.encode(found).decode() for name, found in barred._asdict().items()}
+        bounds = {"until_ms": until_ms, "wake_at": behind.wake_at, "limit": _cursors.check_limit(limit)}
+        rows = self._rows("list_due", {**names, **bounds, **behind.key._asdict()})
         return [DueInstance(row[0], InstanceKey(*row[1:3]), *row[3:]) for row in rows]
 
     def list_running(self, limit: int, after: InstanceKey | None = None) -> list[RunningInstance]:

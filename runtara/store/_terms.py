@@ -12,7 +12,9 @@ from runtara.lifecycle import FINAL, Status
 from runtara.records import Checkpoint, Event, ImageVersion, Instance, Retry, Signal, Wait
 
 __all__ = [
+    "NOBODY",
     "USERS_NAMED",
+    "Barred",
     "Claims",
     "Copies",
     "DueInstance",
@@ -105,6 +107,16 @@ class DueInstance(NamedTuple):
 
     def __ge__(self, other: tuple[Any, ...]) -> bool:
         return self[:2] >= other[:2]
+
+
+class Barred(NamedTuple):
+    """Whose instances are passed over, because no more of them may run here now."""
+
+    tenants: tuple[str, ...] = ()
+    programs: tuple[str, ...] = ()
+
+
+NOBODY: Final = Barred()
 
 
 class Finished(msgspec.Struct, frozen=True, kw_only=True):

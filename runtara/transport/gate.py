@@ -16,7 +16,16 @@ from runtara.clock import Clock, monotonic
 from runtara.endpoints import ENDPOINTS
 from runtara.errors import Busy, ConfigError, Draining, Forbidden, InstanceNotFound, RuntaraError, Unauthenticated
 from runtara.ids import InstanceKey, check_id
-from runtara.messages import GetStatus, Heartbeat, InstanceRegistered, RegisterInstance, Request, StartInstance
+from runtara.messages import (
+    ForkInstance,
+    GetStatus,
+    Heartbeat,
+    InstanceRegistered,
+    RegisterInstance,
+    Request,
+    StartInstance,
+    StartMany,
+)
 from runtara.records import Signal
 from runtara.transport.credentials import NODE_PREFIX, TOKEN_PREFIX, Grant, KeyRing, TenantKey, TokenMint, not_accepted
 from runtara.transport.frames import OVERHEAD_MAX_BYTES, Ask, Hello, Welcome
@@ -217,6 +226,8 @@ class Gate:
         elif caller.token_only:
             self._check_program(kind)
         timeout = None if ask.timeout_ms is None else min(ask.timeout_ms, CALL_TIMEOUT_MAX_MS) / 1000
+        if self.draining and kind is StartMany:
+            raise _draining()
         if self.draining and kind in _BEGIN:
             then = _IfKnown(line, ask, epoch, then, timeout)
             line.call_then(GetStatus(), None, then, timeout)
@@ -290,7 +301,7 @@ class Gate:
         return self._mint.mint(caller.key, caller.epoch)
 
 
-_BEGIN: Final = frozenset({StartInstance, RegisterInstance})
+_BEGIN: Final = frozenset({StartInstance, ForkInstance, RegisterInstance})
 """What a host that goes down takes only for instances that it knows."""
 
 _MANAGER_ONLY: Final = frozenset(kind for kind, row in ENDPOINTS.items() if row.caller == "manager")
@@ -317,13 +328,17 @@ class _IfKnown:
             except RuntaraError as error:
                 self._refuse(error)
         elif isinstance(found.error, InstanceNotFound):
-            self._refuse(Draining("this host is going down and starts nothing new: try again later, or at another one"))
+            self._refuse(_draining())
         else:
             self._refuse(found.error)
 
     def _refuse(self, error: BaseException) -> None:
         self.error = error
         self._then(self)
+
+
+def _draining() -> Draining:
+    return Draining("this host is going down and starts nothing new: try again later, or at another one")
 
 
 class _Failures:

@@ -19,8 +19,14 @@ __all__ = ["EXAMPLES", "HEALTH", "PAYLOAD_MAX", "TREE", "Desk", "host", "running
 
 PAYLOAD_MAX = 1_000
 
+NAMED = messages.NamedStart(instance_id="many", start=messages.StartInstance(program="ship"))
+NOBODY = messages.InstanceFilter(prefix="nobody")
+PLAN = messages.SchedulePlan(start=messages.StartInstance(program="ship"), every_ms=3_600_000)
+
 EXAMPLES: dict[type, Any] = {
     messages.StartInstance: messages.StartInstance(program="ship", input=b"input"),
+    messages.ForkInstance: messages.ForkInstance(source="one", input=b"input"),
+    messages.StartMany: messages.StartMany(starts=(NAMED,)),
     messages.RegisterInstance: messages.RegisterInstance(attempt_id="attempt"),
     messages.SaveCheckpoint: messages.SaveCheckpoint(checkpoint_id="step", state=b"state"),
     messages.GetCheckpoint: messages.GetCheckpoint(checkpoint_id="step"),
@@ -36,6 +42,7 @@ EXAMPLES: dict[type, Any] = {
     messages.TakeSignal: messages.TakeSignal(name="go", place="here", timeout_ms=5),
     messages.AcknowledgeSignal: messages.AcknowledgeSignal(signal_id="signal"),
     messages.SendSignal: messages.SendSignal(kind="custom", signal_id="signal", name="go", payload=b"payload"),
+    messages.SignalMany: messages.SignalMany(kind="cancel", signal_id="signal", filter=NOBODY),
     messages.RecordRetry: messages.RecordRetry(checkpoint_id="step", attempt=1, error="it broke", retry_after_ms=5),
     messages.ListRetries: messages.ListRetries(checkpoint_id="step"),
     messages.ListCheckpoints: messages.ListCheckpoints(),
@@ -43,6 +50,11 @@ EXAMPLES: dict[type, Any] = {
     messages.ListInstances: messages.ListInstances(status=Status.RUNNING),
     messages.ReadLog: messages.ReadLog(),
     messages.ListNodes: messages.ListNodes(),
+    messages.PutSchedule: messages.PutSchedule(name="nightly", plan=PLAN),
+    messages.GetSchedule: messages.GetSchedule(name="nightly"),
+    messages.ListSchedules: messages.ListSchedules(),
+    messages.DeleteSchedule: messages.DeleteSchedule(name="nightly"),
+    messages.PauseSchedule: messages.PauseSchedule(name="nightly"),
     messages.GetTree: messages.GetTree(),
     messages.GetHealth: messages.GetHealth(),
     messages.PushImage: messages.PushImage(name="report", kind="python", digest="0" * 64, size=7),
@@ -57,6 +69,7 @@ EXAMPLES: dict[type, Any] = {
 }
 """One command of every kind that a running instance, to which ``signal`` was sent, answers."""
 
+SCHEDULE = messages.ScheduleInfo(name="nightly", plan=PLAN, next_at=NOW, created_at=NOW, updated_at=NOW)
 TREE = messages.TreeFound(b"{}")
 HEALTH = messages.HealthFound(version="1", uptime_ms=1, draining=False)
 ANSWERS: dict[type, Callable[[], object]] = {messages.GetTree: lambda: TREE, messages.GetHealth: lambda: HEALTH}
@@ -86,13 +99,20 @@ OF_IMAGES: dict[type, object] = {
     messages.ListImageVersions: messages.ImagesFound(images=(IMAGE,)),
     messages.UseImageVersion: IMAGE,
     messages.DeleteImage: messages.ImageDeleted(image_id="1" * 32),
+    messages.StartMany: messages.ManyStarted(outcomes=(messages.StartOutcome(instance_id="many"),)),
+    messages.SignalMany: messages.ManySignaled(outcomes=()),
+    messages.PutSchedule: SCHEDULE,
+    messages.GetSchedule: SCHEDULE,
+    messages.ListSchedules: messages.SchedulesFound(schedules=()),
+    messages.DeleteSchedule: messages.ScheduleDeleted(name="nightly", deleted=True),
+    messages.PauseSchedule: SCHEDULE,
     messages.RunChore: messages.ChoreDone(chore="instances", dry_run=True, removed=0),
 }
-"""What is answered about images and chores."""
+"""What is answered about images, chores, schedules and many instances."""
 
 
 class Desk(Actor):
-    """Answers about images and chores, and keeps what it was asked last."""
+    """Answers about all that, and keeps what it was asked last."""
 
     asked: Call | None = None
 
@@ -128,6 +148,8 @@ async def host(stage: Stage) -> Stage:
         reader=READER,
         payload_max_bytes=PAYLOAD_MAX,
         runner="root/logs",
+        many="root/desk",
+        schedules="root/desk",
         images="root/desk",
         upkeep="root/desk",
         answers=ANSWERS,

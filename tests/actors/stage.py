@@ -20,10 +20,11 @@ from runtara.actors.programs import Program
 from runtara.ids import InstanceKey
 from runtara.lifecycle import Status
 from runtara.messages import Request
+from runtara.records import Schedule
 from runtara.settings import Settings
 from runtara.store import Listener, LoadError, Reader, Save, Store, Writer
 from runtara.store._memory import MemoryStore
-from runtara.system import INSTANCES, READER, Launcher, in_process, tree
+from runtara.system import INSTANCES, MANY, READER, SCHEDULES, Launcher, in_process, tree
 from tests.store.samples import NOW, save
 
 __all__ = ["NOW", "Stage", "TrioClock", "WatchedStore", "crash_actor", "key_of", "open_stage", "sleeper"]
@@ -63,6 +64,10 @@ class WatchedStore:
         self.before_commit: Callable[[Sequence[Save]], object] = lambda saves: None
         self.after_commit: Callable[[Sequence[Save]], object] = lambda saves: None
         self.before_read: Callable[[str], object] = lambda method: None
+        self.before_put: Callable[[Schedule], None] = lambda schedule: None
+        """The same for schedules."""
+        self.forestall_put: Callable[[Schedule], bool] = lambda schedule: False
+        """Whether somebody else has been quicker to change a schedule."""
 
     def put(self, *saves: Save) -> None:
         """Store rows before there is a system."""
@@ -104,6 +109,10 @@ class _WatchedWriter:
     def record_heartbeats(self, beats: Sequence[tuple[InstanceKey, int]]) -> None:
         self._store.heartbeats.append(len(beats))
         self._writer.record_heartbeats(beats)
+
+    def put_schedule(self, schedule: Schedule) -> bool:
+        self._store.before_put(schedule)
+        return not self._store.forestall_put(schedule) and self._writer.put_schedule(schedule)
 
     def close(self) -> None:
         self._writer.close()
@@ -187,7 +196,14 @@ async def open_stage(
     all_settings = Settings(database_url="memory://", **patient | settings)
     root = tree(all_settings, store, clock, launcher or in_process(programs or {}))
     async with open_system(root, name="stage", rng=random.Random(0)) as system:
-        dispatch = Dispatch(system, instances=INSTANCES, reader=READER, payload_max_bytes=all_settings.state_max_bytes)
+        dispatch = Dispatch(
+            system,
+            instances=INSTANCES,
+            reader=READER,
+            payload_max_bytes=all_settings.state_max_bytes,
+            many=MANY,
+            schedules=SCHEDULES,
+        )
         yield Stage(system, dispatch, clock, store)
 
 

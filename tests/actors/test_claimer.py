@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import Any
 
+import msgspec
 import pytest
 import trio
 from hypothesis import HealthCheck, given, settings
@@ -18,13 +19,14 @@ from runtara.actors.claimer import DueClaimer, DueNoticed
 from runtara.actors.instance import Arm
 from runtara.actors.instances import Effected
 from runtara.actors.places import ListPlaces, PlaceFreed, PlacesInUse, StopWaking
-from runtara.actors.storage import Act
+from runtara.actors.storage import Act, Query
 from runtara.clock import SystemClock
 from runtara.errors import Fenced, InstanceNotFound, StoreUnavailable
-from runtara.ids import InstanceKey
+from runtara.ids import ImageRef, InstanceKey
 from runtara.lifecycle import Status
 from runtara.messages import Call, CompleteInstance, InstanceWoken, RegisterInstance, Sleep, StartInstance
-from runtara.store import Claims, DueInstance, NodeSpec, SharedWriter, Tenure
+from runtara.records import ImageVersion
+from runtara.store import Barred, Claims, DueInstance, NodeSpec, SharedWriter, Tenure
 from runtara.store._postgres import PostgresStore
 from runtara.system import SCHEDULER
 from tests.actors.stage import NOW, TrioClock, key_of, sleeper
@@ -51,18 +53,34 @@ class Board:
         self.refusals: dict[str, BaseException] = {}
         """What instances answer instead of being woken."""
         self.away = False
+        self.unreadable = False
         self.lose_answers = 0
         """How many claims the store makes whose answers are lost."""
         self.places: tuple[InstanceKey, ...] = ()
+        self.barred = Barred()
+        """Of whom nothing was to be claimed by the last look."""
+        self.programs: dict[InstanceKey, str] = {}
+        self.versions: dict[ImageRef, ImageVersion] = {}
+        self.read: list[tuple[object, ...]] = []
+        """Whose caps were read."""
 
-    def put(self, name: str, in_s: float = 0.0) -> None:
+    def put(self, name: str, in_s: float = 0.0, tenant_id: str = "acme", program: str = "nap") -> None:
         """Have an instance due in so many seconds, without telling anybody."""
-        self.due[key_of(name)] = NOW + int((trio.current_time() + in_s) * 1000)
+        key = InstanceKey(tenant_id, name)
+        self.due[key] = NOW + int((trio.current_time() + in_s) * 1000)
+        self.programs[key] = program
 
     def claim(self, limit: int) -> Claims:
         now = self.clock.now_ms()
-        free = sorted((at, key) for key, at in self.due.items() if at <= now and key not in self.claimed)
-        taken = [DueInstance(at, key) for at, key in free[:limit]]
+        free = sorted(
+            (at, key)
+            for key, at in self.due.items()
+            if at <= now
+            and key not in self.claimed
+            and key.tenant_id not in self.barred.tenants
+            and self.programs[key] not in self.barred.programs
+        )
+        taken = [DueInstance(at, key, 0, self.programs[key]) for at, key in free[:limit]]
         self.claimed.update(due.key for due in taken)
         return Claims(taken, len(free))
 
@@ -80,10 +98,11 @@ class Desk(Actor):
             raise StoreUnavailable("the store is away")
         return getattr(self, message.method)(*message.arguments)
 
-    def claim_due(self, limit: int, turn: int) -> Claims:
+    def claim_due(self, limit: int, turn: int, barred: Barred) -> Claims:
         board = self._board
         board.claims += 1
         board.limits.append(limit)
+        board.barred = barred
         claims = board.claim(limit)
         if board.lose_answers:
             board.lose_answers -= 1
@@ -101,6 +120,20 @@ class Desk(Actor):
 
     def release_claims(self) -> None:
         self._board.claimed.clear()
+
+
+class Library(Actor):
+    """A reader, as far as a claimer needs one."""
+
+    def __init__(self, board: Board) -> None:
+        self._board = board
+
+    @hears(Query)
+    def query(self, message: Query) -> ImageVersion | None:
+        self._board.read.append(message.arguments)
+        if self._board.unreadable:
+            raise StoreUnavailable("the store is away")
+        return self._board.versions.get(message.arguments[1])
 
 
 class Inns(Region[InstanceKey, bool]):
@@ -137,27 +170,32 @@ class Porter(Actor):
         self._board = board
 
     @hears(ListPlaces)
-    def list_places(self, _: ListPlaces) -> tuple[InstanceKey, ...]:
-        return self._board.places
+    def list_places(self, _: ListPlaces) -> dict[InstanceKey, str | None]:
+        return dict.fromkeys(self._board.places)
 
 
 @asynccontextmanager
-async def claiming(board: Board, *, places: int | None = None, in_flight: int = 64) -> AsyncIterator[System]:
+async def claiming(
+    board: Board, *, places: int | None = None, per_tenant: int | None = None, in_flight: int = 64
+) -> AsyncIterator[System]:
     """Run a claimer for the length of the block."""
     options = {
         "instances": "root/inns",
+        "reader": "root/library",
         "writer": "root/desk",
         "tenure": board.tenure,
         "clock": board.clock,
         "in_flight": in_flight,
         "look_every": LOOK_EVERY,
         "places": places,
+        "per_tenant": per_tenant,
         "runner": None if places is None else "root/porter",
     }
     tree = supervisor(
         "root",
         child("desk", Desk, board),
         child("inns", Inns, board),
+        child("library", Library, board),
         child("porter", Porter, board),
         child("claimer", DueClaimer, kwargs=options),
     )
@@ -293,7 +331,7 @@ async def test_no_more_are_claimed_than_there_are_free_places(board: Board, auto
         system.ref(CLAIMER).tell_nowait(PlaceFreed(key_of("lodger")))
         await trio.sleep(1)
         second = names(board)
-        system.ref(CLAIMER).tell_nowait(PlacesInUse(frozenset({key_of("s2")})))
+        system.ref(CLAIMER).tell_nowait(PlacesInUse({key_of("s2"): None}))
         await trio.sleep(1)
 
     assert (first, second) == (["s0", "s1"], ["s0", "s1", "s2"])
@@ -311,6 +349,91 @@ async def test_no_more_are_claimed_than_may_be_under_way(board: Board, autojump_
 
     assert len(board.woken) == 100
     assert max(board.limits) == 8
+
+
+IMAGE = ImageRef("a" * 32, 1)
+
+
+def version(max_concurrent: int | None) -> ImageVersion:
+    options = msgspec.json.encode({"max_concurrent": max_concurrent})
+    return ImageVersion(version=1, digest="d" * 64, size=1, kind="python", created_at=0, options=options)
+
+
+async def test_a_tenant_at_its_cap_is_left_to_other_nodes_and_holds_up_nobody(
+    board: Board, autojump_clock: MockClock
+) -> None:
+    for number in range(9):
+        board.put(f"many{number}", -9)
+    board.put("one", -1, tenant_id="rival")
+
+    async with claiming(board, places=5, per_tenant=2) as system:
+        await trio.sleep(0.1)
+        first, claims = names(board), board.claims
+        await trio.sleep(4 * LOOK_EVERY)
+        quiet = board.claims - claims
+        system.ref(CLAIMER).tell_nowait(PlaceFreed(key_of("many0")))
+        await trio.sleep(0.1)
+
+    assert sorted(first) == ["many0", "many1", "one"]
+    assert names(board) == [*first, "many2"]
+    assert board.claimed == set(), "what is not woken here is for others"
+    assert quiet <= 5, "nothing is claimed again and again"
+    assert board.barred.tenants == ("acme",)
+
+
+async def test_an_image_at_its_cap_is_left_to_other_nodes_and_holds_up_nobody(
+    board: Board, autojump_clock: MockClock
+) -> None:
+    board.versions[IMAGE] = version(2)
+    for number in range(5):
+        board.put(f"image{number}", -9, program=IMAGE.program)
+    board.put("other", -1)
+
+    async with claiming(board, places=9) as system:
+        await trio.sleep(0.1)
+        first, claims = names(board), board.claims
+        await trio.sleep(4 * LOOK_EVERY)
+        quiet = board.claims - claims
+        system.ref(CLAIMER).tell_nowait(PlaceFreed(key_of("image1")))
+        await trio.sleep(0.1)
+
+    assert sorted(first) == ["image0", "image1", "other"]
+    assert names(board) == [*first, "image2"]
+    assert board.claimed == set()
+    assert quiet <= 5
+    assert board.read == [("acme", IMAGE)], "a version never changes"
+
+
+async def test_what_was_claimed_before_its_cap_could_be_read_waits_until_it_can(
+    board: Board, autojump_clock: MockClock
+) -> None:
+    board.versions[IMAGE] = version(None)
+    board.put("one", program=IMAGE.program)
+
+    async with claiming(board, places=1):
+        board.unreadable = True
+        await trio.sleep(10)
+        before, held = names(board), set(board.claimed)
+        board.unreadable = False
+        await trio.sleep(2)
+
+    assert (before, held) == ([], {key_of("one")})
+    assert names(board) == ["one"]
+
+
+async def test_what_waits_for_its_cap_is_given_back_when_the_node_goes_down(
+    board: Board, autojump_clock: MockClock
+) -> None:
+    board.unreadable = True
+    board.put("one", program=IMAGE.program)
+
+    async with claiming(board, places=1) as system:
+        await trio.sleep(1)
+        await system.ref(CLAIMER).ask(StopWaking())
+        board.unreadable = False
+        await trio.sleep(10)
+
+    assert (board.woken, board.claimed) == ([], set())
 
 
 # What cannot be woken -------------------------------------------------------------------------------------------------
@@ -590,6 +713,19 @@ def test_a_tenant_with_a_thousand_due_does_not_starve_another_one(database: str)
         claims = all_nodes.writers[0].claim_due(4, 0)
 
     assert ("zeta", "small") in [due.key for due in claims.claimed]
+
+
+def test_a_node_claims_nothing_of_who_is_barred_there_and_the_others_are_claimed_as_ever(database: str) -> None:
+    with nodes(database, 1) as all_nodes:
+        all_nodes.put("full", tenant_id="acme")
+        all_nodes.put("bound", tenant_id="zeta", program="image:x")
+        all_nodes.put("free", tenant_id="zeta")
+
+        barred = all_nodes.writers[0].claim_due(10, 0, Barred(("acme",), ("image:x",)))
+        rest = all_nodes.writers[0].claim_due(10, 0)
+
+    assert ([due.key.instance_id for due in barred.claimed], barred.due) == (["free"], 1)
+    assert {due.key.instance_id for due in rest.claimed} == {"full", "bound"}
 
 
 def test_a_node_claims_only_what_it_can_run(database: str) -> None:

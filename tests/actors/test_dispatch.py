@@ -54,7 +54,7 @@ def test_there_is_an_example_of_every_operation() -> None:
 
 @COMMANDS
 async def test_every_operation_reaches_an_owner_that_answers_with_its_reply(stage: Stage, command: Any) -> None:
-    name = "new" if isinstance(command, messages.StartInstance) else "one"
+    name = "new" if isinstance(command, NEW) else "one"
     await running(stage)
 
     reply = await stage.ask(name, command, epoch=None if name == "new" else 1)
@@ -146,7 +146,7 @@ async def outcome_of(stage: Stage, name: str, command: Any, epoch: int | None, t
 
 @COMMANDS
 async def test_a_callback_hears_what_an_awaiting_caller_would_be_answered(stage: Stage, command: Any) -> None:
-    name = "new" if isinstance(command, messages.StartInstance) else "one"
+    name = "new" if isinstance(command, NEW) else "one"
     await running(stage)
 
     reply = await outcome_of(stage, name, command, None if name == "new" else 1)
@@ -469,7 +469,10 @@ async def test_an_attempt_that_cannot_be_is_refused(stage: Stage, epoch: Any) ->
 
 OWN = InstanceKey("acme", "one")
 OTHERS = InstanceKey("rival", "one")
-CREATES = (messages.StartInstance, messages.RegisterInstance)
+NEW = (messages.StartInstance, messages.ForkInstance)
+"""What is said to an instance that does not exist."""
+
+CREATES = (*NEW, messages.RegisterInstance)
 
 
 def everything(store: WatchedStore) -> Any:
@@ -489,6 +492,8 @@ async def outcome(stage: Stage, key: InstanceKey, command: Any, epoch: int | Non
         reply = await stage.dispatch.call(key, command, epoch)
     except RuntaraError as error:
         reply = error
+    if isinstance(reply, messages.ManyStarted):  # who asks twice has it the second time
+        reply = messages.ManyStarted(outcomes=tuple(one.instance_id for one in reply.outcomes))  # type: ignore[misc]
     return f"{type(reply).__name__} {reply}".replace(repr(key.instance_id), "HERE")
 
 
@@ -498,8 +503,11 @@ async def test_the_instance_of_another_tenant_looks_like_one_that_does_not_exist
     command: Any, epoch: int | None
 ) -> None:
     store = WatchedStore()
+    if isinstance(command, messages.ForkInstance):
+        command = messages.ForkInstance(source="two")
     async with open_stage(store, state_max_bytes=PAYLOAD_MAX) as stage:
         await running(stage)
+        await running(stage, "two")
         await stage.ask("one", EXAMPLES[messages.SaveCheckpoint], epoch=1)
         await stage.ask("one", EXAMPLES[messages.RecordRetry], epoch=1)
         before = everything(store)

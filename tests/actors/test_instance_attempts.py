@@ -91,10 +91,11 @@ def test_the_same_start_twice_is_one_instance_whatever_became_of_it(finish: bool
         replace(START, env={"REGION": "south"}),
         replace(START, timeout_ms=None),
         replace(START, timeout_ms=5_001),
+        replace(START, priority=1),
     ],
 )
 def test_a_different_start_under_the_same_id_is_refused(other: StartInstance) -> None:
-    with pytest.raises(AlreadyExists, match="another program, input, environment, timeout or resources"):
+    with pytest.raises(AlreadyExists, match="another program, input, environment, timeout, priority or"):
         started().ask(other)
 
 

@@ -1,3 +1,7 @@
+from collections import Counter
+from contextlib import suppress
+from typing import NamedTuple
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -6,9 +10,12 @@ from runtara.actors._launch_queue import LaunchQueue
 from runtara.ids import InstanceKey
 from runtara.store import DueInstance
 
+IMAGE = f"image:{'a' * 32}@1"
+OTHER = f"image:{'b' * 32}@1"
 
-def due(tenant_id: str, name: str, wake_at: int = 0) -> DueInstance:
-    return DueInstance(wake_at, InstanceKey(tenant_id, name))
+
+def due(tenant_id: str, name: str, wake_at: int = 0, priority: int = 0, program: str = "nap") -> DueInstance:
+    return DueInstance(wake_at, InstanceKey(tenant_id, name), priority, program)
 
 
 def drain(queue: LaunchQueue) -> list[tuple[str, str]]:
@@ -32,6 +39,56 @@ def test_tenants_take_turns_however_many_instances_each_has() -> None:
     queue.put(due("two", "z"))
 
     assert [tenant for tenant, _ in drain(queue)] == ["many", "one", "two", "many", "two", "many", "many", "many"]
+
+
+def test_within_a_tenant_the_highest_priority_comes_first_and_then_whoever_waits_longest() -> None:
+    queue = LaunchQueue()
+    for name, wake_at, priority in [("a", 1, 0), ("b", 3, 5), ("c", 2, 5), ("d", 0, -5), ("e", 9, 100)]:
+        queue.put(due("acme", name, wake_at, priority))
+
+    assert [name for _, name in drain(queue)] == ["e", "c", "b", "a", "d"]
+
+
+def test_the_priority_of_one_tenant_does_not_hold_up_another() -> None:
+    queue = LaunchQueue()
+    for number in range(3):
+        queue.put(due("loud", str(number), priority=100))
+    queue.put(due("quiet", "x", priority=-100))
+
+    assert [tenant for tenant, _ in drain(queue)] == ["loud", "quiet", "loud", "loud"]
+
+
+def test_who_may_not_go_is_passed_over_and_keeps_the_turn_of_his_tenant() -> None:
+    queue = LaunchQueue()
+    for tenant in ("full", "free", "also"):
+        queue.put(due(tenant, "1"))
+        queue.put(due(tenant, "2"))
+
+    first = queue.take(lambda due: due.key.tenant_id != "full")
+    second = queue.take()
+
+    assert (first.key.tenant_id, second.key.tenant_id) == ("free", "full")
+
+
+def test_an_image_that_is_full_holds_up_neither_other_programs_nor_other_images_of_its_tenant() -> None:
+    queue = LaunchQueue()
+    for nth, program in enumerate([IMAGE, IMAGE, OTHER, "nap", IMAGE]):
+        queue.put(due("acme", str(nth), nth, program=program))
+
+    taken = [queue.take(lambda due: due.program != IMAGE).key.instance_id for _ in range(2)]
+
+    assert taken == ["2", "3"]
+    with pytest.raises(KeyError):
+        queue.take(lambda due: due.program != IMAGE)
+    assert drain(queue) == [("acme", "0"), ("acme", "1"), ("acme", "4")]
+
+
+def test_who_is_tried_again_stands_behind_those_who_waited_meanwhile() -> None:
+    queue = LaunchQueue()
+    queue.put(due("acme", "failed", 1), since=10)
+    queue.put(due("acme", "waits", 5))
+
+    assert drain(queue) == [("acme", "waits"), ("acme", "failed")]
 
 
 def test_an_instance_that_is_put_again_keeps_its_turn_and_has_its_latest_time() -> None:
@@ -59,6 +116,59 @@ def test_an_instance_that_is_discarded_is_not_served() -> None:
 def test_there_is_nothing_to_take_from_an_empty_queue() -> None:
     with pytest.raises(KeyError):
         LaunchQueue().take()
+
+
+class Crowd(NamedTuple):
+    """Who waits, and how many of each tenant and image may go."""
+
+    waiting: list[DueInstance]
+    per_tenant: int
+    per_image: int
+
+
+@st.composite
+def crowds(draw: st.DrawFn) -> Crowd:
+    fields = st.tuples(
+        st.sampled_from("abc"), st.integers(0, 9), st.integers(-2, 2), st.sampled_from([IMAGE, OTHER, "nap"])
+    )
+    rows = draw(st.lists(fields, max_size=30))
+    waiting = [due(tenant, str(nth), at, priority, program) for nth, (tenant, at, priority, program) in enumerate(rows)]
+    return Crowd(waiting, draw(st.integers(1, 4)), draw(st.integers(1, 4)))
+
+
+@given(crowds())
+def test_nobody_goes_above_a_cap_and_whoever_is_left_could_not_go(crowd: Crowd) -> None:
+    queue, gone = LaunchQueue(), list[DueInstance]()
+    for one in crowd.waiting:
+        queue.put(one)
+
+    def may_go(due: DueInstance) -> bool:
+        of_tenant = sum(other.key.tenant_id == due.key.tenant_id for other in gone)
+        of_image = sum(other.program == due.program for other in gone if other.program != "nap")
+        return of_tenant < crowd.per_tenant and of_image < crowd.per_image
+
+    with suppress(KeyError):
+        while True:
+            gone.append(queue.take(may_go))
+    left = [queue.take() for _ in range(len(queue))]
+
+    assert sorted(one.key for one in gone + left) == sorted(one.key for one in crowd.waiting)
+    assert not any(may_go(one) for one in left)
+    assert max(Counter(one.key.tenant_id for one in gone).values(), default=0) <= crowd.per_tenant
+    assert max(Counter(one.program for one in gone if one.program != "nap").values(), default=0) <= crowd.per_image
+
+
+@given(crowds())
+def test_those_of_a_tenant_and_an_image_go_by_priority_and_then_by_age(crowd: Crowd) -> None:
+    queue = LaunchQueue()
+    for one in crowd.waiting:
+        queue.put(one)
+
+    gone = [queue.take() for _ in range(len(queue))]
+
+    for tenant in "abc":
+        ranks = [(-one.priority, one.wake_at) for one in gone if one.key.tenant_id == tenant]
+        assert ranks == sorted(ranks)
 
 
 @given(st.lists(st.tuples(st.sampled_from(["put", "discard", "take"]), st.sampled_from("abc"), st.integers(0, 5))))

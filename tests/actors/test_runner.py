@@ -268,7 +268,10 @@ async def test_a_program_goes_on_while_the_system_is_away_and_its_end_is_seen(tm
         info = await shop.wait_end()
 
     assert alive
-    assert (before[0].status, before[1:]) == (Status.RUNNING, (((key_of("one"), 1),), frozenset({key_of("one")})))
+    assert (before[0].status, before[1:]) == (
+        Status.RUNNING,
+        (((key_of("one"), 1),), {key_of("one"): before[0].program}),
+    )
     assert (info.status, info.epoch) == (Status.COMPLETED, 1)
 
 
@@ -510,7 +513,7 @@ async def test_a_program_whose_shim_does_not_answer_is_killed_without_it(shop: S
 async def test_nothing_to_wait_for_is_answered_at_once(shop: Shop) -> None:
     await shop.runner.ask(AwaitEmpty())
 
-    assert await shop.runner.ask(ListPlaces()) == frozenset()
+    assert await shop.runner.ask(ListPlaces()) == {}
 
 
 # Logs -----------------------------------------------------------------------------------------------------------------

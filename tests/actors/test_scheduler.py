@@ -2,6 +2,7 @@ from contextlib import suppress
 from itertools import pairwise
 from typing import Any
 
+import msgspec
 import pytest
 import trio
 from trio.testing import MockClock
@@ -12,9 +13,10 @@ from runtara.actors.instances import Effected
 from runtara.actors.places import ListPlaces, PlaceFreed, PlacesInUse, StopWaking
 from runtara.actors.programs import Program
 from runtara.errors import NotFound, StoreUnavailable
-from runtara.ids import InstanceKey
+from runtara.ids import ImageRef, InstanceKey
 from runtara.lifecycle import Status
 from runtara.messages import Call, GetStatus, RegisterInstance, SendSignal, Sleep, StartInstance, WakeInstance
+from runtara.records import ImageVersion
 from runtara.store import Save
 from runtara.system import INSTANCES, PROGRAMS, SCHEDULER, Launcher
 from tests.actors.stage import NOW, Stage, TrioClock, WatchedStore, key_of, open_stage, sleeper
@@ -352,7 +354,7 @@ class FakeRunner(Actor):
     async def on_start(self) -> None:
         """Say which processes there are, as after every start."""
         with suppress(NotFound):  # at the first start nobody is there yet
-            self.system.ref(SCHEDULER).tell_nowait(PlacesInUse(frozenset(self._processes)))
+            self.system.ref(SCHEDULER).tell_nowait(PlacesInUse(dict.fromkeys(self._processes)))
 
     @hears(Effected)
     def effected(self, message: Effected) -> None:
@@ -362,9 +364,9 @@ class FakeRunner(Actor):
             self._processes.add(message.key)
 
     @hears(ListPlaces)
-    def list_places(self, _: ListPlaces) -> frozenset[InstanceKey]:
+    def list_places(self, _: ListPlaces) -> dict[InstanceKey, str | None]:
         """Say which processes there are."""
-        return frozenset(self._processes)
+        return dict.fromkeys(self._processes)
 
 
 class Host:
@@ -392,8 +394,9 @@ class Host:
             await trio.sleep(0.1)
 
 
-def of(tenant_id: str, name: str, wake_at: int) -> Save:
-    return save(InstanceKey(tenant_id, name), status=Status.SUSPENDED, program="nap", wake_at=wake_at)
+def of(tenant_id: str, name: str, wake_at: int, program: str = "nap", priority: int = 0) -> Save:
+    key = InstanceKey(tenant_id, name)
+    return save(key, status=Status.SUSPENDED, program=program, wake_at=wake_at, priority=priority)
 
 
 async def test_no_more_instances_are_claimed_than_there_are_places_and_the_others_follow_in_order(
@@ -427,6 +430,139 @@ async def test_a_tenant_with_many_instances_does_not_hold_up_one_with_few(
         await host.drain(stage)
 
     assert host.names == ["m0", "m1", "f", "s", "m2", "m3"]
+
+
+async def test_within_a_tenant_the_highest_priority_is_launched_first_and_then_what_was_due_first(
+    store: WatchedStore, clock: TrioClock, autojump_clock: MockClock
+) -> None:
+    host = Host(places=1)
+    ranks = {"low": -100, "old": 0, "young": 0, "high": 100}
+    store.put(
+        of("acme", "first", NOW),
+        *(of("acme", name, NOW + n, priority=rank) for n, (name, rank) in enumerate(ranks.items(), 1)),
+    )
+
+    async with open_stage(store, launcher=host.launcher, clock=clock) as stage:
+        await trio.sleep(1)
+        await stage.ask("urgent", StartInstance(program="nap", priority=50))
+        await host.drain(stage)
+
+    assert host.names == ["first", "high", "urgent", "old", "young", "low"]
+
+
+async def test_an_instance_that_starts_later_is_launched_then_and_not_before(
+    store: WatchedStore, clock: TrioClock, log: Log, autojump_clock: MockClock
+) -> None:
+    async with open_stage(store, programs=log.programs, clock=clock) as stage:
+        await stage.ask("later", StartInstance(program="nap", start_at=NOW + 90_000))
+        await stage.ask("past", StartInstance(program="nap", start_at=NOW - 90_000))
+        waiting = await stage.ask("later", GetStatus())
+        again = await stage.ask("later", StartInstance(program="nap", start_at=NOW + 1_000))
+        await trio.sleep(600)
+
+    assert (waiting.status, waiting.wake_at, again.created) == (Status.PENDING, NOW + 90_000, False)
+    assert log.launches == [(0, "past", 1), (90_000, "later", 1)]
+
+
+async def test_a_tenant_at_its_cap_waits_while_others_are_launched(
+    store: WatchedStore, clock: TrioClock, autojump_clock: MockClock
+) -> None:
+    host = Host(places=4)
+    store.put(*(of("many", f"m{n}", NOW + n) for n in range(5)), of("few", "f", NOW + 10))
+
+    async with open_stage(store, launcher=host.launcher, clock=clock, max_concurrent_per_tenant=2) as stage:
+        await trio.sleep(1)
+        first = list(host.names)
+        host.end(stage, InstanceKey("many", "m0"))
+        await trio.sleep(1)
+        second = list(host.names)
+        await stage.crash(SCHEDULER)
+        await trio.sleep(60)
+
+    assert first in (["m0", "m1", "f"], ["m0", "f", "m1"])
+    assert second == host.names == [*first, "m2"], "also after a crash"
+
+
+IMAGE = ImageRef("a" * 32, 1)
+
+
+def push(store: WatchedStore, max_concurrent: int) -> str:
+    """Store an image with a cap; return the program of its instances."""
+    options = msgspec.json.encode({"max_concurrent": max_concurrent})
+    version = ImageVersion(version=1, digest="d" * 64, size=1, kind="python", created_at=NOW, options=options)
+    writer = store._store.open_writer()
+    writer.push_image("acme", "report", IMAGE.image_id, version)
+    writer.close()
+    return IMAGE.program
+
+
+async def test_an_image_at_its_cap_waits_while_other_programs_of_its_tenant_are_launched(
+    store: WatchedStore, clock: TrioClock, autojump_clock: MockClock
+) -> None:
+    host = Host(places=9)
+    program = push(store, max_concurrent=2)
+    store.put(*(of("acme", f"i{n}", NOW + n, program) for n in range(4)), of("acme", "other", NOW + 10))
+
+    async with open_stage(store, launcher=host.launcher, clock=clock) as stage:
+        await trio.sleep(1)
+        first = sorted(host.names)
+        host.end(stage, key_of("i1"))
+        await trio.sleep(1)
+        second = list(host.names)
+        await stage.crash(PROGRAMS)
+        await trio.sleep(60)
+
+    assert first == ["i0", "i1", "other"]
+    assert second == host.names
+    assert second[-1] == "i2"
+
+
+async def test_a_cap_that_cannot_be_read_for_a_while_delays_its_image_alone(
+    store: WatchedStore, clock: TrioClock, autojump_clock: MockClock
+) -> None:
+    host = Host(places=9)
+    program = push(store, max_concurrent=2)
+    store.put(of("acme", "image", NOW, program), of("acme", "other", NOW))
+
+    def fail(method: str) -> None:
+        if method == "read_image_version" and clock.now_ms() < NOW + 10_000:
+            raise StoreUnavailable("the disk is away")
+
+    store.before_read = fail
+    async with open_stage(store, launcher=host.launcher, clock=clock):
+        await trio.sleep(5)
+        before = list(host.names)
+        await trio.sleep(10)
+
+    assert before == ["other"]
+    assert host.names == ["other", "image"]
+
+
+@pytest.mark.parametrize("window", [1, 3, 8])
+async def test_a_tenant_at_its_cap_that_fills_the_queue_holds_up_nobody_behind_it(
+    window: int, store: WatchedStore, clock: TrioClock, autojump_clock: MockClock
+) -> None:
+    host = Host(places=6)
+    store.put(*(of("many", f"m{n:02}", NOW + n) for n in range(20)))
+    store.put(*(of("few", f"f{n}", NOW + 100 + n) for n in range(2)), of("late", "l", NOW + 30_000))
+    options: dict[str, Any] = {"max_concurrent_per_tenant": 2, "wake_window": window}
+    looks: list[str] = []
+    store.before_read = looks.append
+
+    async with open_stage(store, launcher=host.launcher, clock=clock, **options) as stage:
+        await trio.sleep(10)
+        soon = list(host.names)
+        await stage.dispatch.call(InstanceKey("new", "n"), StartInstance(program="nap"))
+        await trio.sleep(1)
+        started = list(host.names)
+        await trio.sleep(60)
+        later = list(host.names)
+        await host.drain(stage)
+
+    assert sorted(soon) == ["f0", "f1", "m00", "m01"]
+    assert (started, later) == ([*soon, "n"], [*soon, "n", "l"])
+    assert looks.count("list_due") < 100, "nothing is read again and again"
+    assert sorted(host.names) == sorted([*(f"m{n:02}" for n in range(20)), "f0", "f1", "l", "n"])
 
 
 async def test_an_instance_that_waits_for_a_place_may_be_paused_cancelled_and_resumed(

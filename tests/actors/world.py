@@ -16,6 +16,7 @@ from runtara.actors.instance import (
     InstanceState,
     Limits,
     Need,
+    Source,
     decide,
     evolve,
     needs_of,
@@ -34,7 +35,7 @@ from runtara.messages import (
     WakeInstance,
 )
 from runtara.records import Checkpoint, Event, Instance, Retry, Signal, Snapshot, Wait
-from runtara.store import Save
+from runtara.store import Copies, Save
 
 __all__ = ["KEY", "NOW", "Rows", "World", "claimed", "managed", "unmanaged"]
 
@@ -83,6 +84,17 @@ class Rows:
         told = {_request(event) for event in self.events}
         self.events.extend(event for event in save.events if event.request is None or _request(event) not in told)
 
+    def copy(self, source: "Rows", copies: Copies) -> None:
+        """Take over what a fork begins with."""
+        for checkpoint in source.checkpoints.values():
+            self.checkpoints[checkpoint.checkpoint_id] = checkpoint
+            if checkpoint.checkpoint_id == copies.checkpoint_id:
+                break
+        for wait in source.waits.values():
+            if wait.ended_at is not None:
+                self.waits[wait.place] = wait
+                self.signals |= {} if wait.signal_id is None else {wait.signal_id: source.signals[wait.signal_id]}
+
     def snapshot(self) -> Snapshot | None:
         """What a restart would read."""
         if self.instance is None:
@@ -101,6 +113,8 @@ class Rows:
             return self.checkpoints.get(need.id or "")
         if need.kind == "signal":
             return self.signals.get(need.id or "")
+        if need.kind == "origin":
+            return self.events[0].payload if self.events else None
         return {"input": self.input, "env": self.env, "output": self.output}[need.kind]
 
 
@@ -121,6 +135,8 @@ class World:
         """Of the last call, if it stored anything."""
         self.replies: list[object] = []
         """Of all bursts, refusals as their texts."""
+        self.others: dict[str, World] = {}
+        """What else there is of the tenant, to be forked."""
         self._ids = 0
 
     @property
@@ -172,6 +188,10 @@ class World:
             self.saved = save_of(self.state, after, events)
             self.rows.apply(self.saved)
             self.state = after.stored(self.saved)
+            if self.saved.copies is not None:
+                self.rows.copy(self.others[self.saved.copies.source.instance_id].rows, self.saved.copies)
+        if self.state.unread:  # as the region does
+            self.state = InstanceState.from_snapshot(KEY, self.rows.snapshot())
         assert self.state == InstanceState.from_snapshot(KEY, self.rows.snapshot())
 
     def tell(self, command: Command) -> object:
@@ -199,11 +219,18 @@ class World:
 
     def _decide(self, state: InstanceState, call: Call) -> Decision:
         before = _apart(state)
-        found = {need: self.rows.read(need) for need in needs_of(state, call)}
+        found = {need: self._read(need) for need in needs_of(state, call)}
         try:
             return decide(state, call, self.now, found, self.limits)
         finally:
             assert state == before, "decide has changed its input"
+
+    def _read(self, need: Need) -> object:
+        if need.kind != "source":
+            return self.rows.read(need)
+        other = self.others.get(need.id or "")
+        snapshot = None if other is None else other.rows.snapshot()
+        return None if other is None or snapshot is None else Source(snapshot, other.rows.input, other.rows.env)
 
 
 def _apart(state: InstanceState) -> InstanceState:

@@ -12,6 +12,12 @@ from tests.house.source import ROOT, modules
 
 ELSEWHERE = {
     "runtara/records.py": "only data; the store's conformance suite writes and reads every field",
+    "runtara/start_messages.py": "only messages; tests/test_messages.py sends each of them over the wire",
+    "runtara/many_messages.py": "only messages; tests/test_messages.py sends each of them over the wire",
+    "runtara/query_messages.py": "only messages; tests/test_messages.py sends each of them over the wire",
+    "runtara/schedule_messages.py": "only messages; tests/test_messages.py sends each of them over the wire",
+    "runtara/actors/_schedule_calls.py": "the desk of an actor; the tests of that actor, schedules, ask for everything",
+    "runtara/actors/_schedule_checks.py": "a table of checks; the tests of schedules hold it to every bad call",
     "runtara/actors/places.py": "only messages; the tests of the scheduler and of the runner say and hear them",
     "runtara/store/_contract.py": "only promises; the store's conformance suite holds every store to them",
 }

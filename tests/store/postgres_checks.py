@@ -508,7 +508,8 @@ def a_claim_is_waited_for_by_who_gives_claims_back(bench: Bench) -> None:
     with bench.node(PATIENT, detour=False) as node, bench.admin() as admin, bench.admin() as lost:
         put(node.writer, save(KEY, status=Status.SUSPENDED, program="orders", wake_at=1))
         me = {"node": node.store.tenure.number, "incarnation": node.store.tenure.incarnation}
-        names = {**me, "limit": 10, "turn": 0, "window": 10, "programs": None}
+        names: dict[str, Any] = {**me, "limit": 10, "turn": 0, "window": 10, "programs": None}
+        names |= {"barred_tenants": [], "barred_programs": []}
         admin.execute(SLOW_CLAIMS)
         try:
             admin.execute("SELECT pg_advisory_lock(1)")

@@ -11,7 +11,7 @@ from runtara.ids import InstanceKey
 from runtara.lifecycle import FINAL, Status, TerminationReason
 from runtara.messages import CheckpointInfo, InstanceSummary
 from runtara.records import Checkpoint, Event, Retry, Signal, Snapshot, Wait
-from runtara.store import DueInstance, Finished, Reader, RunningInstance, Store, Writer
+from runtara.store import Barred, DueInstance, Finished, Reader, RunningInstance, Store, Writer
 from tests.store.samples import (
     FULL_INSTANCE,
     KEY,
@@ -491,6 +491,19 @@ def test_due_instances_come_with_their_priority_and_program_in_the_order_of_thei
         (NOW + 2, FOREIGN, -1, "q"),
     ]
     assert reader.list_due(NOW + 2, 10, DueInstance(NOW, KEY)) == found[1:]
+
+
+def test_due_instances_of_barred_tenants_and_programs_are_left_out(writer: Writer, reader: Reader) -> None:
+    for key, program in ((KEY, "p"), (OTHER, "image:x"), (FOREIGN, "q")):
+        put(writer, save(key, status=Status.PENDING, wake_at=NOW, program=program))
+
+    def keys(*tenants: str, programs: tuple[str, ...] = ()) -> set[InstanceKey]:
+        return {due.key for due in reader.list_due(NOW, 10, None, Barred(tenants, programs))}
+
+    assert keys() == {KEY, OTHER, FOREIGN}
+    assert keys(KEY.tenant_id) == {FOREIGN}
+    assert keys(programs=("image:x", "p")) == {FOREIGN}
+    assert keys(FOREIGN.tenant_id, "nobody", programs=("p",)) == {OTHER}
 
 
 def test_running_instances_are_listed_by_key(writer: Writer, reader: Reader) -> None:

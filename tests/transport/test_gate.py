@@ -23,7 +23,10 @@ from tests.transport.lobby import LIFETIME_MS, Guest, Lobby, open_lobby
 
 COMMANDS = pytest.mark.parametrize("command", EXAMPLES.values(), ids=lambda command: type(command).__name__)
 AWAY = "203.0.113.7"
-BEGINS = (messages.StartInstance, messages.RegisterInstance)
+NEW = (messages.StartInstance, messages.ForkInstance)
+"""What is said to an instance that does not exist."""
+
+BEGINS = (*NEW, messages.RegisterInstance)
 
 
 @pytest.fixture
@@ -182,9 +185,7 @@ async def test_a_credential_that_is_no_good_gets_one_and_the_same_answer(
 @COMMANDS
 async def test_a_tenant_key_is_good_for_everything_of_its_tenant(lobby: Lobby, command: Any) -> None:
     await running(lobby.stage)
-    guest = lobby.meet(
-        "new" if isinstance(command, messages.StartInstance) else "one", credential=lobby.keys.add("acme")
-    )
+    guest = lobby.meet("new" if isinstance(command, NEW) else "one", credential=lobby.keys.add("acme"))
     attempt = lobby.meet(credential=lobby.keys.add("acme"), epoch=1)
     asks = attempt if row_of(command).caller == "program" else guest
 
@@ -196,7 +197,7 @@ async def test_whoever_manages_an_instance_is_not_its_attempt(lobby: Lobby, comm
     await running(lobby.stage)
     guest = lobby.meet("manager", credential=lobby.keys.add("acme"), epoch=1)
 
-    answer = await guest.ask(command, instance_id="new" if isinstance(command, messages.StartInstance) else "one")
+    answer = await guest.ask(command, instance_id="new" if isinstance(command, NEW) else "one")
 
     if row_of(command).caller == "program" and not isinstance(command, messages.RegisterInstance):
         assert code_of(answer) == "fenced"
@@ -261,7 +262,7 @@ async def test_where_no_credential_is_required_a_client_is_believed(open_lobby_d
     lobby = open_lobby_door
     await running(lobby.stage)
 
-    new = isinstance(command, messages.StartInstance)
+    new = isinstance(command, NEW)
     guest = lobby.meet("new" if new else "one", epoch=None if new else 1)
 
     assert is_reply(command, await guest.ask(command))
@@ -501,6 +502,14 @@ async def test_a_host_that_goes_down_begins_nothing_new(open_lobby_door: Lobby, 
     assert code_of(await lobby.meet().ask(messages.GetStatus(), instance_id="new")) == "instance-not-found"
 
 
+async def test_a_host_that_goes_down_starts_nobody_of_many(open_lobby_door: Lobby) -> None:
+    lobby = open_lobby_door
+    lobby.gate.drain()
+
+    assert code_of(await lobby.meet().ask(EXAMPLES[messages.StartMany])) == "draining"
+    assert is_reply(EXAMPLES[messages.SignalMany], await lobby.meet().ask(EXAMPLES[messages.SignalMany]))
+
+
 async def test_a_host_that_goes_down_still_talks_to_those_it_knows(open_lobby_door: Lobby) -> None:
     lobby = open_lobby_door
     await running(lobby.stage)
@@ -554,7 +563,7 @@ def node_of(lobby: Lobby) -> Guest:
 @COMMANDS
 async def test_a_node_may_pass_on_every_call_of_any_tenant(lobby: Lobby, command: Any) -> None:
     await running(lobby.stage)
-    node, instance_id = node_of(lobby), "new" if isinstance(command, messages.StartInstance) else "one"
+    node, instance_id = node_of(lobby), "new" if isinstance(command, NEW) else "one"
 
     answer = await node.ask(command, instance_id=instance_id, on_behalf=OnBehalf(tenant_id="acme", epoch=1))
 

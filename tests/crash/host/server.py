@@ -40,7 +40,8 @@ class Server:
 
     def __init__(self, site: Site, planted: str | None = None, **settings: object) -> None:
         self._site = site
-        self._planted = planted
+        self.main = ["-m", "runtara"] if planted is None else ["-c", SICK.format(bug=planted)]
+        """What Python runs; a test may put something in its place."""
         self._settings = SETTINGS | {name: str(value) for name, value in settings.items()}
         self._process: subprocess.Popen[bytes] | None = None
         self.starts = 0
@@ -58,8 +59,7 @@ class Server:
         """Start a process, and do not wait for it."""
         assert self._process is None, "one at a time"
         self.starts += 1
-        main = ["-m", "runtara"] if self._planted is None else ["-c", SICK.format(bug=self._planted)]
-        command = [sys.executable, *main, "serve"]
+        command = [sys.executable, *self.main, "serve"]
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
                 command, cwd=ROOT, env=self._environment(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log

@@ -92,7 +92,7 @@ WHERE lost_at < now_ms() - %(kept_ms)s AND NOT EXISTS (SELECT FROM instances WHE
 -- Claim instances that are due, for this node to wake: its share of them, the tenants in turn, of each tenant those of
 -- the highest priority first, then the earliest; a rank is a tenant and one of its priorities. The nodes that have room
 -- stand in a row, the least busy first, and each takes its own slice of what is due; with the next `turn` everybody moves
--- on by one slice, so that what one leaves another takes. Returns what was claimed, the fields of `DueInstance` in order,
+-- on by one slice, so that what one leaves another takes. Who is barred, for want of places here, is left out. Returns what was claimed, the fields of `DueInstance` in order,
 -- and with each row how many were due, as far as they were counted.
 WITH RECURSIVE rooms AS (
     SELECT number, row_number() OVER (ORDER BY in_use, number) - 1 AS rank, count(*) OVER () AS many
@@ -128,9 +128,11 @@ queued AS (
         WHERE status IN ('pending', 'suspended') AND wake_at IS NOT NULL AND program IS NOT NULL AND owner IS NULL
             AND instances.tenant_id = ranks.tenant_id AND instances.priority = ranks.priority AND wake_at <= now_ms()
             AND (CAST(%(programs)s AS TEXT[]) IS NULL OR program = ANY(%(programs)s))
+            AND program <> ALL(CAST(%(barred_programs)s AS TEXT[]))
         ORDER BY wake_at, instance_id
         LIMIT %(window)s
     ) AS found
+    WHERE ranks.tenant_id <> ALL(CAST(%(barred_tenants)s AS TEXT[]))
 ),
 due AS MATERIALIZED (
     SELECT number, row_number() OVER (ORDER BY turn, wake_at, number) - 1 AS place, count(*) OVER () AS many

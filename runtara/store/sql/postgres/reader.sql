@@ -72,10 +72,12 @@ WHERE instance_number = (
 ORDER BY attempt;
 
 -- name: list_due
--- Instances that are to be launched, earliest first, behind a given one: the fields of `DueInstance` in order.
+-- Instances that are to be launched, earliest first, behind a given one, without those of some tenants and programs: the
+-- fields of `DueInstance` in order.
 SELECT wake_at, tenant_id, instance_id, priority, program FROM instances
 WHERE status IN ('pending', 'suspended') AND wake_at IS NOT NULL AND program IS NOT NULL
     AND wake_at <= %(until_ms)s AND (wake_at, tenant_id, instance_id) > (%(wake_at)s, %(tenant_id)s, %(instance_id)s)
+    AND NOT CAST(%(tenants)s AS JSONB) ? tenant_id AND NOT CAST(%(programs)s AS JSONB) ? program
 ORDER BY wake_at, tenant_id, instance_id
 LIMIT %(limit)s;
 

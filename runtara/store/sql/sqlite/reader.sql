@@ -64,10 +64,13 @@ WHERE instance_number = (SELECT number FROM instances WHERE tenant_id = :tenant_
 ORDER BY attempt;
 
 -- name: list_due
--- Instances that are to be launched, earliest first, behind a given one: the fields of `DueInstance` in order.
+-- Instances that are to be launched, earliest first, behind a given one, without those of some tenants and programs: the
+-- fields of `DueInstance` in order.
 SELECT wake_at, tenant_id, instance_id, priority, program FROM instances
 WHERE (status = 'pending' OR status = 'suspended') AND wake_at IS NOT NULL AND program IS NOT NULL
     AND wake_at <= :until_ms AND (wake_at, tenant_id, instance_id) > (:wake_at, :tenant_id, :instance_id)
+    AND tenant_id NOT IN (SELECT value FROM json_each(:tenants))
+    AND program NOT IN (SELECT value FROM json_each(:programs))
 ORDER BY wake_at, tenant_id, instance_id
 LIMIT :limit;
 

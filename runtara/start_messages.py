@@ -1,0 +1,45 @@
+"""What is said to bring an instance into being: a start, or a fork of another one.
+
+`messages` offers them under its name.
+"""
+
+import msgspec
+
+from runtara.replies import InstanceStarted
+from runtara.requests import Request
+
+__all__ = ["ForkInstance", "StartInstance"]
+
+
+class StartInstance(msgspec.Struct, Request[InstanceStarted], frozen=True, gc=False, tag=True, kw_only=True):
+    """Create an instance of a program that this host launches. The same start twice creates one instance."""
+
+    program: str
+    image: bool = False
+    """Whether the program is an image: one that was pushed, or what a cluster fetches by its reference."""
+    input: bytes | None = None
+    env: dict[str, str] = {}
+    """Environment variables for the program, kept for every launch."""
+    timeout_ms: int | None = None
+    """How long all attempts together may run; rests do not count."""
+    resources: dict[str, float] = {}
+    """What each attempt needs, where it is placed by that: ``cpu`` in cores, ``memory`` in bytes, others by the names
+    that the place gives them."""
+    priority: int = 0
+    """From -100 to 100. Among those of its tenant that wait for a place, a higher one is launched first, always."""
+    start_at: int | None = None
+    """The first launch is not before this instant. It is not compared where the same start is sent again."""
+
+
+class ForkInstance(msgspec.Struct, Request[InstanceStarted], frozen=True, gc=False, tag=True, kw_only=True):
+    """Create an instance that goes on where another one was, with its checkpoints and the signals that it has found.
+
+    Program, environment, time limit, priority and, unless it is given here, input are those of the source, whatever
+    became of that; its attempts go on counting. The same fork twice creates one instance.
+    """
+
+    source: str
+    """Id of the instance to go on from; it is not changed."""
+    checkpoint_id: str | None = None
+    """The last checkpoint of the source to take along; None for all that it has."""
+    input: bytes | None = None
