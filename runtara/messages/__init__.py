@@ -13,6 +13,7 @@ from runtara.messages._host import (
     DeclareSilent,
     EnforceSignals,
     ExitInstance,
+    RecordUsage,
     TimeOutInstance,
     WakeInstance,
 )
@@ -186,6 +187,7 @@ __all__ = [
     "ReadLog",
     "RecordEvent",
     "RecordRetry",
+    "RecordUsage",
     "RegisterInstance",
     "Request",
     "RetriesFound",
@@ -267,6 +269,7 @@ Command = (
     | ExitInstance
     | TimeOutInstance
     | EnforceSignals
+    | RecordUsage
 )
 
 
