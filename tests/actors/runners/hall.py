@@ -80,6 +80,10 @@ class Hall:
         self._programs += 1
         return await self.engine.launch(self.plan(self.write(text, f"{self._programs}-{name}"), **plan))
 
+    async def act(self, acts: str, **plan: Any) -> Attempt:
+        """Launch a program that does simple things, told in the words of the fake engine's lines."""
+        return await self.launch("\n".join(shell_of(act.strip()) for act in acts.split(";")), **plan)
+
     async def run(self, text: str, name: str = "program", **plan: Any) -> Ended:
         """Launch a new program and wait for its end."""
         attempt = await self.launch(text, name, **plan)
@@ -138,6 +142,20 @@ class Hall:
         note = RunFolder(self.home, key).read_shim(marker.launch_id)
         assert note is not None
         return note
+
+
+def shell_of(act: str) -> str:
+    """A step of the fake engine's lines, in the words of a shell."""
+    verb, _, rest = act.partition(" ")
+    words = {
+        "say": f"echo {rest}",
+        "warn": f"echo {rest} >&2",
+        "output": f'printf {rest} >"$RUNTARA_OUTPUT_FILE"',
+        "echo": 'cat "$RUNTARA_INPUT_FILE" >"$RUNTARA_OUTPUT_FILE"',
+        "hang": "trap 'exit 143' TERM; sleep 1000 & wait",
+        "exit": f"exit {rest}",
+    }
+    return words[verb]
 
 
 _H = TypeVar("_H", bound=Hall)
