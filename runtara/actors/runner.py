@@ -318,22 +318,21 @@ class Runner(Actor):
                 self._waiting_for_none.pop().settle(None)
 
     async def _report(self, run: Run, ended: Ended) -> None:
-        await self._say(run.key, report_of(run, ended))
         usage = usage_of(run, ended)
-        if usage is not None:
+        if await self._say(run.key, report_of(run, ended)) and usage is not None:
             await self._say(run.key, usage)
 
-    async def _say(self, key: InstanceKey, command: Command) -> None:
-        """Tell an instance something until it has heard it."""
+    async def _say(self, key: InstanceKey, command: Command) -> bool:
+        """Tell an instance something until it has heard it; False where it does not want to hear it."""
         failures = 0
         while True:
             try:
                 await self.system.cell(self._paths[0], key).ask(Call(key, command))
-                return
+                return True
             except RuntaraError as refusal:
                 if refusal.retry is Retry.NEVER:
                     self.system.dead_letters.add(self.ref.path, refusal.code.wire, command)
-                    return
+                    return False
             failures += 1
             await trio.sleep(_TRY_AGAIN.delay(failures, self.system.random))
 

@@ -69,7 +69,7 @@ class RecordUsage(msgspec.Struct, Request[Acknowledged], frozen=True, gc=False, 
     """From a runner: what an attempt has used, now that nothing is left of it. Whatever became of the instance."""
 
     epoch: int
-    exit_code: int | None
+    exit_code: int | None = None
     memory_peak: int | None = None
     """Most bytes of memory that it held."""
     cpu_seconds: float | None = None
