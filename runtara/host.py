@@ -152,15 +152,10 @@ async def open_host(
         elsewhere = engine is not None or settings.runner != "native"
         environment = _environment(settings, identity, told, elsewhere=elsewhere)
         engine = engine or open_engine(settings, shared.node_name(settings.node_name))
-        time = clock_of(store, clock)
         hosts: list[Host] = []
         async with open_runtime(
             settings,
-            launcher=replace(
-                _launcher(settings, time, mint, environment, engine),
-                images=None if elsewhere else _images(settings, time),
-                upkeep=_upkeep(settings, time, elsewhere=elsewhere),
-            ),
+            launcher=_launcher(settings, clock_of(store, clock), mint, environment, engine, elsewhere=elsewhere),
             clock=clock,
             is_draining=lambda: hosts[0].gate.draining,
             store=store,
@@ -279,7 +274,13 @@ def _environment(settings: Settings, identity: Identity, address: Address, *, el
 
 
 def _launcher(
-    settings: Settings, clock: Clock, mint: TokenMint, environment: Mapping[str, str], engine: Engine
+    settings: Settings,
+    clock: Clock,
+    mint: TokenMint,
+    environment: Mapping[str, str],
+    engine: Engine,
+    *,
+    elsewhere: bool,
 ) -> Launcher:
     def connection_of(key: InstanceKey, epoch: int) -> dict[str, str]:
         return {**environment, "RUNTARA_TOKEN": mint.mint(key, epoch)}
@@ -300,7 +301,12 @@ def _launcher(
         mailbox=MailboxSpec(bound=65_536, policy=Policy.REJECT),
     )
     return Launcher(
-        runner=runner, places=settings.max_concurrent_instances, keeps_logs=True, check_program=engine.check
+        runner=runner,
+        places=settings.max_concurrent_instances,
+        keeps_logs=True,
+        check_program=engine.check,
+        images=None if elsewhere else _images(settings, clock),
+        upkeep=_upkeep(settings, clock, elsewhere=elsewhere),
     )
 
 

@@ -120,9 +120,27 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=lambda name: PR
     """How many of the newest versions of an image are kept, beside those in use."""
     upkeep_every_ms: Milliseconds = 3_600_000
     """How often a host looks for what is not to be kept any longer."""
-    runner: Literal["native", "ray", "kubernetes"] = "native"
+    runner: Literal["native", "ray", "kubernetes", "fake"] = "native"
     """Where programs run: ``native`` as processes of this machine, ``ray`` on the nodes of a Ray cluster,
-    ``kubernetes`` as Jobs, for which a program is the reference of an image."""
+    ``kubernetes`` as Jobs, for which a program is the reference of an image, ``fake`` nowhere: a program is a line of
+    what would happen, to try things out."""
+    container_runtime: str | None = None
+    """Program that runs containers, a name or a path; by default ``runc``, or else ``crun``."""
+    container_network: Literal["none", "pasta", "slirp4netns", "host"] = "none"
+    """What a container sees of the network, if its image does not say: ``none`` only this server, through its own
+    loopback; ``pasta`` and ``slirp4netns`` the outside too, through the program of that name; ``host`` all of it."""
+    container_cpus: Annotated[float, Meta(ge=0)] = 0
+    """Cores for a container that does not say what it needs; 0 for no limit."""
+    container_memory_bytes: Span = 512 * 1024 * 1024
+    """Memory for a container, or a WASI module, that does not say what it needs; 0 for no limit."""
+    container_pids: Span = 256
+    """Most processes and threads of a container that does not say what it needs; 0 for no limit."""
+    container_tmp_bytes: Count = 64 * 1024 * 1024
+    """Size of each of /tmp and /dev/shm in a container, which count as its memory."""
+    container_first_uid: Count = 1_879_048_192
+    """First of the 65,536 ids of users and groups that containers get of a host that runs as root; nobody else's."""
+    container_allow_old_runtime: bool = False
+    """Whether ``runtara doctor`` accepts an old version of runc, because its distribution has repaired it."""
     ray_address: str = "auto"
     """The Ray cluster, as host:port, or ``auto`` for that of this machine."""
     ray_cpus: Annotated[float, Meta(gt=0)] = 1.0

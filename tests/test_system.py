@@ -493,7 +493,7 @@ with embedded.open(sys.argv[1]) as system, system.sdk("one") as sdk:
 
 @pytest.mark.parametrize(
     ("calls", "first", "last"),
-    [("fsync,fdatasync", n, n + 3) for n in (12, 20, 28)] + [("pwrite64", n, n + 7) for n in (140, 170, 200)],
+    [("fsync,fdatasync", n, n + 3) for n in (12, 20, 28)] + [("pwrite64", n, n + 7) for n in (120, 150, 180)],
 )
 def test_a_disk_that_fails_to_write_loses_nothing_acknowledged(
     calls: str, first: int, last: int, tmp_path: Path

@@ -1,7 +1,7 @@
 """What a call may hold: the limits and alphabets of every field that a caller fills in.
 
-Owns the tables of checks, but for those of images (`_image_checks`); whom to ask is decided in `dispatch`. Nothing here
-knows an instance: a call that passes may still be refused by whoever answers it.
+Owns the tables of checks, but for those of images (`_images_checks`); whom to ask is decided in `dispatch`. Nothing
+here knows an instance: a call that passes may still be refused by whoever answers it.
 """
 
 import re

@@ -5,7 +5,7 @@ from typing import Any, Final, TypeVar
 
 import trio
 
-from runtara.actors._image_views import options_of
+from runtara.actors._images_views import options_of
 from runtara.actors._instance_case import Need
 from runtara.actors._ref import Ref
 from runtara.actors._resources import split_resources

@@ -11,11 +11,11 @@ from typing import Final, Literal, NamedTuple, TypeAlias
 import trio
 
 from runtara.actors._instance_events import StopHow
-from runtara.actors.runners import Attempt, Ended
+from runtara.actors.runners import Attempt, Ended, HostFailed
 from runtara.ids import InstanceKey
 from runtara.messages import CrashInstance, ExitInstance
 
-__all__ = ["STEPS", "Graces", "How", "Run", "Step", "log_ended", "log_launched", "report_of"]
+__all__ = ["STEPS", "Graces", "How", "Run", "Step", "log_ended", "log_launched", "log_not_launched", "report_of"]
 
 _log: Final = logging.getLogger("runtara.runner")
 
@@ -96,6 +96,11 @@ class Run:
 def log_launched(run: Run, program: str) -> None:
     """Write into the log of the host that a program was launched."""
     _log.info("launched", extra={**_names(run), "program": program})
+
+
+def log_not_launched(run: Run, program: str, failure: HostFailed) -> None:
+    """Write into the log of the host that it could not do its part of a launch, and why."""
+    _log.warning("not-launched", extra={**_names(run), "program": program, "error": str(failure)})
 
 
 def log_ended(run: Run, ended: Ended) -> None:

@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple, Protocol, TypeVar, cast
 from runtara import messages
 from runtara.actors._cell import CellRef
 from runtara.actors._dispatch_checks import CHECKS, PAGE_MAX, PAYLOADS, TEXT_MAX_BYTES
-from runtara.actors._image_checks import IMAGE_CHECKS, check_image
+from runtara.actors._images_checks import IMAGE_CHECKS, check_image
 from runtara.actors._many_checks import MANY_CHECKS, check_listed
 from runtara.actors._ref import Askable, Ref
 from runtara.actors._reply import Reply

@@ -16,9 +16,9 @@ from typing import Any, Final, cast
 import trio
 
 from runtara import messages
-from runtara.actors._image_catalogue import Catalogue, in_thread
-from runtara.actors._image_starts import Starts
-from runtara.actors._image_views import info_of, options_json
+from runtara.actors._images_catalogue import Catalogue, in_thread
+from runtara.actors._images_starts import Starts
+from runtara.actors._images_views import info_of, options_json
 from runtara.actors._service import Actor, Deferred, hears
 from runtara.actors.storage import Act, Query
 from runtara.clock import Clock
@@ -165,7 +165,8 @@ class ImageRegistry(Actor):
         version: ImageVersion | None = await self._reader.ask(Query("read_image_version", (tenant_id, ref)))
         if version is None or version.digest != command.digest:
             return False
-        return await in_thread(self._blobs.find, command.digest) is not None
+        found = await in_thread(lambda: self._blobs.find(command.digest, touch=True))
+        return found is not None
 
     def _version(self, command: messages.PushImage) -> ImageVersion:
         return ImageVersion(

@@ -18,7 +18,7 @@ import trio
 
 from runtara.actors._runner_logs import FOLLOWERS_MAX, Logs
 from runtara.actors._runner_plan import Planner
-from runtara.actors._runner_run import STEPS, Graces, How, Run, log_ended, log_launched, report_of
+from runtara.actors._runner_run import STEPS, Graces, How, Run, log_ended, log_launched, log_not_launched, report_of
 from runtara.actors._service import Actor, Deferred, hears
 from runtara.actors._specs import Backoff
 from runtara.actors.instance import Enforce, Launch, Stop
@@ -269,6 +269,7 @@ class Runner(Actor):
         except Forbidden as refusal:
             return Ended(exit_code=_NOT_ALLOWED, error=str(refusal))
         except HostFailed as failure:
+            log_not_launched(run, program, failure)
             self._host_failures += 1
             await trio.sleep(_HOST_FAILED.delay(self._host_failures, self.system.random))
             return Ended(exit_code=None, error=str(failure), counts=False)

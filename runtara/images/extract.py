@@ -25,6 +25,7 @@ class Extracted(msgspec.Struct, frozen=True, kw_only=True):
     """How much an archive held."""
 
     members: int
+    """Entries, and the folders that only their names speak of."""
     bytes: int
 
 

@@ -28,6 +28,9 @@ from runtara.records import ImageKind, ImageOptions
 
 __all__ = ["Library", "Prepared"]
 
+_OPEN: Final = 0o755
+"""For root file systems: whoever runs in a container is somebody else. The folders around it stay closed."""
+
 
 class Prepared(msgspec.Struct, frozen=True, kw_only=True):
     """What is started for an image, and how."""
@@ -35,10 +38,10 @@ class Prepared(msgspec.Struct, frozen=True, kw_only=True):
     kind: ImageKind
     path: Path
     """A program, a Python file, a WASI module; the folder of a project, or of a root file system."""
-    command: tuple[str, ...]
+    command: tuple[str, ...] = ()
     """Empty where whoever starts it knows best: for programs, Python files and WASI modules, and for projects that have
     a main.py and no Python of their own."""
-    env: dict[str, str]
+    env: dict[str, str] = {}
     working_dir: str = "/"
     """For a project its folder; inside a root file system what the image says."""
     user: str = ""
@@ -85,7 +88,7 @@ class Library:
         Raises `NotFound` where there is no such blob, `InvalidInput`, `TooLarge` and `ConfigError` where it cannot be
         prepared, `StoreFull` and `StoreUnavailable`.
         """
-        blob = self.blobs.find(digest)
+        blob = self.blobs.find(digest, touch=True)
         if blob is None:
             raise NotFound(f"there is no blob {digest}: push the image again")
         if kind == "rootfs" and not options.command:
@@ -121,9 +124,11 @@ class Library:
 
     def _make_rootfs(self, blob: Path, made: Path, _home: Path) -> None:
         extract(blob, made / "rootfs", Rules.ROOTFS, self._limits)
+        (made / "rootfs").chmod(_OPEN)
 
     def _make_container(self, blob: Path, made: Path, _home: Path) -> None:
         config = unpack(blob, made / "rootfs", self._limits, environment=self._environment, timeout_s=self._timeout_s)
+        (made / "rootfs").chmod(_OPEN)
         (made / "config.json").write_bytes(msgspec.json.encode(config))
 
     def _make_project(self, blob: Path, made: Path, home: Path) -> None:

@@ -5,16 +5,19 @@ because msgspec writes it twenty times as fast as arrays of columns are written,
 processor that is not ours.
 """
 
-from collections.abc import Iterator, Sequence
+import functools
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
 from msgspec.structs import astuple
 
 from runtara.records import Checkpoint, Event, Instance, Retry, Signal, Wait
+from runtara.store._postgres_door import SQL
 from runtara.store._terms import Save, copies_of
 
-__all__ = ["rounds_of"]
+__all__ = ["rounds_of", "statement_of"]
 
 _encoder: Final = msgspec.json.Encoder()
 
@@ -41,6 +44,8 @@ _WaitRow: Final = _row_of("WaitRow", _PART, Wait.__struct_fields__)
 _CopyRow: Final = _row_of("CopyRow", ("save",), ("tenant_id", "source_id", "checkpoint_id"))
 _RetryRow: Final = _row_of("RetryRow", _PART, Retry.__struct_fields__)
 
+_COPYING: Final = re.compile(r"/\*\[\*/.*?/\*\]\*/\s*", re.DOTALL)
+_NOTHING: Final = "[]"
 _ERROR: Final = Instance.__struct_fields__.index("error")
 
 
@@ -55,9 +60,7 @@ def rounds_of(saves: Sequence[Save]) -> Iterator[dict[str, str]]:
     for at, save in enumerate(saves):
         key = (save.instance.tenant_id, save.instance.instance_id)
         number = seen.get(key, -1) + 1
-        if (
-            save.copies is not None
-        ):  # behind what was changed of its source before, and not behind what is changed later
+        if save.copies is not None:  # behind what was saved of its source before, and not behind what is saved later
             number = max(number, seen.get(save.copies.source, -1) + 1)
             seen[save.copies.source] = number - 1
         seen[key] = number
@@ -65,6 +68,17 @@ def rounds_of(saves: Sequence[Save]) -> Iterator[dict[str, str]]:
             rounds.append(_Round())
         rounds[number].add(at, save)
     return (round_.documents() for round_ in rounds or [_Round()])
+
+
+def statement_of(round_: Mapping[str, Any]) -> str:
+    """Return the statement that stores a round: the parts that copy are left out where nothing is copied."""
+    statement = SQL["commit_round"]
+    return statement if round_["copies"] != _NOTHING else _without_copies(statement)
+
+
+@functools.cache
+def _without_copies(statement: str) -> str:
+    return _COPYING.sub("", statement)
 
 
 class _Round:

@@ -15,7 +15,7 @@ import msgspec
 from runtara.clock import monotonic
 from runtara.errors import ConfigError, RuntaraError, StoreInUse, StoreUnavailable
 from runtara.ids import InstanceKey
-from runtara.store._postgres_batch import rounds_of
+from runtara.store._postgres_batch import rounds_of, statement_of
 from runtara.store._postgres_door import (
     SQL,
     Connection,
@@ -212,7 +212,7 @@ class PostgresWriter(SqlWriter):
             "draining": self._tenure.draining,
         }
         if len(rounds) == 1:
-            row = connection.execute(SQL["commit_round"], {**rounds[0], **names}).fetchall()[0]
+            row = connection.execute(statement_of(rounds[0]), {**rounds[0], **names}).fetchall()[0]
         else:
             row = self._store_several(connection, [{**documents, **names} for documents in rounds])
         node, now_ms, refused, nodes, *_ = row
@@ -225,7 +225,7 @@ class PostgresWriter(SqlWriter):
     def _store_several(self, connection: Connection, rounds: Sequence[Mapping[str, Any]]) -> Sequence[Any]:
         """Store several rounds together, sent in one go; return what the last one says, with all that were refused."""
         with connection.pipeline(), connection.transaction():
-            cursors = [connection.execute(SQL["commit_round"], round_) for round_ in rounds]
+            cursors = [connection.execute(statement_of(round_), round_) for round_ in rounds]
         rows = [cursor.fetchall()[0] for cursor in cursors]
         # Each round's refusals come with those of the rounds before it.
         last = rows[-1]

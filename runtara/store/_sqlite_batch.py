@@ -67,7 +67,7 @@ class Batch:
         return True
 
     def finish(self) -> None:
-        """Write what was held back: rows that hardly a statement of the batch looks for, cheaper all at once."""
+        """Write what was held back: rows that only copies look for within the batch, cheaper all at once."""
         self._insert_many("insert_checkpoint", self._checkpoints)
         self._insert_many("insert_event", self._events)
         self._checkpoints, self._events = [], []

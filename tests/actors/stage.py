@@ -27,7 +27,7 @@ from runtara.store._memory import MemoryStore
 from runtara.system import INSTANCES, MANY, READER, SCHEDULES, Launcher, in_process, tree
 from tests.store.samples import NOW, save
 
-__all__ = ["NOW", "Stage", "TrioClock", "WatchedStore", "key_of", "open_stage", "sleeper"]
+__all__ = ["NOW", "Stage", "TrioClock", "WatchedStore", "crash_actor", "key_of", "open_stage", "sleeper"]
 
 
 class TrioClock:
@@ -158,14 +158,19 @@ class Stage(msgspec.Struct, frozen=True):
 
     async def crash(self, path: str) -> None:
         """Crash an actor, as a bug in one of its handlers would, and wait until it is back."""
-        actor: Any = self.system.ref(path).slot.actor
         life = self.system.ref(path).slot.incarnation
-        with pytest.MonkeyPatch.context() as patches:
-            patches.setitem(type(actor).HEARS, _Poison, _fail)
-            self.system.ref(path).tell_nowait(_Poison())
-            await trio.testing.wait_all_tasks_blocked()
+        await crash_actor(self.system, path)
         await trio.sleep(0.5)
         assert self.system.ref(path).slot.incarnation == life + 1
+
+
+async def crash_actor(system: System, path: str) -> None:
+    """Crash an actor of a system; what it is asked from then on, its next life answers."""
+    actor: Any = system.ref(path).slot.actor
+    with pytest.MonkeyPatch.context() as patches:
+        patches.setitem(type(actor).HEARS, _Poison, _fail)
+        system.ref(path).tell_nowait(_Poison())
+        await trio.testing.wait_all_tasks_blocked()
 
 
 class _Poison:

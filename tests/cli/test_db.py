@@ -97,8 +97,8 @@ def test_a_backup_is_restored_into_the_other_kind_of_store(
     made = db(full, "backup", str(file))
     restored = db(other, "restore", str(file))
 
-    assert (made.exit_code, made.stdout.partition(" in ")[0]) == (0, f"{2 * INSTANCES} instances, 80 rows")
-    assert (restored.exit_code, restored.stdout) == (0, f"{2 * INSTANCES} instances, 80 rows\n")
+    assert (made.exit_code, made.stdout.partition(" in ")[0]) == (0, f"{2 * INSTANCES} instances, 87 rows")
+    assert (restored.exit_code, restored.stdout) == (0, f"{2 * INSTANCES} instances, 87 rows\n")
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert open_upkeep(other).verify() == []
 

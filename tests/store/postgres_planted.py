@@ -288,7 +288,7 @@ PLANTED: dict[str, Planted] = {
     "copy-of-nothing": Planted(
         "an instance begins with what it was to begin with",
         checks.a_copy_that_cannot_be_made_is_refused,
-        _edit("commit_round", "AND (save NOT IN (SELECT save FROM copying) OR save IN (SELECT save FROM sources))", ""),
+        _edit("commit_round", "OR save IN (SELECT save FROM sources)", "OR TRUE"),
     ),
     "copy-without-end": Planted(
         "an instance begins with what it was to begin with",

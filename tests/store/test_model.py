@@ -179,7 +179,7 @@ def compare(history: list[list[Any]], other: tuple[Writer, Reader]) -> None:
             assert view(memory[1]) == view(other[1])
 
 
-def do(writer: Writer, step: list[Any] | Call) -> Any:
+def do(writer: Writer, step: Any) -> Any:
     """Take a step; return what came of it."""
     try:
         if isinstance(step, Call):

@@ -25,7 +25,7 @@ from runtara.store._sqlite import SqliteStore
 from runtara.store._sqlite_door import SQL, SqliteLimits
 from tests.store.crashing import compare
 from tests.store.faults import IMPATIENT, Plan, faulty, run_module
-from tests.store.samples import KEY, checkpoint, loaded, numbered_save, put, save, signal
+from tests.store.samples import KEY, checkpoint, image_version, loaded, numbered_save, put, save, signal
 
 Missing = Callable[[str, str], NoReturn]
 
@@ -91,6 +91,21 @@ def test_an_error_before_the_commit_leaves_nothing_and_the_next_commit_works(
     assert loaded(bench.reader).checkpoint_ids == ("step-1", "step-2")
 
 
+@pytest.mark.parametrize("statement", ["begin_write", "insert_image", "insert_image_version", "update_image"])
+@pytest.mark.parametrize(("code", "expected"), CODES[:3])
+def test_an_error_within_a_push_leaves_no_image_and_the_next_push_works(
+    bench: Bench, statement: str, code: int, expected: type[RuntaraError]
+) -> None:
+    bench.plan.fail(statement, code)
+
+    with pytest.raises(expected):
+        bench.writer.push_image("acme", "orders", "a" * 32, image_version())
+
+    assert bench.reader.list_images("acme", 9, None).images == ()
+    assert bench.reader.list_digests(9, "") == []
+    assert bench.writer.push_image("acme", "orders", "a" * 32, image_version())[1].version == 1
+
+
 COMMIT_CODES: list[tuple[int, type[RuntaraError]]] = [
     (sqlite3.SQLITE_FULL, StoreFull),
     (sqlite3.SQLITE_BUSY, StoreUnavailable),
@@ -109,6 +124,18 @@ def test_an_error_at_the_commit_is_told_for_what_it_is(bench: Bench, code: int, 
 
     assert bench.writer.commit([numbered_save(2)]) == [True]
     assert loaded(bench.reader).checkpoint_ids == ("step-1", "step-2")
+
+
+@pytest.mark.parametrize(("code", "expected"), COMMIT_CODES)
+def test_an_error_at_the_end_of_a_push_is_told_for_what_it_is_and_the_push_may_be_repeated(
+    bench: Bench, code: int, expected: type[RuntaraError]
+) -> None:
+    bench.plan.fail("commit", code)
+
+    with pytest.raises(expected):
+        bench.writer.push_image("acme", "orders", "a" * 32, image_version())
+
+    assert bench.writer.push_image("acme", "orders", "b" * 32, image_version())[1].version == 1
 
 
 def test_an_unknown_outcome_may_be_that_it_was_stored(bench: Bench) -> None:

@@ -12,12 +12,14 @@ import pytest
 
 from runtara.messages import CheckpointInfo, InstanceSummary
 from runtara.records import Checkpoint, Event, Image, ImageVersion, Instance, Retry, Schedule, Signal, Wait
-from runtara.store import _postgres_batch, _statements
+from runtara.store import Copies, _postgres_batch, _statements
+from runtara.store._postgres_batch import rounds_of, statement_of
 from runtara.store._postgres_door import PostgresLimits, connect
 from runtara.store._postgres_migrate import migrate
 from runtara.store._sqlite_door import SQL, connect_memory, run_script, statements_of
 from runtara.store._statements import Statement, load_migrations, load_statements
 from tests.postgres import Cluster
+from tests.store.samples import KEY, save
 
 STORE = Path(_statements.__file__).parent
 DATABASES = ("sqlite", "postgres")
@@ -225,6 +227,22 @@ def test_a_document_is_read_with_all_the_fields_that_are_written(document: str, 
     (listed,) = re.findall(pattern, POSTGRES["commit_round"])
 
     assert {column.split()[0] for column in listed.split(",")} == set(row.__struct_fields__)
+
+
+def test_a_round_that_copies_nothing_is_stored_without_a_word_of_copying() -> None:
+    plain, copying = (save(KEY), save(KEY, copies=Copies(KEY)))
+
+    statements = [statement_of(next(rounds_of([one]))) for one in (plain, copying)]
+
+    assert statements[1] == POSTGRES["commit_round"]
+    assert [re.findall(r"cop(?:y|ie)|source", statement) for statement in statements[:1]] == [[]]
+    assert statements[0].count("(") == statements[0].count(")")
+
+
+def test_the_shorter_round_fits_the_schema(tables: "psycopg.Connection[Any]") -> None:
+    with tables.transaction(force_rollback=True):
+        tables.execute(f"PREPARE one AS {prepared(statement_of({'copies': '[]'}))}".encode())
+        tables.execute("DEALLOCATE one")
 
 
 INSERTS = [

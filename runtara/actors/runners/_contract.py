@@ -10,13 +10,13 @@ it to the instances. Promises, each with a test in the conformance suite:
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Literal, Protocol
 
 import msgspec
 import trio
 
 from runtara.ids import InstanceKey
+from runtara.images import Prepared
 from runtara.records import ImageKind, ImageOptions
 
 __all__ = ["Attempt", "Ended", "Engine", "HostFailed", "Plan", "PlannedImage", "Prepare", "Prepared"]
@@ -29,20 +29,6 @@ class PlannedImage(msgspec.Struct, frozen=True, kw_only=True):
     """Of what was pushed."""
     kind: ImageKind
     options: ImageOptions = ImageOptions()
-
-
-class Prepared(msgspec.Struct, frozen=True, kw_only=True):
-    """An image version, ready to be launched on this machine."""
-
-    kind: ImageKind
-    path: Path
-    """Its file; for a project of Python its folder, for a container its root file system: a folder that belongs to the
-    user of the host, and that everybody may read."""
-    command: tuple[str, ...] = ()
-    """Program and arguments that the image itself names."""
-    env: Mapping[str, str] = {}
-    working_dir: str = "/"
-    """Of a container."""
 
 
 Prepare = Callable[[PlannedImage], Prepared]

@@ -1,8 +1,10 @@
 """The files of one instance's attempts on this host: what a launch needs, what it leaves, and how it is found again.
 
     <home>/<digest>/               named by a digest of tenant and instance, because ids never become paths
-        input, output, work/       of the program
         instance.json              whose it is
+        data/                      of the attempt: input, output; what a container sees as /data
+        work/                      of the program, from attempt to attempt
+        container/                 of the runtime, where the program runs in a container
         lock                       held by the shim of a launched attempt, for as long as it lives
         shim.<launch>.json         who is the shim, and who the program
         exit.json                  how the attempt ended
@@ -16,7 +18,7 @@ import fcntl
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, TypeVar
@@ -45,6 +47,10 @@ class Marker(msgspec.Struct, frozen=True, kw_only=True):
     boot_id: str
     stderr_from: int
     """How much earlier attempts had written to stderr."""
+    after: tuple[str, ...] = ()
+    """The command that removes what nobody may leave behind: a container. Harmless when repeated."""
+    cgroup: str | None = None
+    """Path of the container's control group below each hierarchy."""
 
     @property
     def key(self) -> InstanceKey:
@@ -68,6 +74,10 @@ class ExitNote(msgspec.Struct, frozen=True, kw_only=True):
     launch_id: str
     exit_code: int | None
     dropped: dict[str, int] = {}
+    memory_peak: int | None = None
+    cpu_seconds: float | None = None
+    reached: dict[str, int] = {}
+    """Limits of a container that it ran into, and how much they are."""
 
 
 class RunFolder:
@@ -77,30 +87,46 @@ class RunFolder:
         digest = hashlib.sha256(f"{key.tenant_id}\0{key.instance_id}".encode()).hexdigest()[:32]
         self.path: Final = home / digest
         self.marker: Final = home / _MARKERS / f"{digest}.json"
-        self.input: Final = self.path / "input"
-        self.output: Final = self.path / "output"
+        self.data: Final = self.path / "data"
+        self.input: Final = self.data / "input"
+        self.output: Final = self.data / "output"
         self.work: Final = self.path / "work"
+        self.container: Final = self.path / "container"
 
     def make(self) -> None:
         """Make the folders that are missing, for the host's user only."""
         for folder in (self.marker.parent, self.path, self.work):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
-    def prepare(self, marker: Marker, data: bytes | None) -> None:
-        """Clear away what an earlier attempt has left, and mark that one is launched. Its lock must be free."""
+    def prepare(
+        self, marker: Marker, data: bytes | None, files: Mapping[str, bytes] | None = None, owner: int | None = None
+    ) -> None:
+        """Clear away what an earlier attempt has left, and mark that one is launched. Its lock must be free.
+
+        `data` is its input, `files` is what else it gets beside it, `owner` the user that its folders are given to.
+        """
         with self.locked() as free:
             if not free:
                 raise BlockingIOError(f"another attempt of {marker.instance_id!r} still holds {self.path}")
-            for left in (self.path / EXIT, self.input, self.output, *self.path.glob(note_of("*"))):
+            for left in (self.path / EXIT, self.data, *self.path.glob(note_of("*"))):
                 _remove(left)
+            self.data.mkdir(mode=0o700)
             if data is not None:
                 _write(self.input, data)
             _write(self.path / _INSTANCE, msgspec.json.encode(marker.key))
+            for name, content in (files or {}).items():
+                _write(self.data / name, content)
+            if marker.after:
+                self.container.mkdir(mode=0o700, exist_ok=True)
+                (self.data / "work").mkdir(mode=0o700)  # where the work folder is mounted
+            if owner is not None:
+                for path in (self.work, self.data, *self.data.iterdir()):
+                    os.chown(path, owner, owner, follow_symlinks=False)
             _write(self.marker, msgspec.json.encode(marker))
 
     def forget(self, launch_id: str) -> None:
         """Take the marker away, and what is of no use any more. The logs and what lies in the work folder stay."""
-        for left in (self.path / note_of(launch_id), self.path / EXIT, self.input, self.output, self.marker):
+        for left in (self.path / note_of(launch_id), self.path / EXIT, self.data, self.container, self.marker):
             _remove(left)
         with suppress(OSError):  # only if it is empty
             self.work.rmdir()
@@ -185,6 +211,8 @@ def _remove(path: Path) -> None:
     try:
         path.unlink(missing_ok=True)
     except IsADirectoryError:
+        for folder, _, _ in os.walk(path):  # a program may have shut its own folders
+            Path(folder).chmod(0o700)
         shutil.rmtree(path)
 
 

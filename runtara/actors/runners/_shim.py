@@ -28,6 +28,7 @@ from contextlib import suppress
 
 TYPE_CHECKING = False  # the module `typing` would cost every launch some milliseconds
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
 __all__ = ["EXIT", "LAUNCHED", "LOCK", "STREAMS", "note_of", "segments", "start_time"]
@@ -156,7 +157,8 @@ def _launch(spec: "dict[str, Any]", outputs: list[int]) -> int:
         return pid
     code = 126
     try:
-        _become_a_program(shim, spec, outputs)
+        _become_a_program(shim, spec["limits"], outputs)
+        os.chdir(spec["work"])
         os.execve(spec["argv"][0], spec["argv"], spec["env"])
     except (OSError, ValueError) as error:
         code = 127 if isinstance(error, FileNotFoundError) else 126
@@ -165,7 +167,7 @@ def _launch(spec: "dict[str, Any]", outputs: list[int]) -> int:
         os._exit(code)
 
 
-def _become_a_program(shim: int, spec: "dict[str, Any]", outputs: list[int]) -> None:
+def _become_a_program(shim: int, limits: "dict[str, int]", outputs: list[int]) -> None:
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(outputs[0], 1)
     os.dup2(outputs[1], 2)
@@ -179,12 +181,11 @@ def _become_a_program(shim: int, spec: "dict[str, Any]", outputs: list[int]) -> 
     if os.getppid() != shim:
         os._exit(126)
     _close_all_but_standard()
-    for name, wanted in spec["limits"].items():
+    for name, wanted in limits.items():
         kind = getattr(resource, name)
         most = resource.getrlimit(kind)[1]
         limit = wanted if most == resource.RLIM_INFINITY else min(wanted, most)
         resource.setrlimit(kind, (limit, limit))
-    os.chdir(spec["work"])
 
 
 def _close_all_but_standard() -> None:
@@ -200,19 +201,25 @@ def _close_all_but_standard() -> None:
 class Shim:
     """Looks after the program from its launch to its end."""
 
-    def __init__(
-        self, program: int, pipes: dict[int, Log], signals: int, grace: float, lifeline: int | None = None
-    ) -> None:
+    def __init__(self, program: int, signals: int, grace: float) -> None:
+        self.memory_peak, self.cpu_seconds = 0, 0.0
         self._program = program
-        self._pipes = pipes
         self._signals = signals
-        self._lifeline = lifeline
         self._grace = grace
         self._kill_at: float | None = None
+        self._watched: dict[int, Callable[[int], bool]] = {}
         self._poll = select.poll()
-        for descriptor in (signals, lifeline, *pipes):
-            if descriptor is not None:
-                self._poll.register(descriptor, select.POLLIN)
+        self._poll.register(signals, select.POLLIN)
+
+    def watch(self, descriptor: int, act: "Callable[[int], bool]") -> None:
+        """Call `act` whenever a descriptor can be read, until it says that nothing more will follow."""
+        self._watched[descriptor] = act
+        self._poll.register(descriptor, select.POLLIN)
+
+    def kill(self, _: int) -> bool:
+        """Kill the program at once; for the end of the pipe that it is bound to."""
+        self._hear(bytes([signal.SIGINT]))
+        return False
 
     def run(self) -> int:
         """Return the program's exit code, or minus the number of the signal that killed it, when nothing is left."""
@@ -224,9 +231,9 @@ class Shim:
                 self._signal(signal.SIGKILL)
             code = self._reap()
         _kill_the_rest()
-        for pipe, log in self._pipes.items():
+        for pipe, act in self._watched.items():
             for _ in range(_LAST_CHUNKS):
-                if not select.select([pipe], [], [], 0)[0] or not log.drain(pipe):
+                if not select.select([pipe], [], [], 0)[0] or not act(pipe):
                     break
         return code
 
@@ -235,19 +242,14 @@ class Shim:
         while True:
             left = None if self._kill_at is None else max(0.0, self._kill_at - time.monotonic()) * 1000
             ready = [descriptor for descriptor, _ in self._poll.poll(left)]
-            for pipe in self._pipes.keys() & ready:
-                if not self._pipes[pipe].drain(pipe):
-                    self._poll.unregister(pipe)
-                    del self._pipes[pipe]
-            if self._lifeline in ready:
-                self._poll.unregister(self._lifeline)
-                self._lifeline = None
-                self._hear(bytes([signal.SIGINT]))
-                return
+            for descriptor in self._watched.keys() & ready:
+                if not self._watched[descriptor](descriptor):
+                    self._poll.unregister(descriptor)
+                    del self._watched[descriptor]
             if self._signals in ready:
                 self._hear(os.read(self._signals, _CHUNK))
                 return
-            if not ready:
+            if not ready or left == 0:
                 return
 
     def _hear(self, heard: bytes) -> None:
@@ -267,9 +269,10 @@ class Shim:
         """Wait for children that have ended; return the program's exit code if it is among them."""
         code = None
         with suppress(ChildProcessError):
-            while (ended := os.waitpid(-1, os.WNOHANG)) != (0, 0):
+            while (ended := os.wait4(-1, os.WNOHANG))[0]:
                 if ended[0] == self._program:
-                    code = os.waitstatus_to_exitcode(ended[1])
+                    code, use = os.waitstatus_to_exitcode(ended[1]), ended[2]
+                    self.memory_peak, self.cpu_seconds = use.ru_maxrss * 1024, use.ru_utime + use.ru_stime
         return code
 
 
@@ -360,17 +363,33 @@ def main() -> None:
         file.write(b" " * _NOTE_BYTES)
     logs = {stream: Log(stream, spec["log_bytes"]) for stream in STREAMS}
     pipes = [os.pipe() for _ in STREAMS]
-    program = _launch(spec, [write for _, write in pipes])
+    outputs = [write for _, write in pipes]
+    container = _launch_container(spec, outputs, pipes[1][0]) if "container" in spec else None
+    program = container.program if container else _launch(spec, outputs)
     for read, write in pipes:
         os.close(write)
         os.set_blocking(read, False)
     with suppress(OSError):  # the disk may be full, the server gone: the program runs all the same
         _note(note_of(spec["launch_id"]), {**facts, "program": program, "program_started": start_time(program)})
     _let_the_server_go()
-    reads = dict(zip((read for read, _ in pipes), logs.values(), strict=True))
-    code = Shim(program, reads, signals, spec["grace_ms"] / 1000, lifeline).run()
-    dropped = {stream: log.dropped for stream, log in logs.items()}
-    _note_exit({"launch_id": spec["launch_id"], "exit_code": code, "dropped": dropped})
+    shim = Shim(program, signals, spec["grace_ms"] / 1000)
+    for (read, _), log in zip(pipes, logs.values(), strict=True):
+        shim.watch(read, log.drain)
+    if lifeline is not None:
+        shim.watch(lifeline, shim.kill)
+    if container:
+        container.attach(shim)
+    end = {"launch_id": spec["launch_id"], "exit_code": shim.run()}
+    end["dropped"] = {stream: log.dropped for stream, log in logs.items()}
+    end |= {"memory_peak": shim.memory_peak, "cpu_seconds": shim.cpu_seconds}
+    _note_exit(end | (container.end() if container else {}))
+
+
+def _launch_container(spec: "dict[str, Any]", outputs: list[int], errors: int) -> "Any":
+    """Launch the program in a container, with what lies beside this file."""
+    shim = os.getpid()
+    sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+    return __import__("_shim_container").Container(spec, outputs, errors, lambda: _become_a_program(shim, {}, outputs))
 
 
 def _let_the_server_go() -> None:

@@ -1,14 +1,16 @@
 """Which engine a host launches programs with: the table of what there is, and how each is made from the settings."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Final
 
-from runtara.actors.runners._contract import Engine
+from runtara.actors.runners._contract import Engine, HostFailed, PlannedImage, Prepared
+from runtara.errors import ConfigError, Forbidden, InvalidInput, StoreFull, StoreUnavailable, TooLarge
 from runtara.images import Blobs, Library
 from runtara.settings import Settings, building_environment, inherited_environment
 
-__all__ = ["ENGINES", "home_of", "library_of", "open_engine"]
+__all__ = ["ENGINES", "home_of", "library_of", "open_engine", "prepare_image"]
 
 
 def open_engine(settings: Settings, node: str) -> Engine:
@@ -30,14 +32,24 @@ def library_of(settings: Settings) -> Library:
     return Library(Blobs(folder, settings.image_max_bytes), environment=building_environment())
 
 
+def prepare_image(library: Library, image: PlannedImage) -> Prepared:
+    """Make an image ready to be launched, as engines want it: see `Prepare`."""
+    try:
+        return library.prepare(image.digest, image.kind, image.options)
+    except (InvalidInput, TooLarge, ConfigError) as refusal:
+        raise Forbidden(str(refusal)) from refusal
+    except (StoreFull, StoreUnavailable) as failure:
+        raise HostFailed(str(failure)) from failure
+
+
 def _native(settings: Settings, _node: str) -> Engine:
     from runtara.actors.runners.native import NativeEngine
 
-    return NativeEngine(settings, inherited_environment())
+    return NativeEngine(settings, inherited_environment(), partial(prepare_image, library_of(settings)))
 
 
 def _ray(settings: Settings, node: str) -> Engine:
-    from runtara.actors.runners.native import limits_of
+    from runtara.actors.runners._command import limits_of
     from runtara.actors.runners.ray import RayEngine, RayOptions
 
     return RayEngine(

@@ -10,6 +10,7 @@ It does not know how instances stand; the actor `Runner` does.
 import json
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
@@ -17,23 +18,32 @@ from pathlib import Path
 from typing import Final, Literal
 
 import trio
+from msgspec.structs import replace
 
 from runtara.actors.runners import _shim
-from runtara.actors.runners._contract import Ended, HostFailed, Plan
+from runtara.actors.runners._command import Command, Commands
+from runtara.actors.runners._contract import Ended, HostFailed, Plan, Prepare
 from runtara.actors.runners._inotify import FolderWatch
-from runtara.actors.runners._process import LAUNCH_ID, boot_id, kill_launched, kill_process, open_process, reap
-from runtara.actors.runners._program import command_of, environment_of, folders_of
+from runtara.actors.runners._oci_cgroups import clear_cgroup
+from runtara.actors.runners._process import boot_id, kill_launched, kill_process, open_process, reap
 from runtara.actors.runners._run_folder import ExitNote, Marker, RunFolder, read_markers
 from runtara.ids import InstanceKey, new_id
 from runtara.settings import Settings
 
-__all__ = ["NativeAttempt", "NativeEngine", "limits_of"]
+__all__ = ["NativeAttempt", "NativeEngine"]
 
 _LOST: Final = "the process that looked after the program is gone, and nobody saw how the program ended"
 _NOT_BEGUN: Final = "the host has ended before it could launch the program"
 _REBOOTED: Final = "the machine was started anew while the program ran"
 _SIGNALS: Final = {"ask": signal.SIGTERM, "kill": signal.SIGINT, "destroy": signal.SIGKILL}
 """What each way to stop an attempt is to its shim. A shim that is killed takes the program with it."""
+_REACHED: Final = {
+    "memory": "it was stopped for want of memory: {} bytes were all it might have (memory_bytes of its image, or "
+    "RUNTARA_CONTAINER_MEMORY_BYTES)",
+    "pids": "it was refused more processes: {} were all it might have (pids of its image, or RUNTARA_CONTAINER_PIDS)",
+}
+"""What is said of a limit that a container ran into."""
+_CLEAR_TIMEOUT_S: Final = 30.0
 _WRITE: Final = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
 _SIGNALS_RESET: Final = signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}
 
@@ -82,9 +92,14 @@ class NativeAttempt:
             note = self._give_up()
         if note.exit_code is None:
             return self._lost()
+        return replace(self._left(note.exit_code, note), memory_peak=note.memory_peak, cpu_seconds=note.cpu_seconds)
+
+    def _left(self, exit_code: int, note: ExitNote) -> Ended:
+        """Return what the program has left."""
         error = self._folder.read_tail(self._marker.stderr_from)
-        if note.exit_code != 0:
-            return Ended(exit_code=note.exit_code, error=error)
+        if exit_code != 0:
+            reasons = [_REACHED[name].format(limit) for name, limit in note.reached.items() if name in _REACHED]
+            return Ended(exit_code=exit_code, error="\n".join([error, *reasons]).strip())
         try:
             return Ended(exit_code=0, output=self._folder.read_output(self._output_max_bytes), error=error)
         except ValueError as unusable:
@@ -106,27 +121,36 @@ class NativeAttempt:
             if shim is not None and shim.program is not None and shim.program_started is not None:
                 kill_process(shim.program, shim.program_started)
             kill_launched(launch_id)
+        self._clear_container()
         self._folder.give_up(launch_id)
         return ExitNote(launch_id=launch_id, exit_code=None)
+
+    def _clear_container(self) -> None:
+        """See to it that nothing is left of a container, where neither its shim nor its guard could."""
+        if self._marker.after:
+            with suppress(
+                OSError, subprocess.TimeoutExpired
+            ):  # then the runtime is gone, and the group says who is left
+                subprocess.run(self._marker.after, capture_output=True, timeout=_CLEAR_TIMEOUT_S, check=False)
+        if self._marker.cgroup is not None:
+            clear_cgroup(self._marker.cgroup)
 
 
 class NativeEngine:
     """Launches programs as processes; what it keeps lies in ``runs`` in the data folder."""
 
-    def __init__(self, settings: Settings, inherited: Mapping[str, str]) -> None:
-        """Take what there is to set, and the part of the host's own environment that programs are to see."""
+    def __init__(self, settings: Settings, inherited: Mapping[str, str], prepare: Prepare | None = None) -> None:
+        """Take what there is to set, the part of the host's own environment that programs are to see, and images."""
         self._home: Final = (Path(settings.data_dir) / "runs").resolve()
-        self._folders: Final = folders_of(settings.programs)
-        self._inherited: Final = dict(inherited)
+        self._commands: Final = Commands(settings, inherited, prepare)
         self._output_max_bytes: Final = settings.state_max_bytes
         self._log_bytes: Final = settings.program_log_bytes
         self._grace_ms: Final = settings.kill_grace_ms
-        self._limits: Final = limits_of(settings)
         self._watch: FolderWatch | None = None
 
     def check(self, program: str) -> None:
         """Raise `NotFound` or `Forbidden` unless the program may be launched here."""
-        command_of(program, self._folders)
+        self._commands.check(program)
 
     async def launch(self, plan: Plan) -> NativeAttempt:
         """Start a shim, which starts the program; see `Engine.launch`. Not interrupted half-way."""
@@ -160,9 +184,9 @@ class NativeEngine:
             watch.close()
 
     def _launch(self, plan: Plan) -> NativeAttempt:
-        argv = command_of(plan.program, self._folders)
         folder, launch_id = RunFolder(self._home, plan.key), new_id()
         try:
+            command = self._commands.of(plan, folder, launch_id)
             folder.make()
             marker = Marker(
                 tenant_id=plan.key.tenant_id,
@@ -171,34 +195,30 @@ class NativeEngine:
                 launch_id=launch_id,
                 boot_id=boot_id(),
                 stderr_from=folder.written("stderr"),
+                after=command.after,
+                cgroup=command.cgroup,
             )
-            folder.prepare(marker, plan.input)
-            shim = _start_shim(self._spec(plan, marker, folder, argv), folder.path)
+            folder.prepare(marker, plan.input, command.files, command.owner)
+            shim = _start_shim(self._spec(marker, folder, command), folder.path)
         except OSError as error:
             with suppress(OSError):
                 folder.forget(launch_id)
             raise HostFailed(f"the host could not launch {plan.program!r}: {error}") from error
         return NativeAttempt(marker, folder, shim, self._output_max_bytes)
 
-    def _spec(self, plan: Plan, marker: Marker, folder: RunFolder, argv: list[str]) -> bytes:
-        files = {
-            LAUNCH_ID: marker.launch_id,
-            "RUNTARA_OUTPUT_FILE": str(folder.output),
-            "RUNTARA_WORK_DIR": str(folder.work),
-        }
-        if plan.input is not None:
-            files["RUNTARA_INPUT_FILE"] = str(folder.input)
+    def _spec(self, marker: Marker, folder: RunFolder, command: Command) -> bytes:
         return json.dumps(
             {
                 "launch_id": marker.launch_id,
                 "folder": str(folder.path),
                 "marker": str(folder.marker),
                 "work": str(folder.work),
-                "argv": argv,
-                "env": environment_of(plan, self._inherited, files),
-                "limits": self._limits,
+                "argv": command.argv,
+                "env": dict(command.env),
+                "limits": dict(command.limits),
                 "log_bytes": self._log_bytes,
                 "grace_ms": self._grace_ms,
+                **({"container": command.container} if command.container is not None else {}),
             }
         ).encode()
 
@@ -216,16 +236,6 @@ class NativeEngine:
                 if free and folder.read_exit(marker.launch_id) is None:
                     folder.give_up(marker.launch_id)
         return NativeAttempt(marker, folder, shim, self._output_max_bytes)
-
-
-def limits_of(settings: Settings) -> dict[str, int]:
-    """Return the limits of a program's processes, by the names that the system has for them."""
-    limits = {"RLIMIT_CORE": 0, "RLIMIT_NOFILE": settings.program_files}
-    if settings.program_memory_bytes:
-        limits["RLIMIT_AS"] = settings.program_memory_bytes
-    if settings.program_file_bytes:
-        limits["RLIMIT_FSIZE"] = settings.program_file_bytes
-    return limits
 
 
 def _start_shim(spec: bytes, folder: Path) -> int:

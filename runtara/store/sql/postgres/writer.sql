@@ -4,6 +4,7 @@
 -- Commits and renewals are the same thing. Returns the node (null where it is fenced), the time, the refused saves, and how
 -- many nodes there are; where there are others, they are told of what is due soon and of what they may wait for. What is
 -- copied into a new instance is copied as it was before this statement, up to a checkpoint and the instant it was saved.
+-- The parts in brackets do that; they are left out where nothing is copied, because they take a tenth of the time.
 WITH me AS MATERIALIZED (
     UPDATE nodes SET batch = %(batch)s, lease_until = now_ms() + %(lease_ms)s, in_use = %(in_use)s,
         draining = %(draining)s
@@ -23,6 +24,7 @@ given AS MATERIALIZED (
         claimed_epoch BIGINT, priority BIGINT, output TEXT, input TEXT, env TEXT
     )
 ),
+/*[*/
 copying AS MATERIALIZED (
     SELECT * FROM json_to_recordset(%(copies)s) AS copy (
         save BIGINT, tenant_id TEXT, source_id TEXT, checkpoint_id TEXT
@@ -36,6 +38,7 @@ sources AS MATERIALIZED (
         ON last.instance_number = source.number AND last.checkpoint_id = copying.checkpoint_id
     WHERE copying.checkpoint_id IS NULL OR last.seq IS NOT NULL
 ),
+/*]*/
 inserted AS (
     INSERT INTO instances (
         tenant_id, instance_id, status, version, epoch, created_at, program, attempt_id, checkpoint_id, wake_at,
@@ -48,7 +51,7 @@ inserted AS (
         CASE status WHEN 'running' THEN node END, CASE status WHEN 'running' THEN node END
     FROM given
     WHERE expected_version = 0
-        AND (save NOT IN (SELECT save FROM copying) OR save IN (SELECT save FROM sources))
+        /*[*/ AND (save NOT IN (SELECT save FROM copying) OR save IN (SELECT save FROM sources)) /*]*/
     ON CONFLICT (tenant_id, instance_id) DO NOTHING
     RETURNING number, tenant_id, instance_id
 ),
@@ -147,6 +150,7 @@ stored_retries AS (
     ORDER BY nth
     ON CONFLICT DO NOTHING
 ),
+/*[*/
 copied_checkpoints AS (
     INSERT INTO checkpoints (instance_number, checkpoint_id, state, epoch, created_at, wake_at)
     SELECT stored.number, checkpoint_id, state, epoch, created_at, wake_at
@@ -169,6 +173,7 @@ copied_signals AS (
     WHERE (stored.number, signal_id) IN (SELECT instance_number, signal_id FROM copied_waits)
     ORDER BY save, signals.number
 ),
+/*]*/
 refused AS (
     INSERT INTO refusals (node, batch, saves)
     SELECT node, %(batch)s, array_agg(save) FROM given

@@ -7,7 +7,7 @@ from typing import Any, Final, TypeVar, cast
 import trio
 
 from runtara import messages
-from runtara.actors._image_views import find_image, info_of
+from runtara.actors._images_views import find_image, info_of
 from runtara.actors._ref import Ref
 from runtara.actors.storage import Act, Query
 from runtara.clock import Clock

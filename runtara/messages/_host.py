@@ -1,12 +1,12 @@
 """What a host says to an instance by itself: that it is time, and what became of its attempts. No door offers these.
 
-`messages` offers them under its name.
+The package offers them.
 """
 
 import msgspec
 
-from runtara.replies import Acknowledged, InstanceWoken
-from runtara.requests import Request
+from runtara.messages._replies import Acknowledged, InstanceWoken
+from runtara.messages._requests import Request
 
 __all__ = [
     "CrashInstance",

@@ -58,6 +58,8 @@ def _check_push(command: messages.PushImage) -> None:
     _check_digest(command.digest)
     check_integer(command.size, "size", 1, 2**53)
     check_text(command.description, "description")
+    if "\0" in command.description:
+        raise InvalidInput("description holds a NUL character: remove it")
     _check_object(command.metadata, "metadata", TEXT_MAX_BYTES)
     if command.defaults is not None:
         _check_object(command.defaults, "defaults", DEFAULTS_MAX_BYTES)

@@ -11,7 +11,7 @@ import msgspec
 from msgspec.structs import replace
 
 from runtara.actors._cell import CellRef
-from runtara.actors._image_views import find_image, options_of, version_asked
+from runtara.actors._images_views import find_image, options_of, version_asked
 from runtara.actors._ref import Ref
 from runtara.errors import AlreadyExists
 from runtara.ids import ImageRef, InstanceKey
