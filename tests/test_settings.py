@@ -55,3 +55,7 @@ def test_launched_programs_inherit_little_and_nothing_secret() -> None:
 
 def test_every_setting_has_a_default() -> None:
     assert not [field.name for field in msgspec.structs.fields(Settings) if field.required]
+
+
+def test_the_networks_of_containers_are_those_that_an_image_may_ask_for() -> None:
+    assert get_type_hints(Settings)["container_network"] == Network
