@@ -11,7 +11,7 @@ BOX = Box(
     cwd="/work",
     host_name="order-7",
     machine="x86_64",
-    place="/mnt",
+    place="/place",
     first_uid=1_000_000,
     tmp_bytes=1 << 20,
 )
@@ -51,16 +51,16 @@ def test_nothing_of_the_host_is_mounted_but_what_was_put_together_for_it() -> No
     mounts = {mount["destination"]: mount for mount in config(has_resolv_conf=True)["mounts"]}
 
     assert {mount["source"] for mount in mounts.values() if mount["type"] == "bind"} == {
-        "/mnt/data",
-        "/mnt/work",
-        "/mnt/resolv.conf",
+        "/place/data",
+        "/place/work",
+        "/place/resolv.conf",
     }
     assert set(mounts) == {"/proc", "/dev", "/dev/shm", "/tmp", "/data", "/data/work", "/etc/resolv.conf"}
     assert "ro" in mounts["/etc/resolv.conf"]["options"]
     for mount in mounts.values():
         assert "nosuid" in mount["options"]
         assert "noexec" in mount["options"]
-    assert config()["root"] == {"path": "/mnt/rootfs", "readonly": True}
+    assert config()["root"] == {"path": "/place/rootfs", "readonly": True}
 
 
 def test_limits_are_said_only_where_there_is_a_group_to_hold_them() -> None:

@@ -22,7 +22,7 @@ def test_in_one_tree_root_has_the_controllers_that_it_names(tmp_path: Path) -> N
 
     found = find_cgroups(root=tmp_path, privileged=True)
 
-    assert (found.version, found.controllers, found.swap) == (2, {"cpu", "memory", "pids"}, True)
+    assert (found.version, found.controllers, found.swap) == (2, frozenset({"cpu", "memory", "pids"}), True)
     assert found.path_of("x") == "/runtara/x"
     assert found.told("x")["memory_peak"] == f"{tmp_path}/runtara/x/memory.peak"
     assert found.told("x")["limits"]["pids"][0] == f"{tmp_path}/runtara/x/pids.events"
@@ -36,7 +36,7 @@ def test_another_user_has_what_was_delegated_to_the_group_above_its_own(tmp_path
 
     found = find_cgroups(root=tmp_path, own=own, privileged=False)
 
-    assert (found.version, found.controllers) == (2, {"memory", "pids"})
+    assert (found.version, found.controllers) == (2, frozenset({"memory", "pids"}))
     assert found.path_of("x") == "/system.slice/runtara.service/x"
 
 
@@ -52,7 +52,7 @@ def test_in_a_tree_for_each_resource_root_has_those_that_are_mounted(tmp_path: P
 
     found = find_cgroups(root=tmp_path, privileged=True)
 
-    assert (found.version, found.controllers, found.swap) == (1, {"memory", "pids"}, False)
+    assert (found.version, found.controllers, found.swap) == (1, frozenset({"memory", "pids"}), False)
     assert found.told("x")["memory_peak"] == f"{tmp_path}/memory/runtara/x/memory.max_usage_in_bytes"
     assert find_cgroups(root=tmp_path, privileged=False).version == 0
     assert find_cgroups(root=tmp_path / "nothing", privileged=True).path_of("x") is None

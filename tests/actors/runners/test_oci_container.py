@@ -560,8 +560,8 @@ def test_what_is_mounted_on_is_made_and_nothing_in_its_way_is_followed(tmp_path:
 
 
 def test_the_place_where_parts_are_put_together_hides_none_of_them() -> None:
-    assert place_beside((Path("/srv/data"),)) in ("/mnt", "/media", "/opt", "/tmp")
-    assert place_beside((Path("/mnt/data"), Path("/media/x"))) not in ("/mnt", "/media")
+    assert place_beside((Path("/srv") / "data",)) in ("/mnt", "/media", "/opt", "/tmp")
+    assert place_beside((Path("/mnt") / "data", Path("/media/x"))) not in ("/mnt", "/media")
     with pytest.raises(HostFailed, match="no folder"):
         place_beside(tuple(Path(place) / "x" for place in ("/mnt", "/media", "/srv", "/opt", "/tmp")))
 
