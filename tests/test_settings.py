@@ -1,7 +1,10 @@
+from typing import get_type_hints
+
 import msgspec
 import pytest
 
 from runtara.errors import ConfigError
+from runtara.records import Network
 from runtara.settings import Settings, inherited_environment, load_settings
 
 
