@@ -43,7 +43,7 @@ def make(tmp_path: Path) -> Make:
     [
         ("executable", ("{file}", "-v")),
         ("python", (sys.executable, "{file}", "-v")),
-        ("folder", ("/venv/bin/python", "main.py", "-v")),
+        ("folder", ("/venv/bin/python", "main.py")),  # what was prepared has its arguments already
     ],
 )
 def test_an_image_is_run_with_its_command_as_arguments(

@@ -202,6 +202,32 @@ async def test_a_program_that_the_image_lacks_ends_at_once_and_says_why(
     assert hall.groups() == []
 
 
+ONE_TREE = """#!/bin/sh
+exec unshare -m sh -c 'mount -t cgroup2 none /sys/fs/cgroup && exec {crun} --cgroup-manager=disabled "$@"' crun "$@"
+"""
+"""Versions of crun refuse to work where control groups lie in both kinds of trees; this one sees a single tree."""
+
+
+async def test_crun_runs_containers_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    as_root()
+    crun = require("crun", "containers can be run by it, too")
+    (tmp_path / "crun").write_text(ONE_TREE.format(crun=crun))
+    (tmp_path / "crun").chmod(0o755)
+    monkeypatch.setattr("runtara.actors.runners._oci_container.find_cgroups", lambda: Cgroups(version=0))
+    async with serving(BoxHall(tmp_path, container_runtime=str(tmp_path / "crun"))) as hall:
+        jail = await hall.run("grep -E '^NoNew|^Seccomp:|^CapEff' /proc/self/status | cut -f 2; exit 7")
+        missing = await hall.run("", epoch=2, options={"command": ("/bin/missing",)})
+        attempt = await hall.launch("echo ready; exec sleep 1000", epoch=3)
+        await hall.wait_written("ready")
+        os.kill(hall.shim().pid, signal.SIGKILL)
+        killed = await hall.end(attempt)
+
+        assert (jail.exit_code, killed.exit_code) == (7, None)
+        assert missing.exit_code in (126, 127)
+        assert (await hall.read()).split() == [b"0" * 16, b"1", b"2", b"ready"]
+        assert of_a_launch(tmp_path) == []
+
+
 async def test_an_image_without_a_command_is_refused(hall: BoxHall) -> None:
     with pytest.raises(Forbidden, match="names no program"):
         await hall.launch("", options={"command": ()})
@@ -608,7 +634,7 @@ async def test_many_launches_leave_nothing_behind(tmp_path: Path, count: int, at
         assert of_a_launch(tmp_path) == []
         assert list((hall.home / "attempts").iterdir()) == []
         left = {path.name for folder in hall.home.iterdir() if folder.name != "attempts" for path in folder.iterdir()}
-        assert left <= {"lock", "work", "shim.log"}
+        assert left <= {"instance.json", "lock", "work", "shim.log"}
 
 
 # Without root ---------------------------------------------------------------------------------------------------------
