@@ -15,8 +15,9 @@ CLIENTS, LAUNCHED, STAGES = 188, 12, 8
 
 def config(nodes: list[Node], name: str) -> SdkConfig:
     """Return how an instance finds the servers."""
-    addresses = ",".join(node.address for node in nodes)
-    return SdkConfig(instance_id=name, server_addr=addresses, ca_file=str(nodes[0].folder / "tls" / "ca.pem"))
+    addresses, ca_file = ",".join(node.address for node in nodes), str(nodes[0].folder / "tls" / "ca.pem")
+    patience_ms = 60_000  # 188 handshakes at once take a small machine a while
+    return SdkConfig(instance_id=name, server_addr=addresses, ca_file=ca_file, connect_timeout_ms=patience_ms)
 
 
 async def work(config: SdkConfig, stages_run: list[str], go_on: trio.Event) -> None:
