@@ -97,7 +97,7 @@ from runtara.schedule_messages import (
     ScheduleSummary,
 )
 from runtara.start_messages import ForkInstance, StartInstance
-from runtara.upkeep_messages import ChoreDone, RunChore
+from runtara.upkeep_messages import Chore, ChoreDone, RunChore
 
 __all__ = [
     "AcknowledgeSignal",
@@ -108,6 +108,7 @@ __all__ = [
     "CheckpointInfo",
     "CheckpointPage",
     "CheckpointSaved",
+    "Chore",
     "ChoreDone",
     "Command",
     "CompleteInstance",
