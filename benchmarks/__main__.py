@@ -69,6 +69,11 @@ FIGURES = (
     Figure("host: kill -9 of a program until it runs again", "host.running_again", "s", at_most=2),
     Figure("host: signal sent until seen by a launched program, p50", "host.signal_p50", "ms", at_most=5),
     Figure("host: checkpoint by our own client, one after the other, p50", "host.checkpoint_p50", "ms", at_most=1),
+    Figure("image pushed in the same process, against the disk", "images.embedded", "MB/s", "images.disk"),
+    Figure("the same: memory it grows by", "images.embedded_growth", "MiB", at_most=64),
+    Figure("image pushed over QUIC, to a process of its own", "images.quic_apart", "MB/s", goal=200),
+    Figure("image pushed over QUIC, within one process", "images.quic", "MB/s", goal=200),
+    Figure("the same: memory it grows by", "images.quic_growth", "MiB", at_most=64),
 )
 
 
