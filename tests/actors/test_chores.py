@@ -120,7 +120,7 @@ async def house(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
 
 @pytest.fixture(params=["instances", "runs", "images"])
 def chore_of(request: pytest.FixtureRequest) -> Callable[[House, int], ChoreWork]:
-    return lambda house, keep_ms: getattr(house, request.param)(keep_ms)  # type: ignore[no-any-return]  # one of three
+    return lambda house, keep_ms: getattr(house, request.param)(keep_ms)
 
 
 # All ------------------------------------------------------------------------------------------------------------------

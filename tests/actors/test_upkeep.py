@@ -179,7 +179,7 @@ async def test_a_chore_is_done_by_one_at_a_time_and_another_one_beside_it(autoju
 
 
 async def test_more_than_so_many_are_not_asked_for_at_a_time(autojump_clock: object) -> None:
-    chore, refused = Chore(on=False), []
+    chore, refused = Chore(on=False), list[str]()
     chore.takes = 0.01
 
     async def try_to_ask() -> None:
@@ -222,6 +222,7 @@ async def test_whoever_asks_is_told_what_went_wrong(
 
 async def test_what_is_no_chore_or_not_one_of_this_host_is_refused(autojump_clock: object) -> None:
     async with opened({"runs": Chore()}) as runtime:
+        nonsense: Any
         for nonsense in ("dishes", "", None, ["runs"], {}):
             with pytest.raises(InvalidInput, match=r"chore .* is unknown: use instances, runs, images"):
                 await ask(runtime, nonsense)
