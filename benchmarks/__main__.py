@@ -76,6 +76,11 @@ FIGURES = (
         "containers.bare_runc",
     ),
     Figure("container: the same, beyond a bare `runc run`", "containers.over_runc", "ms", at_most=100),
+    Figure("image pushed in the same process, against the disk", "images.embedded", "MB/s", "images.disk"),
+    Figure("the same: memory it grows by", "images.embedded_growth", "MiB", at_most=64),
+    Figure("image pushed over QUIC, to a process of its own", "images.quic_apart", "MB/s", goal=200),
+    Figure("image pushed over QUIC, within one process", "images.quic", "MB/s", goal=200),
+    Figure("the same: memory it grows by", "images.quic_growth", "MiB", at_most=64),
 )
 
 

@@ -290,6 +290,13 @@ def _check_log(command: messages.ReadLog) -> None:
     check_integer(command.wait_ms, "wait_ms", 0, LOG_WAIT_MAX_MS)
 
 
+def _check_chore(command: messages.RunChore) -> None:
+    if command.chore not in get_args(messages.Chore):
+        raise InvalidInput(f"chore {command.chore!a:.80} is unknown: use {', '.join(get_args(messages.Chore))}")
+    if not isinstance(command.dry_run, bool):
+        raise InvalidInput(f"dry_run must be true or false, not {type(command.dry_run).__name__}")
+
+
 CHECKS: Final[dict[type, Callable[[Any], None]]] = {
     messages.StartInstance: check_start,
     messages.ForkInstance: _check_fork,
@@ -309,6 +316,7 @@ CHECKS: Final[dict[type, Callable[[Any], None]]] = {
     messages.ListEvents: _check_events,
     messages.ListInstances: _check_instances,
     messages.ReadLog: _check_log,
+    messages.RunChore: _check_chore,
 }
 """What is not here holds nothing that could be wrong."""
 

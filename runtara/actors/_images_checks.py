@@ -77,8 +77,9 @@ def _check_object(data: object, what: str, most: int) -> None:
     if len(data) > most:
         raise TooLarge(f"{what} has {len(data)} bytes: at most {most} are allowed; shorten it")
     try:
+        data.decode()  # values are not looked into, and would not be found to be no text
         _OBJECT.decode(data)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidInput(f"{what} is not a JSON object: {error}") from None
 
 
@@ -113,6 +114,8 @@ def _check_command(command: object) -> None:
     size = sum(len(encoded(word, "a word of the command")) for word in command)
     if size > TEXT_MAX_BYTES or any("\0" in word for word in command):
         raise InvalidInput(f"command is not allowed: use at most {TEXT_MAX_BYTES} bytes, without NUL")
+    if command and not command[0]:
+        raise InvalidInput("command begins with an empty word: name the program there")
 
 
 def _check_write(command: messages.WriteImage) -> None:

@@ -76,7 +76,7 @@ def with_defaults(given: bytes | None, defaults: bytes | None) -> bytes | None:
         return defaults
     try:
         fields = msgspec.json.decode(given, type=dict[str, msgspec.Raw])
-    except (msgspec.DecodeError, ValueError):
+    except (msgspec.DecodeError, ValueError, RecursionError):
         return given
     missing = msgspec.json.decode(defaults, type=dict[str, msgspec.Raw])
     added = {name: value for name, value in missing.items() if name not in fields}

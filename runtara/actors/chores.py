@@ -26,6 +26,9 @@ _DRY_RUN_MAX: Final = 100_000
 
 _PAGE: Final = 1_000
 
+_CONTENT_GRACE_S: Final = 60.0
+"""So long content stays at least that just came, or is still coming: its version may not be in the store yet."""
+
 
 class InstanceChore:
     """Deletes instances that have finished `keep_ms` ago or earlier, with all that belongs to them; 0 keeps them."""
@@ -76,12 +79,14 @@ class RunFolderChore:
         for first in range(0, len(old), _AT_ONCE):
             unneeded = await self._unneeded(reader, old[first : first + _AT_ONCE])
             if not dry_run:
-                unneeded = await trio.to_thread.run_sync(self._remove, unneeded)
+                unneeded = await trio.to_thread.run_sync(self._put_aside, unneeded)
             removed += [_removed(run.key) for run in unneeded]
+        if not dry_run:
+            await trio.to_thread.run_sync(self._runs.clear)
         return removed
 
-    def _remove(self, runs: Sequence[OldRun]) -> list[OldRun]:
-        return [run for run in runs if self._runs.remove(run)]
+    def _put_aside(self, runs: Sequence[OldRun]) -> list[OldRun]:
+        return [run for run in runs if self._runs.put_aside(run)]
 
     async def _unneeded(self, reader: Ref, runs: Sequence[OldRun]) -> list[OldRun]:
         found = await reader.ask(Load(tuple(run.key for run in runs)))
@@ -111,14 +116,20 @@ class ImageChore:
         """Remove the versions, then the content."""
         if not self.on:
             return []
-        arguments = (self._clock.now_ms() - self._keep_ms, self._keep_versions, _PAGE, dry_run)
-        gone: Sequence[tuple[str, ImageRef]] = await writer.ask(Act("collect_images", arguments))
-        removed = [Removed(tenant_id, f"{ref.image_id}@{ref.version}") for tenant_id, ref in gone]
-        needed = await _digests(reader)
-        digests = await trio.to_thread.run_sync(
-            lambda: self._library.collect(needed.__contains__, self._keep_ms / 1000, dry_run=dry_run)
-        )
-        return removed + [Removed(None, digest) for digest in digests]
+        removed = await self._versions(writer, dry_run=dry_run)
+        needed, age = await _digests(reader), max(self._keep_ms / 1000, _CONTENT_GRACE_S)
+        paths = await trio.to_thread.run_sync(lambda: self._library.collect(needed.__contains__, age, dry_run=dry_run))
+        return removed + [Removed(None, path) for path in paths]
+
+    async def _versions(self, writer: Ref, *, dry_run: bool) -> list[Removed]:
+        removed: list[Removed] = []
+        most = _DRY_RUN_MAX if dry_run else _PAGE
+        arguments = (self._clock.now_ms() - self._keep_ms, self._keep_versions, most, dry_run)
+        while True:
+            gone: Sequence[tuple[str, ImageRef]] = await writer.ask(Act("collect_images", arguments))
+            removed += [Removed(tenant_id, f"{ref.image_id}@{ref.version}") for tenant_id, ref in gone]
+            if dry_run or len(gone) < _PAGE:
+                return removed
 
 
 async def _digests(reader: Ref) -> frozenset[str]:

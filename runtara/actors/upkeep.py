@@ -16,10 +16,13 @@ from runtara.actors._service import Actor, Deferred, hears
 from runtara.errors import ActorStopped, Busy, NotFound, RuntaraError
 from runtara.messages import Call, ChoreDone, RunChore
 
-__all__ = ["NAMES_MAX", "ChoreWork", "Removed", "Upkeep"]
+__all__ = ["ASKED_MAX", "NAMES_MAX", "ChoreWork", "Removed", "Upkeep"]
 
 NAMES_MAX: Final = 1_000
 """Most things that are named in an answer."""
+
+ASKED_MAX: Final = 64
+"""Most chores that are asked for and not done yet."""
 
 _log: Final = logging.getLogger(__name__)
 
@@ -60,6 +63,7 @@ class Upkeep(Actor):
         self._locks: Final = {name: trio.Lock() for name in chores}
         self._removed: Final = dict.fromkeys(chores, 0)
         self._failures: Final = dict.fromkeys(chores, 0)
+        self._asked = 0
 
     async def on_start(self) -> None:
         """Do everything once, beside all else."""
@@ -83,7 +87,10 @@ class Upkeep(Actor):
         assert isinstance(command, RunChore)
         if command.chore not in self._chores:
             raise NotFound(f"this host has no chore {command.chore!r}: it has {', '.join(self._chores)}")
+        if self._asked >= ASKED_MAX:
+            raise Busy(f"{ASKED_MAX} chores are asked for and not done yet, the bound: try again later")
         deferred = Deferred()
+        self._asked += 1
         self.start_soon(self._answer, deferred, call.key.tenant_id, command)
         return deferred
 
@@ -110,6 +117,7 @@ class Upkeep(Actor):
         except OSError as error:
             deferred.fail(_unable(command.chore, error))
         finally:
+            self._asked -= 1
             deferred.fail(ActorStopped("the upkeep has ended before it had done this: ask again"))
 
     async def _do(self, name: str, *, dry_run: bool) -> Sequence[Removed]:

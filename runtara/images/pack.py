@@ -1,7 +1,9 @@
 """What a file or folder on the pusher's side is, and how a folder becomes one file: the same one every time."""
 
+import lzma
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -18,29 +20,42 @@ _OCI_MEMBERS: Final = frozenset({"oci-layout", "index.json", "manifest.json"})
 _MAGIC: Final[tuple[tuple[bytes, ImageKind], ...]] = (
     (b"\0asm", "wasm"),
     (b"\x7fELF", "executable"),
-    (b"#!", "executable"),
 )
+_BROKEN: Final = (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError)
+"""What an archive is refused with that ends too early, or is garbled behind its beginning."""
 
 
 def kind_of(path: Path) -> ImageKind:
     """Return what a file or folder can be pushed as. Raises `InvalidInput` where it is nothing of what there is."""
     try:
-        if path.is_dir():
-            return "folder"
-        if path.suffix in (".py", ".pyz") or zipfile.is_zipfile(path):
-            return "python"
-        with path.open("rb") as file:
-            start = file.read(4)
-        for magic, kind in _MAGIC:
-            if start.startswith(magic):
-                return kind
-        if tarfile.is_tarfile(path):
-            return _kind_of_tar(path)
+        kind = _look_at(path)
     except OSError as error:
         raise InvalidInput(f"{path} cannot be read: {error.strerror or error}") from None
-    raise InvalidInput(
-        f"{path} is no folder, script, zip, ELF file, WASI module or tar: push one of these, or say which kind it is"
-    )
+    except _BROKEN as error:
+        raise InvalidInput(f"{path} is an archive that is damaged or incomplete: {error}") from None
+    if kind is None:
+        raise InvalidInput(
+            f"{path} is no folder, script, zip, ELF file, WASI module or tar: push one of these, or say "
+            "which kind it is"
+        )
+    return kind
+
+
+def _look_at(path: Path) -> ImageKind | None:
+    if path.is_dir():
+        return "folder"
+    if path.suffix in (".py", ".pyz"):
+        return "python"
+    with path.open("rb") as file:
+        start = file.read(4)
+    for magic, kind in _MAGIC:
+        if start.startswith(magic):
+            return kind
+    if tarfile.is_tarfile(path):  # before zips, which are known by their end: that of a tar may be one
+        return _kind_of_tar(path)
+    if zipfile.is_zipfile(path):
+        return "python"
+    return "executable" if start.startswith(b"#!") else None
 
 
 def _kind_of_tar(path: Path) -> ImageKind:

@@ -1,11 +1,13 @@
 """How a program gets to a server as an image, and back: pushed in parts, from where an interrupted push had come to."""
 
 import hashlib
+import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from errno import EEXIST
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import IO, Any, BinaryIO, Final
 
 import msgspec
 
@@ -72,7 +74,10 @@ def _digest(file: BinaryIO) -> str:
 
 def _send(door: Door, file: BinaryIO, command: PushImage, offset: int, progress: Callable[[int, int], None]) -> None:
     file.seek(offset)
-    while part := file.read(PART_BYTES):
+    while offset < command.size:
+        part = file.read(min(PART_BYTES, command.size - offset))
+        if not part:
+            raise InvalidInput(f"what is pushed as {command.name!r} has become shorter meanwhile: push it again")
         door.call_from_thread(WriteImage(digest=command.digest, offset=offset, data=part))
         offset += len(part)
         progress(offset, command.size)
@@ -103,19 +108,27 @@ def pull_image(door: Door, named: str, path: str | Path) -> ImageInfo:
     refuses with.
     """
     info = door.call_from_thread(GetImage(image=named))
-    pinned = f"{info.image_id}@{info.version}"
-    digest = hashlib.sha256()
     try:
-        with Path(path).open("xb") as file:
-            while file.tell() < info.size:
-                part = door.call_from_thread(ReadImage(image=pinned, offset=file.tell(), limit=PART_BYTES))
-                if not part.data:
-                    break
-                digest.update(part.data)
-                file.write(part.data)
+        if os.path.lexists(path):
+            raise FileExistsError(EEXIST, "it exists already")
+        with tempfile.NamedTemporaryFile(dir=Path(path).parent, prefix=f".{Path(path).name}.") as file:
+            digest = _fetch(door, info, file)
+            if digest != info.digest:
+                raise Busy(f"what came of {named!r} is not what was pushed: pull it again")
+            file.flush()
+            os.link(file.name, path)  # complete or not there; and never over what somebody else has made meanwhile
     except OSError as error:
         raise InvalidInput(f"{path} cannot be written: {error.strerror or error}") from None
-    if digest.hexdigest() != info.digest:
-        Path(path).unlink()
-        raise Busy(f"what came of {named!r} is not what was pushed: pull it again")
     return info
+
+
+def _fetch(door: Door, info: ImageInfo, file: IO[bytes]) -> str:
+    """Write an image into a file, as far as it comes; return the digest of that."""
+    named, digest = f"{info.image_id}@{info.version}", hashlib.sha256()
+    while file.tell() < info.size:
+        part = door.call_from_thread(ReadImage(image=named, offset=file.tell(), limit=PART_BYTES))
+        if not part.data:
+            break
+        digest.update(part.data)
+        file.write(part.data)
+    return digest.hexdigest()

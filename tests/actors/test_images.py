@@ -1,15 +1,22 @@
 """The registry of images, over a store in memory and real files."""
 
 import hashlib
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 import pytest
 import trio
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from runtara.actors import child
+from runtara.actors._dispatch_checks import TEXT_MAX_BYTES
+from runtara.actors._images_checks import DEFAULTS_MAX_BYTES, IMAGE_CHECKS, PART_MAX_BYTES
+from runtara.actors._images_views import options_json, options_of
 from runtara.actors.dispatch import Outcome
 from runtara.actors.images import ImageRegistry
 from runtara.actors.places import StopWaking
@@ -43,10 +50,12 @@ from runtara.messages import (
     UseImageVersion,
     WriteImage,
 )
-from runtara.records import ImageOptions
+from runtara.records import ImageOptions, Network
 from runtara.settings import Settings
 from runtara.system import IMAGES, INSTANCES, READER, SCHEDULER, WRITER, Runtime, in_process, open_runtime
+from runtara.transport.frames import Ask, decode_client_frame, encode_frame
 from tests.actors.stage import crash_actor
+from tests.store.samples import image_version
 
 SCRIPT = b"#!/bin/sh\necho hello\n"
 LARGEST = 100_000
@@ -379,3 +388,193 @@ async def test_a_start_of_an_unknown_image_creates_nothing(shop: Shop) -> None:
         await shop.start("missing")
 
     await refused(shop, GetStatus(), InstanceNotFound, "no instance")
+
+
+# What is refused before anybody is asked ------------------------------------------------------------------------------
+
+PUSH = push_of(SCRIPT)
+WRITE = WriteImage(digest=PUSH.digest, offset=0, data=b"x")
+READ = ReadImage(image="report")
+DIGESTS = ["", "a" * 63, "A" * 64, "g" * 64, "a" * 64 + "\n", None, 7, b"a" * 64]
+NAMES = ["", "a b", ".a", "-a", "a/b", "ü", "a" * 129, "a\n", "a@", "a@0", "a@-1", "a@x", "a@1@2", "a@9999999999"]
+NO_TEXT = [None, 7, b"report", "\ud800"]
+NUMBERS = [-1, 1.5, "1", True, 2**53 + 1]
+OBJECTS = [b"", b"[]", b"1", b"{", b'{"a":}', b'{"a": "\xff"}', b'{"a":' + b"[" * 10_000, "{}"]
+
+BAD: list[tuple[Any, str, list[Any], str]] = [
+    (PUSH, "name", [*NAMES, *NO_TEXT], "image"),
+    (PUSH, "name", ["a@1", "0" * 32], "cannot be pushed"),
+    (PUSH, "kind", ["", "exe", None, 7, ["folder"]], "image kind"),
+    (PUSH, "digest", DIGESTS, "digest"),
+    (PUSH, "size", [*NUMBERS, 0, None], "size"),
+    (PUSH, "description", [*NO_TEXT, "a\0b"], "description"),
+    (PUSH, "metadata", [*OBJECTS, None], "metadata"),
+    (PUSH, "defaults", OBJECTS, "defaults"),
+    (PUSH, "options", [None, {}, b"{}"], "options"),
+    (WRITE, "digest", DIGESTS, "digest"),
+    (WRITE, "offset", [*NUMBERS, None], "offset"),
+    (WRITE, "data", [None, "x", bytearray(b"x")], "data"),
+    (READ, "image", [*NAMES, *NO_TEXT], "image"),
+    (READ, "offset", [*NUMBERS, None], "offset"),
+    (READ, "limit", [*NUMBERS, 0, PART_MAX_BYTES + 1], "limit"),
+    (ListImages(), "limit", [0, 1_001, "1", True], "limit"),
+    (ListImages(), "cursor", [7, b"a"], "cursor"),
+    (ListImageVersions(image="a"), "limit", [0, 1_001, None], "limit"),
+    (ListImageVersions(image="a"), "cursor", [7, b"a"], "cursor"),
+    *(
+        (command(image="a"), "image", [*NAMES, *NO_TEXT], "image")
+        for command in (GetImage, ListImageVersions, UseImageVersion, DeleteImage)
+    ),
+]
+
+BAD_OPTIONS: list[tuple[str, list[Any]]] = [
+    ("command", [None, "sh", ["sh"], ("",), ("", "-c"), ("a\0",), (7,), ("x",) * 257, ("x" * 70_000,)]),
+    ("env", [None, (), {"": "x"}, {"1a": "x"}, {"RUNTARA_X": "1"}, {"a": 7}, {"a": "\0"}, {7: "a"}]),
+    ("cpus", [0, -1, 4_097, float("nan"), float("inf"), "1", True]),
+    ("memory_bytes", [*NUMBERS, 0]),
+    ("pids", [*NUMBERS, 0, 2**22 + 1]),
+    ("fuel", [*NUMBERS, 0]),
+    ("network", ["", "bridge", 7, ["none"]]),
+    ("timeout_ms", [*NUMBERS, 0]),
+    ("max_concurrent", [*NUMBERS, 0, 1_000_001]),
+]
+CASES = [(replace(command, **{field: value}), said) for command, field, values, said in BAD for value in values] + [
+    (replace(PUSH, options=replace(ImageOptions(), **{field: value})), field)
+    for field, values in BAD_OPTIONS
+    for value in values
+]
+
+
+def test_every_field_of_every_command_is_looked_at() -> None:
+    fields = {(type(command), field) for command, field, *_ in BAD}
+
+    assert {command for command, _ in fields} == set(IMAGE_CHECKS)
+    for command in IMAGE_CHECKS:
+        assert {field for kind, field in fields if kind is command} == {
+            field.name for field in msgspec.structs.fields(command)
+        }
+    assert [field for field, _ in BAD_OPTIONS] == [*ImageOptions.__struct_fields__]
+
+
+async def test_what_may_not_be_said_is_refused_and_the_field_is_named(shop: Shop) -> None:
+    for command, said in CASES:
+        with pytest.raises((InvalidInput, TooLarge), match=said):
+            await shop.ask(command)
+
+    assert (await shop.push()).version == 1
+
+
+def test_what_may_not_be_said_is_refused_over_the_wire_too() -> None:
+    taken = []
+
+    for command, said in CASES:
+        try:
+            body = encode_frame(Ask(id=1, command=command))[4:]
+        except InvalidInput:
+            continue  # nobody can say this
+        try:
+            frame = decode_client_frame(body)
+            assert isinstance(frame, Ask)
+            IMAGE_CHECKS[type(command)](frame.command)
+        except (InvalidInput, TooLarge) as refusal:
+            assert re.search(rf"{said}|\$\.command", str(refusal)), (command, refusal)
+        else:
+            taken.append(frame.command)
+
+    assert taken == [
+        PUSH,
+        WRITE,
+        replace(PUSH, options=ImageOptions(command=("sh",))),
+    ]  # the wire knows one map and list
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        replace(PUSH, metadata=b'{"a":"' + b"x" * TEXT_MAX_BYTES + b'"}'),
+        replace(PUSH, defaults=b'{"a":"' + b"x" * DEFAULTS_MAX_BYTES + b'"}'),
+        replace(PUSH, description="x" * (TEXT_MAX_BYTES + 1)),
+        replace(WRITE, data=b""),
+        replace(WRITE, data=bytes(PART_MAX_BYTES + 1)),
+    ],
+    ids=["metadata", "defaults", "description", "no data", "data"],
+)
+async def test_what_is_too_long_is_refused(command: Request[Any], shop: Shop) -> None:
+    await refused(shop, command, TooLarge, "bytes")
+
+
+async def test_a_deep_input_is_taken_as_it_is(shop: Shop) -> None:
+    await shop.push(defaults=b'{"size": 1}')
+    deep = b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+
+    await shop.start(input=deep)
+
+    assert (await shop.ask(GetInput())).input == deep
+
+
+AMOUNTS = st.none() | st.integers(1, 2**53)
+OPTIONS = st.builds(
+    ImageOptions,
+    command=st.lists(st.text()).map(tuple),
+    env=st.dictionaries(st.text(), st.text()),
+    cpus=st.none() | st.floats(0, 4_096, exclude_min=True),
+    memory_bytes=AMOUNTS,
+    pids=AMOUNTS,
+    fuel=AMOUNTS,
+    network=st.none() | st.sampled_from(get_args(Network)),
+    timeout_ms=AMOUNTS,
+    max_concurrent=AMOUNTS,
+)
+
+
+@settings(max_examples=50)
+@given(OPTIONS)
+def test_options_come_back_from_the_store_as_they_were(options: ImageOptions) -> None:
+    stored = options_json(options)
+
+    assert options_of(image_version(options=stored)) == options
+    assert options_json(options_of(image_version(options=stored))) == stored
+    assert options_json(ImageOptions()) == b"{}"
+
+
+# Limits ---------------------------------------------------------------------------------------------------------------
+
+
+async def refusals_of(shop: Shop, commands: list[Request[Any]]) -> list[str]:
+    """What is said of those that are too many, where all are asked for at once."""
+    refusals = []
+
+    async def ask(command: Request[Any]) -> None:
+        try:
+            await shop.ask(command)
+        except Busy as refusal:
+            refusals.append(str(refusal))
+
+    async with trio.open_nursery() as nursery:
+        for command in commands:
+            nursery.start_soon(ask, command)
+    return refusals
+
+
+async def test_more_than_so_many_calls_are_refused_and_then_answered_again(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runtara.actors.images.CALLS_MAX", 3)
+    await shop.push()
+
+    refusals = await refusals_of(shop, [ReadImage(image="report")] * 10)
+
+    assert "3 calls about images are being answered, the bound: try again later" in refusals
+    assert (await shop.ask(GetImage(image="report"))).version == 1
+
+
+async def test_more_than_so_many_pushes_are_refused_and_then_begun(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("runtara.actors.images.UPLOADS_MAX", 2)
+    pushes = [push_of(b"#!%d" % number, f"report-{number}") for number in range(6)]
+
+    refusals = await refusals_of(shop, [*pushes])
+
+    assert "2 images are being pushed, the bound: try again later" in refusals
+    assert [(await shop.ask(push)).offset for push in pushes] == [0] * 6
+    registry: Any = shop.runtime.system.ref(IMAGES).slot.actor
+    assert registry.describe() == {"under_way": 0, "pushes": 0, "pushed": 0}

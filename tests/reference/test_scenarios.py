@@ -1,23 +1,31 @@
 """The reference's own acceptance scenarios, by number, on every way; where we differ, the test says how.
 
-S5 to S14 come from the tests of its core, S26 to S31 from those of its later versions. Those that are not here have
+S5 to S14 come from the tests of its core, S26 to S32 from those of its later versions. Those that are not here have
 their place in `ELSEWHERE`.
 """
 
 import gc
 import json
 import tracemalloc
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
+import trio
 
+from runtara.clock import SystemClock
 from runtara.errors import InstanceCancelled, InstanceNotFound, InvalidInput, InvalidState, NotFound
-from runtara.ids import new_id
-from runtara.messages import ListCheckpoints, ListRetries, SendSignal
+from runtara.host import open_host
+from runtara.ids import InstanceKey, new_id
+from runtara.lifecycle import Status
+from runtara.messages import ListCheckpoints, ListInstances, ListRetries, RunChore, SendSignal
 from runtara.sdk import InstanceStatus, RetryLater, SignalType
+from runtara.settings import Settings
+from runtara.system import store_of
 from tests.doors.matrix import Way, ask, events_of
 from tests.house.source import ROOT
+from tests.store.samples import put, save
 
 ELSEWHERE: Final = {
     "S27, artifacts": "a program that cannot be found: tests/actors/test_runner.py",
@@ -25,7 +33,7 @@ ELSEWHERE: Final = {
 }
 """Parts of scenarios that are about something else than a conversation with a runtime."""
 
-SCENARIOS: Final = [*range(5, 15), *range(26, 32)]
+SCENARIOS: Final = [*range(5, 15), *range(26, 33)]
 
 
 def test_s05_an_instance_lives_from_registration_to_status(way: Way) -> None:
@@ -283,6 +291,27 @@ def test_s31_a_dependency_says_when_to_come_back_and_other_retries_stay_as_they_
             return [retry.retry_at - retry.recorded_at for retry in retries]
 
     assert way.hold(conversation) == [200, 20]
+
+
+async def test_s32_a_host_removes_what_is_old_as_soon_as_it_starts(tmp_path: Path) -> None:
+    settings = Settings(data_dir=str(tmp_path), quic_port=0, keep_instances_ms=3_600_000)
+    now, names = SystemClock().now_ms(), ("old", "young", "unfinished")
+    with closing(store_of(settings).open_writer()) as writer:
+        for name, status, finished_at in (
+            ("old", Status.COMPLETED, now - 3_600_001),
+            ("young", Status.COMPLETED, now - 1),
+            ("unfinished", Status.SUSPENDED, None),
+        ):
+            put(writer, save(InstanceKey("acme", name), status=status, finished_at=finished_at))
+
+    with trio.fail_after(20):
+        async with open_host(settings) as host:
+            look = RunChore(chore="instances", dry_run=True)
+            while (await host.runtime.dispatch.call(InstanceKey("acme", "cli"), look)).removed:
+                pass  # it has just begun, and nobody is told when it is done
+            found = await host.runtime.dispatch.call(InstanceKey("acme", "cli"), ListInstances())
+
+    assert sorted(row.instance_id for row in found.instances) == sorted(names[1:])
 
 
 def test_every_scenario_has_its_test_or_its_place_elsewhere() -> None:

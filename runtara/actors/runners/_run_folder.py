@@ -29,7 +29,7 @@ from runtara.actors.runners import _kept
 from runtara.actors.runners._shim import EXIT, LOCK, note_of
 from runtara.ids import InstanceKey
 
-__all__ = ["ExitNote", "Marker", "RunFolder", "ShimNote", "read_key", "read_markers"]
+__all__ = ["ExitNote", "Marker", "RunFolder", "ShimNote", "read_key", "read_markers", "remove_tree"]
 
 T = TypeVar("T")
 
@@ -202,6 +202,18 @@ def read_key(folder: Path) -> InstanceKey | None:
     return _read_note(folder / _INSTANCE, InstanceKey)
 
 
+def remove_tree(folder: Path) -> None:
+    """Remove a folder and all below it, also where a program has shut its own folders. Raises `OSError`."""
+    shut = [folder]
+    while shut:
+        opened = shut.pop()
+        with suppress(PermissionError):  # somebody else's; then it may be open all the same
+            opened.chmod(0o700)
+        with suppress(PermissionError), os.scandir(opened) as entries:
+            shut += [Path(entry) for entry in entries if entry.is_dir(follow_symlinks=False)]
+    shutil.rmtree(folder)
+
+
 def _try_lock(descriptor: int) -> bool:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -215,9 +227,7 @@ def _remove(path: Path) -> None:
     try:
         path.unlink(missing_ok=True)
     except IsADirectoryError:
-        for folder, _, _ in os.walk(path):  # a program may have shut its own folders
-            Path(folder).chmod(0o700)
-        shutil.rmtree(path)
+        remove_tree(path)
 
 
 def _read_note(path: Path, kind: type[T]) -> T | None:
