@@ -72,6 +72,8 @@ class LogCopy:
         self._around = around
         self._offset = 0
         """Of the next byte to be printed."""
+        self._node = ""
+        """Where that is counted."""
 
     async def follow(self) -> None:
         """Print what there is and what comes, until the instance has ended. May be cancelled, and gone on with."""
@@ -121,7 +123,10 @@ class LogCopy:
         return start, data
 
     async def _read(self, offset: int, wait_ms: int) -> LogRead:
-        return await ask_patiently(self._door, ReadLog(stream=self._stream, offset=offset, wait_ms=wait_ms))
+        question = ReadLog(stream=self._stream, offset=offset, wait_ms=wait_ms, node=self._node)
+        piece = await ask_patiently(self._door, question)
+        self._node = piece.node
+        return piece
 
 
 def _start_of_tail(data: bytes, lines: int) -> int:
