@@ -37,8 +37,8 @@ TAIL_BYTES: Final = 64 * 1024
 def logs(reach: Reach, instance_id: str, follow: bool, stream: str, tail: int | None) -> None:
     """Print what the program of an instance has written.
 
-    Its stdout goes to stdout and its stderr to stderr. Only programs that a server has launched have logs;
-    of several servers with one database, any may be asked.
+    Its stdout goes to stdout and its stderr to stderr. Only programs that a server has launched have logs; of several
+    servers with one database, any may be asked.
     """
     with reach.door(instance_id) as door:
         door.call_from_thread(GetStatus())  # is it known, and is there a server at all?
