@@ -69,6 +69,13 @@ FIGURES = (
     Figure("host: kill -9 of a program until it runs again", "host.running_again", "s", at_most=2),
     Figure("host: signal sent until seen by a launched program, p50", "host.signal_p50", "ms", at_most=5),
     Figure("host: checkpoint by our own client, one after the other, p50", "host.checkpoint_p50", "ms", at_most=1),
+    Figure(
+        "container: launch until its first instruction, against a bare `runc run`",
+        "containers.first_instruction",
+        "ms",
+        "containers.bare_runc",
+    ),
+    Figure("container: the same, beyond a bare `runc run`", "containers.over_runc", "ms", at_most=100),
 )
 
 

@@ -1,7 +1,10 @@
+from typing import get_type_hints
+
 import msgspec
 import pytest
 
 from runtara.errors import ConfigError
+from runtara.records import Network
 from runtara.settings import Settings, building_environment, inherited_environment, load_settings
 
 
@@ -66,3 +69,7 @@ def test_an_installer_is_told_where_packages_come_from_and_no_secret() -> None:
     }
 
     assert building_environment(told | {"RUNTARA_TOKEN": "secret", "AWS_SECRET_ACCESS_KEY": "secret"}) == told
+
+
+def test_the_networks_of_containers_are_those_that_an_image_may_ask_for() -> None:
+    assert get_type_hints(Settings)["container_network"] == Network

@@ -1,4 +1,4 @@
-"""Whether this machine is fit for a server: its Python, SQLite, kernel, network and clock."""
+"""Whether this machine is fit for a server: its Python, SQLite, kernel, network, clock and containers."""
 
 import os
 import platform
@@ -9,17 +9,20 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
+import trio
+
+from runtara.actors.runners.containers import Runtime, examine_runtime, try_container
 from runtara.cli._findings import Finding, fail, ok, warn
 from runtara.cli._words import instant, size, span
 from runtara.clock import SystemClock
-from runtara.errors import ConfigError, RuntaraError
+from runtara.errors import ConfigError, NotFound, RuntaraError
 from runtara.settings import Settings
 from runtara.store import check_sqlite_version, sqlite_version
 from runtara.transport.certificates import ensure_certificate
 from runtara.transport.quic.protocol import ServerTls
 from runtara.transport.quic.server import self_test
 
-__all__ = ["MACHINE", "check_clock", "check_sqlite", "check_udp_buffer"]
+__all__ = ["MACHINE", "check_clock", "check_containers", "check_sqlite", "check_udp_buffer"]
 
 OLDEST_PYTHON: Final = (3, 11)
 WAL_RESET_REPAIRED: Final = (3, 51, 3)
@@ -115,6 +118,36 @@ def _quic(_: Settings) -> Finding:
     return ok("quic", "aioquic is the version that was tried, and its guards hold")
 
 
+def _containers(settings: Settings) -> Finding:
+    """Make one, because there is no other way to know."""
+    subject = "containers"
+    try:
+        runtime = examine_runtime(settings)
+    except NotFound as error:
+        if settings.container_runtime is None:
+            return ok(subject, f"{error}; until then, images that are file systems are refused")
+        return fail(subject, str(error), "correct RUNTARA_CONTAINER_RUNTIME")
+    except RuntaraError as error:
+        return fail(subject, str(error), "choose another one with RUNTARA_CONTAINER_RUNTIME")
+    return check_containers(runtime, trio.run(try_container, settings), settings)
+
+
+def check_containers(runtime: Runtime, failure: str | None, settings: Settings) -> Finding:
+    """Judge a runtime, and what became of a container that was made with it."""
+    subject, text = "containers", f"{runtime.path} {runtime.version}"
+    if failure is not None:
+        judge = warn if settings.container_runtime is None else fail  # a server may do without
+        return judge(subject, f"{text}: {failure}", "choose another one with RUNTARA_CONTAINER_RUNTIME")
+    if runtime.unlimited:
+        missing = ", ".join(sorted(runtime.unlimited))
+        advice = "run the server as root, or as a systemd unit with Delegate=yes and DelegateSubgroup=server"
+        return warn(subject, f"{text}; no control group to limit {missing}", advice)
+    if not runtime.repaired and not settings.container_allow_old_runtime:
+        advice = "take 1.1.14, 1.2.8, 1.3.3 or later; or RUNTARA_CONTAINER_ALLOW_OLD_RUNTIME=1, if it has been repaired"
+        return warn(subject, f"{text}, which may have known ways out of a container", advice)
+    return ok(subject, text)
+
+
 MACHINE: Final[tuple[Callable[[Settings], Finding], ...]] = (
     _python,
     _sqlite,
@@ -123,4 +156,5 @@ MACHINE: Final[tuple[Callable[[Settings], Finding], ...]] = (
     _udp_buffer,
     _clock,
     _quic,
+    _containers,
 )

@@ -46,6 +46,7 @@ from runtara.messages import (
     PollSignals,
     RecordEvent,
     RecordRetry,
+    RecordUsage,
     RegisterInstance,
     SaveCheckpoint,
     SendSignal,
@@ -77,7 +78,7 @@ OWNER_ONLY: list[Command] = [
     RecordRetry(checkpoint_id="a", attempt=1),
 ]
 FREE_READS: list[Command] = [GetCheckpoint(checkpoint_id="a"), GetStatus(), GetInput()]
-INTERNAL = {WakeInstance, DeclareSilent, CrashInstance, ExitInstance, TimeOutInstance, EnforceSignals}
+INTERNAL = {WakeInstance, DeclareSilent, CrashInstance, ExitInstance, TimeOutInstance, EnforceSignals, RecordUsage}
 """What is only said between actors."""
 
 

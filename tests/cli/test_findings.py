@@ -3,11 +3,13 @@
 import os
 import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from runtara.actors.runners.containers import Runtime
 from runtara.cli._findings import Finding, State, fail, ok, warn
-from runtara.cli._findings_of_machine import EARLIEST_MS, check_clock, check_sqlite, check_udp_buffer
+from runtara.cli._findings_of_machine import EARLIEST_MS, check_clock, check_containers, check_sqlite, check_udp_buffer
 from runtara.cli._findings_of_server import DAY_MS, SERVER, Scene, check_expiry
 from runtara.cli._reach import Door, Reach, Where
 from runtara.errors import Unauthenticated, Unreachable
@@ -36,6 +38,32 @@ def scene_of(folder: Path, *, open_door: object = no_door, **settings: object) -
 def write_server_file(folder: Path, pid: int) -> None:
     content = ConnectionFile(address="127.0.0.1:9", ca_file=None, fingerprint="", pid=pid, version="1")
     write_connection_file(folder, content)
+
+
+# Containers ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("more", "failure", "settings", "state", "text"),
+    [
+        ({}, None, {}, State.OK, "/runc 1.2.3"),
+        ({}, "no user namespaces", {}, State.WARN, "no user namespaces"),
+        ({}, "no user namespaces", {"container_runtime": "/runc"}, State.FAIL, "no user namespaces"),
+        ({"unlimited": frozenset({"pids", "memory"})}, None, {}, State.WARN, "limit memory, pids"),
+        ({"repaired": False}, None, {}, State.WARN, "known ways out"),
+        ({"repaired": False}, None, {"container_allow_old_runtime": True}, State.OK, "/runc 1.2.3"),
+    ],
+)
+def test_containers_are_judged_by_their_runtime_and_by_one_that_was_made(
+    more: dict[str, Any], failure: str | None, settings: dict[str, Any], state: State, text: str
+) -> None:
+    plain: dict[str, Any] = {"path": "/runc", "version": "1.2.3", "repaired": True, "unlimited": frozenset()}
+    runtime = Runtime(**plain | more)
+
+    found = check_containers(runtime, failure, Settings(**settings))
+
+    assert found.state is state
+    assert text in found.text
 
 
 # The machine ---------------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from contextlib import closing
 from pathlib import Path
 
 import msgspec
+from msgspec.structs import replace
 
 from runtara.ids import InstanceKey
 from runtara.lifecycle import FINAL, Status
@@ -197,8 +198,9 @@ class Audit:
         self._versions[who] = row.version
         if who in self._ended and (row.status is not Status.COMPLETED or digest(output or b"") != self._ended[who]):
             self._say("nothing acknowledged is lost", who, "completed, and is stored as", row.status)
-        if row.status in FINAL and self._final.setdefault(who, (row, output)) != (row, output):
-            self._say("an end is final", self._final[who], "became", row, output)
+        end = replace(row, version=0), output  # what its last attempt has used is written down afterwards
+        if row.status in FINAL and self._final.setdefault(who, end) != end:
+            self._say("an end is final", self._final[who], "became", end)
         if who in self._final and row.status not in FINAL:
             self._say("an end is final", who, "is stored as", row.status)
 

@@ -11,7 +11,8 @@ to be small and to need nobody: the server may die and come back meanwhile.
   launched; if it is silent, it is not.
 
 A segment is called ``stdout.`` or ``stderr.``, and then how many bytes of that stream all attempts of the instance had
-written before it. A full disk costs log lines and nothing else: they are counted and left out.
+written before it. A full disk costs log lines and nothing else: they are counted and left out. What it takes to run the
+program in a container is in `_shim_container`.
 """
 
 import ctypes
@@ -202,10 +203,8 @@ class Shim:
     """Looks after the program from its launch to its end."""
 
     def __init__(self, program: int, signals: int, grace: float) -> None:
-        self.memory_peak, self.cpu_seconds = 0, 0.0
-        self._program = program
-        self._signals = signals
-        self._grace = grace
+        self.used = {"memory_peak": 0, "cpu_seconds": 0.0}
+        self._program, self._signals, self._grace = program, signals, grace
         self._kill_at: float | None = None
         self._watched: dict[int, Callable[[int], bool]] = {}
         self._poll = select.poll()
@@ -272,7 +271,7 @@ class Shim:
             while (ended := os.wait4(-1, os.WNOHANG))[0]:
                 if ended[0] == self._program:
                     code, use = os.waitstatus_to_exitcode(ended[1]), ended[2]
-                    self.memory_peak, self.cpu_seconds = use.ru_maxrss * 1024, use.ru_utime + use.ru_stime
+                    self.used = {"memory_peak": use.ru_maxrss * 1024, "cpu_seconds": use.ru_utime + use.ru_stime}
         return code
 
 
@@ -328,8 +327,7 @@ def _take_folder(spec: "dict[str, Any]") -> None:
 def _leave_the_parent() -> int:
     """Become nobody's child, and return a pipe that ends when whoever has launched this shim does.
 
-    Who is bound to another process must know its end, and must not be killed by that end without having cleaned up:
-    Ray kills the children, but not their children, of a process of its own that leaves.
+    Who is bound to another process must not be killed by its end: Ray kills the children of one, not their children.
     """
     if os.fork():
         os._exit(0)
@@ -338,9 +336,7 @@ def _leave_the_parent() -> int:
 
 def _hear_signals() -> int:
     """Return a pipe on which the numbers of signals arrive."""
-    hear, write = os.pipe()
-    os.set_blocking(hear, False)
-    os.set_blocking(write, False)
+    hear, write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.set_wakeup_fd(write, warn_on_full_buffer=False)
     for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
@@ -373,15 +369,14 @@ def main() -> None:
         _note(note_of(spec["launch_id"]), {**facts, "program": program, "program_started": start_time(program)})
     _let_the_server_go()
     shim = Shim(program, signals, spec["grace_ms"] / 1000)
-    for (read, _), log in zip(pipes, logs.values(), strict=True):
-        shim.watch(read, log.drain)
+    for (read, _), stream in zip(pipes, STREAMS, strict=True):
+        shim.watch(read, logs[stream].drain)
     if lifeline is not None:
         shim.watch(lifeline, shim.kill)
     if container:
         container.attach(shim)
     end = {"launch_id": spec["launch_id"], "exit_code": shim.run()}
-    end["dropped"] = {stream: log.dropped for stream, log in logs.items()}
-    end |= {"memory_peak": shim.memory_peak, "cpu_seconds": shim.cpu_seconds}
+    end |= {"dropped": {stream: log.dropped for stream, log in logs.items()}, **shim.used}
     _note_exit(end | (container.end() if container else {}))
 
 

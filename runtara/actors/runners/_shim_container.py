@@ -15,6 +15,7 @@ Like the shim it imports nothing of this package: the shim loads it by its path.
 import ctypes
 import fcntl
 import os
+import select
 import signal
 import socket
 import struct
@@ -33,6 +34,10 @@ _SIOCSIFFLAGS, _IFF_UP, _IFF_RUNNING = 0x8914, 1, 64
 _MESSAGE_BYTES = 1 << 16
 _DESCRIPTORS = 64
 _PR_SET_PDEATHSIG = 1
+_PATIENCE_S = 30
+"""How long a helper may take to connect a network."""
+_OF_THE_PROGRAM = ('exec: "', "executable")
+"""How a runtime's complaints look that are about the program: those of runc, those of crun."""
 _NO_SUCH = ("no such file", "not found")
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -136,7 +141,7 @@ def _create(
     doors = [socket.socket(fileno=descriptor) for descriptor in descriptors[2:]]
     if os.waitpid(child, 0)[1]:
         text = _complaint(errors)
-        if 'exec: "' in text or "executable file" in text:
+        if any(words in text for words in _OF_THE_PROGRAM):
             raise _NotThereError(text)
         raise OSError(text)
     return doors
@@ -186,7 +191,7 @@ def _connect(helper: list[str], namespaces: list[int]) -> None:
     _spawn(argv, keep=list(names.values()))
     os.close(ready)
     try:
-        done = bool(os.read(wait, 1))
+        done = bool(select.select([wait], [], [], _PATIENCE_S)[0] and os.read(wait, 1))
     finally:
         os.close(wait)
     if not done:

@@ -230,8 +230,9 @@ class NativeEngine:
 
 def _take_back(marker: Marker | None, folder: RunFolder) -> None:
     """Leave nothing of a launch that has failed, and what may still run of an earlier one alone."""
-    if marker is not None and folder.is_marked(marker.launch_id):
-        if marker.after:
+    found = folder.read_marker()
+    if marker is not None and found in (None, marker):
+        if found is not None and marker.after:
             folder.wait_unlocked()
             _clear_away(marker)
         folder.forget(marker.launch_id)

@@ -54,7 +54,8 @@ class BoxHall(Hall):
         shell = ("python3", "-c") if more.pop("name", "").endswith(".py") else ("/bin/sh", "-c")
         options = ImageOptions(**{"command": (*shell, program)} | more.pop("options", {}))
         image = PlannedImage(digest="0" * 64, kind="rootfs", options=options)
-        return Plan(**{"key": KEY, "epoch": 1, "program": "a script", "image": image} | more)
+        plain: dict[str, Any] = {"key": KEY, "epoch": 1, "program": "a script", "image": image}
+        return Plan(**plain | more)
 
     async def launch(self, text: str, name: str = "program", **plan: Any) -> Attempt:
         """Launch a script."""

@@ -27,7 +27,8 @@ class FakeHall:
 
     async def act(self, acts: str, **plan: Any) -> Attempt:
         """Launch a line."""
-        return await self.engine.launch(Plan(**{"key": KEY, "epoch": 1, "program": acts} | plan))
+        plain: dict[str, Any] = {"key": KEY, "epoch": 1, "program": acts}
+        return await self.engine.launch(Plan(**plain | plan))
 
     async def end(self, attempt: Attempt) -> Ended:
         """Wait for the end of an attempt, and forget it."""

@@ -6,13 +6,13 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import trio
 import trio.testing
 from msgspec.structs import replace
 
-from runtara.actors.runners import Attempt, Ended, Plan
+from runtara.actors.runners import Attempt, Ended, Engine, Plan
 from runtara.actors.runners._run_folder import RunFolder, ShimNote, read_markers
 from runtara.actors.runners._shim import start_time
 from runtara.actors.runners.native import NativeEngine
@@ -159,7 +159,16 @@ def shell_of(act: str) -> str:
     return words[verb]
 
 
-_H = TypeVar("_H", bound=Hall)
+class _Serving(Protocol):
+    """Whatever has an engine, and can wait for the end of an attempt."""
+
+    @property
+    def engine(self) -> Engine: ...
+
+    async def end(self, attempt: Attempt) -> Ended: ...
+
+
+_H = TypeVar("_H", bound=_Serving)
 
 
 @asynccontextmanager

@@ -55,7 +55,8 @@ class ModuleHall(Hall):
         path.write_bytes(wasmtime.wat2wasm(text))
         self.prepared = Prepared(kind="wasm", path=path)
         image = PlannedImage(digest="0" * 64, kind="wasm", options=ImageOptions(**more.pop("options", {})))
-        return await self.engine.launch(Plan(**{"key": KEY, "epoch": 1, "program": "a module", "image": image} | more))
+        plain: dict[str, Any] = {"key": KEY, "epoch": 1, "program": "a module", "image": image}
+        return await self.engine.launch(Plan(**plain | more))
 
 
 def _wasmtime() -> bool:

@@ -263,8 +263,12 @@ async def test_two_attempts_of_an_instance_never_run_at_once(hall: Hall) -> None
     with pytest.raises(HostFailed, match="still holds"):
         await hall.launch("true", epoch=2)
 
+    (adopted,) = await hall.engine.adopt()
+    adopted.close()
     attempt.stop("kill")
     await hall.end(attempt)
+
+    assert adopted.epoch == 1
 
 
 async def test_an_attempt_from_before_the_machine_was_started_anew_is_lost_without_fault(hall: Hall) -> None:

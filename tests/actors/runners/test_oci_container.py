@@ -11,13 +11,18 @@ from typing import Any
 
 import pytest
 import trio
+from msgspec.structs import replace
 
-from runtara.actors.runners import HostFailed, Prepared
+from runtara.actors.runners import HostFailed, Plan, Prepared
 from runtara.actors.runners._oci_cgroups import Cgroups, find_cgroups
 from runtara.actors.runners._oci_container import held_of, make_mount_points, place_beside
 from runtara.actors.runners._run_folder import RunFolder
+from runtara.actors.runners.native import NativeAttempt, NativeEngine
 from runtara.errors import Forbidden, NotFound
+from runtara.host import open_host
 from runtara.ids import InstanceKey
+from runtara.lifecycle import Status
+from runtara.messages import StartInstance
 from runtara.records import ImageOptions
 from runtara.settings import Settings
 from tests.actors.runners.boxes import BoxHall, add_packages, add_python, make_rootfs
@@ -32,9 +37,10 @@ from tests.actors.runners.hall import (
     wait_gone,
 )
 from tests.requirements import require
+from tests.test_host import ended
 
 GUEST = Path(__file__).with_name("guest.py")
-FORK_BOMB = "bomb() { bomb | bomb & }; bomb; wait; exit 1"
+FORK_BOMB = 'bomb() { bomb | bomb & }; bomb & exec 3<>"$RUNTARA_WORK_DIR/gate"; until read x <&3; do :; done'
 HOG = "x=xxxxxxxxxxxxxxxx; while :; do x=$x$x; done"
 
 
@@ -196,6 +202,32 @@ async def test_a_program_that_the_image_lacks_ends_at_once_and_says_why(
     assert hall.groups() == []
 
 
+ONE_TREE = """#!/bin/sh
+exec unshare -m sh -c 'mount -t cgroup2 none /sys/fs/cgroup && exec {crun} --cgroup-manager=disabled "$@"' crun "$@"
+"""
+"""Versions of crun refuse to work where control groups lie in both kinds of trees; this one sees a single tree."""
+
+
+async def test_crun_runs_containers_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    as_root()
+    crun = require("crun", "containers can be run by it, too")
+    (tmp_path / "crun").write_text(ONE_TREE.format(crun=crun))
+    (tmp_path / "crun").chmod(0o755)
+    monkeypatch.setattr("runtara.actors.runners._oci_container.find_cgroups", lambda: Cgroups(version=0))
+    async with serving(BoxHall(tmp_path, container_runtime=str(tmp_path / "crun"))) as hall:
+        jail = await hall.run("grep -E '^NoNew|^Seccomp:|^CapEff' /proc/self/status | cut -f 2; exit 7")
+        missing = await hall.run("", epoch=2, options={"command": ("/bin/missing",)})
+        attempt = await hall.launch("echo ready; exec sleep 1000", epoch=3)
+        await hall.wait_written("ready")
+        os.kill(hall.shim().pid, signal.SIGKILL)
+        killed = await hall.end(attempt)
+
+        assert (jail.exit_code, killed.exit_code) == (7, None)
+        assert missing.exit_code in (126, 127)
+        assert (await hall.read()).split() == [b"0" * 16, b"1", b"2", b"ready"]
+        assert of_a_launch(tmp_path) == []
+
+
 async def test_an_image_without_a_command_is_refused(hall: BoxHall) -> None:
     with pytest.raises(Forbidden, match="names no program"):
         await hall.launch("", options={"command": ()})
@@ -222,6 +254,7 @@ async def test_a_runtime_that_fails_is_a_failure_of_the_host_in_its_words(hall: 
 
 async def test_a_fork_bomb_meets_its_limit_and_nothing_of_it_is_left(hall: BoxHall) -> None:
     limited("pids")
+    hall.gate("gate")
     attempt = await hall.launch(f"echo ready; {FORK_BOMB}", options={"pids": 30})
     await hall.wait_written("ready")
     await hall.wait_written("fork", "stderr")
@@ -383,6 +416,44 @@ async def test_a_program_without_a_network_reaches_its_server_and_each_answer_fi
             assert await hall.read() == b"answer to 0\nanswer to 1\nanswer to 2\n"
 
 
+PROGRAM = """
+import sys
+from runtara.sdk import RuntaraSdk
+
+with RuntaraSdk.from_env() as sdk:
+    sdk.register()
+    saved = sdk.checkpoint("step", b"first").existing_state
+    if saved is None:
+        sys.exit(3)
+    sdk.completed(saved + b" attempt's state")
+"""
+
+
+async def test_a_durable_program_runs_in_a_container_that_has_no_network_but_its_server(
+    tmp_path: Path, python_rootfs: Path
+) -> None:
+    hall = BoxHall(tmp_path, rootfs=python_rootfs)
+
+    class Boxed(NativeEngine):
+        """An engine for which every program is the same image."""
+
+        def check(self, program: str) -> None:
+            assert program == "boxed"
+
+        async def launch(self, plan: Plan) -> NativeAttempt:
+            return await super().launch(replace(plan, image=hall.plan(PROGRAM, name="boxed.py").image))
+
+    settings = Settings(data_dir=str(tmp_path / "data"), quic_port=0, relaunch_after_ms=1)
+    engine = Boxed(settings, {}, lambda _: hall.prepared)
+    with trio.fail_after(PATIENCE_S):
+        async with open_host(settings, engine=engine) as host:
+            await host.runtime.dispatch.call(KEY, StartInstance(program="boxed"))
+            info = await ended(host, KEY)
+            await host.drain()
+
+    assert (info.status, info.output) == (Status.COMPLETED, b"first attempt's state")
+
+
 # Deaths ---------------------------------------------------------------------------------------------------------------
 
 
@@ -515,8 +586,8 @@ def test_what_is_mounted_on_is_made_and_nothing_in_its_way_is_followed(tmp_path:
 
 
 def test_the_place_where_parts_are_put_together_hides_none_of_them() -> None:
-    assert place_beside((Path("/srv/data"),)) in ("/mnt", "/media", "/opt", "/tmp")
-    assert place_beside((Path("/mnt/data"), Path("/media/x"))) not in ("/mnt", "/media")
+    assert place_beside((Path("/srv") / "data",)) in ("/mnt", "/media", "/opt", "/tmp")
+    assert place_beside((Path("/mnt") / "data", Path("/media/x"))) not in ("/mnt", "/media")
     with pytest.raises(HostFailed, match="no folder"):
         place_beside(tuple(Path(place) / "x" for place in ("/mnt", "/media", "/srv", "/opt", "/tmp")))
 
@@ -563,7 +634,7 @@ async def test_many_launches_leave_nothing_behind(tmp_path: Path, count: int, at
         assert of_a_launch(tmp_path) == []
         assert list((hall.home / "attempts").iterdir()) == []
         left = {path.name for folder in hall.home.iterdir() if folder.name != "attempts" for path in folder.iterdir()}
-        assert left <= {"lock", "work", "shim.log"}
+        assert left <= {"instance.json", "lock", "work", "shim.log"}
 
 
 # Without root ---------------------------------------------------------------------------------------------------------
