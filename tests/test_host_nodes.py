@@ -324,7 +324,7 @@ async def test_whoever_follows_begins_anew_at_the_node_where_the_program_goes_on
         async with opened(tmp_path, database, "b", **quick) as b:
             a.hurry()
             await a.drain()
-            on = ReadLog(offset=len(first.data), node=first.node, wait_ms=5_000)
+            on = ReadLog(offset=len(first.data), node=first.node, wait_ms=200)
             second = await until(lambda: ask(b, on), lambda log: log.data)
             stays = await ask(b, ReadLog(offset=len(second.data), node=second.node))
             b.hurry()

@@ -26,6 +26,9 @@ FOLLOWERS_MAX: Final = 256
 _ANSWER_BEFORE: Final = 1.0
 """Seconds before the asker gives up at which a wait ends."""
 
+_ANSWER_WITHIN: Final = 30.0
+"""Seconds that another node may take beside what the asker wants to wait for more."""
+
 
 class Logs:
     """The logs of all programs. `is_over` tells whether an instance is finished and has no process left here.
@@ -77,14 +80,15 @@ class Logs:
         return found
 
     async def _read_there(self, neighbours: Neighbourhood, holder: Holder, call: Call, asker_until: float) -> LogRead:
-        name = repr(holder.name) if holder.name else "that nobody remembers"
-        where = f"what instance {call.key.instance_id!r} has written is kept by node {name}"
+        name = f"node {holder.name!r}" if holder.name else "a node that nobody remembers"
+        where = f"what instance {call.key.instance_id!r} has written is kept by {name}"
         if holder.lost:
             raise await self._refusal(where, call)
         if holder.address is None:
             raise NotFound(f"{where}, which cannot be asked from here: ask that node")
+        patience = cast("ReadLog", call.command).wait_ms / 1000 + _ANSWER_WITHIN
         try:
-            found = await neighbours.ask(holder, call, asker_until - trio.current_time(), where)
+            found = await neighbours.ask(holder, call, min(patience, asker_until - trio.current_time()), where)
         except Unreachable as error:
             raise Unreachable(
                 f"{where}, which does not answer ({error}): try again when it is back; all else that is known of the "
