@@ -28,6 +28,7 @@ from runtara.actors import supervisor as group
 from runtara.actors.chores import ImageChore, InstanceChore, RunFolderChore
 from runtara.actors.edge import Drain, Edge
 from runtara.actors.images import ImageRegistry
+from runtara.actors.neighbours import Shared
 from runtara.actors.places import AwaitEmpty, KillAttempts, ListAttempts, StopWaking
 from runtara.actors.runner import Graces, Runner
 from runtara.actors.runners import Engine
@@ -42,6 +43,7 @@ from runtara.messages import SendSignal
 from runtara.settings import Settings
 from runtara.store import NodeSpec, Store
 from runtara.system import (
+    IMAGES,
     INSTANCES,
     PROGRAMS,
     READER,
@@ -146,16 +148,16 @@ async def open_host(
         address = _address(socket)
         told = address if settings.core_addr is None else parse_address(settings.core_addr)
         store = _store(settings, shared, str(told), identity)
-        if store.tenure is not None:
-            held.enter_context(shared.owned())
+        counted = clock_of(store, clock)
         peers = held.enter_context(closing(Peers(shared.node_name(settings.node_name), mint)))
+        others = _others(store, shared, peers, held)
         elsewhere = engine is not None or settings.runner != "native"
         environment = _environment(settings, identity, told, elsewhere=elsewhere)
         engine = engine or open_engine(settings, shared.node_name(settings.node_name))
         hosts: list[Host] = []
         async with open_runtime(
             settings,
-            launcher=_launcher(settings, clock_of(store, clock), mint, environment, engine, elsewhere=elsewhere),
+            launcher=_launcher(settings, counted, mint, environment, engine, others=others, elsewhere=elsewhere),
             clock=clock,
             is_draining=lambda: hosts[0].gate.draining,
             store=store,
@@ -191,6 +193,14 @@ def _store(settings: Settings, shared: SharedFiles, address: str, identity: Iden
         lease_ms=settings.node_lease_ms,
     )
     return store_of(settings, node)
+
+
+def _others(store: Store, shared: SharedFiles, peers: Peers, held: ExitStack) -> Shared | None:
+    """Return how other nodes are asked, where several share the store; then the data folder is this one's alone."""
+    if store.tenure is None:
+        return None
+    held.enter_context(shared.owned())
+    return Shared(node=store.tenure.spec.name, peer_of=peers.to)
 
 
 async def _open_socket(settings: Settings) -> sockets.socket:
@@ -280,6 +290,7 @@ def _launcher(
     environment: Mapping[str, str],
     engine: Engine,
     *,
+    others: Shared | None,
     elsewhere: bool,
 ) -> Launcher:
     def connection_of(key: InstanceKey, epoch: int) -> dict[str, str]:
@@ -297,6 +308,8 @@ def _launcher(
             "graces": Graces(leave=settings.cancel_grace_ms / 1000, kill=settings.kill_grace_ms / 1000),
             "clock": clock,
             "clock_check": settings.clock_check_ms / 1000,
+            "shared": others,
+            "images": None if others is None or elsewhere else IMAGES,
         },
         mailbox=MailboxSpec(bound=65_536, policy=Policy.REJECT),
     )
@@ -305,7 +318,7 @@ def _launcher(
         places=settings.max_concurrent_instances,
         keeps_logs=True,
         check_program=engine.check,
-        images=None if elsewhere else _images(settings, clock),
+        images=None if elsewhere else _images(settings, clock, others),
         upkeep=_upkeep(settings, clock, elsewhere=elsewhere),
     )
 
@@ -313,7 +326,7 @@ def _launcher(
 # What is kept ---------------------------------------------------------------------------------------------------------
 
 
-def _images(settings: Settings, clock: Clock) -> Child:
+def _images(settings: Settings, clock: Clock, others: Shared | None) -> Child:
     """Return the registry of the images that are launched here."""
     return child(
         "images",
@@ -325,6 +338,7 @@ def _images(settings: Settings, clock: Clock) -> Child:
             "library": library_of(settings),
             "clock": clock,
             "image_max_bytes": settings.image_max_bytes,
+            "shared": others,
         },
         mailbox=MailboxSpec(bound=8_192, policy=Policy.REJECT),
     )

@@ -37,11 +37,12 @@ from runtara.actors import supervisor as group
 from runtara.actors.answers import answers_of
 from runtara.actors.claimer import DueClaimer
 from runtara.actors.dispatch import Dispatch
-from runtara.actors.forwarder import Forwarder, Peer
+from runtara.actors.forwarder import Forwarder
 from runtara.actors.heartbeat import HeartbeatMonitor
 from runtara.actors.instance import Arm, Disarm, Effect, Enforce, Launch, Limits, Push, Stop, Track, Untrack
 from runtara.actors.instances import Instances
 from runtara.actors.many import Many
+from runtara.actors.neighbours import Peer
 from runtara.actors.nodes import NodeKeeper
 from runtara.actors.programs import Program, Programs
 from runtara.actors.scheduler import WakeScheduler

@@ -1,6 +1,7 @@
 """Two hosts on one database, in this process: whoever is asked, the answer is the owner's."""
 
 import contextlib
+import hashlib
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -11,7 +12,8 @@ from typing import Any
 import pytest
 import trio
 
-from runtara.errors import Fenced, InstanceNotFound, RuntaraError
+from runtara.actors.places import StopWaking
+from runtara.errors import Fenced, InstanceNotFound, NotFound, RuntaraError, Unreachable
 from runtara.host import Host, open_host
 from runtara.ids import InstanceKey
 from runtara.lifecycle import FINAL, Status
@@ -19,16 +21,24 @@ from runtara.messages import (
     CompleteInstance,
     GetCheckpoint,
     GetStatus,
+    ImageInfo,
+    InstanceInfo,
     ListNodes,
+    LogRead,
     PollSignals,
+    PushImage,
+    ReadImage,
+    ReadLog,
     RegisterInstance,
     Request,
     SaveCheckpoint,
     SendSignal,
     StartInstance,
     TakeSignal,
+    WriteImage,
 )
 from runtara.settings import Settings
+from runtara.system import SCHEDULER
 from runtara.threads import ForeignEvent
 from runtara.transport.quic.client import QuicDoor, ServerSpec, open_quic_door
 from tests.actors.village import Village, until
@@ -231,3 +241,179 @@ async def test_a_host_that_is_declared_lost_is_soon_there_again_behind_the_same_
 
     assert again.status is Status.RUNNING
     assert sorted((node.name, node.lost_at is None) for node in nodes) == [("a", False), ("a", True), ("b", True)]
+
+
+# What a program has written -------------------------------------------------------------------------------------------
+
+
+async def ask(host: Host, command: Request[Any], instance_id: str = "one", tenant_id: str = "default") -> Any:
+    return await host.runtime.dispatch.call(InstanceKey(tenant_id, instance_id), command)
+
+
+def script(folder: Path, text: str) -> str:
+    program = folder / "program"
+    program.write_text(f"#!/bin/sh\n{text}\n")
+    program.chmod(0o755)
+    return str(program)
+
+
+async def ended(host: Host, instance_id: str = "one") -> InstanceInfo:
+    """Wait until an instance is finished, as a host sees it."""
+    info: InstanceInfo = await until(lambda: ask(host, GetStatus(), instance_id), lambda info: info.status in FINAL)
+    return info
+
+
+async def rest(host: Host) -> None:
+    """Have a host launch nothing more, so that others do."""
+    await host.runtime.system.ref(SCHEDULER).ask(StopWaking())
+
+
+async def test_a_log_is_read_and_followed_at_a_node_that_did_not_run_the_program(tmp_path: Path, database: str) -> None:
+    go = tmp_path / "go"
+    program = script(tmp_path, f"echo one; while [ ! -e {go} ]; do sleep 0.05; done; echo two")
+    async with pair(tmp_path, database) as (a, b):
+        await rest(b)
+        await ask(b, StartInstance(program=program))
+        first = await until(lambda: ask(b, ReadLog()), lambda log: log.data == b"one\n")
+        found: list[LogRead] = []
+
+        async def follow() -> None:
+            found.append(await ask(b, ReadLog(offset=4, wait_ms=20_000, node=first.node)))
+            found.append(await ask(b, ReadLog(offset=8, wait_ms=20_000, node=first.node)))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(follow)
+            await trio.sleep(0.2)
+            go.touch()
+        at_owner = await ask(a, ReadLog())
+
+    assert [(log.data, log.ended, log.node) for log in (first, *found)] == [
+        (b"one\n", False, "a"),
+        (b"two\n", False, "a"),
+        (b"", True, "a"),
+    ]
+    assert (at_owner.data, at_owner.node) == (b"one\ntwo\n", "a")
+
+
+async def test_what_a_program_wrote_at_a_node_that_is_gone_is_refused_with_its_name_until_that_is_back(
+    tmp_path: Path, database: str
+) -> None:
+    async with opened(tmp_path, database, "a") as a:
+        await ask(a, StartInstance(program=script(tmp_path, "echo one")))
+        await ended(a)
+    async with opened(tmp_path, database, "b") as b:
+        with pytest.raises(Unreachable, match="kept by node 'a', which does not answer"):
+            await ask(b, ReadLog())
+        await Village(database).lose("a")
+        with pytest.raises(NotFound, match="kept by node 'a', which is gone: start that node again"):
+            await ask(b, ReadLog(wait_ms=1_000))
+        info = await ended(b)
+        async with opened(tmp_path, database, "a"):
+            back = await ask(b, ReadLog())
+
+    assert info.status is Status.COMPLETED
+    assert (back.data, back.ended) == (b"one\n", False)
+
+
+async def test_whoever_follows_begins_anew_at_the_node_where_the_program_goes_on(tmp_path: Path, database: str) -> None:
+    quick = {"shutdown_grace_ms": 1, "kill_grace_ms": 1_000, "relaunch_after_ms": 1}
+    program = script(tmp_path, 'echo "a long first line at $RUNTARA_DATA_DIR"; exec sleep 600')
+    async with opened(tmp_path, database, "a", **quick) as a:
+        await ask(a, StartInstance(program=program))
+        first = await until(lambda: ask(a, ReadLog()), lambda log: log.data)
+        async with opened(tmp_path, database, "b", **quick) as b:
+            a.hurry()
+            await a.drain()
+            on = ReadLog(offset=len(first.data), node=first.node, wait_ms=200)
+            second = await until(lambda: ask(b, on), lambda log: log.data)
+            stays = await ask(b, ReadLog(offset=len(second.data), node=second.node))
+            b.hurry()
+            await b.drain()
+
+    assert (first.node, second.node, second.offset, second.data) == ("a", "b", 0, first.data)
+    assert (stays.data, stays.ended) == (b"", False)
+
+
+# What was pushed ------------------------------------------------------------------------------------------------------
+
+TEXT = b'#!/bin/sh\necho hello > "$RUNTARA_OUTPUT_FILE"\n# ' + bytes(range(97, 123)) * 100_000
+
+
+async def push(host: Host, content: bytes = TEXT) -> ImageInfo:
+    digest = hashlib.sha256(content).hexdigest()
+    command = PushImage(name="hello", kind="executable", digest=digest, size=len(content))
+    pushed = await ask(host, command)
+    while pushed.offset < len(content):
+        part = content[pushed.offset : pushed.offset + 1_000_000]
+        await ask(host, WriteImage(digest=digest, offset=pushed.offset, data=part))
+        pushed = await ask(host, command)
+    assert isinstance(pushed.image, ImageInfo)
+    return pushed.image
+
+
+def is_at(folder: Path, name: str, image: ImageInfo) -> bool:
+    """Whether a node has what was pushed in a folder of its own."""
+    return (folder / name / "images" / "blobs" / image.digest[:2] / image.digest).is_file()
+
+
+async def test_what_was_pushed_to_one_node_is_launched_by_another_also_when_the_first_is_gone(
+    tmp_path: Path, database: str
+) -> None:
+    async with opened(tmp_path, database, "b") as b:
+        async with opened(tmp_path, database, "a") as a:
+            image = await push(a)
+            await rest(a)
+            await ask(a, StartInstance(program="hello", image=True))
+            first = await ended(a)
+        fetched = is_at(tmp_path, "b", image)
+        await ask(b, StartInstance(program="hello", image=True), "two")
+        second = await ended(b, "two")
+
+    assert fetched
+    assert [(info.status, info.output) for info in (first, second)] == [(Status.COMPLETED, b"hello\n")] * 2
+
+
+async def test_an_image_that_no_node_has_is_waited_for(
+    tmp_path: Path, database: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def failures() -> list[str]:
+        found = [vars(record).get("error", "") for record in caplog.records if record.message == "not-launched"]
+        return [error for error in found if "cannot be fetched from any of the" in error]
+
+    async with opened(tmp_path, database, "a") as a:
+        await push(a)
+    async with opened(tmp_path, database, "b", relaunch_after_ms=1) as b:
+        await ask(b, StartInstance(program="hello", image=True))
+        await until(failures)
+        waiting = await ask(b, GetStatus())
+        async with opened(tmp_path, database, "a") as a:
+            await rest(a)
+            info = await ended(b)
+
+    assert waiting.status not in FINAL
+    assert (info.status, info.output) == (Status.COMPLETED, b"hello\n")
+
+
+async def test_what_was_pushed_is_read_at_every_node_by_its_tenant_only(tmp_path: Path, database: str) -> None:
+    async with pair(tmp_path, database) as (a, b):
+        image = await push(a)
+        read = await ask(b, ReadImage(image="hello", offset=2, limit=7))
+        with pytest.raises(NotFound):
+            await ask(b, ReadImage(image=image.image_id), tenant_id="other")
+    async with opened(tmp_path, database, "b") as b:
+        with pytest.raises(NotFound, match="not on this node, nor on another one"):
+            await ask(b, ReadImage(image="hello"))
+
+    assert (read.data, read.size) == (TEXT[2:9], len(TEXT))
+
+
+async def test_nothing_is_fetched_where_nodes_have_one_folder_of_images(tmp_path: Path, database: str) -> None:
+    shared = {"images_dir": str(tmp_path / "images")}
+    async with opened(tmp_path, database, "b", **shared) as b:
+        async with opened(tmp_path, database, "a", **shared) as a:
+            image = await push(a)
+        await ask(b, StartInstance(program="hello", image=True))
+        info = await ended(b)
+
+    assert (info.status, info.output) == (Status.COMPLETED, b"hello\n")
+    assert not is_at(tmp_path, "b", image)

@@ -288,6 +288,7 @@ def _check_log(command: messages.ReadLog) -> None:
     check_integer(command.offset, "offset", -(2**63), 2**63 - 1)
     check_integer(command.limit, "limit", 1, LOG_MAX_BYTES)
     check_integer(command.wait_ms, "wait_ms", 0, LOG_WAIT_MAX_MS)
+    check_text(command.node, "node")
 
 
 def _check_chore(command: messages.RunChore) -> None:

@@ -1,31 +1,40 @@
 """What can be seen of a tenant's images, and which of their versions count."""
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, TypeVar, cast
 
 import trio
+from msgspec.structs import replace
 
 from runtara import messages
 from runtara.actors._images_views import find_image, info_of
 from runtara.actors._ref import Ref
+from runtara.actors.neighbours import Neighbourhood
 from runtara.actors.storage import Act, Query
 from runtara.clock import Clock
-from runtara.errors import InvalidInput, InvalidState, NotFound
+from runtara.errors import InvalidInput, InvalidState, NotFound, RuntaraError
 from runtara.ids import ImageRef
 from runtara.images import Blobs
 from runtara.messages import Call, ImageInfo
 from runtara.records import Image
 
-__all__ = ["Catalogue", "in_thread"]
+__all__ = ["PART_TIMEOUT", "Catalogue", "in_thread"]
 
 T = TypeVar("T")
 
+PART_TIMEOUT: Final = 30.0
+"""Seconds that another node may take for a part of what was pushed to it."""
+
 
 class Catalogue:
-    """Answers calls about images that are there."""
+    """Answers calls about images that are there; what lies at a neighbour is read there."""
 
-    def __init__(self, reader: Ref, writer: Ref, blobs: Blobs, clock: Clock) -> None:
+    def __init__(
+        self, reader: Ref, writer: Ref, blobs: Blobs, clock: Clock, neighbours: Neighbourhood | None = None
+    ) -> None:
+        self._neighbours = neighbours
         self._reader = reader
         self._writer = writer
         self._blobs = blobs
@@ -47,11 +56,19 @@ class Catalogue:
 
     async def _read(self, call: Call) -> messages.ImageRead:
         command = cast("messages.ReadImage", call.command)
-        _, version = await find_image(self._reader, call.key.tenant_id, command.image)
+        image, version = await find_image(self._reader, call.key.tenant_id, command.image)
         path = await in_thread(self._blobs.find, version.digest)
-        if path is None:
-            raise NotFound(f"what was pushed as {command.image!r} is not on this node: ask another one, or push again")
-        return messages.ImageRead(data=await in_thread(_part_of, path, command), size=version.size)
+        if path is not None:
+            return messages.ImageRead(data=await in_thread(_part_of, path, command), size=version.size)
+        if not call.passed_on and self._neighbours is not None:
+            pinned = replace(command, image=f"{image.image_id}@{version.version}")
+            found = await _read_there(self._neighbours, replace(call, command=pinned))
+            if found is not None:
+                return found
+        raise NotFound(
+            f"what was pushed as {command.image!r} is not on this node, nor on another one that can be asked: start "
+            "the node again that it was pushed to, or push it again"
+        )
 
     async def _list(self, call: Call) -> messages.ImagesFound:
         command, tenant_id = cast("messages.ListImages", call.command), call.key.tenant_id
@@ -96,6 +113,15 @@ class Catalogue:
                 "cancel them, or wait for their end"
             )
         return messages.ImageDeleted(image_id=image.image_id)
+
+
+async def _read_there(neighbours: Neighbourhood, call: Call) -> messages.ImageRead | None:
+    """Return a part of what was pushed from the first of the other nodes that has it."""
+    for peer in await neighbours.list_peers():
+        with suppress(RuntaraError):  # it has not got it, or does not answer; what becomes of others is its own affair
+            where = f"an image is asked for at node {peer.name!r}"
+            return cast("messages.ImageRead", await neighbours.ask(peer, call, PART_TIMEOUT, where))
+    return None
 
 
 def _part_of(path: Path, command: messages.ReadImage) -> bytes:

@@ -6,7 +6,7 @@ nothing: every operation may be repeated.
 """
 
 from collections.abc import Callable
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import msgspec
 import trio
@@ -14,12 +14,13 @@ import trio
 from runtara.actors._reply import Reply
 from runtara.actors._service import Actor, hears
 from runtara.actors._specs import Backoff
-from runtara.errors import Busy, Forbidden, Retry, RuntaraError, Unauthenticated, Unreachable, UntrustedServer
+from runtara.actors.neighbours import Peer, ask_peer
+from runtara.errors import Busy, Retry, RuntaraError, Unreachable
 from runtara.ids import InstanceKey
 from runtara.messages import Call
 from runtara.records import Holder
 
-__all__ = ["FORWARDS_MAX", "Forward", "Forwarder", "Peer"]
+__all__ = ["FORWARDS_MAX", "Forward", "Forwarder"]
 
 FORWARDS_MAX: Final = 10_000
 """Most calls that wait for other nodes at the same time."""
@@ -29,13 +30,6 @@ TRY: Final = 3.0
 
 _AGAIN: Final = Backoff(first=0.05, most=0.5)
 """Between tries."""
-
-
-class Peer(Protocol):
-    """The way to another node."""
-
-    async def pass_on(self, key: InstanceKey, command: Any, epoch: int | None, timeout: float) -> Any:
-        """Have a command answered there. Raises what it is refused with, `Unreachable` or `DeadlineExceeded`."""
 
 
 class Forward(msgspec.Struct, frozen=True):
@@ -91,19 +85,13 @@ class Forwarder(Actor):
 
     async def _ask(self, message: Forward) -> Any:
         holder, call = message.holder, message.call
+        where = f"instance {call.key.instance_id!r} is held by node {holder.name!r}"
         if holder.lost or holder.address is None or self._peer_of is None:
             raise Unreachable(
-                f"instance {call.key.instance_id!r} is held by node {holder.name!r}, which cannot be asked from here: "
-                "ask that node, or try again when another one has taken over"
+                f"{where}, which cannot be asked from here: ask that node, or try again when another one has taken over"
             )
         left = message.reply.deadline - trio.current_time()
-        try:
-            return await self._peer_of(holder).pass_on(call.key, call.command, call.epoch, min(left, TRY))
-        except (UntrustedServer, Unauthenticated, Forbidden) as error:  # it is about this node, not about the asker
-            raise Unreachable(
-                f"instance {call.key.instance_id!r} is held by node {holder.name!r}, which is at odds with this one "
-                f"({error}): look whether both have the same secret and certificate"
-            ) from error
+        return await ask_peer(self._peer_of(holder), call, min(left, TRY), where)
 
     async def _wait(self, message: Forward) -> bool:
         """Wait before the next try; return whether there is still time for one."""

@@ -17,12 +17,14 @@ import trio
 
 from runtara import messages
 from runtara.actors._images_catalogue import Catalogue, in_thread
+from runtara.actors._images_fetches import BringImage, Fetches
 from runtara.actors._images_starts import Starts
 from runtara.actors._images_views import info_of, options_json
 from runtara.actors._service import Actor, Deferred, hears
+from runtara.actors.neighbours import Neighbourhood, Shared
 from runtara.actors.storage import Act, Query
 from runtara.clock import Clock
-from runtara.errors import ActorStopped, Busy, RuntaraError, TooLarge
+from runtara.errors import ActorStopped, Busy, InvalidInput, RuntaraError, TooLarge
 from runtara.ids import ImageRef, new_id
 from runtara.images import Library
 from runtara.messages import Call, ImagePushed
@@ -43,12 +45,23 @@ _Job = tuple[Deferred, Call]
 
 
 class ImageRegistry(Actor):
-    """Answers calls about images, and starts of them. `instances`, `reader` and `writer` are paths of actors."""
+    """Answers calls about images, and starts of them. `instances`, `reader` and `writer` are paths of actors.
+
+    Where several nodes share the store, `shared` says how the others are asked for what was pushed to them.
+    """
 
     AT_ONCE = False  # files take their time
 
     def __init__(
-        self, *, instances: str, reader: str, writer: str, library: Library, clock: Clock, image_max_bytes: int
+        self,
+        *,
+        instances: str,
+        reader: str,
+        writer: str,
+        library: Library,
+        clock: Clock,
+        image_max_bytes: int,
+        shared: Shared | None = None,
     ) -> None:
         self._paths: Final = (instances, reader, writer)
         self._library: Final = library
@@ -59,13 +72,16 @@ class ImageRegistry(Actor):
         """What is still to be done for each push that moves."""
         self._under_way = 0
         self._pushed = 0
+        neighbours = None if shared is None else Neighbourhood(shared, lambda: self._reader)
+        self._neighbours: Final = neighbours
+        self._fetches: Final = None if neighbours is None else Fetches(library.blobs, neighbours, self.start_soon)
 
     async def on_start(self) -> None:
         """Know whom to ask."""
         instances, reader, writer = self._paths
         self._reader, self._writer = self.system.ref(reader), self.system.ref(writer)
         starts = Starts(self._reader, partial(self.system.cell, instances))
-        catalogue = Catalogue(self._reader, self._writer, self._blobs, self._clock)
+        catalogue = Catalogue(self._reader, self._writer, self._blobs, self._clock, self._neighbours)
         self._answers: dict[type, Callable[[Call], Awaitable[object]]] = {
             messages.StartInstance: starts.start,
             messages.PushImage: self._push,
@@ -80,8 +96,12 @@ class ImageRegistry(Actor):
                 deferred.fail(ActorStopped("the registry has ended before it could write this: push again"))
 
     def describe(self) -> dict[str, Any]:
-        """Return how many questions are being answered, how many pushes move, and how many have come to their end."""
-        return {"under_way": self._under_way, "pushes": len(self._pushes), "pushed": self._pushed}
+        """Return how many questions are being answered, how many pushes move, and how many have come to their end.
+
+        And how many images are on their way from other nodes.
+        """
+        fetches = 0 if self._fetches is None else self._fetches.under_way
+        return {"under_way": self._under_way, "pushes": len(self._pushes), "pushed": self._pushed, "fetches": fetches}
 
     @hears(Call)
     def call(self, call: Call) -> Deferred:
@@ -96,6 +116,13 @@ class ImageRegistry(Actor):
             self.start_soon(self._answer, deferred, call)
         self._under_way += 1
         return deferred
+
+    @hears(BringImage)
+    def bring(self, wanted: BringImage) -> Deferred:
+        """Have what was pushed to another node here."""
+        if self._fetches is None:
+            raise InvalidInput(f"{self.ref.path} has no other nodes to fetch from: nobody shares its store")
+        return self._fetches.bring(wanted)
 
     def _queue(self, upload_id: str, job: _Job) -> None:
         jobs = self._pushes.get(upload_id)

@@ -11,6 +11,7 @@ Each attempt has a task that waits for its end. What must happen later is a mess
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -33,6 +34,7 @@ from runtara.actors._service import Actor, Deferred, hears
 from runtara.actors._specs import Backoff
 from runtara.actors.instance import Enforce, Launch, Stop
 from runtara.actors.instances import Effected
+from runtara.actors.neighbours import Neighbourhood, Shared
 from runtara.actors.places import AwaitEmpty, KillAttempts, ListAttempts, ListPlaces, PlaceFreed, PlacesInUse
 from runtara.actors.runners import Attempt, Ended, Engine, HostFailed
 from runtara.actors.storage import Query
@@ -89,10 +91,11 @@ class _Compare(msgspec.Struct, frozen=True):
 
 
 class Runner(Actor):
-    """Runs attempts by means of an engine. `instances`, `reader` and `scheduler` are paths of actors.
+    """Runs attempts by means of an engine. `instances`, `reader`, `scheduler` and `images` are paths of actors.
 
     `connection` returns what a program needs to connect to this host: environment variables, its credential included.
-    `clock_check` is the longest wait, in seconds, before the wall clock is looked at again.
+    `clock_check` is the longest wait, in seconds, before the wall clock is looked at again. Where several nodes share
+    the store, `shared` says how the others are asked, and the registry at `images` fetches what was pushed to them.
     """
 
     AT_ONCE = False  # it answers some questions later
@@ -108,8 +111,11 @@ class Runner(Actor):
         graces: Graces,
         clock: Clock,
         clock_check: float,
+        shared: Shared | None = None,
+        images: str | None = None,
     ) -> None:
         self._paths: Final = (instances, reader, scheduler)
+        self._images: Final = images
         self._engine: Final = engine
         self._connection: Final = connection
         self._graces: Final = graces
@@ -117,7 +123,8 @@ class Runner(Actor):
         self._clock_check: Final = clock_check
         self._runs: Final[dict[InstanceKey, list[Run]]] = {}
         """Oldest first; more than one only while the older ones are on their way out."""
-        self._logs: Final = Logs(engine, self._is_over)
+        neighbours = None if shared is None else Neighbourhood(shared, lambda: self._reader)
+        self._logs: Final = Logs(engine, self._is_over, neighbours)
         self._waiting_for_none: Final[list[Deferred]] = []
         self._host_failures = 0
 
@@ -125,7 +132,8 @@ class Runner(Actor):
 
     async def on_start(self) -> None:
         """Take up what an earlier life has left."""
-        self._planner = Planner(self._reader, self._connection, self.system.random)
+        fetcher = None if self._images is None else partial(self.system.ref, self._images)
+        self._planner = Planner(self._reader, self._connection, self.system.random, fetcher)
         rows = await self._list_running()
         holders = {(row.key, row.claimed_epoch): row for row in rows}
         for attempt in await self._engine.adopt():
@@ -367,14 +375,13 @@ class Runner(Actor):
     @hears(Call)
     def read_log(self, call: Call) -> Deferred:
         """Read what programs have written."""
-        command = call.command
-        if not isinstance(command, ReadLog):
-            raise InvalidInput(f"{self.ref.path} does not answer {type(command).__name__}: ask the instance")
+        if not isinstance(call.command, ReadLog):
+            raise InvalidInput(f"{self.ref.path} does not answer {type(call.command).__name__}: ask the instance")
         if self._logs.followers >= FOLLOWERS_MAX:
             raise Busy(f"{FOLLOWERS_MAX} readers of logs wait already, the bound: try again later")
         self._logs.followers += 1
         deferred = Deferred()
-        self.start_soon(self._logs.answer, deferred, call.key, command)
+        self.start_soon(self._logs.answer, deferred, call)
         return deferred
 
     async def _is_over(self, key: InstanceKey) -> bool:

@@ -81,6 +81,8 @@ class Query(msgspec.Struct, Request[Any], frozen=True):
         "next_schedule_at",
         "count_by_status",
         "list_nodes",
+        "list_peers",
+        "find_log_node",
         "read_documents",
         "verify",
     ]

@@ -37,7 +37,8 @@ TAIL_BYTES: Final = 64 * 1024
 def logs(reach: Reach, instance_id: str, follow: bool, stream: str, tail: int | None) -> None:
     """Print what the program of an instance has written.
 
-    Its stdout goes to stdout and its stderr to stderr. Only programs that the server has launched have logs.
+    Its stdout goes to stdout and its stderr to stderr. Only programs that a server has launched have logs; of several
+    servers with one database, any may be asked.
     """
     with reach.door(instance_id) as door:
         door.call_from_thread(GetStatus())  # is it known, and is there a server at all?
@@ -72,6 +73,8 @@ class LogCopy:
         self._around = around
         self._offset = 0
         """Of the next byte to be printed."""
+        self._node = ""
+        """Where that is counted."""
 
     async def follow(self) -> None:
         """Print what there is and what comes, until the instance has ended. May be cancelled, and gone on with."""
@@ -121,7 +124,10 @@ class LogCopy:
         return start, data
 
     async def _read(self, offset: int, wait_ms: int) -> LogRead:
-        return await ask_patiently(self._door, ReadLog(stream=self._stream, offset=offset, wait_ms=wait_ms))
+        question = ReadLog(stream=self._stream, offset=offset, wait_ms=wait_ms, node=self._node)
+        piece = await ask_patiently(self._door, question)
+        self._node = piece.node
+        return piece
 
 
 def _start_of_tail(data: bytes, lines: int) -> int:

@@ -89,6 +89,9 @@ class ReadLog(msgspec.Struct, Request[LogRead], frozen=True, gc=False, tag=True,
     """Most bytes to return."""
     wait_ms: int = 0
     """Wait so long for more, where there is nothing at `offset` yet and the program may still write."""
+    node: str = ""
+    """Where `offset` was counted, as `LogRead` said; at another node, what the program wrote there is read from its
+    beginning."""
 
 
 class ListNodes(msgspec.Struct, Request[NodesFound], frozen=True, gc=False, tag=True):

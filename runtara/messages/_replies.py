@@ -240,6 +240,8 @@ class LogRead(msgspec.Struct, frozen=True, gc=False, tag=True, kw_only=True):
     """Of the first byte of `data`; larger than what was asked for where older bytes were dropped to keep the cap."""
     ended: bool
     """Whether nothing follows: the instance is finished, and everything was read."""
+    node: str = ""
+    """Which of several nodes keeps it: the one that ran the program last. Each counts its own bytes."""
 
 
 class TreeFound(msgspec.Struct, frozen=True, gc=False, tag=True):

@@ -34,7 +34,7 @@ from runtara.messages import (
     NodeInfo,
     SchedulePage,
 )
-from runtara.records import Checkpoint, Image, ImageVersion, Retry, Schedule, Signal, Snapshot
+from runtara.records import Checkpoint, Holder, Image, ImageVersion, Retry, Schedule, Signal, Snapshot
 from runtara.store._tenure import Tenure
 from runtara.store._terms import (
     NOBODY,
@@ -233,6 +233,17 @@ class Reader(Protocol):
 
     def list_nodes(self) -> list[NodeInfo]:
         """Return the nodes that share the store, those that live first; none where it cannot be shared."""
+
+    def list_peers(self) -> list[Holder]:
+        """Return the other nodes that live and can be reached, by name; none where the store cannot be shared."""
+
+    def find_log_node(self, key: InstanceKey) -> Holder | None:
+        """Return the other node that ran the instance last, and so keeps what its program has written.
+
+        None where that is this node, or nobody: it never ran, is unknown, or the store cannot be shared. A node that
+        came back under its name is the one that it was; one that was lost and did not is found as lost, without a name
+        where nobody remembers it.
+        """
 
     def read_documents(self) -> dict[str, tuple[bytes, int]]:
         """Return content and version of what all nodes agree on; nothing where nobody shares the store."""

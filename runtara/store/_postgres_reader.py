@@ -15,7 +15,7 @@ from runtara.records import Holder, Snapshot
 from runtara.store._postgres_door import SQL, Connection, Error, PostgresLimits, connect, explain, fault_of, name_of
 from runtara.store._postgres_migrate import pending_migrations, schema_differences
 from runtara.store._sql_reader import HISTORY, Row, SqlReader, snapshots_of
-from runtara.store._tenure import Tenure
+from runtara.store._tenure import LOST_KEPT_MS, Tenure
 from runtara.store._terms import LoadError
 
 __all__ = ["PostgresReader"]
@@ -62,7 +62,15 @@ class PostgresReader(SqlReader):
 
     def list_nodes(self) -> list[NodeInfo]:
         """Return the nodes that share the database, lost ones behind the others."""
-        return [self._decode(NodeInfo, row) for row in self._rows("list_nodes", {})]
+        return [self._decode(NodeInfo, row) for row in self._rows("list_nodes", {"kept_ms": LOST_KEPT_MS})]
+
+    def list_peers(self) -> list[Holder]:
+        """Return the other nodes that live and can be reached, by name."""
+        return [_holder(*row) for row in self._rows("list_peers", {})]
+
+    def find_log_node(self, key: InstanceKey) -> Holder | None:
+        """Return the other node that ran the instance last; None where that is this node, or nobody."""
+        return next((_holder(*row) for row in self._rows("find_log_node", key._asdict())), None)
 
     def read_documents(self) -> dict[str, tuple[bytes, int]]:
         """Return content and version of every document that all nodes agree on."""
@@ -84,7 +92,7 @@ class PostgresReader(SqlReader):
 
     def _rows(self, statement: str, parameters: Mapping[str, object]) -> list[Row]:
         """Return all rows of a named statement."""
-        names = {**parameters, "node": self._tenure.number} if statement == "list_running" else parameters
+        names = {**parameters, "node": self._tenure.number} if statement in _OF_THIS_NODE else parameters
 
         def look(connection: Connection) -> list[Row]:
             cursor = connection.execute(SQL[statement], names, binary=True)
@@ -156,6 +164,8 @@ def _hydrate(
 
 
 _HOLDER_COLUMNS: Final = 5
+_OF_THIS_NODE: Final = frozenset({"list_running", "list_peers", "find_log_node"})
+"""What is asked as the node that this process is."""
 
 
 def _holder(node: int | None, name: str | None, address: str | None, fingerprint: str | None, lost: bool) -> Holder:

@@ -30,7 +30,7 @@ from runtara.store._postgres_door import (
 )
 from runtara.store._postgres_migrate import migrate
 from runtara.store._sql_writer import Execute, SqlWriter
-from runtara.store._tenure import Tenure
+from runtara.store._tenure import LOST_KEPT_MS, Tenure
 from runtara.store._terms import NOBODY, Barred, Claims, DueInstance, LeaseLost, RunningInstance, Save
 
 __all__ = ["PostgresWriter", "displaced"]
@@ -39,9 +39,6 @@ T = TypeVar("T")
 
 _WINDOW: Final = 1_000
 """How many due instances are counted before they are shared out."""
-
-_LOST_KEPT_MS: Final = 3_600_000
-"""How long a lost node is remembered."""
 
 _TRIES: Final = 4
 """How often a batch is tried that crosses somebody else's."""
@@ -170,7 +167,7 @@ class PostgresWriter(SqlWriter):
             ]
             if len(rows) < most:
                 break
-        self._run("forget_lost", {"kept_ms": _LOST_KEPT_MS})
+        self._run("forget_lost", {"kept_ms": LOST_KEPT_MS})
         self._untold = False
         return running
 

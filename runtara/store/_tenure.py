@@ -13,10 +13,13 @@ import msgspec
 from runtara.clock import SharedClock, monotonic
 from runtara.ids import new_id
 
-__all__ = ["LEASE_MS", "NodeSpec", "Tenure"]
+__all__ = ["LEASE_MS", "LOST_KEPT_MS", "NodeSpec", "Tenure"]
 
 LEASE_MS: Final = 10_000
 """How long a node may be out of touch, by default, before others take over."""
+
+LOST_KEPT_MS: Final = 3_600_000
+"""How long a lost node is remembered, unless it came back under its name."""
 
 
 class NodeSpec(msgspec.Struct, frozen=True, kw_only=True):

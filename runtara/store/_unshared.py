@@ -3,7 +3,9 @@
 from collections.abc import Mapping
 
 from runtara.errors import ConfigError
+from runtara.ids import InstanceKey
 from runtara.messages import NodeInfo
+from runtara.records import Holder
 from runtara.store._contract import Listener
 
 __all__ = ["Unshared", "UnsharedReader"]
@@ -34,6 +36,14 @@ class UnsharedReader:
     def list_nodes(self) -> list[NodeInfo]:
         """Return nothing: one process owns the store."""
         return []
+
+    def list_peers(self) -> list[Holder]:
+        """Return nothing: there is nobody else."""
+        return []
+
+    def find_log_node(self, _key: InstanceKey) -> Holder | None:
+        """Return None: whatever ran, ran here."""
+        return None
 
     def read_documents(self) -> dict[str, tuple[bytes, int]]:
         """Return nothing: the process that owns the store keeps its own."""

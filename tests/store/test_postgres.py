@@ -590,6 +590,41 @@ def test_what_a_lost_node_ran_is_taken_over_once(database: str) -> None:
                 lost.commit([save(KEY, 2)])
 
 
+def test_what_a_program_wrote_is_found_at_the_node_that_ran_it_last(database: str) -> None:
+    a, b = node(database, "a", address="a:1", fingerprint="f"), node(database, "b")
+    with opened(a) as (one, at_one), opened(b) as (_, at_other):
+        put(one, save(KEY), save(OTHER, status=Status.PENDING))
+
+        assert at_one.find_log_node(KEY) is None
+        assert at_other.find_log_node(KEY) == Holder(
+            node=a.tenure.number or 0, name="a", address="a:1", fingerprint="f", lost=False
+        )
+        assert [reader.find_log_node(OTHER) for reader in (at_one, at_other)] == [None, None]
+        assert at_other.find_log_node(InstanceKey("acme", "unknown")) is None
+        assert [[peer.name for peer in reader.list_peers()] for reader in (at_one, at_other)] == [[], ["a"]]
+
+
+@pytest.mark.parametrize("returns", [True, False])
+def test_a_node_that_came_back_long_ago_is_still_the_one_that_ran_what_it_ran_before(
+    database: str, returns: bool
+) -> None:
+    with opened(node(database, "a", address="a:1")) as (writer, _):
+        put(writer, save(KEY))
+        put(writer, save(KEY, 2, status=Status.COMPLETED))
+    with opened(node(database, "b")) as (other, at_other), raw(database) as admin:
+        assert isinstance(other, PostgresWriter)
+        again = opened(node(database, "a", address="a:2")) if returns else contextlib.nullcontext()
+        with again:
+            admin.execute("UPDATE nodes SET lost_at = 0 WHERE lost_at IS NOT NULL OR address = 'a:1'")
+            other.take_over(1)
+            found = at_other.find_log_node(KEY)
+            listed = [(info.name, info.lost_at is None) for info in at_other.list_nodes()]
+
+    assert found is not None
+    assert (found.name, found.address, found.lost) == (("a", "a:2", False) if returns else ("", None, True))
+    assert listed == ([("a", True), ("b", True)] if returns else [("b", True)])
+
+
 # What nodes tell each other -------------------------------------------------------------------------------------------
 
 

@@ -404,12 +404,15 @@ def test_a_plan_that_was_made_while_all_was_empty_uses_the_indexes_too(cluster: 
 
 WRITES = (
     *("commit_round", "record_heartbeats", "settle_batch", "claim_due", "find_next_due", "take_over", "release_claim"),
+    "find_log_node",
     *("begin_change", "find_image", "find_image_named", "number_image_version", "update_schedule", "delete_schedule"),
 )
 
 
 @pytest.mark.parametrize("name", WRITES)
-def test_no_write_reads_a_table_from_end_to_end(tables: "psycopg.Connection[Any]", name: str) -> None:
+def test_neither_a_write_nor_a_look_for_nodes_reads_a_table_from_end_to_end(
+    tables: "psycopg.Connection[Any]", name: str
+) -> None:
     plan = plan_of(tables, POSTGRES[name])
 
     scanned = re.findall(r"Seq Scan on (\w+)", plan)

@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from runtara.errors import ConfigError
+from runtara.ids import InstanceKey
 from runtara.store import Store
 from runtara.store._memory import MemoryStore
 from runtara.store._sqlite import SqliteStore
@@ -19,6 +20,7 @@ def test_a_store_of_one_process_has_no_nodes_and_nothing_to_agree_on(unshared: S
 
     assert unshared.tenure is None
     assert (reader.list_nodes(), reader.read_documents()) == ([], {})
+    assert (reader.list_peers(), reader.find_log_node(InstanceKey("a", "one"))) == ([], None)
     assert unshared.agree({"secret": b"ours"}) == {}
     assert unshared.publish("keys", b"ours", 1)
     reader.close()

@@ -84,9 +84,11 @@ notified AS (
 SELECT taken.*, (SELECT count(*) FROM notified) FROM taken;
 
 -- name: forget_lost
--- Remove lost nodes that own nothing any more and were lost a while ago.
+-- Remove lost nodes that own nothing any more and were lost a while ago. Where one of that name lives, it still keeps
+-- what programs wrote in earlier tenures, and is found by them.
 DELETE FROM nodes
-WHERE lost_at < now_ms() - %(kept_ms)s AND NOT EXISTS (SELECT FROM instances WHERE owner = nodes.number);
+WHERE lost_at < now_ms() - %(kept_ms)s AND NOT EXISTS (SELECT FROM instances WHERE owner = nodes.number)
+    AND NOT EXISTS (SELECT FROM nodes AS again WHERE again.name = nodes.name AND again.lost_at IS NULL);
 
 -- name: claim_due
 -- Claim instances that are due, for this node to wake: its share of them, the tenants in turn, of each tenant those of
@@ -188,10 +190,32 @@ WITH released AS (
 SELECT pg_notify('runtara_due', CAST(now_ms() AS TEXT)) FROM released HAVING count(*) > 0;
 
 -- name: list_nodes
--- The nodes that share the database: the fields of `NodeInfo` in order.
+-- The nodes that share the database: the fields of `NodeInfo` in order. Who came back long ago is listed once.
 SELECT name, address, version, opened_at, places, in_use, draining, lease_until - now_ms(), lost_at,
     (SELECT count(*) FROM instances WHERE owner = nodes.number)
-FROM nodes ORDER BY lost_at IS NOT NULL, name, number;
+FROM nodes
+WHERE lost_at IS NULL OR lost_at >= now_ms() - %(kept_ms)s
+    OR NOT EXISTS (SELECT FROM nodes AS again WHERE again.name = nodes.name AND again.lost_at IS NULL)
+ORDER BY lost_at IS NOT NULL, name, number;
+
+-- name: list_peers
+-- The other nodes that live and have an address: the fields of `Holder` in order.
+SELECT number, name, address, fingerprint, FALSE FROM nodes
+WHERE lost_at IS NULL AND lease_until >= now_ms() AND address IS NOT NULL AND number <> %(node)s
+ORDER BY name;
+
+-- name: find_log_node
+-- The node that ran an instance last, unless it is this one: the fields of `Holder` in order. Where it came back under
+-- its name, what it is now.
+SELECT coalesce(now.number, ran_on), now.name, now.address, now.fingerprint, now.lost_at IS NOT NULL OR now.number IS NULL
+FROM instances LEFT JOIN nodes AS ran ON ran.number = ran_on
+LEFT JOIN LATERAL (
+    SELECT number, name, address, fingerprint, lost_at FROM nodes
+    WHERE nodes.name = ran.name
+    ORDER BY lost_at IS NOT NULL, number DESC
+    LIMIT 1
+) AS now ON TRUE
+WHERE tenant_id = %(tenant_id)s AND instance_id = %(instance_id)s AND coalesce(now.number, ran_on) <> %(node)s;
 
 -- name: read_documents
 -- What all nodes must agree on.
