@@ -92,8 +92,13 @@ def host_name_of(instance_id: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", instance_id.lower())[:_HOST_NAME].strip("-") or "instance"
 
 
+def _user(box: Box) -> int:
+    """Return the program's user, seen from inside."""
+    return 0 if box.first_uid is None else PROGRAM_ID
+
+
 def _process(box: Box) -> dict[str, Any]:
-    user = 0 if box.first_uid is None else PROGRAM_ID
+    user = _user(box)
     return {
         "terminal": False,
         "user": {"uid": user, "gid": user, "umask": _UMASK},
@@ -108,7 +113,9 @@ def _process(box: Box) -> dict[str, Any]:
 
 
 def _mounts(box: Box) -> list[dict[str, Any]]:
-    memory = [*_SAFE, "mode=1777", f"size={box.tmp_bytes}"]
+    # The runtime gives a tmpfs the mode of the folder that it covers, so it must belong to the program.
+    user = _user(box)
+    memory = [*_SAFE, "mode=1777", f"size={box.tmp_bytes}", f"uid={user}", f"gid={user}"]
     mounts = [
         _mount("/proc", "proc", "proc", *_SAFE),
         _mount("/dev", "tmpfs", "tmpfs", "nosuid", "noexec", "mode=755", f"size={_DEV_BYTES}"),

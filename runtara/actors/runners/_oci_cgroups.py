@@ -6,7 +6,6 @@ delegated to it: with systemd, ``Delegate=yes`` and ``DelegateSubgroup=server`` 
 """
 
 import os
-import signal
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -14,10 +13,14 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from runtara.actors.runners._process import kill_all
+
 __all__ = ["Cgroups", "clear_cgroup", "find_cgroups"]
 
 _ROOT: Final = Path("/sys/fs/cgroup")
 _OWN: Final = Path("/proc/self/cgroup")
+_ROUNDS: Final = 100
+"""A group that grows for longer while it is being killed is not ours to end."""
 _WANTED: Final = ("memory", "cpu", "pids")
 
 
@@ -89,22 +92,32 @@ def _controllers(path: Path) -> frozenset[str]:
 def clear_cgroup(path: str, root: Path = _ROOT) -> None:
     """Kill what is left in a container's group, and remove the group; harmless where there is none."""
     for folder in _folders(path, root):
-        with suppress(OSError):
-            for pid in (folder / "cgroup.procs").read_text("ascii").split():
-                _kill(int(pid), folder)
-        with suppress(OSError):  # not empty until the last one is gone; then the runtime's own command removes it
+        for _ in range(_ROUNDS):
+            left = list(_open_members(folder))
+            if not left or not kill_all(left):
+                break
+        with suppress(OSError):  # what hangs in the kernel holds it
             folder.rmdir()
 
 
 def _folders(path: str, root: Path) -> Iterator[Path]:
-    yield from (folder for folder in (root / path.lstrip("/"), *root.glob(f"*/{path.lstrip('/')}")) if folder.is_dir())
+    name = path.lstrip("/")
+    yield from (folder for folder in (root / name, *root.glob(f"*/{name}")) if folder.is_dir())
 
 
-def _kill(pid: int, folder: Path) -> None:
-    """Kill a process, if it is still one of the group when its number has been pinned down."""
-    descriptor = os.pidfd_open(pid)
+def _open_members(folder: Path) -> Iterator[int]:
+    """Return descriptors of the processes of a group; none of another one that was given the number of one."""
+    for pid in _members(folder):
+        with suppress(OSError):
+            descriptor = os.pidfd_open(pid)
+            if pid in _members(folder):
+                yield descriptor
+            else:
+                os.close(descriptor)
+
+
+def _members(folder: Path) -> list[int]:
     try:
-        if str(pid) in (folder / "cgroup.procs").read_text("ascii").split():
-            signal.pidfd_send_signal(descriptor, signal.SIGKILL)
-    finally:
-        os.close(descriptor)
+        return [int(pid) for pid in (folder / "cgroup.procs").read_text("ascii").split()]
+    except OSError:
+        return []

@@ -14,7 +14,7 @@ from typing import Final
 
 from runtara.actors.runners._shim import start_time
 
-__all__ = ["LAUNCH_ID", "boot_id", "kill_launched", "kill_process", "open_process", "reap"]
+__all__ = ["LAUNCH_ID", "boot_id", "kill_all", "kill_launched", "kill_process", "open_process", "reap"]
 
 LAUNCH_ID: Final = "RUNTARA_LAUNCH_ID"
 """The environment variable by which every process of a launch is known, unless it has changed its environment."""
@@ -51,18 +51,18 @@ def kill_process(pid: int, started: int) -> None:
     """Kill the process that has this number and began then, if there still is one, and wait until it is gone."""
     descriptor = open_process(pid, started)
     if descriptor is not None:
-        _kill_all([descriptor])
+        kill_all([descriptor])
 
 
 def kill_launched(launch_id: str) -> None:
     """Kill every process that carries the mark of a launch, and wait until they are gone."""
     mark = f"{LAUNCH_ID}={launch_id}".encode()
     while descriptors := list(_open_marked(mark)):
-        if not _kill_all(descriptors):
+        if not kill_all(descriptors):
             return
 
 
-def _kill_all(descriptors: list[int]) -> bool:
+def kill_all(descriptors: list[int]) -> bool:
     """Kill processes, close their descriptors, and return whether all of them are gone."""
     for descriptor in descriptors:
         with suppress(ProcessLookupError):

@@ -124,6 +124,11 @@ class RunFolder:
                     os.chown(path, owner, owner, follow_symlinks=False)
             _write(self.marker, msgspec.json.encode(marker))
 
+    def is_marked(self, launch_id: str) -> bool:
+        """Whether the marker is that of a launch."""
+        marker = _read_note(self.marker, Marker)
+        return marker is not None and marker.launch_id == launch_id
+
     def forget(self, launch_id: str) -> None:
         """Take the marker away, and what is of no use any more. The logs and what lies in the work folder stay."""
         for left in (self.path / note_of(launch_id), self.path / EXIT, self.data, self.container, self.marker):

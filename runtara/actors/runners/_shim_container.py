@@ -148,7 +148,8 @@ def _become_create(spec: "dict[str, Any]", channel: "socket.socket", become: "Ca
         found = stage(spec["container"])
         socket.send_fds(channel, [b"ready"], found)
         become()
-        os.execve(spec["container"]["create"][0], spec["container"]["create"], {"PATH": os.defpath})
+        known_by = {name: spec["env"][name] for name in ("RUNTARA_LAUNCH_ID",)}
+        os.execve(spec["container"]["create"][0], spec["container"]["create"], {"PATH": os.defpath, **known_by})
     except (OSError, ValueError) as error:
         with suppress(OSError):
             channel.send(f"the container's stage could not be laid out: {error}".encode())
@@ -211,7 +212,7 @@ def _spawn(argv: list[str], *, errors: int = 2, keep: "list[int] | None" = None)
         for descriptor in keep or ():
             os.set_inheritable(descriptor, True)
         signal.set_wakeup_fd(-1)
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGPIPE, signal.SIGXFSZ):
             signal.signal(number, signal.SIG_DFL)
         os.execve(argv[0], argv, {"PATH": os.defpath})
     finally:

@@ -120,20 +120,9 @@ class NativeAttempt:
             shim = self._folder.read_shim(launch_id)
             if shim is not None and shim.program is not None and shim.program_started is not None:
                 kill_process(shim.program, shim.program_started)
-            kill_launched(launch_id)
-        self._clear_container()
+            _clear_away(self._marker)
         self._folder.give_up(launch_id)
         return ExitNote(launch_id=launch_id, exit_code=None)
-
-    def _clear_container(self) -> None:
-        """See to it that nothing is left of a container, where neither its shim nor its guard could."""
-        if self._marker.after:
-            with suppress(
-                OSError, subprocess.TimeoutExpired
-            ):  # then the runtime is gone, and the group says who is left
-                subprocess.run(self._marker.after, capture_output=True, timeout=_CLEAR_TIMEOUT_S, check=False)
-        if self._marker.cgroup is not None:
-            clear_cgroup(self._marker.cgroup)
 
 
 class NativeEngine:
@@ -185,6 +174,7 @@ class NativeEngine:
 
     def _launch(self, plan: Plan) -> NativeAttempt:
         folder, launch_id = RunFolder(self._home, plan.key), new_id()
+        marker: Marker | None = None
         try:
             command = self._commands.of(plan, folder, launch_id)
             folder.make()
@@ -202,7 +192,7 @@ class NativeEngine:
             shim = _start_shim(self._spec(marker, folder, command), folder.path)
         except OSError as error:
             with suppress(OSError):
-                folder.forget(launch_id)
+                _take_back(marker, folder)
             raise HostFailed(f"the host could not launch {plan.program!r}: {error}") from error
         return NativeAttempt(marker, folder, shim, self._output_max_bytes)
 
@@ -236,6 +226,25 @@ class NativeEngine:
                 if free and folder.read_exit(marker.launch_id) is None:
                     folder.give_up(marker.launch_id)
         return NativeAttempt(marker, folder, shim, self._output_max_bytes)
+
+
+def _take_back(marker: Marker | None, folder: RunFolder) -> None:
+    """Leave nothing of a launch that has failed, and what may still run of an earlier one alone."""
+    if marker is not None and folder.is_marked(marker.launch_id):
+        if marker.after:
+            folder.wait_unlocked()
+            _clear_away(marker)
+        folder.forget(marker.launch_id)
+
+
+def _clear_away(marker: Marker) -> None:
+    """See to it that nothing runs of a launch, where its shim could not."""
+    kill_launched(marker.launch_id)
+    if marker.after:
+        with suppress(OSError, subprocess.TimeoutExpired):  # then its control group says who is left
+            subprocess.run(marker.after, capture_output=True, timeout=_CLEAR_TIMEOUT_S, check=False)
+    if marker.cgroup is not None:
+        clear_cgroup(marker.cgroup)
 
 
 def _start_shim(spec: bytes, folder: Path) -> int:

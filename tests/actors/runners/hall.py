@@ -4,12 +4,13 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
 import trio
 import trio.testing
+from msgspec.structs import replace
 
 from runtara.actors.runners import Attempt, Ended, Plan
 from runtara.actors.runners._run_folder import RunFolder, ShimNote, read_markers
@@ -28,6 +29,8 @@ __all__ = [
     "is_alive",
     "kill_child",
     "open_hall",
+    "plain",
+    "processes_of",
     "serving",
     "wait_gone",
 ]
@@ -47,11 +50,19 @@ class Hall:
         self.folder = folder
         self.programs = folder / "programs"
         self.programs.mkdir(exist_ok=True)
-        given: dict[str, Any] = {"data_dir": str(folder / "data"), "programs": str(self.programs)}
-        self.settings = Settings(**given | {"kill_grace_ms": 60_000} | settings)
-        self.engine = NativeEngine(self.settings, inherited_environment())
+        options = {"data_dir": str(folder / "data"), "programs": str(self.programs), "kill_grace_ms": 60_000}
+        self.settings = Settings(**options | settings)
+        self.engine = self.make_engine()
         self.home = folder / "data" / "runs"
         self._programs = 0
+
+    def make_engine(self) -> NativeEngine:
+        """An engine of this folder."""
+        return NativeEngine(self.settings, inherited_environment())
+
+    def another(self) -> "Hall":
+        """The hall of a host that has come back."""
+        return type(self)(self.folder)
 
     def write(self, text: str, name: str = "program", mode: int = 0o755) -> str:
         """Make a program: a script for the shell, or for Python where its name says so."""
@@ -62,8 +73,7 @@ class Hall:
 
     def plan(self, program: str, **more: Any) -> Plan:
         """What it takes to launch a program."""
-        plain: dict[str, Any] = {"key": KEY, "epoch": 1, "program": program}
-        return Plan(**plain | more)
+        return Plan(**{"key": KEY, "epoch": 1, "program": program} | more)
 
     async def launch(self, text: str, name: str = "program", **plan: Any) -> Attempt:
         """Launch a new program, in a file of its own: one that is just being executed cannot be written."""
@@ -104,6 +114,24 @@ class Hall:
             with trio.fail_after(PATIENCE_S):
                 await written.wait()
 
+    def gate(self, name: str, key: InstanceKey = KEY) -> Path:
+        """Make a pipe for which a program waits: it finds it in its work folder."""
+        folder = RunFolder(self.home, key)
+        folder.make()
+        os.mkfifo(folder.work / name)
+        (folder.work / name).chmod(0o666)
+        return folder.work / name
+
+    async def pid_of(self, name: str) -> int:
+        """The process whose number a program has written behind a name."""
+        text = await self.wait_written(f"{name}=")
+        line = next(line for line in text.splitlines() if line.startswith(f"{name}="))
+        return self.outside(int(line.partition("=")[2]))
+
+    def outside(self, pid: int) -> int:
+        """The number that a process has here, from the one that it has for itself."""
+        return pid
+
     def shim(self, key: InstanceKey = KEY) -> ShimNote:
         """Who looks after the only attempt of an instance."""
         marker = next(marker for marker in read_markers(self.home) if marker.key == key)
@@ -134,6 +162,23 @@ async def serving(hall: _H) -> AsyncIterator[_H]:
 def open_hall(folder: Path, **settings: Any) -> AbstractAsyncContextManager[Hall]:
     """Have an engine that launches programs as processes of this machine (see `serving`)."""
     return serving(Hall(folder, **settings))
+
+
+def plain(ended: Ended) -> Ended:
+    """What a program has left, without what it has used."""
+    return replace(ended, memory_peak=None, cpu_seconds=None)
+
+
+def processes_of(namespace: str) -> dict[int, int]:
+    """The processes of a process namespace: their number in it, and here."""
+    found = {}
+    for folder in Path("/proc").iterdir():
+        with suppress(OSError, StopIteration):
+            if folder.name.isdigit() and (folder / "ns/pid").readlink().name == namespace:
+                lines = (folder / "status").read_text().splitlines()
+                numbers = next(line for line in lines if line.startswith("NSpid:")).split()
+                found[int(numbers[-1])] = int(folder.name)
+    return found
 
 
 def is_alive(pid: int) -> bool:

@@ -11,15 +11,44 @@ import trio
 from runtara.actors.runners import HostFailed
 from runtara.actors.runners._run_folder import RunFolder, read_markers
 from runtara.actors.runners.native import NativeEngine
+from runtara.errors import Forbidden, NotFound
 from runtara.ids import InstanceKey
 from runtara.settings import Settings
-from tests.actors.runners.hall import KEY, Hall, children, descriptors, is_alive, kill_child, open_hall, wait_gone
+from tests.actors.runners.hall import KEY, Hall, children, descriptors, kill_child, open_hall
 
 
 @pytest.fixture
 async def hall(tmp_path: Path) -> AsyncIterator[Hall]:
     async with open_hall(tmp_path) as hall:
         yield hall
+
+
+# Which programs there are ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("program", "error"), [("missing", NotFound), ("../outside", NotFound), ("plain", Forbidden)])
+async def test_a_program_that_may_not_be_launched_is_refused(hall: Hall, program: str, error: type[Exception]) -> None:
+    hall.write("true", "plain", mode=0o644)
+    (hall.folder / "outside").write_text("#!/bin/sh\n")
+    (hall.folder / "outside").chmod(0o755)
+
+    with pytest.raises(error):
+        hall.engine.check(program)
+
+
+async def test_what_cannot_be_executed_ends_at_once_and_says_why(hall: Hall) -> None:
+    (hall.programs / "odd").write_text("#!/no/such/interpreter\n")
+    (hall.programs / "odd").chmod(0o755)
+    (hall.programs / "garbage").write_bytes(b"\0\1\2")
+    (hall.programs / "garbage").chmod(0o755)
+    ends = []
+    for name in ("odd", "garbage"):
+        plan = hall.plan(name)
+        ends.append(await hall.end(await hall.engine.launch(plan)))
+
+    assert [ended.exit_code for ended in ends] == [127, 126]
+    assert "No such file" in ends[0].error
+    assert "garbage could not be launched" in ends[1].error
 
 
 # What a program gets --------------------------------------------------------------------------------------------------
@@ -236,30 +265,6 @@ async def test_two_attempts_of_an_instance_never_run_at_once(hall: Hall) -> None
 
     attempt.stop("kill")
     await hall.end(attempt)
-
-
-async def test_a_number_that_was_given_to_somebody_else_is_never_signalled(hall: Hall) -> None:
-    attempt = await hall.launch("exec sleep 1000")
-    attempt.close()
-    note, (marker,) = hall.shim(), read_markers(hall.home)
-    kill_child(note.pid)
-    await wait_gone(note.program or 0)
-    stranger = await trio.lowlevel.open_process(["sleep", "1000"])
-    (hall.home / RunFolder(hall.home, KEY).path / f"shim.{marker.launch_id}.json").write_text(
-        f'{{"launch_id": "{marker.launch_id}", "pid": {stranger.pid}, "started": {note.started},'
-        f' "program": {stranger.pid}, "program_started": {note.started}}}'
-    )
-
-    (adopted,) = await hall.engine.adopt()
-    for how in ("ask", "kill", "destroy"):
-        adopted.stop(how)
-    ended = await hall.end(adopted)
-    alive = is_alive(stranger.pid)
-    stranger.kill()
-    await stranger.wait()
-
-    assert ended.exit_code is None
-    assert alive
 
 
 async def test_an_attempt_from_before_the_machine_was_started_anew_is_lost_without_fault(hall: Hall) -> None:
