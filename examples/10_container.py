@@ -35,15 +35,15 @@ if __name__ == "__main__":
 # $ python rootfs.py rootfs.tar 10_container.py
 # rootfs.tar holds 10_container.py and python...
 # $ env RUNTARA_PARK_AFTER_MS=100 runtara serve &
-# $ runtara image push watch rootfs.tar --command python --command /packages/10_container.py --memory 256000000 --pids 9
-# watch@1
-# $ runtara start watch --image --id week --input '{"day_s": 2}'
+# $ runtara image push days rootfs.tar --command python --command /packages/10_container.py --memory 256000000 --pids 32
+# days@1
+# $ runtara start days --image --id week --input '{"day_s": 2}'
 # week
 # $ grep -m 1 slept <(runtara events week --follow 2> /dev/null)
 # ... the program sleeps and has left memory, at until day 2
 # $ kill -9 $(sed -E 's/.*"pid":([0-9]+).*/\1/' .data/server.json)
 # $ env RUNTARA_PARK_AFTER_MS=100 runtara serve &
-# $ runtara start watch --image --id week --input '{"day_s": 2}' --wait
+# $ runtara start days --image --id week --input '{"day_s": 2}' --wait
 # looked on the days [1, 2, 3]
 # $ runtara logs week
 # day 1
