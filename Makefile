@@ -45,11 +45,14 @@ types: $(VENV)/dev.stamp ## mypy, strict
 imports: $(VENV)/dev.stamp ## imports only go down
 	$(BIN)/lint-imports --no-logo
 
+# As many tests at a time as there are cores. A file's tests stay together: they share clusters and databases.
+PYTEST := $(BIN)/python -m pytest -rsfE -n auto --maxprocesses 8 --dist loadfile
+
 test: $(VENV)/dev.stamp ## the tests, except the slow ones; options in ARGS="..."
-	$(BIN)/python -m pytest -rsfE $(ARGS)
+	$(PYTEST) $(ARGS)
 
 test-slow: $(VENV)/dev.stamp ## only the slow tests
-	$(BIN)/python -m pytest -rsfE -m slow $(ARGS)
+	$(PYTEST) -m slow $(ARGS)
 
 ## Work
 

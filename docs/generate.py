@@ -127,7 +127,7 @@ def settings_page() -> Iterator[str]:
 def operations_page() -> Iterator[str]:
     """Every command with its fields and its reply."""
     rows = list(endpoints.ENDPOINTS.values())
-    yield from head("Operations", "`ENDPOINTS` in runtara/endpoints.py and runtara/messages.py")
+    yield from head("Operations", "`ENDPOINTS` in runtara/endpoints.py and runtara/messages")
     yield "All are idempotent: sent again with the same ids and `request` numbers, they change nothing more.\n"
     yield from table(
         "Command | Reply | Asked by | Answered by",

@@ -91,7 +91,8 @@ class Checkpoint(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 class Event(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """One line of the audit log: every status transition, and every custom event of the program.
 
-    `type` is the trigger of the transition, or ``custom``, ``signal-sent`` and ``signal-acknowledged``.
+    `type` is the trigger of the transition, or ``custom``, ``signal-sent``, ``signal-acknowledged``, or ``usage``: what
+    a launched attempt has used, as JSON.
     """
 
     type: str

@@ -17,6 +17,7 @@ BETWEEN_ACTORS = {
     messages.ExitInstance,
     messages.TimeOutInstance,
     messages.EnforceSignals,
+    messages.RecordUsage,
 }
 """Commands that no door offers."""
 

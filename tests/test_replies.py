@@ -3,8 +3,9 @@
 import msgspec
 import pytest
 
-from runtara import messages, replies
+from runtara import messages
 from runtara.endpoints import ENDPOINTS
+from runtara.messages import _replies as replies
 
 REPLIES = sorted({row.reply for row in ENDPOINTS.values()}, key=lambda reply: reply.__name__)
 

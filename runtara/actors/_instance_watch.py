@@ -8,12 +8,15 @@ followed by another.
 
 from typing import Final
 
+import msgspec
+
 from runtara.actors._instance_case import Case, Decision
 from runtara.actors._instance_departures import depart
 from runtara.actors._instance_events import (
     Arm,
     AttemptClaimed,
     AttemptLost,
+    EventRecorded,
     InstanceEnded,
     Launch,
     Track,
@@ -26,14 +29,19 @@ from runtara.messages import (
     DeclareSilent,
     ExitInstance,
     InstanceWoken,
+    RecordUsage,
     TimeOutInstance,
     WakeInstance,
 )
+from runtara.records import Event
 
-__all__ = ["crash_instance", "declare_silent", "exit_instance", "time_out_instance", "wake_instance"]
+__all__ = ["crash_instance", "declare_silent", "exit_instance", "record_usage", "time_out_instance", "wake_instance"]
 
 _DOUBLINGS_MAX: Final = 30
 """More make no difference: the longest wait is reached long before."""
+
+_USAGE: Final = 2**53 + 1
+"""The number under which an attempt's usage is written, which no program may use: said again, it is written once."""
 
 
 # It is time ----------------------------------------------------------------------------------------------------------
@@ -82,6 +90,19 @@ def exit_instance(case: Case, command: ExitInstance) -> Decision:
         error=error,
     )
     return depart(case, failure)
+
+
+def record_usage(case: Case, command: RecordUsage) -> Decision:
+    """Write down what an attempt has used, once, also where it has ended its instance."""
+    used = {"exit_code": command.exit_code, "memory_peak": command.memory_peak, "cpu_seconds": command.cpu_seconds}
+    event = Event(
+        type="usage",
+        epoch=command.epoch,
+        created_at=case.now,
+        payload=msgspec.json.encode(used),
+        request=_USAGE,
+    )
+    return Decision((EventRecorded(event),), Acknowledged(case.row.status))
 
 
 def time_out_instance(case: Case, command: TimeOutInstance) -> Decision:

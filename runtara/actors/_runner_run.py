@@ -13,9 +13,20 @@ import trio
 from runtara.actors._instance_events import StopHow
 from runtara.actors.runners import Attempt, Ended, HostFailed
 from runtara.ids import InstanceKey
-from runtara.messages import CrashInstance, ExitInstance
+from runtara.messages import CrashInstance, ExitInstance, RecordUsage
 
-__all__ = ["STEPS", "Graces", "How", "Run", "Step", "log_ended", "log_launched", "log_not_launched", "report_of"]
+__all__ = [
+    "STEPS",
+    "Graces",
+    "How",
+    "Run",
+    "Step",
+    "log_ended",
+    "log_launched",
+    "log_not_launched",
+    "report_of",
+    "usage_of",
+]
 
 _log: Final = logging.getLogger("runtara.runner")
 
@@ -122,6 +133,18 @@ def report_of(run: Run, ended: Ended) -> ExitInstance | CrashInstance:
         return ExitInstance(epoch=run.epoch, exit_code=code, output=ended.output, error=ended.error)
     counts = run.counts and ended.counts
     return CrashInstance(epoch=run.epoch, error=_words_for(ended), exit_code=code, counts=counts)
+
+
+def usage_of(run: Run, ended: Ended) -> RecordUsage | None:
+    """Return what the instance is told of what the attempt has used, where that is known."""
+    if ended.memory_peak is None and ended.cpu_seconds is None:
+        return None
+    return RecordUsage(
+        epoch=run.epoch,
+        exit_code=ended.exit_code,
+        memory_peak=ended.memory_peak,
+        cpu_seconds=ended.cpu_seconds,
+    )
 
 
 def _words_for(ended: Ended) -> str:

@@ -123,6 +123,7 @@ _DECIDE: Final[dict[type, Callable[[Case, Any], Decision]]] = {
     messages.ExitInstance: watch.exit_instance,
     messages.TimeOutInstance: watch.time_out_instance,
     messages.EnforceSignals: signals.enforce_signals,
+    messages.RecordUsage: watch.record_usage,
     messages.SaveCheckpoint: steps.save_checkpoint,
     messages.GetCheckpoint: steps.get_checkpoint,
     messages.Sleep: steps.sleep,

@@ -18,7 +18,17 @@ import trio
 
 from runtara.actors._runner_logs import FOLLOWERS_MAX, Logs
 from runtara.actors._runner_plan import Planner
-from runtara.actors._runner_run import STEPS, Graces, How, Run, log_ended, log_launched, log_not_launched, report_of
+from runtara.actors._runner_run import (
+    STEPS,
+    Graces,
+    How,
+    Run,
+    log_ended,
+    log_launched,
+    log_not_launched,
+    report_of,
+    usage_of,
+)
 from runtara.actors._service import Actor, Deferred, hears
 from runtara.actors._specs import Backoff
 from runtara.actors.instance import Enforce, Launch, Stop
@@ -295,7 +305,7 @@ class Runner(Actor):
         self._logs.changed(run.key)
         if ended is not None:
             with run.reporting:
-                await self._say(run.key, report_of(run, ended))
+                await self._report(run, ended)
         if run.attempt is not None:
             await run.attempt.forget()
         of_key.remove(run)
@@ -307,17 +317,22 @@ class Runner(Actor):
             while self._waiting_for_none:
                 self._waiting_for_none.pop().settle(None)
 
-    async def _say(self, key: InstanceKey, command: Command) -> None:
-        """Tell an instance something until it has heard it."""
+    async def _report(self, run: Run, ended: Ended) -> None:
+        usage = usage_of(run, ended)
+        if await self._say(run.key, report_of(run, ended)) and usage is not None:
+            await self._say(run.key, usage)
+
+    async def _say(self, key: InstanceKey, command: Command) -> bool:
+        """Tell an instance something until it has heard it; False where it does not want to hear it."""
         failures = 0
         while True:
             try:
                 await self.system.cell(self._paths[0], key).ask(Call(key, command))
-                return
+                return True
             except RuntaraError as refusal:
                 if refusal.retry is Retry.NEVER:
                     self.system.dead_letters.add(self.ref.path, refusal.code.wire, command)
-                    return
+                    return False
             failures += 1
             await trio.sleep(_TRY_AGAIN.delay(failures, self.system.random))
 

@@ -6,8 +6,7 @@ import click
 
 from runtara.cli._reach import Reach, client_options
 from runtara.cli._tables import Column, Table, json_option, print_json, print_rows
-from runtara.messages import ChoreDone, RunChore
-from runtara.upkeep_messages import Chore
+from runtara.messages import Chore, ChoreDone, RunChore
 
 __all__ = ["CHORES", "upkeep"]
 

@@ -16,6 +16,7 @@ async def test_a_system_tells_what_its_actors_do_and_whether_it_goes_down(draini
 
         tree, health = msgspec.json.decode(answers[GetTree]().tree), answers[GetHealth]()
 
-    assert (tree["name"], {child["name"] for child in tree["children"]} >= {"store", "timers"}) == ("root", True)
+    assert tree["path"] == "root"
+    assert {child["path"] for child in tree["children"]} >= {"root/store", "root/timers"}
     assert (health.version, health.draining) == (__version__, draining)
     assert 0 <= health.uptime_ms < 60_000

@@ -1,5 +1,6 @@
 from collections.abc import Callable
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,6 +21,7 @@ from runtara.messages import (
     InstanceInfo,
     InstanceRegistered,
     InstanceWoken,
+    RecordUsage,
     RegisterInstance,
     SaveCheckpoint,
     StartInstance,
@@ -517,3 +519,27 @@ def test_a_plain_program_is_launched_as_it_was_started() -> None:
     world.wake()
 
     assert world.effects == (Launch("ship", 1, NOW + 10), Track(1))
+
+
+# What was used --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("end", [CompleteInstance(output=b"done"), SuspendInstance(wake_at=NOW + 5)])
+def test_what_an_attempt_has_used_is_written_once_whatever_became_of_its_instance(end: Command) -> None:
+    world = managed()
+    world.tell(end)
+    before = world.row
+    usage = RecordUsage(epoch=1, exit_code=0, memory_peak=1 << 20, cpu_seconds=0.25)
+
+    replies = [world.ask(usage), world.ask(usage)]
+
+    lines = [line for line in world.rows.events if line.type == "usage"]
+    assert replies == [Acknowledged(before.status)] * 2
+    assert [(line.epoch, msgspec.json.decode(line.payload or b"")) for line in lines] == [
+        (1, {"exit_code": 0, "memory_peak": 1 << 20, "cpu_seconds": 0.25})
+    ]
+    assert (world.row.status, world.row.finished_at, world.row.wake_at) == (
+        before.status,
+        before.finished_at,
+        before.wake_at,
+    )

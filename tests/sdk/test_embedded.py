@@ -290,7 +290,7 @@ def test_the_tree_shows_every_actor(face: Face) -> None:
     tree = face.hold(conversation)
 
     assert tree.name == "root"
-    assert {child.name for child in tree.children} == {"store", "instances", "runner", "timers"}
+    assert {child.name for child in tree.children} == {"store", "instances", "runner", "timers", "errands"}
 
 
 # Close ---------------------------------------------------------------------------------------------------------------

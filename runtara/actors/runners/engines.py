@@ -86,9 +86,20 @@ def _kubernetes(settings: Settings, node: str) -> Engine:
     return KubernetesEngine(options)
 
 
+def _fake(settings: Settings, _node: str) -> Engine:
+    from runtara.actors.runners.fake import FakeEngine
+
+    return FakeEngine(
+        kill_grace=settings.kill_grace_ms / 1000,
+        log_bytes=settings.program_log_bytes,
+        output_max_bytes=settings.state_max_bytes,
+    )
+
+
 ENGINES: Final[Mapping[str, Callable[[Settings, str], Engine]]] = {
     "native": _native,
     "ray": _ray,
     "kubernetes": _kubernetes,
+    "fake": _fake,
 }
 """The value of RUNTARA_RUNNER, and what it stands for. Each library is imported only when it is asked for."""

@@ -50,8 +50,8 @@ class Hall:
         self.folder = folder
         self.programs = folder / "programs"
         self.programs.mkdir(exist_ok=True)
-        options = {"data_dir": str(folder / "data"), "programs": str(self.programs), "kill_grace_ms": 60_000}
-        self.settings = Settings(**options | settings)
+        given: dict[str, Any] = {"data_dir": str(folder / "data"), "programs": str(self.programs)}
+        self.settings = Settings(**given | {"kill_grace_ms": 60_000} | settings)
         self.engine = self.make_engine()
         self.home = folder / "data" / "runs"
         self._programs = 0
@@ -73,12 +73,17 @@ class Hall:
 
     def plan(self, program: str, **more: Any) -> Plan:
         """What it takes to launch a program."""
-        return Plan(**{"key": KEY, "epoch": 1, "program": program} | more)
+        plain: dict[str, Any] = {"key": KEY, "epoch": 1, "program": program}
+        return Plan(**plain | more)
 
     async def launch(self, text: str, name: str = "program", **plan: Any) -> Attempt:
         """Launch a new program, in a file of its own: one that is just being executed cannot be written."""
         self._programs += 1
         return await self.engine.launch(self.plan(self.write(text, f"{self._programs}-{name}"), **plan))
+
+    async def act(self, acts: str, **plan: Any) -> Attempt:
+        """Launch a program that does simple things, told in the words of the fake engine's lines."""
+        return await self.launch("\n".join(shell_of(act.strip()) for act in acts.split(";")), **plan)
 
     async def run(self, text: str, name: str = "program", **plan: Any) -> Ended:
         """Launch a new program and wait for its end."""
@@ -138,6 +143,20 @@ class Hall:
         note = RunFolder(self.home, key).read_shim(marker.launch_id)
         assert note is not None
         return note
+
+
+def shell_of(act: str) -> str:
+    """A step of the fake engine's lines, in the words of a shell."""
+    verb, _, rest = act.partition(" ")
+    words = {
+        "say": f"echo {rest}",
+        "warn": f"echo {rest} >&2",
+        "output": f'printf {rest} >"$RUNTARA_OUTPUT_FILE"',
+        "echo": 'cat "$RUNTARA_INPUT_FILE" >"$RUNTARA_OUTPUT_FILE"',
+        "hang": "trap 'exit 143' TERM; sleep 1000 & wait",
+        "exit": f"exit {rest}",
+    }
+    return words[verb]
 
 
 _H = TypeVar("_H", bound=Hall)

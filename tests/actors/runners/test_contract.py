@@ -9,14 +9,19 @@ from typing import Literal
 import pytest
 import trio
 
-from runtara.actors.runners import Ended, Engine
+from runtara.actors.runners import Ended, Engine, HostFailed
 from runtara.actors.runners._run_folder import RunFolder, read_markers
 from runtara.ids import InstanceKey
 from tests.actors.runners.boxes import BoxHall
+from tests.actors.runners.fakes import FakeHall
 from tests.actors.runners.hall import KEY, Hall, is_alive, kill_child, plain, serving, wait_gone
+from tests.actors.runners.modules import ModuleHall
 
+AnyHall = Hall | FakeHall
 HALLS = {"process": Hall, "container": BoxHall}
-"""Where the programs of this suite, scripts for a shell, run."""
+"""Where programs run that are scripts for a shell."""
+EVERY_HALL = {**HALLS, "module": ModuleHall, "fake": FakeHall}
+"""Where programs run that do simple things."""
 
 
 @pytest.fixture(params=HALLS)
@@ -34,6 +39,86 @@ def test_the_native_engine_has_the_shape_of_one(tmp_path: Path) -> None:
     engine: Engine = Hall(tmp_path).engine  # held by the type checker
 
     assert callable(engine.launch)
+
+
+@pytest.fixture(params=EVERY_HALL)
+async def any_hall(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[AnyHall]:
+    async with serving(EVERY_HALL[request.param](tmp_path)) as hall:
+        yield hall
+
+
+# Any engine -----------------------------------------------------------------------------------------------------------
+
+
+async def test_every_engine_tells_exit_code_output_and_error(any_hall: AnyHall) -> None:
+    good = await any_hall.end(await any_hall.act("warn note; output result"))
+    bad = await any_hall.end(await any_hall.act("output result; warn oops; exit 3", epoch=2))
+    plain_end = await any_hall.end(await any_hall.act("exit 0", epoch=3))
+
+    assert plain(good) == Ended(exit_code=0, output=b"result", error="note")
+    assert plain(bad) == Ended(exit_code=3, error="oops")
+    assert plain(plain_end) == Ended(exit_code=0)
+
+
+async def test_every_engine_gives_a_program_its_input(any_hall: AnyHall) -> None:
+    ended = await any_hall.end(await any_hall.act("echo", input=b"\0\xff"))
+
+    assert ended.output == b"\0\xff"
+
+
+async def test_every_engine_keeps_what_all_attempts_write_as_one_stream(any_hall: AnyHall) -> None:
+    for epoch in (1, 2):
+        await any_hall.end(await any_hall.act(f"say one-{epoch}; warn aside-{epoch}", epoch=epoch))
+
+    assert await any_hall.read() == b"one-1\none-2\n"
+    assert await any_hall.read("stderr") == b"aside-1\naside-2\n"
+    assert await any_hall.engine.read_log(KEY, "stdout", -4, 2) == (b"e-", 8)
+    assert await any_hall.engine.read_log(KEY, "stdout", 12, 5) == (b"", 12)
+    assert await any_hall.engine.read_log(InstanceKey("acme", "other"), "stdout", -4, 2) == (b"", 0)
+
+
+@pytest.mark.parametrize("how", ["kill", "destroy"])
+async def test_every_engine_ends_what_hangs(any_hall: AnyHall, how: Literal["kill", "destroy"]) -> None:
+    attempt = await any_hall.act("say ready; hang")
+    await any_hall.wait_written("ready")
+
+    attempt.stop(how)
+    attempt.stop(how)
+    ended = await any_hall.end(attempt)
+    attempt.stop("kill")
+
+    assert ended.exit_code in (-signal.SIGKILL, None)
+
+
+async def test_every_engine_finds_its_attempts_until_they_are_forgotten(any_hall: AnyHall) -> None:
+    keys = [InstanceKey("acme", "a"), InstanceKey("acme", "b"), InstanceKey("other", "a")]
+    for epoch, key in enumerate(keys):
+        (await any_hall.act("say ready; hang" if epoch else "output result", key=key, epoch=epoch)).close()
+
+    adopted = {attempt.key: attempt for attempt in await any_hall.another().engine.adopt()}
+    ends = []
+    for key in keys:
+        if key != keys[0]:
+            adopted[key].stop("kill")
+        ends.append((adopted[key].epoch, await any_hall.end(adopted[key])))
+
+    assert [epoch for epoch, _ in ends] == [0, 1, 2]
+    assert [ended.exit_code for _, ended in ends] == [0, -signal.SIGKILL, -signal.SIGKILL]
+    assert ends[0][1].output == b"result"
+    assert await any_hall.engine.adopt() == []
+
+
+async def test_no_engine_runs_two_attempts_of_an_instance_at_once(any_hall: AnyHall) -> None:
+    attempt = await any_hall.act("hang")
+
+    with pytest.raises(HostFailed, match="another attempt"):
+        await any_hall.act("exit 0", epoch=2)
+
+    attempt.stop("kill")
+    await any_hall.end(attempt)
+
+
+# Shells ---------------------------------------------------------------------------------------------------------------
 
 
 async def test_exit_code_output_and_the_end_of_stderr_are_what_an_attempt_leaves(hall: Hall) -> None:

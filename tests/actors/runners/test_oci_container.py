@@ -78,7 +78,7 @@ async def test_a_container_is_a_jail_on_every_side(tmp_path: Path, python_rootfs
     as_root()
     host = {kind: namespace(kind) for kind in "cgroup ipc mnt net pid user uts".split()}
     async with serving(BoxHall(tmp_path, rootfs=python_rootfs)) as hall:
-        hidden = [str(tmp_path), str(hall.home), sys.base_prefix, "/etc/passwd", "/etc/hosts", "/root", "/home", "/var"]
+        hidden = [str(tmp_path), str(hall.home), str(GUEST), "/etc/passwd", "/etc/hosts", "/home", "/var", "/sys/fs"]
         command = ("python3", "/data/work/guest.py", str(os.getpid()), *hidden)
         folder = RunFolder(hall.home, KEY)
         folder.make()
@@ -89,6 +89,9 @@ async def test_a_container_is_a_jail_on_every_side(tmp_path: Path, python_rootfs
 
     mounts, calls, environment = found.pop("mounts"), found.pop("calls"), found.pop("environment")
     namespaces = found.pop("namespaces")
+    for masked in ("kcore", "keys", "timers"):  # not every kernel has them
+        assert found.pop(masked) in (0, "ENOENT")
+    assert found.pop("write to /proc/sysrq-trigger") in ("EROFS", "ENOENT")
     assert [kind for kind, name in namespaces.items() if name == host[kind]] == []
     assert found == {
         "status": {"NoNewPrivs": "1", "Seccomp": "2"}
@@ -106,15 +109,11 @@ async def test_a_container_is_a_jail_on_every_side(tmp_path: Path, python_rootfs
         "write to /bin": "EROFS",
         "write to /dev": "EACCES",
         "write to /proc/sys": "EROFS",
-        "write to /proc/sysrq-trigger": "EROFS",
         "make a device": "EPERM",
         "execute in /tmp": "EACCES",
         "execute in /data": "EACCES",
         "execute in /data/work": "EACCES",
         "fill /tmp": "ENOSPC",
-        "kcore": 0,
-        "keys": 0,
-        "timers": 0,
         "memory of the machine": "ENOENT",
         "signal the host": "ESRCH",
         "reach metadata": "ENETUNREACH",

@@ -1,6 +1,6 @@
 """What is answered to commands: replies, and the lines of lists.
 
-Frozen and tagged like the commands; `messages` offers both under one name.
+Frozen and tagged like the commands; the package offers all of them.
 """
 
 import msgspec

@@ -1,6 +1,6 @@
 """What is said about many instances at once: commands, and their replies.
 
-Frozen and tagged like all messages; `messages` offers them under its name. Each instance is asked for itself: what one
+Frozen and tagged like all messages; the package offers them. Each instance is asked for itself: what one
 of them answers, or refuses, changes nothing for the others.
 """
 
@@ -9,9 +9,9 @@ from typing import Literal
 import msgspec
 
 from runtara.lifecycle import Status
-from runtara.query_messages import InstanceFilter
-from runtara.requests import Request
-from runtara.start_messages import StartInstance
+from runtara.messages._queries import InstanceFilter
+from runtara.messages._requests import Request
+from runtara.messages._starts import StartInstance
 
 __all__ = ["ManySignaled", "ManyStarted", "NamedStart", "SignalMany", "SignalOutcome", "StartMany", "StartOutcome"]
 

@@ -1,18 +1,19 @@
 """What a host says to an instance by itself: that it is time, and what became of its attempts. No door offers these.
 
-`messages` offers them under its name.
+The package offers them.
 """
 
 import msgspec
 
-from runtara.replies import Acknowledged, InstanceWoken
-from runtara.requests import Request
+from runtara.messages._replies import Acknowledged, InstanceWoken
+from runtara.messages._requests import Request
 
 __all__ = [
     "CrashInstance",
     "DeclareSilent",
     "EnforceSignals",
     "ExitInstance",
+    "RecordUsage",
     "TimeOutInstance",
     "WakeInstance",
 ]
@@ -62,3 +63,13 @@ class EnforceSignals(msgspec.Struct, Request[Acknowledged], frozen=True, gc=Fals
     """From a runner: the program had its time to act upon a cancel or shutdown; what still pends takes hold now."""
 
     epoch: int
+
+
+class RecordUsage(msgspec.Struct, Request[Acknowledged], frozen=True, gc=False, tag=True, kw_only=True):
+    """From a runner: what an attempt has used, now that nothing is left of it. Whatever became of the instance."""
+
+    epoch: int
+    exit_code: int | None = None
+    memory_peak: int | None = None
+    """Most bytes of memory that it held."""
+    cpu_seconds: float | None = None

@@ -1,13 +1,13 @@
 """What is said about images: commands to the registry, and its replies.
 
-Frozen and tagged like all messages; `messages` offers them under its name. An image is named in a command by its name
+Frozen and tagged like all messages; the package offers them. An image is named in a command by its name
 or its id, and one of its versions by ``@`` and a number behind that: ``report``, ``report@3``.
 """
 
 import msgspec
 
+from runtara.messages._requests import Request
 from runtara.records import ImageKind, ImageOptions
-from runtara.requests import Request
 
 __all__ = [
     "DeleteImage",

@@ -1,203 +1,44 @@
-"""What the actors say to each other and what the doors carry: commands, and (from `replies`) what is answered.
+"""What is said to one instance, by its own program and by those who manage it, and what is asked about it.
 
-Every command is a frozen, tagged struct and names its reply type: ``await ref.ask(GetStatus())`` is typed as
-`InstanceInfo`. New fields have defaults and nothing is renamed, so that two versions can talk. Who asks (tenant,
-instance, epoch) is not part of a command: the session knows it and puts it into the `Call`.
+Frozen and tagged like all messages; the package offers them.
 """
 
 from typing import Literal
 
 import msgspec
 
-from runtara.host_messages import (
-    CrashInstance,
-    DeclareSilent,
-    EnforceSignals,
-    ExitInstance,
-    TimeOutInstance,
-    WakeInstance,
-)
-from runtara.ids import InstanceKey
-from runtara.image_messages import (
-    DeleteImage,
-    GetImage,
-    ImageDeleted,
-    ImageInfo,
-    ImagePushed,
-    ImageRead,
-    ImagesFound,
-    ImageWritten,
-    ListImages,
-    ListImageVersions,
-    PushImage,
-    ReadImage,
-    UseImageVersion,
-    WriteImage,
-)
-from runtara.many_messages import (
-    ManySignaled,
-    ManyStarted,
-    NamedStart,
-    SignalMany,
-    SignalOutcome,
-    StartMany,
-    StartOutcome,
-)
-from runtara.query_messages import (
-    GetHealth,
-    GetTree,
-    InstanceFilter,
-    ListCheckpoints,
-    ListEvents,
-    ListInstances,
-    ListNodes,
-    ListRetries,
-    ReadLog,
-)
-from runtara.replies import (
+from runtara.messages._replies import (
     Acknowledged,
     CheckpointFound,
-    CheckpointInfo,
-    CheckpointPage,
     CheckpointSaved,
-    EventPage,
-    HealthFound,
-    ImagePage,
-    ImageVersionPage,
     InputFound,
     InstanceInfo,
-    InstancePage,
     InstanceRegistered,
-    InstanceStarted,
-    InstanceSummary,
-    InstanceWoken,
-    LogRead,
-    NodeInfo,
-    NodesFound,
-    RetriesFound,
-    SchedulePage,
     SignalAccepted,
     SignalsPending,
     SignalTaken,
     SleepStarted,
-    TreeFound,
 )
-from runtara.requests import R_co, Request
-from runtara.schedule_messages import (
-    CatchUp,
-    DeleteSchedule,
-    GetSchedule,
-    ListSchedules,
-    PauseSchedule,
-    PutSchedule,
-    ScheduleDeleted,
-    ScheduleInfo,
-    SchedulePlan,
-    SchedulesFound,
-    ScheduleSummary,
-)
-from runtara.start_messages import ForkInstance, StartInstance
-from runtara.upkeep_messages import ChoreDone, RunChore
+from runtara.messages._requests import Request
 
 __all__ = [
     "AcknowledgeSignal",
-    "Acknowledged",
-    "Call",
-    "CatchUp",
-    "CheckpointFound",
-    "CheckpointInfo",
-    "CheckpointPage",
-    "CheckpointSaved",
-    "ChoreDone",
-    "Command",
     "CompleteInstance",
-    "CrashInstance",
-    "DeclareSilent",
-    "DeleteImage",
-    "DeleteSchedule",
-    "EnforceSignals",
-    "EventPage",
-    "ExitInstance",
     "FailInstance",
-    "ForkInstance",
     "GetCheckpoint",
-    "GetHealth",
-    "GetImage",
     "GetInput",
-    "GetSchedule",
     "GetStatus",
-    "GetTree",
-    "HealthFound",
     "Heartbeat",
-    "ImageDeleted",
-    "ImageInfo",
-    "ImagePage",
-    "ImagePushed",
-    "ImageRead",
-    "ImageVersionPage",
-    "ImageWritten",
-    "ImagesFound",
-    "InputFound",
-    "InstanceFilter",
-    "InstanceInfo",
-    "InstancePage",
-    "InstanceRegistered",
-    "InstanceStarted",
-    "InstanceSummary",
-    "InstanceWoken",
-    "ListCheckpoints",
-    "ListEvents",
-    "ListImageVersions",
-    "ListImages",
-    "ListInstances",
-    "ListNodes",
-    "ListRetries",
-    "ListSchedules",
-    "LogRead",
-    "ManySignaled",
-    "ManyStarted",
-    "NamedStart",
-    "NodeInfo",
-    "NodesFound",
-    "PauseSchedule",
     "PollSignals",
-    "PushImage",
-    "PutSchedule",
-    "R_co",
-    "ReadImage",
-    "ReadLog",
     "RecordEvent",
     "RecordRetry",
     "RegisterInstance",
-    "Request",
-    "RetriesFound",
-    "RunChore",
     "SaveCheckpoint",
-    "ScheduleDeleted",
-    "ScheduleInfo",
-    "SchedulePage",
-    "SchedulePlan",
-    "ScheduleSummary",
-    "SchedulesFound",
     "SendSignal",
-    "SignalAccepted",
     "SignalKind",
-    "SignalMany",
-    "SignalOutcome",
-    "SignalTaken",
-    "SignalsPending",
     "Sleep",
-    "SleepStarted",
-    "StartInstance",
-    "StartMany",
-    "StartOutcome",
     "SuspendInstance",
     "TakeSignal",
-    "TimeOutInstance",
-    "TreeFound",
-    "UseImageVersion",
-    "WakeInstance",
-    "WriteImage",
 ]
 
 SignalKind = Literal["cancel", "pause", "resume", "shutdown", "custom"]
@@ -318,65 +159,3 @@ class RecordRetry(msgspec.Struct, Request[Acknowledged], frozen=True, gc=False, 
     attempt: int
     error: str | None = None
     retry_after_ms: int | None = None
-
-
-Command = (
-    StartInstance
-    | ForkInstance
-    | StartMany
-    | RegisterInstance
-    | SaveCheckpoint
-    | GetCheckpoint
-    | Sleep
-    | Heartbeat
-    | CompleteInstance
-    | FailInstance
-    | SuspendInstance
-    | RecordEvent
-    | GetStatus
-    | GetInput
-    | PollSignals
-    | TakeSignal
-    | AcknowledgeSignal
-    | SendSignal
-    | SignalMany
-    | RecordRetry
-    | ListRetries
-    | ListCheckpoints
-    | ListEvents
-    | ListInstances
-    | ReadLog
-    | ListNodes
-    | GetTree
-    | GetHealth
-    | PushImage
-    | WriteImage
-    | ReadImage
-    | GetImage
-    | ListImages
-    | ListImageVersions
-    | UseImageVersion
-    | DeleteImage
-    | PutSchedule
-    | GetSchedule
-    | ListSchedules
-    | DeleteSchedule
-    | PauseSchedule
-    | RunChore
-    | WakeInstance
-    | DeclareSilent
-    | CrashInstance
-    | ExitInstance
-    | TimeOutInstance
-    | EnforceSignals
-)
-
-
-class Call(msgspec.Struct, frozen=True, gc=False):
-    """A command and who sends it. `epoch` is None where no attempt speaks (management, scheduler)."""
-
-    key: InstanceKey
-    command: Command
-    epoch: int | None = None
-    passed_on: bool = False
-    """Whether another node has passed it on; then it is not passed on again."""

@@ -1,6 +1,6 @@
 """What is said about schedules, which start instances again and again: commands, and their replies.
 
-Frozen and tagged like all messages; `messages` offers them under its name. A start that a schedule makes has the id
+Frozen and tagged like all messages; the package offers them. A start that a schedule makes has the id
 ``<name>.<YYYYMMDDTHHMMSSZ>``: its instant in UTC.
 """
 
@@ -8,8 +8,8 @@ from typing import Literal
 
 import msgspec
 
-from runtara.requests import Request
-from runtara.start_messages import StartInstance
+from runtara.messages._requests import Request
+from runtara.messages._starts import StartInstance
 
 __all__ = [
     "CatchUp",

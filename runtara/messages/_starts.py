@@ -1,12 +1,12 @@
 """What is said to bring an instance into being: a start, or a fork of another one.
 
-`messages` offers them under its name.
+The package offers them.
 """
 
 import msgspec
 
-from runtara.replies import InstanceStarted
-from runtara.requests import Request
+from runtara.messages._replies import InstanceStarted
+from runtara.messages._requests import Request
 
 __all__ = ["ForkInstance", "StartInstance"]
 

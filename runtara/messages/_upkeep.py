@@ -1,13 +1,13 @@
 """What is said about the chores of a host: what of its past is not needed any more, and is removed.
 
-`messages` offers these under its name.
+The package offers them.
 """
 
 from typing import Literal
 
 import msgspec
 
-from runtara.requests import Request
+from runtara.messages._requests import Request
 
 __all__ = ["Chore", "ChoreDone", "RunChore"]
 

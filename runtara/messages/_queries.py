@@ -1,6 +1,6 @@
 """What is asked by whoever only looks: lists, logs, and how the system as a whole is doing.
 
-`messages` offers them under its name.
+The package offers them.
 """
 
 from typing import Literal
@@ -8,7 +8,7 @@ from typing import Literal
 import msgspec
 
 from runtara.lifecycle import Status
-from runtara.replies import (
+from runtara.messages._replies import (
     CheckpointPage,
     EventPage,
     HealthFound,
@@ -18,7 +18,7 @@ from runtara.replies import (
     RetriesFound,
     TreeFound,
 )
-from runtara.requests import Request
+from runtara.messages._requests import Request
 
 __all__ = [
     "GetHealth",

@@ -1,0 +1,283 @@
+"""What the actors say to each other and what the doors carry: commands, and what is answered, one module per noun.
+
+Every command is a frozen, tagged struct and names its reply type: ``await ref.ask(GetStatus())`` is typed as
+`InstanceInfo`. New fields have defaults and nothing is renamed, so that two versions can talk. Who asks (tenant,
+instance, epoch) is not part of a command: the session knows it and puts it into the `Call`.
+"""
+
+import msgspec
+
+from runtara.ids import InstanceKey
+from runtara.messages._host import (
+    CrashInstance,
+    DeclareSilent,
+    EnforceSignals,
+    ExitInstance,
+    RecordUsage,
+    TimeOutInstance,
+    WakeInstance,
+)
+from runtara.messages._images import (
+    DeleteImage,
+    GetImage,
+    ImageDeleted,
+    ImageInfo,
+    ImagePushed,
+    ImageRead,
+    ImagesFound,
+    ImageWritten,
+    ListImages,
+    ListImageVersions,
+    PushImage,
+    ReadImage,
+    UseImageVersion,
+    WriteImage,
+)
+from runtara.messages._instances import (
+    AcknowledgeSignal,
+    CompleteInstance,
+    FailInstance,
+    GetCheckpoint,
+    GetInput,
+    GetStatus,
+    Heartbeat,
+    PollSignals,
+    RecordEvent,
+    RecordRetry,
+    RegisterInstance,
+    SaveCheckpoint,
+    SendSignal,
+    SignalKind,
+    Sleep,
+    SuspendInstance,
+    TakeSignal,
+)
+from runtara.messages._many import (
+    ManySignaled,
+    ManyStarted,
+    NamedStart,
+    SignalMany,
+    SignalOutcome,
+    StartMany,
+    StartOutcome,
+)
+from runtara.messages._queries import (
+    GetHealth,
+    GetTree,
+    InstanceFilter,
+    ListCheckpoints,
+    ListEvents,
+    ListInstances,
+    ListNodes,
+    ListRetries,
+    ReadLog,
+)
+from runtara.messages._replies import (
+    Acknowledged,
+    CheckpointFound,
+    CheckpointInfo,
+    CheckpointPage,
+    CheckpointSaved,
+    EventPage,
+    HealthFound,
+    ImagePage,
+    ImageVersionPage,
+    InputFound,
+    InstanceInfo,
+    InstancePage,
+    InstanceRegistered,
+    InstanceStarted,
+    InstanceSummary,
+    InstanceWoken,
+    LogRead,
+    NodeInfo,
+    NodesFound,
+    RetriesFound,
+    SchedulePage,
+    SignalAccepted,
+    SignalsPending,
+    SignalTaken,
+    SleepStarted,
+    TreeFound,
+)
+from runtara.messages._requests import R_co, Request
+from runtara.messages._schedules import (
+    CatchUp,
+    DeleteSchedule,
+    GetSchedule,
+    ListSchedules,
+    PauseSchedule,
+    PutSchedule,
+    ScheduleDeleted,
+    ScheduleInfo,
+    SchedulePlan,
+    SchedulesFound,
+    ScheduleSummary,
+)
+from runtara.messages._starts import ForkInstance, StartInstance
+from runtara.messages._upkeep import Chore, ChoreDone, RunChore
+
+__all__ = [
+    "AcknowledgeSignal",
+    "Acknowledged",
+    "Call",
+    "CatchUp",
+    "CheckpointFound",
+    "CheckpointInfo",
+    "CheckpointPage",
+    "CheckpointSaved",
+    "Chore",
+    "ChoreDone",
+    "Command",
+    "CompleteInstance",
+    "CrashInstance",
+    "DeclareSilent",
+    "DeleteImage",
+    "DeleteSchedule",
+    "EnforceSignals",
+    "EventPage",
+    "ExitInstance",
+    "FailInstance",
+    "ForkInstance",
+    "GetCheckpoint",
+    "GetHealth",
+    "GetImage",
+    "GetInput",
+    "GetSchedule",
+    "GetStatus",
+    "GetTree",
+    "HealthFound",
+    "Heartbeat",
+    "ImageDeleted",
+    "ImageInfo",
+    "ImagePage",
+    "ImagePushed",
+    "ImageRead",
+    "ImageVersionPage",
+    "ImageWritten",
+    "ImagesFound",
+    "InputFound",
+    "InstanceFilter",
+    "InstanceInfo",
+    "InstancePage",
+    "InstanceRegistered",
+    "InstanceStarted",
+    "InstanceSummary",
+    "InstanceWoken",
+    "ListCheckpoints",
+    "ListEvents",
+    "ListImageVersions",
+    "ListImages",
+    "ListInstances",
+    "ListNodes",
+    "ListRetries",
+    "ListSchedules",
+    "LogRead",
+    "ManySignaled",
+    "ManyStarted",
+    "NamedStart",
+    "NodeInfo",
+    "NodesFound",
+    "PauseSchedule",
+    "PollSignals",
+    "PushImage",
+    "PutSchedule",
+    "R_co",
+    "ReadImage",
+    "ReadLog",
+    "RecordEvent",
+    "RecordRetry",
+    "RecordUsage",
+    "RegisterInstance",
+    "Request",
+    "RetriesFound",
+    "RunChore",
+    "SaveCheckpoint",
+    "ScheduleDeleted",
+    "ScheduleInfo",
+    "SchedulePage",
+    "SchedulePlan",
+    "ScheduleSummary",
+    "SchedulesFound",
+    "SendSignal",
+    "SignalAccepted",
+    "SignalKind",
+    "SignalMany",
+    "SignalOutcome",
+    "SignalTaken",
+    "SignalsPending",
+    "Sleep",
+    "SleepStarted",
+    "StartInstance",
+    "StartMany",
+    "StartOutcome",
+    "SuspendInstance",
+    "TakeSignal",
+    "TimeOutInstance",
+    "TreeFound",
+    "UseImageVersion",
+    "WakeInstance",
+    "WriteImage",
+]
+
+Command = (
+    StartInstance
+    | ForkInstance
+    | StartMany
+    | RegisterInstance
+    | SaveCheckpoint
+    | GetCheckpoint
+    | Sleep
+    | Heartbeat
+    | CompleteInstance
+    | FailInstance
+    | SuspendInstance
+    | RecordEvent
+    | GetStatus
+    | GetInput
+    | PollSignals
+    | TakeSignal
+    | AcknowledgeSignal
+    | SendSignal
+    | SignalMany
+    | RecordRetry
+    | ListRetries
+    | ListCheckpoints
+    | ListEvents
+    | ListInstances
+    | ReadLog
+    | ListNodes
+    | GetTree
+    | GetHealth
+    | PushImage
+    | WriteImage
+    | ReadImage
+    | GetImage
+    | ListImages
+    | ListImageVersions
+    | UseImageVersion
+    | DeleteImage
+    | PutSchedule
+    | GetSchedule
+    | ListSchedules
+    | DeleteSchedule
+    | PauseSchedule
+    | RunChore
+    | WakeInstance
+    | DeclareSilent
+    | CrashInstance
+    | ExitInstance
+    | TimeOutInstance
+    | EnforceSignals
+    | RecordUsage
+)
+
+
+class Call(msgspec.Struct, frozen=True, gc=False):
+    """A command and who sends it. `epoch` is None where no attempt speaks (management, scheduler)."""
+
+    key: InstanceKey
+    command: Command
+    epoch: int | None = None
+    passed_on: bool = False
+    """Whether another node has passed it on; then it is not passed on again."""
