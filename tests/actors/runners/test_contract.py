@@ -176,6 +176,16 @@ async def test_a_program_that_does_not_end_is_killed_when_its_grace_is_over(tmp_
         assert (await hall.end(attempt)).exit_code == -signal.SIGKILL
 
 
+async def test_a_program_that_floods_its_log_is_killed_when_its_grace_is_over(tmp_path: Path, kind: type[Hall]) -> None:
+    async with serving(kind(tmp_path, kill_grace_ms=50, program_log_bytes=1 << 16)) as hall:
+        attempt = await hall.launch("trap '' TERM; echo ready >&2; while :; do head -c 100000 /dev/zero; done")
+        await hall.wait_written("ready", "stderr")
+
+        attempt.stop("ask")
+
+        assert (await hall.end(attempt)).exit_code == -signal.SIGKILL
+
+
 async def test_a_program_that_was_halted_can_still_be_asked_to_end(hall: Hall) -> None:
     attempt = await hall.launch("trap 'exit 7' TERM; echo pid=$$; sleep 1000 & wait")
     os.kill(await hall.pid_of("pid"), signal.SIGSTOP)

@@ -11,13 +11,18 @@ from typing import Any
 
 import pytest
 import trio
+from msgspec.structs import replace
 
-from runtara.actors.runners import HostFailed, Prepared
+from runtara.actors.runners import HostFailed, Plan, Prepared
 from runtara.actors.runners._oci_cgroups import Cgroups, find_cgroups
 from runtara.actors.runners._oci_container import held_of, make_mount_points, place_beside
 from runtara.actors.runners._run_folder import RunFolder
+from runtara.actors.runners.native import NativeAttempt, NativeEngine
 from runtara.errors import Forbidden, NotFound
+from runtara.host import open_host
 from runtara.ids import InstanceKey
+from runtara.lifecycle import Status
+from runtara.messages import StartInstance
 from runtara.records import ImageOptions
 from runtara.settings import Settings
 from tests.actors.runners.boxes import BoxHall, add_packages, add_python, make_rootfs
@@ -32,9 +37,10 @@ from tests.actors.runners.hall import (
     wait_gone,
 )
 from tests.requirements import require
+from tests.test_host import ended
 
 GUEST = Path(__file__).with_name("guest.py")
-FORK_BOMB = "bomb() { bomb | bomb & }; bomb; wait; exit 1"
+FORK_BOMB = 'bomb() { bomb | bomb & }; bomb & exec 3<>"$RUNTARA_WORK_DIR/gate"; until read x <&3; do :; done'
 HOG = "x=xxxxxxxxxxxxxxxx; while :; do x=$x$x; done"
 
 
@@ -222,6 +228,7 @@ async def test_a_runtime_that_fails_is_a_failure_of_the_host_in_its_words(hall: 
 
 async def test_a_fork_bomb_meets_its_limit_and_nothing_of_it_is_left(hall: BoxHall) -> None:
     limited("pids")
+    hall.gate("gate")
     attempt = await hall.launch(f"echo ready; {FORK_BOMB}", options={"pids": 30})
     await hall.wait_written("ready")
     await hall.wait_written("fork", "stderr")
@@ -381,6 +388,44 @@ async def test_a_program_without_a_network_reaches_its_server_and_each_answer_fi
 
             assert ended.exit_code == 0, ended.error
             assert await hall.read() == b"answer to 0\nanswer to 1\nanswer to 2\n"
+
+
+PROGRAM = """
+import sys
+from runtara.sdk import RuntaraSdk
+
+with RuntaraSdk.from_env() as sdk:
+    sdk.register()
+    saved = sdk.checkpoint("step", b"first").existing_state
+    if saved is None:
+        sys.exit(3)
+    sdk.completed(saved + b" attempt's state")
+"""
+
+
+async def test_a_durable_program_runs_in_a_container_that_has_no_network_but_its_server(
+    tmp_path: Path, python_rootfs: Path
+) -> None:
+    hall = BoxHall(tmp_path, rootfs=python_rootfs)
+
+    class Boxed(NativeEngine):
+        """An engine for which every program is the same image."""
+
+        def check(self, program: str) -> None:
+            assert program == "boxed"
+
+        async def launch(self, plan: Plan) -> NativeAttempt:
+            return await super().launch(replace(plan, image=hall.plan(PROGRAM, name="boxed.py").image))
+
+    settings = Settings(data_dir=str(tmp_path / "data"), quic_port=0, relaunch_after_ms=1)
+    engine = Boxed(settings, {}, lambda _: hall.prepared)
+    with trio.fail_after(PATIENCE_S):
+        async with open_host(settings, engine=engine) as host:
+            await host.runtime.dispatch.call(KEY, StartInstance(program="boxed"))
+            info = await ended(host, KEY)
+            await host.drain()
+
+    assert (info.status, info.output) == (Status.COMPLETED, b"first attempt's state")
 
 
 # Deaths ---------------------------------------------------------------------------------------------------------------
