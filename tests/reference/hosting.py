@@ -37,23 +37,23 @@ PLAIN, JAR, SHELL, BOX = "plain", "jar", "shell", "box"
 
 SETTINGS: Mapping[str, Any] = {"park_after_ms": 500, "max_concurrent_instances": 8, "max_auto_restarts": 3}
 
-WORKER = """import json, os, time
+WORKER = """import json, os
 from runtara.sdk import RuntaraSdk
 
+with open(os.environ["RUNTARA_INPUT_FILE"]) as file:
+    plan = {"steps": 3, "hold": None, "rest": None} | json.load(file)
+if plan["hold"] is not None:
+    os.environ["RUNTARA_PARK_AFTER_MS"] = "600000"  # it waits as a process, not at rest
 with RuntaraSdk.from_env() as sdk:
-    plan = {"steps": 3, "hold": None, "rest": None} | json.loads(sdk.load_input() or b"{}")
     for step in range(plan["steps"]):
         if sdk.get_checkpoint(f"step {step}") is None:
             print(f"row {step}", flush=True)
             sdk.checkpoint(f"step {step}", b"")
         if step == plan["rest"]:
             sdk.sleep(plan["for_s"], f"rest after {step}")
-        while step == plan["hold"] and sdk.get_checkpoint("go") is None:
-            if sdk.poll_custom_signal("go") is not None:
-                sdk.checkpoint("go", b"")
-            time.sleep(0.02)
-    seen = {"mine": os.environ.get("MINE"), "ids": os.getuid(), "work": sorted(os.listdir(os.environ["RUNTARA_WORK_DIR"]))}
-    sdk.completed(json.dumps(seen).encode())
+        if step == plan["hold"]:
+            sdk.wait_for_signal("go")
+    sdk.completed(json.dumps({"mine": os.environ.get("MINE")}).encode())
 """
 
 _SCRIPT = 'eval "$(cat "$RUNTARA_INPUT_FILE")"\n'
