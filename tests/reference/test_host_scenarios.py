@@ -471,7 +471,7 @@ def test_s25_a_program_that_crashes_again_and_again_fails_when_its_restarts_are_
     hosting.begin(who, image, words)
     info = hosting.finished(who)
 
-    assert (info.status, info.termination_reason) == (Status.FAILED, TerminationReason.CRASHED)
+    assert (info.status, info.termination_reason) == (Status.FAILED, TerminationReason.RECOVERY_BUDGET_SPENT)
     assert rows_of(hosting, who) == ["row"] * 4, "once, and three restarts"
     assert ("for want of memory" in (info.error or "")) == (image == BOX), info.error
 
