@@ -44,6 +44,8 @@ SCENARIOS: Final = [4, *range(15, 27), 33]
 """S34 needs two servers and a database: tests/crash/nodes/test_images.py."""
 
 BOTH = pytest.mark.parametrize("image", [PLAIN, JAR])
+BOTH_OVER_A_RESTART = pytest.mark.parametrize("image", [pytest.param(PLAIN, marks=pytest.mark.slow), JAR])
+"""A process of the host over the end of a server is the subject of tests/crash/host, too."""
 HOLD = {"hold": 1}
 ROWS = ["row 0", "row 1", "row 2"]
 
@@ -385,7 +387,7 @@ def test_s22_the_folder_of_a_run_holds_what_the_documentation_says(hosting: Host
 # The life of a server -------------------------------------------------------------------------------------------------
 
 
-@BOTH
+@BOTH_OVER_A_RESTART
 def test_s23_a_server_that_is_stopped_leaves_its_instances_at_rest_and_the_next_goes_on(
     hosting: Hosting, image: str
 ) -> None:
@@ -404,7 +406,7 @@ def test_s23_a_server_that_is_stopped_leaves_its_instances_at_rest_and_the_next_
     assert rows_of(hosting, who) == ROWS
 
 
-@BOTH
+@BOTH_OVER_A_RESTART
 def test_s24_a_server_that_is_killed_leaves_its_programs_alone_and_the_next_adopts_them(
     hosting: Hosting, image: str
 ) -> None:
@@ -421,7 +423,7 @@ def test_s24_a_server_that_is_killed_leaves_its_programs_alone_and_the_next_adop
     assert rows_of(hosting, who) == ROWS
 
 
-@BOTH
+@BOTH_OVER_A_RESTART
 def test_s24_a_program_that_is_killed_with_its_server_is_recovered(hosting: Hosting, image: str) -> None:
     who = f"{image}-recovered"
     hosting.begin(who, image, HOLD)
@@ -441,6 +443,7 @@ def test_s24_a_program_that_is_killed_with_its_server_is_recovered(hosting: Host
     assert rows_of(hosting, who) == ROWS
 
 
+@pytest.mark.slow  # the session of examples/10_container.py does the same, in a container
 @BOTH
 def test_s24_a_server_that_is_killed_while_an_instance_rests_is_not_missed(hosting: Hosting, image: str) -> None:
     who = f"{image}-parked"
@@ -484,7 +487,7 @@ def test_s26_no_instance_has_ended_before_it_began(hosting: Hosting) -> None:
     found = [hosting.status(row.instance_id) for row in page.instances]
 
     ended = [info for info in found if info.finished_at is not None]
-    assert [info for info in ended if info.finished_at < (info.started_at or info.created_at)] == []
+    assert [info for info in ended if (info.finished_at or 0) < (info.started_at or info.created_at)] == []
     assert [info for info in found if (info.started_at or info.created_at) < info.created_at] == []
     assert [info for info in found if info.finished_at is not None and info.status not in FINAL] == []
 
@@ -509,7 +512,8 @@ def test_s33_a_server_that_goes_down_takes_no_new_instance_and_lets_the_known_on
 def _start_again_and_again(hosting: Hosting) -> None:
     """Start new instances until it is refused: it takes a moment until the server has heard the signal."""
     for number in count():
-        hosting.begin(f"too-late-{number}", SHELL, "true")
+        start = StartInstance(program=SHELL, image=True, input=b"true")
+        hosting.door.beside(f"too-late-{number}").call_from_thread(start, timeout=0.5)
 
 
 def test_every_scenario_of_a_host_has_its_test() -> None:
