@@ -70,6 +70,8 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hosting]:
         hosting.push(JAR, make_jar(folder), options=options)
         hosting.push_scripts(folder)
         yield hosting
+        if hosting.server.is_running:
+            hosting.server.drain()  # a program that is just being launched cannot be found by its folder yet
     finally:
         hosting.close()
         leave_nothing_running(site)
