@@ -18,7 +18,7 @@ from runtara.actors._system import System
 from runtara.actors.storage import Query
 from runtara.endpoints import ENDPOINTS
 from runtara.errors import InvalidInput, NotFound, TooLarge
-from runtara.ids import InstanceKey, check_id
+from runtara.ids import ImageRef, InstanceKey, check_id
 from runtara.messages import Call, Request
 
 __all__ = ["PAGE_MAX", "TEXT_MAX_BYTES", "Dispatch", "Line", "Outcome"]
@@ -224,6 +224,8 @@ def _to_instance(line: Line, command: Any, epoch: int | None) -> tuple[Askable, 
 
 
 def _to_new_instance(line: Line, command: messages.StartInstance, epoch: int | None) -> tuple[Askable, object]:
+    if line.passed_on and command.image and ImageRef.of_program(command.program) is not None:
+        return _to_instance(line, command, epoch)  # the node that was asked has found the image already
     if command.image and line.dispatch.images is not None:
         check_image(command.program)
         return _to_images(line, command, epoch)

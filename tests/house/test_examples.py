@@ -13,6 +13,7 @@ import pytest
 
 from tests.house.source import ROOT, run_python, squash
 from tests.house.transcript import play
+from tests.requirements import require
 
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 LINES = 60
@@ -21,9 +22,13 @@ LONGER = {
     "demo.py": "the program behind `make demo`: it starts an example, kills it and starts it again",
     "07_three_nodes.py": "it starts two hundred instances, kills a server and counts",
     "nodes.py": "the servers of 07_three_nodes.py, and a database for whoever has none",
+    "rootfs.py": "a tool: it collects an interpreter, its packages and their libraries, and packs them",
 }
 ON_A_DATABASE = {"07_three_nodes.py", "nodes.py"}
 """Examples that need PostgreSQL: here it is one that the tests start."""
+
+IN_CONTAINERS = {"10_container.py"}
+"""Examples that run a container, for which a machine must have a runtime."""
 
 
 def promise(source: str) -> tuple[str | None, str | None]:
@@ -76,4 +81,7 @@ def test_an_example_prints_what_it_says(example: Path, tmp_path: Path, request: 
 
 @pytest.mark.parametrize("example", LAUNCHED, ids=lambda path: path.name)
 def test_a_host_runs_an_example_as_it_says(example: Path, tmp_path: Path) -> None:
+    if example.name in IN_CONTAINERS:
+        require("runc", "the session of this example runs a container")
+
     play(session(example.read_text(encoding="utf-8")) or "", tmp_path)
