@@ -73,7 +73,7 @@ def test_a_folder_is_one_whatever_it_is_called(tmp_path: Path) -> None:
     assert kind_of(tmp_path / "a.py") == "folder"
 
 
-@pytest.mark.parametrize("content", [b"", b"#", b"hello", b"PK", bytes(1024), os.urandom(64) + b"\1"])
+@pytest.mark.parametrize("content", [b"", b"#", b"hello", b"PK", bytes(1024), bytes(range(1, 255))])
 def test_what_is_nothing_of_what_there_is_is_refused(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "job").write_bytes(content)
 

@@ -264,8 +264,10 @@ def pushing(server: Server, path: Path, log: Path) -> "subprocess.Popen[bytes]":
     code = (
         "import os, signal, sys; from runtara.cli._reach import Where, open_quic_door\n"
         "from runtara.sdk.images import push_image\n"
+        "stopped = []\n"
         "def progress(sent, size):\n"
-        f"    if {2 * PART_BYTES} <= sent < size: print(sent, flush=True); os.kill(os.getpid(), signal.SIGSTOP)\n"
+        f"    if sent >= {2 * PART_BYTES} and not stopped:\n"
+        "        stopped.append(print(sent, flush=True)); os.kill(os.getpid(), signal.SIGSTOP)\n"
         "push_image(open_quic_door(Where(data_dir=sys.argv[1])), 'report', sys.argv[2], progress=progress)\n"
     )
     with log.open("wb") as errors:
@@ -277,6 +279,7 @@ def pushing(server: Server, path: Path, log: Path) -> "subprocess.Popen[bytes]":
         )
     assert process.stdout is not None
     assert process.stdout.readline() == b"%d\n" % (2 * PART_BYTES), log.read_text()
+    os.waitpid(process.pid, os.WUNTRACED)  # until it has stopped
     return process
 
 
@@ -332,8 +335,6 @@ def test_a_push_outlives_its_server(tmp_path: Path) -> None:
     server = Server(tmp_path)
     try:
         pusher.send_signal(signal.SIGCONT)
-        while pusher.poll() is None and pusher.stdout is not None and pusher.stdout.readline():
-            pusher.send_signal(signal.SIGCONT)
         assert pusher.wait(30) == 0, (tmp_path / "log").read_text()
         pulled = server("image", "pull", "report", str(tmp_path / "back"))
     finally:
