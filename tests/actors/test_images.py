@@ -577,4 +577,4 @@ async def test_more_than_so_many_pushes_are_refused_and_then_begun(shop: Shop, m
     assert "2 images are being pushed, the bound: try again later" in refusals
     assert [(await shop.ask(push)).offset for push in pushes] == [0] * 6
     registry: Any = shop.runtime.system.ref(IMAGES).slot.actor
-    assert registry.describe() == {"under_way": 0, "pushes": 0, "pushed": 0}
+    assert registry.describe() == {"under_way": 0, "pushes": 0, "pushed": 0, "fetches": 0}
