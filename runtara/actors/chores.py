@@ -30,8 +30,8 @@ _CONTENT_GRACE_S: Final = 60.0
 """So long content stays at least that just came, or is still coming: its version may not be in the store yet."""
 
 
-class InstanceChore:
-    """Deletes instances that have finished `keep_ms` ago or earlier, with all that belongs to them; 0 keeps them."""
+class _Aged:
+    """A chore that is about what is older than `keep_ms`; 0 keeps everything."""
 
     def __init__(self, clock: Clock, keep_ms: int) -> None:
         self._clock = clock
@@ -39,14 +39,23 @@ class InstanceChore:
 
     @property
     def on(self) -> bool:
-        """Whether there is an age at which they go."""
+        """Whether there is an age at which something goes."""
         return self._keep_ms > 0
+
+    @property
+    def _before_ms(self) -> int:
+        """The instant before which it is too old."""
+        return self._clock.now_ms() - self._keep_ms
+
+
+class InstanceChore(_Aged):
+    """Deletes instances that have finished `keep_ms` ago or earlier, with all that belongs to them."""
 
     async def do(self, reader: Ref, writer: Ref, *, dry_run: bool) -> Sequence[Removed]:
         """Delete them, a hundred at a time."""
         if not self.on:
             return []
-        finished = Finished(before_ms=self._clock.now_ms() - self._keep_ms)
+        finished = Finished(before_ms=self._before_ms)
         if dry_run:
             return [_removed(key) for key in await writer.ask(Act("prune_finished", (finished, _DRY_RUN_MAX, True)))]
         removed: list[Removed] = []
@@ -57,25 +66,19 @@ class InstanceChore:
                 return removed
 
 
-class RunFolderChore:
+class RunFolderChore(_Aged):
     """Removes the folders of runs whose instance has finished `keep_ms` ago, or is not in the store any more."""
 
     def __init__(self, clock: Clock, runs: Runs, keep_ms: int) -> None:
-        self._clock = clock
+        super().__init__(clock, keep_ms)
         self._runs = runs
-        self._keep_ms = keep_ms
-
-    @property
-    def on(self) -> bool:
-        """Whether there is an age at which they go."""
-        return self._keep_ms > 0
 
     async def do(self, reader: Ref, writer: Ref, *, dry_run: bool) -> Sequence[Removed]:
         """Remove them, but for those in which something is launched at this moment."""
         if not self.on:
             return []
         removed: list[Removed] = []
-        old = await trio.to_thread.run_sync(self._runs.list_old, self._clock.now_ms() - self._keep_ms)
+        old = await trio.to_thread.run_sync(self._runs.list_old, self._before_ms)
         for first in range(0, len(old), _AT_ONCE):
             unneeded = await self._unneeded(reader, old[first : first + _AT_ONCE])
             if not dry_run:
@@ -90,11 +93,11 @@ class RunFolderChore:
 
     async def _unneeded(self, reader: Ref, runs: Sequence[OldRun]) -> list[OldRun]:
         found = await reader.ask(Load(tuple(run.key for run in runs)))
-        before = self._clock.now_ms() - self._keep_ms
+        before = self._before_ms
         return [run for run in runs if run.key not in found or _is_over(found[run.key], before)]
 
 
-class ImageChore:
+class ImageChore(_Aged):
     """Removes versions that nobody needs, and then content that no version has.
 
     `keep_ms` is how long a deleted image, and content that just came, are left alone; `keep_versions` is how many of
@@ -102,15 +105,9 @@ class ImageChore:
     """
 
     def __init__(self, clock: Clock, library: Library, keep_ms: int, keep_versions: int) -> None:
-        self._clock = clock
+        super().__init__(clock, keep_ms)
         self._library = library
-        self._keep_ms = keep_ms
         self._keep_versions = keep_versions
-
-    @property
-    def on(self) -> bool:
-        """Whether there is an age at which they go."""
-        return self._keep_ms > 0
 
     async def do(self, reader: Ref, writer: Ref, *, dry_run: bool) -> Sequence[Removed]:
         """Remove the versions, then the content."""
@@ -118,13 +115,15 @@ class ImageChore:
             return []
         removed = await self._versions(writer, dry_run=dry_run)
         needed, age = await _digests(reader), max(self._keep_ms / 1000, _CONTENT_GRACE_S)
+        if not needed and not removed:
+            return []  # a store that knows of no image may be another one than that to which the content belongs
         paths = await trio.to_thread.run_sync(lambda: self._library.collect(needed.__contains__, age, dry_run=dry_run))
         return removed + [Removed(None, path) for path in paths]
 
     async def _versions(self, writer: Ref, *, dry_run: bool) -> list[Removed]:
         removed: list[Removed] = []
         most = _DRY_RUN_MAX if dry_run else _PAGE
-        arguments = (self._clock.now_ms() - self._keep_ms, self._keep_versions, most, dry_run)
+        arguments = (self._before_ms, self._keep_versions, most, dry_run)
         while True:
             gone: Sequence[tuple[str, ImageRef]] = await writer.ask(Act("collect_images", arguments))
             removed += [Removed(tenant_id, f"{ref.image_id}@{ref.version}") for tenant_id, ref in gone]

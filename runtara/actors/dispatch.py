@@ -241,34 +241,20 @@ def _to_reader(line: Line, command: Any, epoch: int | None) -> tuple[Askable, ob
     return line.dispatch.reader, _QUERIES[type(command)](line.key, command)
 
 
-def _to_runner(line: Line, command: Any, epoch: int | None) -> tuple[Askable, object]:
-    if line.dispatch.runner is None:
-        raise NotFound(f"{type(command).__name__} is not answered by this system: it launches no processes")
-    return line.dispatch.runner, Call(line.key, command, epoch, line.passed_on)
+def _to_keeper(name: str, lack: str) -> "_Way":
+    """Return the way to an actor that not every system has; `lack` says what one without it cannot do."""
+
+    def way(line: Line, command: Any, epoch: int | None) -> tuple[Askable, object]:
+        keeper: Ref | None = getattr(line.dispatch, name)
+        if keeper is None:
+            raise NotFound(f"{type(command).__name__} is not answered by this system: {lack}")
+        return keeper, Call(line.key, command, epoch, line.passed_on)
+
+    return way
 
 
-def _to_images(line: Line, command: Any, epoch: int | None) -> tuple[Askable, object]:
-    if line.dispatch.images is None:
-        raise NotFound(f"{type(command).__name__} is not answered by this system: it keeps no images")
-    return line.dispatch.images, Call(line.key, command, epoch, line.passed_on)
-
-
-def _to_upkeep(line: Line, command: Any, epoch: int | None) -> tuple[Askable, object]:
-    if line.dispatch.upkeep is None:
-        raise NotFound(f"{type(command).__name__} is not answered by this system: it has no upkeep of its own")
-    return line.dispatch.upkeep, Call(line.key, command, epoch, line.passed_on)
-
-
-def _to_many(line: Line, command: Any, epoch: int | None) -> tuple[Askable, object]:
-    if line.dispatch.many is None:
-        raise NotFound(f"{type(command).__name__} is not answered here: ask for each instance by itself")
-    return line.dispatch.many, Call(line.key, command, epoch, line.passed_on)
-
-
-def _to_schedules(line: Line, command: Any, epoch: int | None) -> tuple[Askable, object]:
-    if line.dispatch.schedules is None:
-        raise NotFound(f"{type(command).__name__} is not answered by this system: it keeps no schedules")
-    return line.dispatch.schedules, Call(line.key, command, epoch, line.passed_on)
+_to_images: Final = _to_keeper("images", "it keeps no images")
+_to_many: Final = _to_keeper("many", "ask for each instance by itself")
 
 
 def _to_system(line: Line, command: Any, epoch: int | None) -> tuple[Askable, object]:
@@ -280,11 +266,11 @@ _Way = Callable[[Line, Any, int | None], tuple[Askable, object]]
 _WAYS: Final[dict[str, _Way]] = {
     "instance": _to_instance,
     "reader": _to_reader,
-    "runner": _to_runner,
+    "runner": _to_keeper("runner", "it launches no processes"),
     "images": _to_images,
-    "upkeep": _to_upkeep,
+    "upkeep": _to_keeper("upkeep", "it has no upkeep of its own"),
     "many": _to_many,
-    "schedules": _to_schedules,
+    "schedules": _to_keeper("schedules", "it keeps no schedules"),
     "system": _to_system,
 }
 """Owner of an operation to the way to it."""

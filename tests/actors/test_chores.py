@@ -276,6 +276,7 @@ async def test_content_that_two_versions_have_stays_while_one_of_them_does(house
 
 @pytest.mark.parametrize("keep_ms", [1, KEEP_MS])
 async def test_content_that_came_a_moment_ago_stays_without_a_version(house: House, keep_ms: int) -> None:
+    await house.push(b"#!kept")
     house.arrive(b"#!young", NOW - 2)
     house.arrive(b"#!old")
     house.library.blobs.open_upload("0" * 32)
@@ -286,6 +287,13 @@ async def test_content_that_came_a_moment_ago_stays_without_a_version(house: Hou
     assert list(done) == [blob(b"#!old")]
     assert house.has(b"#!young")
     assert house.library.blobs.write("0" * 32, 0, b"goes on") == 7
+
+
+async def test_where_the_store_knows_of_no_image_all_content_stays(house: House) -> None:
+    house.arrive(b"#!of another store")
+
+    assert list(await house.do(house.images())) == []
+    assert house.has(b"#!of another store")
 
 
 async def test_what_was_unpacked_stays_while_an_unfinished_instance_needs_it(house: House) -> None:
