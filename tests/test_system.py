@@ -429,7 +429,7 @@ def test_a_disk_that_is_full_indeed_is_told_and_heals_without_a_restart(tmp_path
     unshare = require("unshare", "to mount a small disk of one's own")
     mount = f"mount -t tmpfs -o size=6m none {tmp_path}"
     allowed = subprocess.run([unshare, "-m", "sh", "-c", mount], capture_output=True, check=False).returncode == 0
-    require("mount", "to mount a small disk of one's own", found=allowed)
+    require("the right to mount", "to mount a small disk of one's own", found=allowed)
 
     script = f"{mount} && exec {sys.executable} -c '{FILLS}' {tmp_path}"
     done = run([unshare, "-m", "sh", "-c", script.replace("'", '"').replace(f'"{FILLS}"', '"$0"')], FILLS)

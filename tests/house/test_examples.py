@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from runtara.actors.runners._oci_cgroups import find_cgroups
 from tests.house.source import ROOT, run_python, squash
 from tests.house.transcript import play
 from tests.requirements import require
@@ -83,5 +84,6 @@ def test_an_example_prints_what_it_says(example: Path, tmp_path: Path, request: 
 def test_a_host_runs_an_example_as_it_says(example: Path, tmp_path: Path) -> None:
     if example.name in IN_CONTAINERS:
         require("runc", "the session of this example runs a container")
+        require("control groups", "it holds the container to limits", found=find_cgroups().version)
 
     play(session(example.read_text(encoding="utf-8")) or "", tmp_path)

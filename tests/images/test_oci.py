@@ -12,6 +12,7 @@ from runtara.images import ContainerConfig, ExtractLimits, Rules, unpack
 from runtara.images._documents import machine
 from tests.images.archives import docker_archive, entry, file, folder, hardlink, oci_archive, plain_tar, symlink, tar
 from tests.images.sandbox import Sandbox, listed
+from tests.requirements import require
 
 LOWER = tar(
     folder(b"bin", 0o7777),
@@ -156,6 +157,7 @@ def test_a_full_disk_leaves_nothing_and_succeeds_once_there_is_room(small_disk: 
 
 
 def test_what_umoci_itself_has_made_is_read(umoci: str, busybox: Path, tmp_path: Path) -> None:
+    require("root", "umoci keeps the owners of files", found=os.geteuid() == 0)
     layout = tmp_path / "layout"
 
     def call(*arguments: str) -> None:

@@ -15,6 +15,7 @@ from typing import Any, Final, Self
 
 import pytest
 
+from runtara.actors.runners._oci_cgroups import find_cgroups
 from runtara.errors import (
     AlreadyExists,
     Draining,
@@ -59,6 +60,7 @@ def _nothing_left_running() -> None:
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hosting]:
     """A server with the images, for all tests of this module: to push a Python takes seconds."""
     require("runc", "containers are run by it")
+    require("control groups", "containers are held to limits by them", found=find_cgroups().version)
     folder = tmp_path_factory.mktemp("hosting")
     site = open_site(folder / "site")
     hosting = Hosting(site)

@@ -114,7 +114,7 @@ def add_python(folder: Path) -> None:
     program = Path(sys.executable).resolve()
     _link(program, home / "bin" / "python3")
     _link_all(here / standard, home / standard, leave=_LEFT_OUT)
-    add_packages(home / standard / "site-packages")
+    add_packages(home / standard)  # where every Python looks; some distributions' own have no site-packages
     for binary in (program, *home.rglob("*.so")):
         for library in _libraries_of(binary):
             _link(library.resolve(), folder / str(library).lstrip("/"))
