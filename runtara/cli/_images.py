@@ -11,7 +11,7 @@ from runtara.cli._instances import all_option, fetch, limit_option
 from runtara.cli._payloads import read_payload
 from runtara.cli._program_options import variables
 from runtara.cli._reach import Reach, client_options
-from runtara.cli._tables import Column, Table, json_option, print_fields, print_json, print_rows
+from runtara.cli._tables import Column, Table, json_option, print_fields, print_json, print_page
 from runtara.cli._words import instant, size, span
 from runtara.clock import span_ms
 from runtara.errors import InvalidInput
@@ -201,7 +201,8 @@ def _bar(path: str) -> Iterator[Callable[[int, int], None]]:
 def list_images(reach: Reach, limit: int, every: bool, as_json: bool) -> None:
     """List the images of a tenant, each in its current version."""
     with reach.door() as door:
-        _print(fetch(door, ListImages(limit=limit), "images", every), as_json)
+        page = fetch(door, ListImages(limit=limit), "images", every)
+    print_page(IMAGES, page, "images", as_json)
 
 
 @image.command()
@@ -213,16 +214,8 @@ def list_images(reach: Reach, limit: int, every: bool, as_json: bool) -> None:
 def versions(reach: Reach, named: str, limit: int, every: bool, as_json: bool) -> None:
     """List the versions of an image, the newest first."""
     with reach.door() as door:
-        _print(fetch(door, ListImageVersions(image=named, limit=limit), "images", every), as_json)
-
-
-def _print(page: Any, as_json: bool) -> None:
-    if as_json:
-        print_json(page)
-        return
-    print_rows(IMAGES, page.images)
-    if page.cursor is not None:
-        click.echo("runtara: there are more: use --all", err=True)
+        page = fetch(door, ListImageVersions(image=named, limit=limit), "images", every)
+    print_page(IMAGES, page, "images", as_json)
 
 
 @image.command()

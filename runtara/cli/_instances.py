@@ -11,11 +11,10 @@ from runtara.cli._tables import (
     CHECKPOINTS,
     INSTANCE,
     INSTANCES,
-    Table,
     json_option,
     print_fields,
     print_json,
-    print_rows,
+    print_page,
 )
 from runtara.lifecycle import Status
 from runtara.messages import GetStatus, ListCheckpoints, ListEvents, ListInstances
@@ -43,7 +42,7 @@ def ps(reach: Reach, status: str | None, limit: int, every: bool, as_json: bool)
     with reach.door() as door:
         command = ListInstances(status=None if status is None else Status(status), limit=limit)
         page = fetch(door, command, "instances", every)
-    _print_page(INSTANCES, page, page.instances, as_json)
+    print_page(INSTANCES, page, "instances", as_json)
 
 
 @click.command()
@@ -57,7 +56,7 @@ def checkpoints(reach: Reach, instance_id: str, limit: int, every: bool, as_json
     with reach.door(instance_id) as door:
         door.call_from_thread(GetStatus())  # one that is unknown has no checkpoints, but is to be refused
         page = fetch(door, ListCheckpoints(limit=limit), "checkpoints", every)
-    _print_page(CHECKPOINTS, page, page.checkpoints, as_json)
+    print_page(CHECKPOINTS, page, "checkpoints", as_json)
 
 
 @click.command()
@@ -95,12 +94,3 @@ def fetch(door: Door, command: Any, rows: str, every: bool) -> Any:
         page = door.call_from_thread(replace(command, cursor=page.cursor))
         found += getattr(page, rows)
     return replace(page, **{rows: tuple(found)})
-
-
-def _print_page(table: Table, page: Any, rows: tuple[object, ...], as_json: bool) -> None:
-    if as_json:
-        print_json(page)
-        return
-    print_rows(table, rows)
-    if page.cursor is not None:
-        click.echo("runtara: there are more: use --all", err=True)

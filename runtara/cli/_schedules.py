@@ -9,7 +9,7 @@ from runtara.cli._instances import all_option, fetch, limit_option
 from runtara.cli._program_options import program_options, wanted
 from runtara.cli._reach import Reach, client_options
 from runtara.cli._spans import typed_instant, typed_span
-from runtara.cli._tables import Column, Table, json_option, print_fields, print_json, print_rows
+from runtara.cli._tables import Column, Table, json_option, print_fields, print_json, print_page
 from runtara.cli._words import instant, payload, span
 from runtara.errors import NotFound
 from runtara.messages import (
@@ -149,12 +149,7 @@ def list_(reach: Reach, limit: int, every: bool, as_json: bool) -> None:
     """List the schedules of a tenant, by name."""
     with reach.door() as door:
         page = fetch(door, ListSchedules(limit=limit), "schedules", every)
-    if as_json:
-        print_json(page)
-        return
-    print_rows(SCHEDULES, page.schedules)
-    if page.cursor is not None:
-        click.echo("runtara: there are more: use --all", err=True)
+    print_page(SCHEDULES, page, "schedules", as_json)
 
 
 @schedule.command()

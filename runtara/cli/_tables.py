@@ -24,6 +24,7 @@ __all__ = [
     "json_option",
     "print_fields",
     "print_json",
+    "print_page",
     "print_rows",
 ]
 
@@ -104,6 +105,16 @@ def print_rows(table: Table, rows: Iterable[object]) -> None:
     """Print structs as lines below a head."""
     lines = [[_text(column, row) for column in table.columns] for row in rows]
     _print([column.title.upper() for column in table.columns], lines)
+
+
+def print_page(table: Table, page: Any, rows: str, as_json: bool) -> None:
+    """Print a page and, on stderr, whether there are more. `rows` names its field. Any: a reply with a cursor."""
+    if as_json:
+        print_json(page)
+        return
+    print_rows(table, getattr(page, rows))
+    if page.cursor is not None:
+        click.echo("runtara: there are more: use --all", err=True)
 
 
 def print_fields(table: Table, struct: object, more: Mapping[str, str] = MappingProxyType({})) -> None:
