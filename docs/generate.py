@@ -111,7 +111,7 @@ def _target(status: lifecycle.Status, trigger: lifecycle.Trigger) -> str:
 
 def settings_page() -> Iterator[str]:
     """Every setting with its variable, default, unit and meaning."""
-    yield from head("Settings", "`Settings` in runtara/settings.py")
+    yield from head("Settings", "`Settings` in runtara/settings")
     yield "Set them in the environment, or by their name in code. A name that is not known is refused, with the nearest"
     yield "one that is.\n"
     meanings = docs_below(settings.Settings)

@@ -1,31 +1,14 @@
-"""Everything that can be set, in one struct, read from the environment in one place."""
+"""The settings of a system: one row per setting, in one struct."""
 
-import difflib
-import os
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
 
-from runtara.errors import ConfigError
+from runtara.settings._values import PREFIX, Count, Milliseconds, Port, Span
 
-__all__ = [
-    "ProgramSettings",
-    "Settings",
-    "building_environment",
-    "inherited_environment",
-    "load_program_settings",
-    "load_settings",
-]
-
-PREFIX = "RUNTARA_"
-
-Milliseconds = Annotated[int, Meta(ge=1)]
-Count = Annotated[int, Meta(ge=1)]
-Span = Annotated[int, Meta(ge=0)]
-Port = Annotated[int, Meta(ge=0, le=65_535)]
+__all__ = ["Settings"]
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=lambda name: PREFIX + name.upper()):
@@ -206,137 +189,31 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=lambda name: PR
     quic_udp_send_buffer: Span = 2 * 1024 * 1024
     """Send buffer of the UDP socket; 0 for the system's own measure."""
 
+    # The HTTP door
+    env_http_port: Port = 8002
+    """TCP port of the HTTP door (REST, WebSocket, console), on the same address; 0 for any free one."""
+    http_tls: bool | None = None
+    """Whether the HTTP door speaks TLS, with the QUIC door's certificate; by default only where it is open beyond
+    loopback."""
+    http_hosts: str = ""
+    """Names under which the HTTP door may be asked for beside its own address and localhost, with commas between;
+    others are refused, so that no web page can reach it under a name of its own."""
+    http_origins: str = ""
+    """Origins whose pages may use the HTTP door beside its own console, as https://host:port, with commas between."""
+    http_max_connections: Count = 8_192
+    """Most connections of the HTTP door."""
+    http_max_per_address: Count = 256
+    """Most connections from one address, unless it is loopback."""
+    http_head_timeout_ms: Milliseconds = 5_000
+    """How long the head of a request may take to arrive."""
+    http_idle_timeout_ms: Milliseconds = 15_000
+    """A connection without a request for so long is closed."""
+    http_write_timeout_ms: Milliseconds = 20_000
+    """How long a client may take to read what is sent to it before it is let go."""
+    live_queue: Count = 1_000
+    """Most messages that wait for a client that watches; one that falls further behind is told so and closed."""
+
     @property
     def store_url(self) -> str:
         """The database URL, or the default one inside the data folder."""
         return self.database_url or f"sqlite:///{Path(self.data_dir) / 'runtara.db'}"
-
-
-class ProgramSettings(
-    msgspec.Struct,
-    frozen=True,
-    rename=lambda name: PREFIX + ("TOKEN" if name == "credential" else name.upper()),
-):
-    """What a program knows of itself and of its server: the settings of the SDK. Named like those of a system.
-
-    A host tells the programs that it launches; others are told by whoever starts them.
-    """
-
-    instance_id: str
-    """The instance that the program is."""
-    tenant_id: str = "default"
-    """Whose instance it is."""
-    server_addr: str = "127.0.0.1:8001"
-    """Where the server is, as host:port; an IPv6 address as [::1]:8001. Several with commas between them, where any of
-    these servers will do: while one is away, another one is asked."""
-    server_name: str = "localhost"
-    """Name that the server's certificate must be made out to."""
-    skip_cert_verification: bool = False
-    """Whether to trust any server at the address; for trying things out only."""
-    ca_file: str | None = None
-    """PEM file of the authority that has signed the server's certificate."""
-    server_fingerprint: str | None = None
-    """SHA-256 of the server's certificate (DER), hexadecimal; then its name and authority do not matter."""
-    credential: str | None = None
-    """A key of the tenant, or the token of a launched attempt; RUNTARA_TOKEN is taken out once it is read."""
-    connect_timeout_ms: Milliseconds = 10_000
-    """How long the first connection may take."""
-    request_timeout_ms: Milliseconds = 30_000
-    """How long an answer may take, lost connections included."""
-    signal_poll_interval_ms: Milliseconds = 1_000
-    """Accepted for programs that set it, and without effect: signals are pushed, nothing polls."""
-    heartbeat_interval_ms: Milliseconds = 30_000
-    """How often the SDK says that the program is alive while it says nothing else."""
-    park_after_ms: Span | None = None
-    """A launched program that sleeps or waits for longer ends, and is launched again when it is time."""
-    epoch: Span | None = None
-    """The attempt that a launched program is."""
-    data_dir: str = ".data"
-    """Data folder of a server on the same machine, where its address and its authority are found."""
-
-    def __repr__(self) -> str:  # shows no secret
-        shown = ((field.name, getattr(self, field.name)) for field in msgspec.structs.fields(self))
-        parts = [f"{name}={value!r}" for name, value in shown if name != "credential"]
-        return f"{type(self).__name__}({', '.join(parts)})"
-
-
-P = TypeVar("P", bound=ProgramSettings)
-
-_OF_PROGRAMS = {field.encode_name for field in msgspec.structs.fields(ProgramSettings)} | {
-    PREFIX + name for name in "INPUT_FILE OUTPUT_FILE WORK_DIR LAUNCH_ID TEST_DATABASE_URL TEST_REQUIRE".split()
-}
-"""Variables that programs and the test suite read; a system leaves them alone."""
-
-_NETWORK = {"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE"}
-"""How an installer gets to the network; proxies are written in small letters too."""
-
-_taken: dict[str, str] = {}
-"""The credential that was taken out of the environment, so that the program's own children do not inherit it."""
-
-
-def load_program_settings(kind: type[P], environment: Mapping[str, str] | None = None, **overrides: object) -> P:
-    """Return the settings of a program, of a kind of `ProgramSettings`, from the process's own environment by default.
-
-    `overrides`, by field name, take precedence.
-
-    Other ``RUNTARA_`` names are left alone: they may be those of a newer host. Raises `ConfigError` for a value that
-    does not fit, and where there is no instance id.
-    """
-    if environment is None:
-        name = PREFIX + "TOKEN"
-        if name in os.environ:
-            _taken[name] = os.environ.pop(name)
-        environment = os.environ | _taken
-    names = {field.name: field.encode_name for field in msgspec.structs.fields(kind)}
-    values: dict[str, object] = {name: environment[name] for name in names.values() if name in environment}
-    values |= {names[field]: value for field, value in overrides.items()}
-    if not values.get(PREFIX + "INSTANCE_ID"):
-        raise ConfigError(f"{PREFIX}INSTANCE_ID is not set: name the instance that this program is")
-    try:
-        return msgspec.convert(values, kind, strict=False)
-    except msgspec.ValidationError as error:
-        raise ConfigError(f"a setting has an unusable value: {error}") from None
-
-
-def load_settings(environment: Mapping[str, str] | None = None, **overrides: object) -> Settings:
-    """Return the settings found in `environment` (the process's own by default), with `overrides` by field name.
-
-    Raises `ConfigError` for a value that does not fit, and for a ``RUNTARA_`` name that is not known, with the
-    nearest one that is.
-    """
-    given = os.environ if environment is None else environment
-    found = {name: value for name, value in given.items() if name.startswith(PREFIX)}
-    names = {field.encode_name: field.name for field in msgspec.structs.fields(Settings)}
-    for name in found.keys() - names.keys() - _OF_PROGRAMS:
-        raise ConfigError(f"unknown setting {name}{_nearest(name, names)}")
-    values: dict[str, object] = {name: value for name, value in found.items() if name in names}
-    for field, value in overrides.items():
-        name = PREFIX + field.upper()
-        if name not in names:
-            raise ConfigError(f"unknown setting {field!r}{_nearest(name, names)}")
-        values[name] = value
-    try:
-        return msgspec.convert(values, Settings, strict=False)
-    except msgspec.ValidationError as error:
-        raise ConfigError(f"a setting has an unusable value: {error}") from None
-
-
-def inherited_environment(environment: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return what launched programs inherit of `environment` (the process's own by default): nothing that is secret."""
-    given = os.environ if environment is None else environment
-    return {name: given[name] for name in ("PATH", "LANG", "TZ", "HOME") if name in given}
-
-
-def building_environment(environment: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return what an installer is told of `environment` (the process's own by default).
-
-    That is what launched programs inherit, and where packages come from: the settings of pip, proxies, authorities.
-    """
-    given = os.environ if environment is None else environment
-    told = {name: value for name, value in given.items() if name.startswith("PIP_") or name.upper() in _NETWORK}
-    return inherited_environment(given) | told
-
-
-def _nearest(name: str, names: Mapping[str, str]) -> str:
-    close = difflib.get_close_matches(name.removeprefix(PREFIX), [known.removeprefix(PREFIX) for known in names], n=1)
-    return f": did you mean {PREFIX}{close[0]}?" if close else ""
