@@ -96,14 +96,13 @@ async def _until_told(host: Host, signals: Signals) -> int:
 
 def _say_ready(host: Host) -> None:
     settings = host.runtime.settings
-    LOG.info(
-        "ready", extra={"address": host.address, "data": settings.data_dir, "pid": os.getpid(), "version": __version__}
-    )
+    facts = {"address": host.address, "http": host.http_address, "data": settings.data_dir, "pid": os.getpid()}
+    LOG.info("ready", extra={**facts, "version": __version__})
     if os.geteuid() == 0:
         LOG.warning("programs-run-as-root", extra={"try": "run the server as a user of its own"})
     if _asks_for_keys(settings) and not KeyRing(Path(settings.data_dir) / "keys.json").list():
         LOG.warning("nobody-can-connect", extra={"try": "runtara keys add TENANT"})
-    click.echo(f"runtara {__version__} listens at {host.address}")
+    click.echo(f"runtara {__version__} listens at {host.address}, and for browsers at {host.http_address}")
     sys.stdout.flush()
 
 
