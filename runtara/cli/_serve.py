@@ -43,6 +43,14 @@ BY_SIGNAL: Final = 128
     help="UDP port to listen at, 0 for any free one; by default 8001.",
 )
 @click.option(
+    "--http-port",
+    "env_http_port",
+    metavar="PORT",
+    envvar="RUNTARA_ENV_HTTP_PORT",
+    show_envvar=True,
+    help="TCP port to listen at for HTTP and browsers, 0 for any free one; by default 8002.",
+)
+@click.option(
     "--programs",
     metavar="DIRS",
     envvar="RUNTARA_PROGRAMS",
@@ -102,7 +110,8 @@ def _say_ready(host: Host) -> None:
         LOG.warning("programs-run-as-root", extra={"try": "run the server as a user of its own"})
     if _asks_for_keys(settings) and not KeyRing(Path(settings.data_dir) / "keys.json").list():
         LOG.warning("nobody-can-connect", extra={"try": "runtara keys add TENANT"})
-    click.echo(f"runtara {__version__} listens at {host.address}, and for browsers at {host.http_address}")
+    click.echo(f"runtara {__version__} listens at {host.address}")
+    click.echo(f"open {host.http_address} in a browser")
     sys.stdout.flush()
 
 
