@@ -4,7 +4,6 @@ Owns what the doors have in common: one address, one certificate, the same gate.
 """
 
 import socket as sockets
-import ssl
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack, suppress
 from functools import partial
@@ -30,6 +29,7 @@ from runtara.transport.conversation import Conversation
 from runtara.transport.gate import Gate
 from runtara.transport.http import app as http_app
 from runtara.transport.http import server as http
+from runtara.transport.http.tls import configure_tls
 from runtara.transport.quic import server as quic
 from runtara.transport.quic.protocol import ServerTls
 
@@ -77,7 +77,7 @@ async def open_sockets(settings: Settings, held: ExitStack) -> Sockets:
         await _open(quic.open_socket, settings, "quic_port", None if last is None else last.address)
     )
     url = None if last is None or last.http_address is None else last.http_address.partition("://")[2]
-    tcp = held.enter_context(await _open(http.open_socket, settings, "env_http_port", url))
+    tcp = held.enter_context(await _open(http.open_tcp_socket, settings, "env_http_port", url))
     return Sockets(udp, tcp, _exposed(tcp) if settings.http_tls is None else settings.http_tls)
 
 
@@ -131,13 +131,5 @@ def _http(runtime: Runtime, found: Sockets, identity: Identity, gate: Gate) -> h
         await runtime.dispatch.call(_READY, ListInstances(limit=1), timeout=_READY_TIMEOUT_S)
 
     parts = http_app.Parts(gate=gate, settings=runtime.settings, is_secure=found.http_tls, is_ready=is_ready)
-    tls = _tls(identity) if found.http_tls else None
+    tls = configure_tls(identity.cert_file, identity.key_file) if found.http_tls else None
     return http.HttpServer(runtime.settings, found.http, http_app.make_app(parts), tls)
-
-
-def _tls(identity: Identity) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.load_cert_chain(identity.cert_file, identity.key_file)
-    context.set_alpn_protocols(["http/1.1"])
-    return context
