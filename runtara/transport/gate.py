@@ -212,23 +212,6 @@ class Gate:
             token=self._renewed(caller),
         )
 
-    def tenant_of(self, credential: str, claimed: str | None, peer: str) -> str:
-        """Return the tenant of a credential. Raises like `admit`."""
-        self._failures.check(peer)
-        try:
-            if credential.startswith(TOKEN_PREFIX):
-                found = self._mint.check(credential).key.tenant_id
-            else:
-                found = self._keys.check(credential).tenant_id
-            if claimed not in (None, found):
-                raise not_accepted()
-        except Unauthenticated:
-            self._failures.add(peer)
-            raise
-        except ConfigError as error:
-            raise self._unusable(error) from None
-        return found
-
     # What they may ask
 
     def ask(self, caller: Caller, ask: Ask, then: Then) -> None:
