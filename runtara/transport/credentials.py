@@ -17,6 +17,7 @@ from itsdangerous import BadData, URLSafeSerializer
 from runtara.clock import Clock, SystemClock
 from runtara.errors import Busy, ConfigError, NotFound, Unauthenticated
 from runtara.ids import InstanceKey, check_id, new_id, new_secret
+from runtara.messages import Role, TenantKey
 from runtara.transport._private_file import make_once, read_private, wait_lock, write_private
 
 __all__ = [
@@ -52,14 +53,6 @@ def not_accepted() -> Unauthenticated:
 # Keys of tenants ------------------------------------------------------------------------------------------------------
 
 
-class TenantKey(msgspec.Struct, frozen=True):
-    """What is known of a tenant key, without the key."""
-
-    key_id: str
-    tenant_id: str
-    created_at: int
-
-
 class _KeyRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     key: TenantKey
     sha256: str
@@ -84,7 +77,7 @@ class KeyRing:
         self._rows: dict[str, _KeyRow] = {}
         self._version = 0
 
-    def add(self, tenant_id: str) -> str:
+    def add(self, tenant_id: str, role: Role = "admin", expires_at: int | None = None) -> str:
         """Make a key for a tenant and return it, this once. Raises `InvalidInput`, `Busy` or `ConfigError`."""
         check_id(tenant_id, "tenant id")
         with wait_lock(self._path):
@@ -93,7 +86,10 @@ class KeyRing:
                 raise Busy(f"there are {KEYS_MAX} keys, the bound: revoke some first")
             key_id = new_id()[:12]
             key = f"{KEY_PREFIX}{key_id}_{new_secret()}"
-            row = _KeyRow(TenantKey(key_id, tenant_id, self._clock.now_ms()), _digest(key))
+            known = TenantKey(
+                key_id=key_id, tenant_id=tenant_id, role=role, created_at=self._clock.now_ms(), expires_at=expires_at
+            )
+            row = _KeyRow(known, _digest(key))
             self._write((*self._rows.values(), row))
         return key
 
@@ -116,7 +112,7 @@ class KeyRing:
         found = _KEY.fullmatch(key)
         row = None if found is None else self._rows.get(found[1])
         expected = _NOBODY if row is None else row.sha256
-        if not hmac.compare_digest(_digest(key), expected) or row is None:
+        if not hmac.compare_digest(_digest(key), expected) or row is None or not self._is_good(row):
             raise not_accepted()
         return row.key
 
@@ -125,10 +121,14 @@ class KeyRing:
         self._refresh()
         return self._version
 
-    def holds(self, key: TenantKey) -> bool:
-        """Return whether a key that was checked is still good."""
+    def find(self, key: TenantKey) -> TenantKey | None:
+        """Return what is known by now of a key that was checked; None if it is not good any more."""
         row = self._rows.get(key.key_id)
-        return row is not None and row.key == key
+        same = row is not None and (row.key.tenant_id, row.key.created_at) == (key.tenant_id, key.created_at)
+        return row.key if row is not None and same and self._is_good(row) else None
+
+    def _is_good(self, row: _KeyRow) -> bool:
+        return row.key.expires_at is None or row.key.expires_at > self._clock.now_ms()
 
     def _refresh(self) -> None:
         """Read the file again if it is another one than the last time."""
