@@ -20,6 +20,7 @@ from runtara.transport.http._exchange import ASGI, Answer, ClientGone, Exchange,
 from runtara.transport.http._openapi import openapi_json
 from runtara.transport.http._origin import SAFE_VERBS, Names, check_csrf, check_origin
 from runtara.transport.http._pages import Pages
+from runtara.transport.http._paths import Paths
 from runtara.transport.http._problems import Turned, problem_of
 from runtara.transport.http._routes import Desk, make_handlers
 
@@ -59,6 +60,7 @@ class Application:
         self._cookie_name = desk.cookie_name
         self._pages = Pages(parts.is_ready, parts.render_metrics)
         self._sockets = {"/api/v1/session": parts.serve_session, "/api/v1/live": parts.serve_live}
+        self._paths = Paths(desk.handles())
         self._api: Any = Litestar(  # Any: its own idea of ASGI types is narrower than ours
             make_handlers(desk),
             openapi_config=None,
@@ -89,6 +91,18 @@ class Application:
             return
         except Exception as error:  # noqa: BLE001 - every error has an answer
             await self._refuse(exchange, error)
+
+    async def _find(self, exchange: Exchange, scope: Scope) -> ASGI:
+        path, verb = exchange.raw_path, exchange.verb
+        found = self._paths.find("GET" if verb == "HEAD" else verb, path)
+        if found is not None:
+            handle, scope["path_params"] = found
+            return await handle(scope)
+        page = await self._pages.find(exchange)
+        if page is not None:
+            return page
+        scope["path"] = path  # what a segment holds is decoded by the handler, so that it may hold a slash
+        return self._api  # type: ignore[no-any-return]  # see above
 
     def _check(self, exchange: Exchange) -> None:
         headers = exchange.headers
