@@ -82,12 +82,13 @@ class Chunks:
         return at + 2
 
     def _pass_trailers(self, data: bytes, at: int) -> int:
-        end = at if data.startswith(b"\r\n", at) else data.find(b"\r\n\r\n", at, at + TRAILERS_MAX_BYTES) + 2
-        if end < at:
+        at_once = data.startswith(b"\r\n", at)
+        end = at - 2 if at_once else data.find(b"\r\n\r\n", at, at + TRAILERS_MAX_BYTES)
+        if end < 0 and not at_once:
             if len(data) - at >= TRAILERS_MAX_BYTES or _TRAILERS_PIECE.fullmatch(data, at) is None:
                 raise Refused(400, "what follows the last chunk is too much, or not in order")
             return at
-        if _TRAILERS.fullmatch(data, at, end + 2) is None or _FRAMING.search(data[at:end]):
+        if _TRAILERS.fullmatch(data, at, end + 4) is None or _FRAMING.search(data[at : max(at, end)]):
             raise Refused(400, "what follows the last chunk is too much, or not in order")
         self.is_over = True
-        return end + 2
+        return end + 4
