@@ -4,6 +4,7 @@ import logging
 import socket as sockets
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any, Final
 from wsgiref.handlers import format_date_time
 
@@ -125,7 +126,8 @@ class Connection:
             self._finished = trio.Event()
             await self._finished.wait()
         if self._protocol.is_unanswered and not self._stream.is_broken:
-            await self._send(refusal(error.status, error.detail))
+            with suppress(Broken):
+                await self._stream.send(refusal(error.status, error.detail), is_last=True)
 
     async def _say_goodbye(self, *, shield: bool = False) -> None:
         if self.websocket is not None and not self._stream.is_broken:

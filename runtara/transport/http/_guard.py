@@ -12,7 +12,7 @@ from typing import Any, Final
 import msgspec
 import trio
 
-from runtara.transport.http._head import RequestFilter
+from runtara.transport.http._filter import RequestFilter
 from runtara.transport.http._refusals import Refused
 
 __all__ = ["PING", "Broken", "GuardedStream", "Spans"]
@@ -64,6 +64,7 @@ class GuardedStream:
         self._lock = trio.Lock()
         self._wait: trio.CancelScope | None = None
         self._is_ending = False
+        self._is_aborted = False
         self._burst = 0
         self._is_busy = False
         self._idle_since = self._begun_at = self._heard_at = trio.current_time()
@@ -145,7 +146,7 @@ class GuardedStream:
         elif messages.is_transparent:
             self._heard_at, self._pinged = trio.current_time(), False
         elif not messages.is_in_head:
-            self._begun_at = began if self._is_busy else trio.current_time()
+            self._begun_at = trio.current_time()
 
     def _due(self, now: float) -> float:
         messages = self.messages
@@ -184,8 +185,11 @@ class GuardedStream:
 
     # What is said
 
-    async def send(self, data: bytes) -> None:
-        """Send all of it. Raises `Broken`, also where the peer does not take it in time."""
+    async def send(self, data: bytes, *, is_last: bool = False) -> None:
+        """Send all of it, and nothing after what `is_last`. Raises `Broken`, also if the peer does not take it in time.
+
+        Who is cancelled meanwhile breaks the connection, since half of it may have gone.
+        """
         try:
             self._lock.acquire_nowait()
         except trio.WouldBlock:
@@ -194,8 +198,9 @@ class GuardedStream:
             if self.is_broken:
                 raise Broken("the connection is over")
             await self._send(data)
+            self.is_broken = is_last
         except BaseException:
-            self.abort()  # half of it may have gone
+            self.abort()
             raise
         finally:
             self._lock.release()
@@ -236,8 +241,8 @@ class GuardedStream:
 
     def abort(self) -> None:
         """Give up: what was not sent yet never is."""
-        if not self.is_broken:
-            self.is_broken = True
+        if not self._is_aborted:
+            self.is_broken = self._is_aborted = True
             self.end()
             try:
                 self._socket.setsockopt(sockets.SOL_SOCKET, sockets.SO_LINGER, struct.pack("ii", 1, 0))
@@ -246,8 +251,9 @@ class GuardedStream:
 
     async def linger(self) -> None:
         """Say that nothing more will come, and listen a little, so that the peer hears what was said last."""
-        if self.is_broken:
+        if self._is_aborted:
             return
+        self.is_broken = True
         try:
             self._socket.shutdown(sockets.SHUT_WR)
             if self.messages.is_between:
@@ -260,9 +266,3 @@ class GuardedStream:
                     left -= got or left
         except OSError:
             return  # it hears nothing more
-
-    def close(self) -> None:
-        """Close the socket."""
-        self.is_broken = True
-        trio.lowlevel.notify_closing(self._socket)
-        self._socket.close()

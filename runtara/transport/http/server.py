@@ -6,6 +6,7 @@ What is asked is answered by an application (ASGI 3); what a peer may do wrong i
 import errno
 import socket as sockets
 import ssl
+from collections.abc import Callable
 from typing import Any, Final
 
 import trio
@@ -15,8 +16,9 @@ from runtara.errors import ConfigError, Unreachable
 from runtara.settings import Settings
 from runtara.transport.addresses import party_of
 from runtara.transport.http._connection import Application, Connection, House
+from runtara.transport.http._filter import RequestFilter
 from runtara.transport.http._guard import GuardedStream, Spans
-from runtara.transport.http._head import RequestFilter
+from runtara.transport.http._hosts import is_host, names_of
 from runtara.transport.http._places import Places
 from runtara.transport.http.peer import Peer
 
@@ -75,6 +77,7 @@ class HttpServer:
         self._tls = tls
         self._house = House(app, clock or SystemClock())
         self._spans = _spans(settings)
+        self._names = names_of(settings, socket.getsockname()[0])
         self._places = Places(settings.http_max_connections, settings.http_max_per_address)
         self._connections: set[Connection] = set()
         self._is_open = True
@@ -138,7 +141,7 @@ class HttpServer:
                 socket.setsockopt(sockets.IPPROTO_TCP, sockets.TCP_NODELAY, 1)
                 with trio.fail_after(self._spans.head):
                     tls = None if self._tls is None else await self._shake_hands(socket, self._tls)
-                stream = GuardedStream(socket, tls, RequestFilter(), self._spans)
+                stream = GuardedStream(socket, tls, RequestFilter(self._known(socket)), self._spans)
                 certificate = None if tls is None else tls.getpeercert(binary_form=True)
                 await self._converse(socket, stream, Peer(certificate))
         except (trio.BrokenResourceError, trio.TooSlowError):
@@ -157,6 +160,10 @@ class HttpServer:
         secured = trio.SSLStream(stream, tls, server_side=True, https_compatible=True)
         await secured.do_handshake()
         return secured
+
+    def _known(self, socket: sockets.socket) -> Callable[[bytes], bool | None]:
+        names, address = self._names, socket.getsockname()[0]
+        return lambda value: is_host(value, names, address)
 
     async def _converse(self, socket: sockets.socket, stream: GuardedStream, peer: Peer) -> None:
         connection = Connection(self._house, stream, socket, peer, tls=self._tls is not None)
