@@ -46,6 +46,7 @@ from runtara.actors.many import Many
 from runtara.actors.neighbours import Peer
 from runtara.actors.nodes import NodeKeeper
 from runtara.actors.programs import Program, Programs
+from runtara.actors.readiness import Readiness
 from runtara.actors.scheduler import WakeScheduler
 from runtara.actors.schedules import Schedules
 from runtara.actors.sessions import Sessions
@@ -136,6 +137,8 @@ class Runtime(msgspec.Struct, frozen=True):
     clock: Clock
     gauges: Gauges
     """Renders the metrics."""
+    readiness: Readiness
+    """Says whether it serves."""
 
 
 def in_process(programs: Mapping[str, Program], *, grace: float = 10.0) -> Launcher:
@@ -348,7 +351,8 @@ async def open_runtime(
             ask_timeout=settings.request_timeout_ms / 1000,
         ) as system:
             dispatch = _open_dispatch(settings, launcher, system, **_for_doors(launcher, system, is_draining))
-            yield Runtime(system, dispatch, settings, clock, _gauges(system, launcher, store))
+            readiness = Readiness(system, writer=WRITER, reader=READER, is_draining=is_draining, tenure=store.tenure)
+            yield Runtime(system, dispatch, settings, clock, _gauges(system, launcher, store), readiness)
 
 
 def _for_doors(launcher: Launcher, system: System, is_draining: Callable[[], bool]) -> dict[str, Any]:

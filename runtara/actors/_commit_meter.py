@@ -28,7 +28,8 @@ class CommitMeter:
         try:
             stored = writer.commit(saves)
         except RuntaraError as error:
-            self._failures.add(error.code.wire)
+            if saves:
+                self._failures.add(error.code.wire)
             raise
         if saves:
             self._seconds.observe(monotonic() - began)

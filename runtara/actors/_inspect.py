@@ -39,6 +39,12 @@ class ActorInfo(msgspec.Struct, frozen=True, kw_only=True):
         """The last part of the path."""
         return self.path.rpartition("/")[2]
 
+    def walk(self) -> Iterator[ActorInfo]:
+        """Yield this actor, and all below it."""
+        yield self
+        for child in self.children:
+            yield from child.walk()
+
 
 def inspect(slots: Mapping[str, Slot]) -> ActorInfo:
     """Return the tree that the slots make up; the first one is the root."""

@@ -5,7 +5,7 @@ longer it took, so that a large store does not spend its time on being looked at
 """
 
 import platform
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from math import inf
 from typing import Any, Final
@@ -77,7 +77,7 @@ class Gauges:
         async with self._counting:
             if trio.current_time() >= self._counted_until:
                 await self._count()
-        self._actors = {actor.path: actor for actor in _walk(self._system.inspect())}
+        self._actors = {actor.path: actor for actor in self._system.inspect().walk()}
         return self._system.metrics.collect()
 
     async def _count(self) -> None:
@@ -119,9 +119,3 @@ class Gauges:
             if above == self._edges and "connections" in actor.facts:
                 found[name,] = actor.facts["connections"]
         return found
-
-
-def _walk(actor: ActorInfo) -> Iterator[ActorInfo]:
-    yield actor
-    for child in actor.children:
-        yield from _walk(child)
