@@ -88,6 +88,9 @@ class Exchange:
         raw_path = scope.get("raw_path")
         self.raw_path: Final = raw_path.decode("ascii", "replace") if raw_path else quote(scope["path"])
         self.has_begun = False
+        self.route = "other"
+        """The pattern of the path."""
+        self.status = 0
         self._send = send
         scope[_KEY] = self
 
@@ -95,6 +98,7 @@ class Exchange:
         """Send a part of the answer: every answer has the headers that all have, and one to HEAD has no body."""
         if message["type"] == "http.response.start":
             self.has_begun = True
+            self.status = message["status"]
             headers = [*message["headers"], (REQUEST_ID, self.request_id.encode()), *_ALWAYS]
             message = {**message, "headers": headers}
         elif self.verb == "HEAD":

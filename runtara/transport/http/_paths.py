@@ -15,6 +15,7 @@ T = TypeVar("T")
 class _Pattern(Generic[T]):
     def __init__(self, path: str, handle: T) -> None:
         parts = path.split("/")
+        self.path: Final = path
         self.handle: Final = handle
         self.fixed: Final = [(place, part) for place, part in enumerate(parts) if not part.startswith("{")]
         self.named: Final = [(place, part[1:-1]) for place, part in enumerate(parts) if part.startswith("{")]
@@ -30,8 +31,8 @@ class Paths(Generic[T]):
         for patterns in self._patterns.values():
             patterns.sort(key=lambda pattern: len(pattern.named))
 
-    def find(self, verb: str, path: str) -> tuple[T, dict[str, str]] | None:
-        """Return a handler and the segments that its path names, or None."""
+    def find(self, verb: str, path: str) -> tuple[T, str, dict[str, str]] | None:
+        """Return a handler, its path and the segments that this names, or None."""
         patterns = self._patterns.get((verb, path.count("/")))
         if patterns is None:
             return None
@@ -42,5 +43,5 @@ class Paths(Generic[T]):
                     break
             else:
                 found = {name: parts[place] for place, name in pattern.named}
-                return (pattern.handle, found) if all(found.values()) else None
+                return (pattern.handle, pattern.path, found) if all(found.values()) else None
         return None
