@@ -72,6 +72,8 @@ class Exchange:
         "raw_path",
         "receive",
         "request_id",
+        "route",
+        "status",
         "verb",
     )
 

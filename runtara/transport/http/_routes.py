@@ -60,7 +60,7 @@ class Desk:
         verbs: dict[str, list[str]] = {}
         for verb, path, _ in rows:
             verbs.setdefault(path, []).extend(["GET", "HEAD"] if verb == "GET" else [verb])
-        return [*rows, *(("OPTIONS", path, partial(_offer, offered)) for path, offered in verbs.items())]
+        return [*(("OPTIONS", path, partial(_offer, offered)) for path, offered in verbs.items()), *rows]
 
     async def answer(self, operation: Operation, scope: Scope) -> ASGI:
         """Return the answer to a request for an operation. Raises what it is refused with."""
