@@ -37,9 +37,14 @@ class RequestFilter:
         self._is_last = False
 
     @property
+    def is_next(self) -> bool:
+        """Whether what comes now is another request than the last that has gone on."""
+        return not (self.is_in_body or self.is_transparent or self.is_over or self._awaits_upgrade)
+
+    @property
     def is_between(self) -> bool:
         """Whether all that has come was whole messages."""
-        return not (self.is_in_head or self.is_in_body or self.is_transparent or self._rest)
+        return not (self.is_in_body or self.is_transparent or self._rest)
 
     def feed(self, data: bytes) -> bytes:
         """Take what has come, and return what may go on. Raises `Refused`; then it is not to be fed again."""

@@ -7,6 +7,7 @@ import errno
 import socket as sockets
 import ssl
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Final
 
 import trio
@@ -20,6 +21,7 @@ from runtara.transport.http._filter import RequestFilter
 from runtara.transport.http._guard import GuardedStream, Spans
 from runtara.transport.http._hosts import is_host, names_of
 from runtara.transport.http._places import Places
+from runtara.transport.http._refusals import refusal
 from runtara.transport.http.peer import Peer
 
 __all__ = ["Application", "HttpServer", "open_tcp_socket"]
@@ -29,6 +31,8 @@ _BACKLOG: Final = 1_024
 
 _TURN_CONNECTIONS: Final = 64
 """Most connections accepted before others have a turn."""
+
+_FULL: Final = refusal(503, "the server has no room for another connection, or is going down")
 
 _SCARCE: Final = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 _SCARCE_WAIT: Final = 1.0
@@ -127,11 +131,18 @@ class HttpServer:
                 return
             party = party_of(address[0])
             if not self._is_open or not self._places.take(party):
-                self._house.counts["turned_away"] += 1
-                socket.close()
+                self._turn_away(socket)
                 continue
             self._house.counts["accepted"] += 1
             nursery.start_soon(self._serve, socket, party)
+
+    def _turn_away(self, socket: sockets.socket) -> None:
+        self._house.counts["turned_away"] += 1
+        with socket, suppress(OSError):
+            socket.setblocking(False)
+            if self._tls is None:
+                socket.send(_FULL)
+                socket.shutdown(sockets.SHUT_WR)
 
     async def _serve(self, socket: sockets.socket, party: str | None) -> None:
         """Serve one connection. Nothing that goes wrong with it touches the others."""
@@ -166,6 +177,8 @@ class HttpServer:
         return lambda value: is_host(value, names, address)
 
     async def _converse(self, socket: sockets.socket, stream: GuardedStream, peer: Peer) -> None:
+        if not self._is_open:
+            return
         connection = Connection(self._house, stream, socket, peer, tls=self._tls is not None)
         self._connections.add(connection)
         try:

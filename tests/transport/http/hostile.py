@@ -169,7 +169,10 @@ HEADS: Final[dict[str, tuple[bytes, int]]] = {
     "identity": (post(b"Transfer-Encoding: identity"), 400),
     "chunked before HTTP/1.1": (post(CHUNKED, first=b"POST / HTTP/1.0", body=b"0\r\n\r\n"), 400),
     # What else is asked for
-    "upgrade to HTTP/2": (get(b"Connection: Upgrade, HTTP2-Settings", b"Upgrade: h2c", b"HTTP2-Settings: AAMAAABk"), 400),
+    "upgrade to HTTP/2": (
+        get(b"Connection: Upgrade, HTTP2-Settings", b"Upgrade: h2c", b"HTTP2-Settings: AAMAAABk"),
+        400,
+    ),
     "upgrade to HTTP/2 without settings": (get(b"Connection: Upgrade", b"Upgrade: h2c"), 400),
     "settings of HTTP/2": (get(b"HTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA"), 400),
     "upgrade to TLS": (get(b"Connection: Upgrade", b"Upgrade: TLS/1.0"), 400),

@@ -1,5 +1,6 @@
 """The boundaries of messages: the same whatever pieces they come in, and the same as the parser's behind."""
 
+from itertools import pairwise
 from typing import Any
 
 import h11
@@ -19,7 +20,7 @@ def passed(sent: bytes, cuts: list[int] | None = None) -> tuple[bytes, int | Non
     messages, on = RequestFilter(ours), b""
     edges = [0, *sorted({cut % (len(sent) + 1) for cut in cuts or []}), len(sent)]
     try:
-        for start, end in zip(edges, edges[1:], strict=False):
+        for start, end in pairwise(edges):
             on += messages.feed(sent[start:end])
             while messages.has_more:
                 on += messages.feed(b"")
@@ -89,7 +90,9 @@ def test_good_requests_go_on_as_they_are_in_whatever_pieces_they_come(requests: 
 
 
 @given(st.lists(st.sampled_from(GOOD), min_size=1, max_size=4), st.data())
-def test_each_message_goes_on_alone_and_ends_where_the_parser_ends_it(requests: list[bytes], data: st.DataObject) -> None:
+def test_each_message_goes_on_alone_and_ends_where_the_parser_ends_it(
+    requests: list[bytes], data: st.DataObject
+) -> None:
     messages, pieces = RequestFilter(ours), []
     piece = messages.feed(b"".join(requests))
     pieces.append(piece)
@@ -102,8 +105,9 @@ def test_each_message_goes_on_alone_and_ends_where_the_parser_ends_it(requests: 
 
 
 NOISE = [
-    b"\r\n", b"\n", b"\r", b" ", b"\t", b":", b";", b"0", b"5", b"5\r\n", b"0\r\n\r\n", b"\x00", b"\xff", b"x" * 300, b"X: y\r\n",
-    b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", b"Content-Length: 3\r\n", b"Transfer-Encoding: chunked\r\n",
+    b"\r\n", b"\n", b"\r", b" ", b"\t", b":", b";", b"0", b"5", b"5\r\n", b"0\r\n\r\n", b"\x00", b"\xff", b"x" * 300,
+    b"X: y\r\n", b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", b"Content-Length: 3\r\n",
+    b"Transfer-Encoding: chunked\r\n",
     b"Host: localhost\r\n", b"TRACE", b"HTTP/2.0", b"a" * 9_000, b"X: " + b"y" * 17_000, b"Connection: close\r\n",
 ]  # fmt: skip
 
