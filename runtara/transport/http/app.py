@@ -18,6 +18,7 @@ from runtara.settings import Settings
 from runtara.transport.gate import Gate
 from runtara.transport.http._callers import cookie_of
 from runtara.transport.http._exchange import ASGI, Answer, ClientGone, Exchange, Receive, Scope, Send
+from runtara.transport.http._guard import Broken
 from runtara.transport.http._openapi import openapi_json
 from runtara.transport.http._origin import SAFE_VERBS, check_csrf, check_origin
 from runtara.transport.http._pages import Fitness, Pages
@@ -84,15 +85,9 @@ class Application:
         began = monotonic()
         try:
             self._check(exchange)
-            page = await self._pages.find(exchange)
-            if page is not None:
-                await page(scope, receive, exchange.send)
-            else:
-                scope["path"] = (
-                    exchange.raw_path
-                )  # what a segment holds is decoded by the handler, so that it may hold /
-                await self._api(scope, receive, exchange.send)
-        except (ClientGone, OSError):
+            answer = await self._find(exchange, scope)
+            await answer(scope, receive, exchange.send)
+        except (ClientGone, Broken):
             return  # nobody is there any more
         except Exception as error:  # noqa: BLE001 - every error has an answer
             await self._refuse(exchange, error)
