@@ -17,7 +17,7 @@ from functools import partial
 from ipaddress import ip_address
 from math import inf
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import trio
 from msgspec.structs import replace
@@ -28,6 +28,7 @@ from runtara.actors import supervisor as group
 from runtara.actors.chores import ImageChore, InstanceChore, RunFolderChore
 from runtara.actors.edge import Drain, Edge
 from runtara.actors.images import ImageRegistry
+from runtara.actors.keys import KeyKeeper
 from runtara.actors.neighbours import Shared
 from runtara.actors.places import AwaitEmpty, KillAttempts, ListAttempts, StopWaking
 from runtara.actors.runner import Graces, Runner
@@ -58,15 +59,18 @@ from runtara.system import (
     store_of,
 )
 from runtara.transport.addresses import Address, parse_address
+from runtara.transport.bootstrap import ensure_bootstrap_key
 from runtara.transport.certificates import Identity, ensure_certificate, read_identity
 from runtara.transport.connection_file import read_connection_file
 from runtara.transport.conversation import Conversation
 from runtara.transport.credentials import KeyRing, TokenMint
 from runtara.transport.gate import Gate
+from runtara.transport.key_desk import KeyDesk
 from runtara.transport.quic.peers import Peers
 from runtara.transport.quic.protocol import ServerTls
 from runtara.transport.quic.server import QuicServer, open_socket
 from runtara.transport.shared_files import SharedFiles
+from runtara.transport.shared_keys import SharedKeys
 
 __all__ = ["QUIC", "Host", "open_host"]
 
@@ -79,13 +83,17 @@ _FAREWELL_S: Final = 1.0
 class Host:
     """A running host."""
 
-    def __init__(self, runtime: Runtime, gate: Gate, address: str, identity: Identity, store: Store) -> None:
+    def __init__(
+        self, runtime: Runtime, gate: Gate, address: str, identity: Identity, store: Store, *, first_key: Path | None
+    ) -> None:
         self.runtime: Final = runtime
         self.gate: Final = gate
         self.address: Final = address
         """Where the QUIC door listens, as host:port."""
         self.identity: Final = identity
         """The certificate by which clients know the door."""
+        self.first_key: Final = first_key
+        """The file with the first key of this host, as long as that is good and has not been taken away."""
         self._tenure = store.tenure
         self._hurry = trio.Event()
 
@@ -141,8 +149,8 @@ async def open_host(
     an address that is taken.
     """
     folder, wall = Path(settings.data_dir), clock or SystemClock()
-    shared, identity = await _open_folder(settings, folder, wall)
-    mint = TokenMint(folder / "secret", wall, settings.token_lifetime_ms)
+    home = await _open_folder(settings, folder, wall)
+    shared, identity, mint = home.shared, home.identity, home.mint
     with ExitStack() as held:
         socket = held.enter_context(await _open_socket(settings))
         address = _address(socket)
@@ -157,14 +165,14 @@ async def open_host(
         hosts: list[Host] = []
         async with open_runtime(
             settings,
-            launcher=_launcher(settings, counted, mint, environment, engine, others=others, elsewhere=elsewhere),
+            launcher=_launcher(settings, counted, home, environment, engine, others=others, elsewhere=elsewhere),
             clock=clock,
             is_draining=lambda: hosts[0].gate.draining,
             store=store,
             neighbours=Neighbours(peer_of=peers.to, took_documents=shared.take),
         ) as runtime:
             gate = _gate(runtime, mint, KeyRing(folder / "keys.json", wall), _exposed(socket))
-            hosts.append(Host(runtime, gate, str(address), identity, store))
+            hosts.append(Host(runtime, gate, str(address), identity, store, first_key=home.first_key))
             make = partial(_quic, settings, socket, identity, gate)
             await runtime.system.start_child("root", group("edges", child("quic", Edge, make)))
             yield hosts[0]
@@ -172,14 +180,27 @@ async def open_host(
                 await runtime.system.ref(QUIC).ask(Drain())
 
 
-async def _open_folder(settings: Settings, folder: Path, clock: Clock) -> tuple[SharedFiles, Identity]:
+class _Home(NamedTuple):
+    """What a host finds in its data folder."""
+
+    shared: SharedFiles
+    identity: Identity
+    mint: TokenMint
+    keys: SharedKeys
+    first_key: Path | None
+    """Where the first key lies, as long as it does."""
+
+
+async def _open_folder(settings: Settings, folder: Path, clock: Clock) -> _Home:
     """Make the data folder, and see to it that what all nodes must agree on is the same here."""
     await trio.Path(folder).mkdir(mode=0o700, parents=True, exist_ok=True)
     shared, store = SharedFiles(folder), store_of(settings)
     await trio.to_thread.run_sync(shared.prepare, store)
     identity = _identity(settings, folder, clock)
     await trio.to_thread.run_sync(shared.agree, store)
-    return shared, identity
+    mint, keys = TokenMint(folder / "secret", clock, settings.token_lifetime_ms), SharedKeys(folder, store, clock)
+    first_key = await trio.to_thread.run_sync(ensure_bootstrap_key, folder, keys)
+    return _Home(shared, identity, mint, keys, first_key)
 
 
 def _store(settings: Settings, shared: SharedFiles, address: str, identity: Identity) -> Store:
@@ -286,7 +307,7 @@ def _environment(settings: Settings, identity: Identity, address: Address, *, el
 def _launcher(
     settings: Settings,
     clock: Clock,
-    mint: TokenMint,
+    home: _Home,
     environment: Mapping[str, str],
     engine: Engine,
     *,
@@ -294,7 +315,7 @@ def _launcher(
     elsewhere: bool,
 ) -> Launcher:
     def connection_of(key: InstanceKey, epoch: int) -> dict[str, str]:
-        return {**environment, "RUNTARA_TOKEN": mint.mint(key, epoch)}
+        return {**environment, "RUNTARA_TOKEN": home.mint.mint(key, epoch)}
 
     runner = child(
         "programs",
@@ -320,6 +341,7 @@ def _launcher(
         check_program=engine.check,
         images=None if elsewhere else _images(settings, clock, others),
         upkeep=_upkeep(settings, clock, elsewhere=elsewhere),
+        keys=child("keys", KeyKeeper, KeyDesk(home.keys, home.mint)),
     )
 
 
