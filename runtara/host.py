@@ -64,6 +64,7 @@ from runtara.transport.certificates import Identity, ensure_certificate, read_id
 from runtara.transport.connection_file import read_connection_file
 from runtara.transport.conversation import Conversation
 from runtara.transport.credentials import KeyRing, TokenMint
+from runtara.transport.exposure import check_exposure
 from runtara.transport.gate import Gate
 from runtara.transport.key_desk import KeyDesk
 from runtara.transport.quic.peers import Peers
@@ -193,6 +194,7 @@ class _Home(NamedTuple):
 
 async def _open_folder(settings: Settings, folder: Path, clock: Clock) -> _Home:
     """Make the data folder, and see to it that what all nodes must agree on is the same here."""
+    await trio.to_thread.run_sync(check_exposure, settings)
     await trio.Path(folder).mkdir(mode=0o700, parents=True, exist_ok=True)
     shared, store = SharedFiles(folder), store_of(settings)
     await trio.to_thread.run_sync(shared.prepare, store)
