@@ -249,6 +249,7 @@ def _quic(settings: Settings, socket: sockets.socket, identity: Identity, gate: 
         cert_file=str(identity.cert_file),
         key_file=str(identity.key_file),
         idle_timeout=settings.quic_idle_timeout_ms / 1000,
+        client_ca_file=settings.client_ca_file,
     )
     return QuicServer(settings, socket, tls, partial(Conversation, gate))
 
