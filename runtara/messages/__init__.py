@@ -62,14 +62,19 @@ from runtara.messages._many import (
     StartOutcome,
 )
 from runtara.messages._queries import (
+    CountInstances,
     GetHealth,
+    GetTenantMetrics,
     GetTree,
+    Granularity,
     InstanceFilter,
+    InstanceOrder,
     ListCheckpoints,
     ListEvents,
     ListInstances,
     ListNodes,
     ListRetries,
+    ListSteps,
     ReadLog,
 )
 from runtara.messages._replies import (
@@ -86,10 +91,12 @@ from runtara.messages._replies import (
     InstanceInfo,
     InstancePage,
     InstanceRegistered,
+    InstancesCounted,
     InstanceStarted,
     InstanceSummary,
     InstanceWoken,
     LogRead,
+    MetricsBucket,
     NodeInfo,
     NodesFound,
     RetriesFound,
@@ -98,6 +105,10 @@ from runtara.messages._replies import (
     SignalsPending,
     SignalTaken,
     SleepStarted,
+    Step,
+    StepPage,
+    StepStatus,
+    TenantMetrics,
     TreeFound,
 )
 from runtara.messages._requests import R_co, Request
@@ -130,6 +141,7 @@ __all__ = [
     "ChoreDone",
     "Command",
     "CompleteInstance",
+    "CountInstances",
     "CrashInstance",
     "DeclareSilent",
     "DeleteImage",
@@ -145,7 +157,9 @@ __all__ = [
     "GetInput",
     "GetSchedule",
     "GetStatus",
+    "GetTenantMetrics",
     "GetTree",
+    "Granularity",
     "HealthFound",
     "Heartbeat",
     "ImageDeleted",
@@ -159,11 +173,13 @@ __all__ = [
     "InputFound",
     "InstanceFilter",
     "InstanceInfo",
+    "InstanceOrder",
     "InstancePage",
     "InstanceRegistered",
     "InstanceStarted",
     "InstanceSummary",
     "InstanceWoken",
+    "InstancesCounted",
     "ListCheckpoints",
     "ListEvents",
     "ListImageVersions",
@@ -172,9 +188,11 @@ __all__ = [
     "ListNodes",
     "ListRetries",
     "ListSchedules",
+    "ListSteps",
     "LogRead",
     "ManySignaled",
     "ManyStarted",
+    "MetricsBucket",
     "NamedStart",
     "NodeInfo",
     "NodesFound",
@@ -211,8 +229,12 @@ __all__ = [
     "StartInstance",
     "StartMany",
     "StartOutcome",
+    "Step",
+    "StepPage",
+    "StepStatus",
     "SuspendInstance",
     "TakeSignal",
+    "TenantMetrics",
     "TimeOutInstance",
     "TreeFound",
     "UseImageVersion",
@@ -244,7 +266,10 @@ Command = (
     | ListRetries
     | ListCheckpoints
     | ListEvents
+    | ListSteps
     | ListInstances
+    | CountInstances
+    | GetTenantMetrics
     | ReadLog
     | ListNodes
     | GetTree
