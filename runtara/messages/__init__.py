@@ -52,6 +52,17 @@ from runtara.messages._instances import (
     SuspendInstance,
     TakeSignal,
 )
+from runtara.messages._keys import (
+    AddKey,
+    KeyMade,
+    KeyRevoked,
+    KeysFound,
+    ListKeys,
+    RevokeKey,
+    Role,
+    RotateKey,
+    TenantKey,
+)
 from runtara.messages._many import (
     ManySignaled,
     ManyStarted,
@@ -131,6 +142,7 @@ from runtara.messages._upkeep import Chore, ChoreDone, RunChore
 __all__ = [
     "AcknowledgeSignal",
     "Acknowledged",
+    "AddKey",
     "Call",
     "CatchUp",
     "CheckpointFound",
@@ -180,11 +192,15 @@ __all__ = [
     "InstanceSummary",
     "InstanceWoken",
     "InstancesCounted",
+    "KeyMade",
+    "KeyRevoked",
+    "KeysFound",
     "ListCheckpoints",
     "ListEvents",
     "ListImageVersions",
     "ListImages",
     "ListInstances",
+    "ListKeys",
     "ListNodes",
     "ListRetries",
     "ListSchedules",
@@ -209,6 +225,9 @@ __all__ = [
     "RegisterInstance",
     "Request",
     "RetriesFound",
+    "RevokeKey",
+    "Role",
+    "RotateKey",
     "RunChore",
     "SaveCheckpoint",
     "ScheduleDeleted",
@@ -235,6 +254,7 @@ __all__ = [
     "SuspendInstance",
     "TakeSignal",
     "TenantMetrics",
+    "TenantKey",
     "TimeOutInstance",
     "TreeFound",
     "UseImageVersion",
@@ -288,6 +308,10 @@ Command = (
     | DeleteSchedule
     | PauseSchedule
     | RunChore
+    | ListKeys
+    | AddKey
+    | RotateKey
+    | RevokeKey
     | WakeInstance
     | DeclareSilent
     | CrashInstance
