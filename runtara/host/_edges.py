@@ -17,11 +17,12 @@ from msgspec.structs import replace
 from runtara.actors import Supervisor, child
 from runtara.actors import supervisor as group
 from runtara.actors.edge import Edge
+from runtara.actors.feed import FeedDoor
 from runtara.errors import Draining, Unreachable
 from runtara.ids import InstanceKey
 from runtara.messages import ListInstances
 from runtara.settings import Settings
-from runtara.system import Runtime
+from runtara.system import FEED, Runtime
 from runtara.transport.addresses import Address, parse_address
 from runtara.transport.certificates import Identity
 from runtara.transport.connection_file import read_connection_file
@@ -130,6 +131,12 @@ def _http(runtime: Runtime, found: Sockets, identity: Identity, gate: Gate) -> h
             raise Draining("this host is going down")
         await runtime.dispatch.call(_READY, ListInstances(limit=1), timeout=_READY_TIMEOUT_S)
 
-    parts = http_app.Parts(gate=gate, settings=runtime.settings, is_secure=found.http_tls, is_ready=is_ready)
+    parts = http_app.Parts(
+        gate=gate,
+        settings=runtime.settings,
+        is_secure=found.http_tls,
+        is_ready=is_ready,
+        feed=FeedDoor(runtime.system.ref(FEED)),
+    )
     tls = configure_tls(identity.cert_file, identity.key_file) if found.http_tls else None
     return http.HttpServer(runtime.settings, found.http, http_app.make_app(parts), tls)
