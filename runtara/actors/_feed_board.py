@@ -1,6 +1,6 @@
 """What happens to the instances of one tenant, as long as somebody watches: the latest changes, numbered.
 
-Owns the numbers: ``<boot>-<n>``, where `boot` names one life of whoever counts. It waits for nothing.
+Owns the numbers: ``<boot>-<n>``, where `boot` names the span in which nothing was forgotten. It waits for nothing.
 """
 
 from collections import deque

@@ -39,7 +39,7 @@ class Place:
 
     def __init__(self, text: str | None) -> None:
         """Read a place that was told before. Raises `InvalidInput` for anything else."""
-        found = _PLACE.match(text or "0")
+        found = _PLACE.match("0" if text is None else text)
         if found is None:
             raise InvalidInput(f"the place {text!a:.100} is not one of an instance: begin without one")
         self.event = int(found[1])

@@ -96,11 +96,15 @@ Roster: TypeAlias = dict[tuple[Outlet, int], tuple[Wanted, Place | None]]
 """Every watch; that of one instance with its place."""
 
 
+def _new_boot() -> str:
+    return new_id()[:12]
+
+
 class _Tenant:
     """What is known of a tenant that somebody watches."""
 
-    def __init__(self, boot: str, now: float) -> None:
-        self.board = Board(boot)
+    def __init__(self, now: float) -> None:
+        self.board = Board(_new_boot())  # of its own: what was before it was known is not known
         self.meter = Meter(now)
         self.metrics: dict[tuple[Outlet, int], None] = {}
         self.followers: dict[tuple[Outlet, int], tuple[str, Follower, trio.CancelScope]] = {}
@@ -138,7 +142,7 @@ class Feed(Actor):
         self._watched: Final = watched
         self._roster: Final = roster
         self._clock: Final = clock
-        self._boot: Final = new_id()[:12]
+        self._boot: Final = _new_boot()
         self._tenants: Final[dict[str, _Tenant]] = {}
         self._tree: Final[dict[tuple[Outlet, int], bytes]] = {}
         """Who watches the tree, and what he was told last."""
@@ -225,7 +229,7 @@ class Feed(Actor):
     def _tenant(self, tenant_id: str) -> _Tenant:
         tenant = self._tenants.get(tenant_id)
         if tenant is None:
-            tenant = self._tenants[tenant_id] = _Tenant(self._boot, trio.current_time())
+            tenant = self._tenants[tenant_id] = _Tenant(trio.current_time())
             self._watched.tenants.add(tenant_id)
         if tenant.forgetting is not None:
             tenant.forgetting.cancel()
