@@ -17,9 +17,10 @@ from msgspec.structs import replace
 from runtara.actors import Supervisor, child
 from runtara.actors import supervisor as group
 from runtara.actors.edge import Edge
+from runtara.actors.feed import FeedDoor
 from runtara.errors import Unreachable
 from runtara.settings import Settings
-from runtara.system import Runtime
+from runtara.system import FEED, Runtime
 from runtara.transport.addresses import Address, parse_address
 from runtara.transport.certificates import Identity
 from runtara.transport.connection_file import read_connection_file
@@ -127,6 +128,7 @@ def _http(runtime: Runtime, found: Sockets, identity: Identity, gate: Gate) -> h
         fitness=runtime.readiness.ready,
         render_metrics=runtime.gauges.render,
         count=runtime.system.metrics.count_request,
+        feed=FeedDoor(runtime.system.ref(FEED)),
     )
     clients = None if settings.client_ca_file is None else Path(settings.client_ca_file)
     tls = configure_tls(identity.cert_file, identity.key_file, clients) if found.http_tls else None
