@@ -58,6 +58,7 @@ from runtara.system import (
     store_of,
 )
 from runtara.transport.addresses import Address, parse_address
+from runtara.transport.calls import Calls
 from runtara.transport.certificates import Identity, ensure_certificate, read_identity
 from runtara.transport.connection_file import read_connection_file
 from runtara.transport.conversation import Conversation
@@ -246,6 +247,7 @@ def _gate(runtime: Runtime, mint: TokenMint, keys: KeyRing, exposed: bool) -> Ga
         passed_line=partial(runtime.dispatch.line, passed_on=True),
         heartbeat_interval_ms=settings.heartbeat_interval_ms,
         payload_max_bytes=settings.state_max_bytes,
+        calls=Calls(runtime.system.metrics, runtime.system.traces),
     )
 
 

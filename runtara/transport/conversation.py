@@ -41,12 +41,13 @@ MESSAGE_MAX_CHARS: Final = 4_096
 class Conversation:
     """What one client says, and what it is told.
 
-    `peer` is its address. `wake` is called whenever there is something to send that neither `received` nor `goodbye`
-    has brought about; then `outgoing` has it.
+    `peer` is its address, `door` a word for the way that it comes. `wake` is called whenever there is something to send
+    that neither `received` nor `goodbye` has brought about; then `outgoing` has it.
     """
 
-    def __init__(self, gate: Gate, peer: str, wake: Callable[[], None]) -> None:
+    def __init__(self, gate: Gate, peer: str, wake: Callable[[], None], door: str = "quic") -> None:
         self._gate = gate
+        self._door = door
         self._peer = peer
         self._wake = wake
         self._caller: Caller | None = None
@@ -121,7 +122,7 @@ class Conversation:
     def _hello(self, stream_id: int, hello: Hello) -> None:
         self._first_stream = stream_id
         try:
-            caller = self._gate.admit(hello, self._peer)
+            caller = self._gate.admit(hello, self._peer, self._door)
             if caller.epoch is not None:
                 self._attach(caller.key)
         except RuntaraError as error:

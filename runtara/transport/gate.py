@@ -16,6 +16,7 @@ from runtara.clock import Clock, monotonic
 from runtara.endpoints import ENDPOINTS
 from runtara.errors import Busy, ConfigError, Draining, Forbidden, InstanceNotFound, RuntaraError, Unauthenticated
 from runtara.ids import InstanceKey, check_id
+from runtara.logs import about
 from runtara.messages import (
     ForkInstance,
     GetStatus,
@@ -26,7 +27,9 @@ from runtara.messages import (
     StartInstance,
     StartMany,
 )
+from runtara.metrics import Metrics
 from runtara.records import Signal
+from runtara.transport.calls import Calls
 from runtara.transport.credentials import NODE_PREFIX, TOKEN_PREFIX, Grant, KeyRing, TenantKey, TokenMint, not_accepted
 from runtara.transport.frames import OVERHEAD_MAX_BYTES, Ask, Hello, Welcome
 
@@ -88,13 +91,15 @@ class Watcher(Protocol):
 class Caller:
     """A client that was let in, for as long as it is connected."""
 
-    __slots__ = ("epoch", "is_node", "key", "keys_version", "line", "tenant_key", "token_only", "token_until")
+    __slots__ = ("door", "epoch", "is_node", "key", "keys_version", "line", "tenant_key", "token_only", "token_until")
 
     def __init__(self, key: InstanceKey, epoch: int | None, line: Line) -> None:
         self.key = key
         self.epoch = epoch
         """The attempt that speaks, where one does."""
         self.line = line
+        self.door = ""
+        """Which it came through."""
         self.tenant_key: TenantKey | None = None
         """By which it was let in, if by one."""
         self.keys_version = 0
@@ -127,6 +132,7 @@ class Gate:
         heartbeat_interval_ms: int,
         payload_max_bytes: int,
         passed_line: Callable[[InstanceKey], Line] | None = None,
+        calls: Calls | None = None,
     ) -> None:
         self.attach: Final = attach
         self.detach: Final = detach
@@ -141,6 +147,7 @@ class Gate:
         self._version = version
         self._heartbeat_interval_ms = heartbeat_interval_ms
         self._failures = _Failures()
+        self._calls = calls or Calls(Metrics())
 
     def drain(self) -> None:
         """From now on, let nobody begin who is not known already."""
@@ -148,11 +155,17 @@ class Gate:
 
     # Who may speak
 
-    def admit(self, hello: Hello, peer: str) -> Caller:
-        """Return who speaks. `peer` is the address, without its port.
+    def admit(self, hello: Hello, peer: str, door: str = "quic") -> Caller:
+        """Return who speaks. `peer` is the address, without its port; `door` a word for the way that it comes.
 
         Raises `Unauthenticated`, `InvalidInput` for malformed ids, and `Busy` where too many credentials were wrong.
         """
+        with about(tenant_id=hello.tenant_id, instance_id=hello.instance_id, door=door):
+            caller = self._admit(hello, peer)
+        caller.door = door
+        return caller
+
+    def _admit(self, hello: Hello, peer: str) -> Caller:
         key = InstanceKey(hello.tenant_id, hello.instance_id)
         if hello.credential is None:
             if self._require_credentials:
@@ -216,6 +229,10 @@ class Gate:
 
     def ask(self, caller: Caller, ask: Ask, then: Then) -> None:
         """Have `then` called with what came of a call, once; maybe before this returns. Raises what refuses it."""
+        with self._calls.follow(caller.door, caller.key, caller.epoch, ask, then) as followed:
+            self._let_through(caller, ask, followed)
+
+    def _let_through(self, caller: Caller, ask: Ask, then: Then) -> None:
         self._check_credential(caller)
         kind = type(ask.command)
         line, epoch = caller.line, caller.epoch
