@@ -122,7 +122,8 @@ class Conversation:
     def _hello(self, stream_id: int, hello: Hello) -> None:
         self._first_stream = stream_id
         try:
-            caller = self._gate.admit(hello, self._peer, self._door)
+            caller = self._gate.admit(hello, self._peer)
+            caller.door = self._door
             if caller.epoch is not None:
                 self._attach(caller.key)
         except RuntaraError as error:
