@@ -6,7 +6,7 @@ one it came through.
 
 import logging
 from types import TracebackType
-from typing import Any, Final, Protocol, Self
+from typing import Any, Final, Self
 
 from runtara.clock import monotonic
 from runtara.errors import Code, RuntaraError
@@ -14,6 +14,7 @@ from runtara.ids import InstanceKey
 from runtara.logs import about, known
 from runtara.metrics import Metrics, Tally
 from runtara.traces import Span, Traces, under
+from runtara.transport.callers import Outcome, Then
 from runtara.transport.frames import Ask
 
 __all__ = ["Calls", "Followed"]
@@ -26,15 +27,6 @@ _BUGS: Final = frozenset({Code.INTERNAL, Code.ACTOR_FAILED})
 """What is no answer to a call, but a failure of ours: it is logged, whoever hears of it."""
 
 
-class _Outcome(Protocol):
-    value: Any
-    error: BaseException | None
-
-
-class _Then(Protocol):
-    def __call__(self, outcome: _Outcome, /) -> None: ...
-
-
 class Calls:
     """Follows the calls of one system."""
 
@@ -43,7 +35,7 @@ class Calls:
         self._seconds: Final = metrics.tallies("runtara_door_call_seconds")
         self._traces: Final = traces
 
-    def follow(self, door: str, key: InstanceKey, epoch: int | None, ask: Ask, then: _Then) -> "Followed":
+    def follow(self, door: str, key: InstanceKey, epoch: int | None, ask: Ask, then: Then) -> "Followed":
         """Return what to put in the place of `then`, and to enter while the call is let through."""
         if ask.on_behalf is not None:
             key, epoch = InstanceKey(ask.on_behalf.tenant_id, ask.instance_id or ""), ask.on_behalf.epoch
@@ -77,7 +69,7 @@ class Followed:
 
     __slots__ = ("_calls", "_known", "_names", "_then", "_under", "ask", "began", "door", "span")
 
-    def __init__(self, calls: Calls, door: str, ask: Ask, then: _Then, *, names: about, span: Span | None) -> None:
+    def __init__(self, calls: Calls, door: str, ask: Ask, then: Then, *, names: about, span: Span | None) -> None:
         self.began: Final = monotonic()
         self.door: Final = door
         self.ask: Final = ask
@@ -104,7 +96,7 @@ class Followed:
         if error is not None:  # refused at once
             self._calls.ended(self, error)
 
-    def __call__(self, outcome: _Outcome, /) -> None:
+    def __call__(self, outcome: Outcome, /) -> None:
         """Take note of what came of the call, and hand it on."""
         self._calls.ended(self, outcome.error)
         self._then(outcome)
