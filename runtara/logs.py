@@ -11,16 +11,15 @@ bytes are shown by their number, objects by their kind, and what is not printabl
 import json
 import logging
 import re
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from contextvars import ContextVar, Token
 from datetime import UTC, datetime
 from enum import Enum
 from pathlib import PurePath
-from types import MappingProxyType
 from typing import Any, Final, Literal, TextIO
 
-__all__ = ["LOG", "ContextFilter", "about", "about_nothing", "known", "mask", "writing_log"]
+__all__ = ["LOG", "ContextFilter", "Fields", "about", "about_nothing", "fields_in_use", "known", "mask", "writing_log"]
 
 LOG: Final = logging.getLogger("runtara")
 
@@ -30,25 +29,37 @@ _DEPTH_MAX: Final = 3
 
 # What a call is about -------------------------------------------------------------------------------------------------
 
-_NOTHING: Final[Mapping[str, object]] = MappingProxyType({})
-_known: ContextVar[Mapping[str, object]] = ContextVar("runtara_log_fields", default=_NOTHING)
+Fields = Callable[[], Mapping[str, object]]
+"""Tells fields when they are asked for: most calls log nothing, and should not pay for it."""
 
 
-class about:  # noqa: N801 - used as a word in `with about(instance_id=...):`; a class, as it is on the way of every call
+def _nothing() -> Mapping[str, object]:
+    return {}
+
+
+fields_in_use: Final[ContextVar[Fields]] = ContextVar("runtara_log_fields", default=_nothing)
+"""What this task or thread is about; for `about`, and for what is on the way of every call."""
+
+
+class about:  # noqa: N801 - used as a word in `with about(instance_id=...):`
     """Have every line that is logged in the block, in this task or thread, carry these fields beside those known."""
 
-    __slots__ = ("_fields", "_token")
+    __slots__ = ("_fields", "_outer", "_token")
 
     def __init__(self, **fields: object) -> None:
         self._fields = fields
-        self._token: Token[Mapping[str, object]]
+        self._outer: Fields = _nothing
+        self._token: Token[Fields]
 
     def __enter__(self) -> None:
-        known = _known.get()
-        self._token = _known.set({**known, **self._fields} if known else self._fields)
+        self._outer = fields_in_use.get()
+        self._token = fields_in_use.set(self._known)
 
     def __exit__(self, *_: object) -> None:
-        _known.reset(self._token)
+        fields_in_use.reset(self._token)
+
+    def _known(self) -> Mapping[str, object]:
+        return {**self._outer(), **self._fields}
 
 
 class about_nothing:  # noqa: N801 - likewise
@@ -57,15 +68,15 @@ class about_nothing:  # noqa: N801 - likewise
     __slots__ = ("_token",)
 
     def __enter__(self) -> None:
-        self._token = _known.set(_NOTHING)
+        self._token = fields_in_use.set(_nothing)
 
     def __exit__(self, *_: object) -> None:
-        _known.reset(self._token)
+        fields_in_use.reset(self._token)
 
 
 def known() -> Mapping[str, object]:
     """Return what this task or thread is about."""
-    return _known.get()
+    return fields_in_use.get()()
 
 
 class ContextFilter(logging.Filter):
@@ -73,7 +84,7 @@ class ContextFilter(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Add the fields that the record does not have, and let it pass."""
-        for name, value in _known.get().items():
+        for name, value in known().items():
             record.__dict__.setdefault(name, value)
         return True
 
@@ -127,7 +138,7 @@ def _gather(_logger: object, _method: str, event: _Event) -> _Event:
     record: logging.LogRecord = event["_record"]
     # What begins with an underscore was put there by a library for itself, as Ray does to every record.
     extra = {name: value for name, value in vars(record).items() if name not in _STANDARD and name[:1] != "_"}
-    fields = {**extra, **{name: value for name, value in _known.get().items() if name not in extra}}
+    fields = {**extra, **{name: value for name, value in known().items() if name not in extra}}
     gathered: dict[str, Any] = {
         "timestamp": f"{datetime.fromtimestamp(record.created, UTC):%Y-%m-%dT%H:%M:%S.%f}"[:-3] + "Z",
         "level": record.levelname.lower(),
