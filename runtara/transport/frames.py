@@ -103,6 +103,8 @@ class Ask(msgspec.Struct, frozen=True, gc=False, tag=True, kw_only=True, omit_de
     """How long the client will wait for the answer."""
     on_behalf: OnBehalf | None = None
     """Who asks, where a node passes on what it was asked itself; `instance_id` is then what it is about."""
+    trace: str | None = None
+    """The ``traceparent`` (W3C) that the call is a part of, where its client is traced."""
 
 
 class Watch(msgspec.Struct, frozen=True, tag=True, kw_only=True):
