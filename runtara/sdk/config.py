@@ -12,9 +12,10 @@ from runtara.errors import ConfigError, InvalidInput
 from runtara.ids import InstanceKey
 from runtara.settings import ProgramSettings, load_program_settings
 from runtara.transport.addresses import parse_address, parse_addresses
+from runtara.transport.client.door import ServerSpec
 from runtara.transport.connection_file import ConnectionFile, read_connection_file
 from runtara.transport.door import Door
-from runtara.transport.quic.client import ServerSpec, open_quic_door
+from runtara.transport.remote import open_remote_door
 
 __all__ = ["SdkConfig", "UnverifiedServerWarning"]
 
@@ -101,7 +102,7 @@ class SdkConfig(ProgramSettings, frozen=True):
             if getattr(self, name) <= 0:
                 raise ConfigError(f"{name} of {getattr(self, name)} is not allowed: use 1 or more milliseconds")
         key = InstanceKey(self.tenant_id, self.instance_id)
-        return open_quic_door(self._server(), key, credential=self.credential, epoch=self.epoch)
+        return open_remote_door(self._server(), key, credential=self.credential, epoch=self.epoch)
 
     def _server(self) -> ServerSpec:
         ca_file, skip = self.ca_file, self.skip_cert_verification

@@ -10,7 +10,7 @@ from runtara.actors import instance
 from runtara.errors import ERRORS, Code
 from runtara.messages import GetInput, GetStatus, TakeSignal
 from runtara.sdk import InstanceStatus, SignalType
-from runtara.transport.quic._client_call import RETRIED
+from runtara.transport.client.call import RETRIED
 from tests.doors.matrix import SETTINGS, Way, ask
 
 TEXT = "what happened to i: try this – äöü ✓"

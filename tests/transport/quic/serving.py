@@ -117,6 +117,7 @@ class Serving:
         )
 
     async def _start(self) -> None:
+        """Be there. Whoever serves by other means than QUIC has its own `_start`, `_drain` and `_kill`."""
         settings = Settings(data_dir=str(self.folder), quic_port=self.port)
         self._socket = await open_socket(settings)
         self.port = self._socket.getsockname()[1]

@@ -37,9 +37,10 @@ from runtara.messages import (
     SaveCheckpoint,
     SendSignal,
 )
-from runtara.transport.quic import _client_engine
-from runtara.transport.quic._client_call import Call
-from runtara.transport.quic.client import QuicDoor, ServerSpec, open_quic_door
+from runtara.transport.client import engine
+from runtara.transport.client.call import Call
+from runtara.transport.client.door import RemoteDoor, ServerSpec
+from runtara.transport.remote import open_remote_door
 from tests.house.source import run_python
 from tests.transport.quic.serving import Serving
 from tests.transport.udp_proxy import STORM, UdpProxy
@@ -65,15 +66,15 @@ def spec(server: Serving, **options: Any) -> ServerSpec:
 
 
 @pytest.fixture
-def opened(server: Serving) -> Iterator[Callable[..., QuicDoor]]:
+def opened(server: Serving) -> Iterator[Callable[..., RemoteDoor]]:
     """Opens doors of instances, and closes them at the end."""
-    doors: list[QuicDoor] = []
+    doors: list[RemoteDoor] = []
 
     def open(
         instance_id: str = "i", *, credential: str | None = None, epoch: int | None = None, **options: Any
-    ) -> QuicDoor:
+    ) -> RemoteDoor:
         key = InstanceKey("default", instance_id)
-        doors.append(open_quic_door(spec(server, **options), key, credential=credential, epoch=epoch))
+        doors.append(open_remote_door(spec(server, **options), key, credential=credential, epoch=epoch))
         return doors[-1]
 
     yield open
@@ -81,24 +82,24 @@ def opened(server: Serving) -> Iterator[Callable[..., QuicDoor]]:
         door.close()
 
 
-def registered(door: QuicDoor, attempt_id: str = "a") -> QuicDoor:
+def registered(door: RemoteDoor, attempt_id: str = "a") -> RemoteDoor:
     door.call_from_thread(RegisterInstance(attempt_id=attempt_id))
     return door
 
 
-def save(door: QuicDoor, name: str, state: bytes = b"state", request: int | None = None) -> bool:
+def save(door: RemoteDoor, name: str, state: bytes = b"state", request: int | None = None) -> bool:
     """Save a checkpoint; return whether it was there."""
     return door.call_from_thread(SaveCheckpoint(checkpoint_id=name, state=state, request=request)).found
 
 
-def pushed(door: QuicDoor, since: int = 0) -> threading.Event:
+def pushed(door: RemoteDoor, since: int = 0) -> threading.Event:
     """Return what is set at the first push after the `since`-th."""
     event = threading.Event()
     door.session.on_push(since, event.set)
     return event
 
 
-Opened = Callable[..., QuicDoor]
+Opened = Callable[..., RemoteDoor]
 
 
 # Calls ----------------------------------------------------------------------------------------------------------------
@@ -150,7 +151,7 @@ def test_payloads_of_any_size_arrive_as_they_were(opened: Opened, size: int) -> 
 
 def test_what_is_too_large_is_refused_and_disturbs_nobody(folder: Path) -> None:
     with Serving(folder, state_max_bytes=100_000) as server:
-        door = registered(open_quic_door(spec(server), InstanceKey("default", "i")))
+        door = registered(open_remote_door(spec(server), InstanceKey("default", "i")))
         for size in (100_001, 1_000_000):
             with pytest.raises(TooLarge):
                 save(door, "c", bytes(size))
@@ -185,12 +186,12 @@ def test_what_is_malformed_is_refused_and_disturbs_nobody(server: Serving, opene
 @pytest.mark.parametrize(("tenant_id", "instance_id"), [("", "i"), ("t", ""), ("t", "a b"), ("t", "x" * 129)])
 def test_malformed_ids_are_refused_before_anything_is_sent(tenant_id: str, instance_id: str) -> None:
     with pytest.raises(InvalidInput):
-        open_quic_door(ServerSpec(address="127.0.0.1:1"), InstanceKey(tenant_id, instance_id))
+        open_remote_door(ServerSpec(address="127.0.0.1:1"), InstanceKey(tenant_id, instance_id))
 
 
 def test_an_unreadable_address_is_refused_at_once() -> None:
     with pytest.raises(InvalidInput, match="write host:port"):
-        open_quic_door(ServerSpec(address="host:port"), InstanceKey("t", "i"))
+        open_remote_door(ServerSpec(address="host:port"), InstanceKey("t", "i"))
 
 
 def test_a_task_that_is_cancelled_waits_no_more_and_leaves_nothing(server: Serving, opened: Opened) -> None:
@@ -339,7 +340,7 @@ def test_nobody_at_the_address_is_unreachable_and_says_so(opened: Opened, server
 
 def test_a_server_that_falls_silent_leaves_the_call_in_doubt(server: Serving) -> None:
     with UdpProxy(server.port) as proxy:
-        door = registered(open_quic_door(spec(server, address=proxy.address), InstanceKey("default", "i")))
+        door = registered(open_remote_door(spec(server, address=proxy.address), InstanceKey("default", "i")))
         proxy.swallow()
 
         with pytest.raises(DeadlineExceeded, match=r"SaveCheckpoint was sent and not answered within 0\.1 s"):
@@ -417,13 +418,13 @@ def test_a_wrong_credential_is_said_at_once_and_a_good_one_lets_in(folder: Path)
     with Serving(folder, require_credentials=True) as server:
         key = InstanceKey("default", "i")
         for credential in (None, "rtk_wrong", "rti_wrong"):
-            door = open_quic_door(spec(server), key, credential=credential)
+            door = open_remote_door(spec(server), key, credential=credential)
             with pytest.raises(Unauthenticated):
                 door.call_from_thread(GetHealth())
             door.close()
 
         for credential in (server.keys.add("default"), server.mint.mint(key, 1)):
-            door = open_quic_door(spec(server), key, credential=credential)
+            door = open_remote_door(spec(server), key, credential=credential)
             assert door.call_from_thread(GetHealth()).version
             door.close()
 
@@ -433,7 +434,7 @@ def test_the_token_of_an_attempt_is_renewed_and_shown_again(folder: Path) -> Non
         key = InstanceKey("default", "i")
         server.call("i", RegisterInstance(attempt_id="a"))
         first = server.mint.mint(key, 1)
-        door = registered(open_quic_door(spec(server), key, credential=first, epoch=1))
+        door = registered(open_remote_door(spec(server), key, credential=first, epoch=1))
         newer = door._trunk.line()[1].calls.credential
         assert newer is not None
         assert server.mint.check(newer).expires_at > server.mint.check(first).expires_at
@@ -486,7 +487,7 @@ def test_a_closed_door_ends_its_connection_and_opens_again(server: Serving, open
 
 
 def test_a_door_that_nobody_holds_any_more_ends_its_connection(server: Serving) -> None:
-    registered(open_quic_door(spec(server), InstanceKey("default", "i")))
+    registered(open_remote_door(spec(server), InstanceKey("default", "i")))
 
     assert connections_end(server)
 
@@ -506,7 +507,7 @@ def test_a_bug_in_one_connection_is_told_to_its_askers_alone(opened: Opened, par
 
 def test_an_attempt_that_says_nothing_is_kept_alive_until_it_is_silenced(folder: Path) -> None:
     with Serving(folder, heartbeat_interval_ms=20) as server:
-        door = registered(open_quic_door(spec(server), InstanceKey("default", "i")))
+        door = registered(open_remote_door(spec(server), InstanceKey("default", "i")))
         beats = threading.Semaphore(0)
         ask: Any = server.gate.ask
 
@@ -551,10 +552,11 @@ PROGRAM = """
 import sys
 from runtara.ids import InstanceKey
 from runtara.messages import GetHealth
-from runtara.transport.quic.client import ServerSpec, open_quic_door
+from runtara.transport.client.door import ServerSpec
+from runtara.transport.remote import open_remote_door
 
 address, ca_file = sys.argv[1:]
-door = open_quic_door(ServerSpec(address=address, ca_file=ca_file), InstanceKey("default", "i"))
+door = open_remote_door(ServerSpec(address=address, ca_file=ca_file), InstanceKey("default", "i"))
 print(door.call_from_thread(GetHealth()).version)
 """
 
@@ -570,7 +572,7 @@ def test_a_process_ends_at_once_and_says_goodbye(server: Serving, tmp_path: Path
 def test_the_engine_starts_anew_where_it_was_stopped(opened: Opened) -> None:
     door = registered(opened())
 
-    _client_engine._stop()
+    engine._stop()
 
     assert not save(door, "c")
 
@@ -581,7 +583,7 @@ def test_the_engine_starts_anew_where_it_was_stopped(opened: Opened) -> None:
 def session_through(proxy: UdpProxy, server: Serving, name: str, steps: int) -> None:
     """Hold a session through a bad network, and check what came of it at the server itself."""
     key = InstanceKey("default", name)
-    door = open_quic_door(spec(server, address=proxy.address), key)
+    door = open_remote_door(spec(server, address=proxy.address), key)
     registered(door)
     states = [os.urandom(10 + 400 * (n % 7)) for n in range(steps)]
     for n, state in enumerate(states):
@@ -607,7 +609,7 @@ def test_a_session_through_a_storm_has_right_results(server: Serving, seed: int)
 
 def test_a_session_goes_on_when_its_address_changes(server: Serving) -> None:
     with UdpProxy(server.port) as proxy:
-        door = registered(open_quic_door(spec(server, address=proxy.address), InstanceKey("default", "i")))
+        door = registered(open_remote_door(spec(server, address=proxy.address), InstanceKey("default", "i")))
         for n in range(3):
             proxy.rebind()
             assert not save(door, f"c{n}")

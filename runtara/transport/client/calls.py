@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple
 from runtara.errors import ERRORS, Fenced, Internal, OutcomeUnknown, Retry, RuntaraError, TooLarge
 from runtara.lifecycle import Status
 from runtara.messages import Heartbeat, InstanceRegistered
+from runtara.transport.client.call import Call, encode_ask
 from runtara.transport.frames import (
     HELLO_MAX_BYTES,
     Answer,
@@ -26,7 +27,6 @@ from runtara.transport.frames import (
     decode_server_frame,
     encode_frame,
 )
-from runtara.transport.quic._client_call import Call, encode_ask
 from runtara.transport.session import Session
 
 __all__ = ["ALONE_FROM_BYTES", "Calls", "Patience"]

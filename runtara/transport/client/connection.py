@@ -1,0 +1,66 @@
+"""What a link asks of a connection, whatever it is made of; and what its end means to those who ask."""
+
+import socket
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple, Protocol
+
+from runtara.errors import Busy, InvalidInput, RuntaraError, TooLarge, Unauthenticated, UntrustedServer
+from runtara.transport.addresses import Address
+from runtara.transport.client.calls import Calls
+from runtara.transport.close_codes import CLOSE_CODES, FLOOD, INVALID_FRAME, TOO_LARGE, UNAUTHENTICATED
+
+__all__ = ["TRY", "Connection", "Connector", "Ending", "ended_by_server", "not_trusted"]
+
+TRY: Final = 3.0
+"""Seconds that the way to the welcome may take."""
+
+
+class Connection(Protocol):
+    """A connection to one address. `why` says why it is over, and `error` what every asker is told, if that helps."""
+
+    was_welcome: bool
+    why: str | None
+    error: RuntaraError | None
+
+    async def run(self) -> None:
+        """Keep the connection up until it is lost, or not needed any more."""
+
+    def flush(self) -> None:
+        """Send what there is to be sent, and look again at what is wanted."""
+
+    def close(self) -> None:
+        """Say goodbye to the server at once."""
+
+    def close_socket(self) -> None:
+        """Let go of the socket, without a word to the server."""
+
+
+Connector = Callable[[Address, socket.AddressFamily, Any, Calls], Connection]
+"""Prepares a connection: to a server by its name, at one of its socket addresses, for these calls."""
+
+
+class Ending(NamedTuple):
+    """Why a connection is over. `error` is what every asker is told, where trying again would not help."""
+
+    why: str
+    error: RuntaraError | None = None
+
+
+def ended_by_server(code: int, reason: str | None, calls: Calls) -> Ending:
+    """Return what it means that the server has closed the connection; what is at fault for it is not sent again."""
+    why = reason or CLOSE_CODES.get(code, f"closed with code {code}")
+    if code == UNAUTHENTICATED:
+        return Ending(why, Unauthenticated(why))
+    if code in _BLAMED:
+        calls.blame(_BLAMED[code](f"the server has closed the connection: {why}"))
+    return Ending(why)
+
+
+def not_trusted(reason: str) -> Ending:
+    """Return what it means that the server's certificate is not the expected one."""
+    why = f"the server's certificate is not the expected one ({reason})"
+    return Ending(why, UntrustedServer(f"{why}: give its CA file or fingerprint, if you trust it"))
+
+
+_BLAMED: Final[dict[int, type[RuntaraError]]] = {INVALID_FRAME: InvalidInput, TOO_LARGE: TooLarge, FLOOD: Busy}
+"""Close codes that say that something sent was at fault, and what its askers are told; it is not sent again."""
