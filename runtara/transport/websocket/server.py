@@ -5,7 +5,8 @@ slow to take its answers is not heard until it has; one that does not greet in t
 go. How long bytes may take on their way is watched over by the HTTP server.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import suppress
 from math import inf
 from typing import Any, Final
 
@@ -18,13 +19,14 @@ from runtara.transport.close_codes import FLOOD, GOING_AWAY, INVALID_FRAME, TOO_
 from runtara.transport.conversation import Conversation
 from runtara.transport.frames import HELLO_MAX_BYTES, OVERHEAD_MAX_BYTES
 from runtara.transport.gate import Gate
+from runtara.transport.http.peer import Peer, peer_of
 from runtara.transport.websocket.terms import LENGTH_BYTES, SUBPROTOCOL, to_websocket
 
 __all__ = ["SessionServer"]
 
-Scope = dict[str, Any]
+Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Any]]
-Send = Callable[[dict[str, Any]], Awaitable[None]]
+Send = Callable[[Any], Awaitable[None]]
 
 _CLOGGED_BYTES: Final = 1024 * 1024
 """Answers not taken by the client beyond which it is not heard."""
@@ -47,9 +49,6 @@ class SessionServer:
         self._gate = gate
         self._answers = Budget(settings.quic_frames_max_bytes)
         self._sessions: set[_Session] = set()
-        self._is_leaving = False
-        self._retry_after_ms = 0
-        self._drained = trio.Event()
 
     def describe(self) -> dict[str, Any]:
         """Return how many there are of what, for people who look at the running system."""
@@ -62,39 +61,26 @@ class SessionServer:
     async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Hold one session, from the handshake to its end: an ASGI application."""
         await receive()  # that somebody wants to connect
-        if SUBPROTOCOL not in scope["subprotocols"] or self._is_leaving:
+        peer = peer_of(scope)
+        if SUBPROTOCOL not in scope["subprotocols"] or peer.leaving.is_set():
             await send({"type": "websocket.close", "code": to_websocket(GOING_AWAY)})
             return
+        peer.says_goodbye = True
         await send({"type": "websocket.accept", "subprotocol": SUBPROTOCOL})
-        session = _Session(self._settings, self._gate, self._answers, _peer(scope))
+        session = _Session(self._settings, self._gate, self._answers, peer, _host(scope))
         self._sessions.add(session)
         try:
             await session.run(receive, send)
         finally:
-            self._ended(session)
-
-    def _ended(self, session: "_Session") -> None:
-        self._sessions.discard(session)
-        if self._is_leaving and not self._sessions:
-            self._drained.set()
-
-    async def drain(self, retry_after_ms: int = 0) -> None:
-        """Answer what is unanswered, take nothing more, and return when every client was told to go.
-
-        A client that does not take its answers is not waited for longer than the caller allows.
-        """
-        self._is_leaving = True
-        for session in tuple(self._sessions):
-            session.leave(retry_after_ms)
-        if self._sessions:
-            await self._drained.wait()
+            self._sessions.discard(session)
 
 
 class _Session:
     """One client. Whatever is asked of it from elsewhere happens on the loop, between its own steps."""
 
-    def __init__(self, settings: Settings, gate: Gate, answers: Budget, peer: str) -> None:
-        self._conversation = Conversation(gate, peer, self._resume)
+    def __init__(self, settings: Settings, gate: Gate, answers: Budget, peer: Peer, host: str) -> None:
+        self._conversation = Conversation(gate, host, self._resume)
+        self._peer = peer
         self._answers = answers
         self._calls_max = settings.quic_calls_in_flight
         self._frame_max_bytes = settings.state_max_bytes + OVERHEAD_MAX_BYTES
@@ -114,17 +100,12 @@ class _Session:
         """How many calls of the client are unanswered."""
         return self._conversation.in_flight
 
-    def leave(self, retry_after_ms: int) -> None:
-        """Say farewell: answer what is unanswered, take nothing more, then close."""
-        self._is_leaving = True
-        self._conversation.goodbye(retry_after_ms)
-        self._resume()
-
     async def run(self, receive: Receive, send: Send) -> None:
         """Hold the session until one side ends it."""
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._hear, receive)
+                nursery.start_soon(self._await_end)
                 await self._speak(send)
                 nursery.cancel_scope.cancel()
             self._conversation.closed()
@@ -133,6 +114,13 @@ class _Session:
         finally:
             self._conversation.closed()
             self._count(-self._unsent)
+
+    async def _await_end(self) -> None:
+        """When the server goes down: answer what is unanswered, take nothing more, then close."""
+        await self._peer.leaving.wait()
+        self._is_leaving = True
+        self._conversation.goodbye(self._peer.retry_after_ms)
+        self._resume()
 
     # In
 
@@ -155,7 +143,7 @@ class _Session:
         return inf if self._conversation.is_welcome else self._greet_by
 
     def _take(self, body: bytes | None) -> None:
-        limit = self._frame_max_bytes if self._conversation.is_welcome else HELLO_MAX_BYTES
+        limit = self._peer.message_max_bytes if self._conversation.is_welcome else HELLO_MAX_BYTES
         if body is None:
             self._close(INVALID_FRAME, "frames are binary messages, and this is text")
         elif len(body) > limit:
@@ -173,6 +161,8 @@ class _Session:
             self._close(INVALID_FRAME, str(error))
         except Unauthenticated as error:
             self._close(UNAUTHENTICATED, str(error))
+        if self._conversation.is_welcome:
+            self._peer.message_max_bytes = self._frame_max_bytes
         self._resume()
 
     @property
@@ -224,7 +214,11 @@ class _Session:
         for frame in frames:
             if self._is_gone:
                 return
-            await send({"type": "websocket.send", "bytes": frame[LENGTH_BYTES:]})
+            try:
+                await send({"type": "websocket.send", "bytes": frame[LENGTH_BYTES:]})
+            except OSError:
+                self._is_gone = True
+                return
             self._count(-len(frame))
         self._has_room.set()
 
@@ -237,12 +231,12 @@ class _Session:
         assert self._closing is not None
         code, reason = self._closing
         short = reason.encode()[:_REASON_MAX_BYTES].decode(errors="ignore")
-        with trio.move_on_after(_FAREWELL):
+        with trio.move_on_after(_FAREWELL), suppress(OSError):
             await send({"type": "websocket.close", "code": to_websocket(code), "reason": short})
             while (await receive())["type"] != "websocket.disconnect":
                 pass
 
 
-def _peer(scope: Scope) -> str:
+def _host(scope: Scope) -> str:
     client = scope.get("client")
     return str(client[0]) if client else ""

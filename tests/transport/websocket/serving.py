@@ -1,86 +1,58 @@
-"""An HTTP server that offers nothing but WebSocket sessions, on a thread of its own, as `Serving` does it with QUIC."""
+"""The HTTP door on a thread of its own, as `Serving` does it with QUIC: for its operations and for WebSocket sessions."""
 
-import logging
 import socket as sockets
-import ssl
-from functools import partial
 from typing import Any
 
 import trio
-from hypercorn.app_wrappers import ASGIWrapper
-from hypercorn.config import Config
-from hypercorn.trio.tcp_server import TCPServer
-from hypercorn.trio.worker_context import WorkerContext
+from msgspec.structs import replace
 
-from runtara.transport.frames import OVERHEAD_MAX_BYTES
+from runtara.transport.http.app import Parts, make_app
+from runtara.transport.http.server import HttpServer, open_tcp_socket
+from runtara.transport.http.tls import configure_tls
 from runtara.transport.websocket.server import SessionServer
 from tests.transport.quic.serving import Serving
 
-__all__ = ["SessionServing"]
+__all__ = ["TcpServing"]
 
 
-class SessionServing(Serving):
-    """The server, running inside `with`. `failures` are what connections have raised, which none may."""
+class TcpServing(Serving):
+    """The server, running inside `with`. `scheme` says how its address asks clients to speak to it."""
 
-    def __init__(self, *args: Any, is_secure: bool = False, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, scheme: str = "ws", **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.is_secure = is_secure
-        self.failures: list[BaseException] = []
-        self._streams: set[trio.SocketStream] = set()
+        self.scheme = scheme
 
     @property
     def address(self) -> str:
         """Where it listens."""
-        return f"{'wss' if self.is_secure else 'ws'}://127.0.0.1:{self.port}"
+        return f"{self.scheme}://127.0.0.1:{self.port}"
 
     async def _start(self) -> None:
-        listening = sockets.create_server(("127.0.0.1", self.port), backlog=1024)
-        self.port = listening.getsockname()[1]
-        listening.setblocking(False)
-        self._listening = trio.socket.from_stdlib_socket(listening)
+        settings = replace(self.settings, env_http_port=self.port)
+        self._socket = await open_tcp_socket(settings)
+        self.port = self._socket.getsockname()[1]
         self.sessions = SessionServer(self.settings, self.gate)
+        tls = None
+        if self.scheme in ("wss", "https"):
+            tls = configure_tls(self.identity.cert_file, self.identity.key_file)
+        parts = Parts(
+            gate=self.gate,
+            settings=self.settings,
+            is_secure=tls is not None,
+            is_ready=trio.lowlevel.checkpoint,
+            serve_session=self.sessions.serve,
+        )
+        self.http = HttpServer(self.settings, self._socket, make_app(parts), tls)
         self._scope, self._gone = trio.CancelScope(), trio.Event()
         await self._nursery.start(self._serve)
 
     async def _serve(self, task_status: trio.TaskStatus[None]) -> None:
-        with self._scope, self._listening:
-            async with trio.open_nursery() as nursery:
-                task_status.started()
-                while True:
-                    connected, _ = await self._listening.accept()
-                    nursery.start_soon(self._hold, trio.SocketStream(connected))
+        with self._scope, self._socket:
+            await self.http.serve(task_status)
         self._gone.set()
 
-    async def _hold(self, stream: trio.SocketStream) -> None:
-        self._streams.add(stream)
-        try:
-            await self._converse(stream)
-        except Exception as error:  # noqa: BLE001 - tests look at what it was
-            self.failures.append(error)
-        finally:
-            self._streams.discard(stream)
-            await trio.aclose_forcefully(stream)
-
-    async def _converse(self, stream: trio.SocketStream) -> None:
-        config = Config()
-        config.websocket_max_message_size = self.settings.state_max_bytes + OVERHEAD_MAX_BYTES
-        config.max_app_queue_size = 1
-        config.errorlog = _Failures(self.failures)
-        context = WorkerContext(None)
-        app = ASGIWrapper(partial(self._app))  # type: ignore[arg-type]  # messages are plain dictionaries
-        served: Any = stream
-        if self.is_secure:
-            tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            tls.load_cert_chain(self.identity.cert_file, self.identity.key_file)
-            served = trio.SSLStream(stream, tls, server_side=True, https_compatible=True)
-        await TCPServer(app, config, context, {}, served).run()
-
-    async def _app(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
-        assert scope["type"] == "websocket", "nothing else is offered"
-        await self.sessions.serve(scope, receive, send)
-
     async def _drain(self, retry_after_ms: int) -> None:
-        await self.sessions.drain(retry_after_ms)
+        await self.http.drain(retry_after_ms)
         await self._stop()
 
     async def _kill(self) -> None:
@@ -89,18 +61,12 @@ class SessionServing(Serving):
 
     def cut(self) -> None:
         """Cut every connection, as the system does for a process that is killed."""
-        for stream in tuple(self._streams):
-            stream.setsockopt(sockets.SOL_SOCKET, sockets.SO_LINGER, b"\x01\x00\x00\x00\x00\x00\x00\x00")
-            stream.socket.close()
+        for connection in tuple(self.http._connections):
+            connection._stream.abort()
+            with sockets.socket(fileno=sockets.dup(connection._stream._socket.fileno())) as copy:
+                copy.shutdown(sockets.SHUT_RDWR)
 
-
-class _Failures(logging.Logger):
-    """Keeps what the HTTP server says of exceptions that were not handled."""
-
-    def __init__(self, failures: list[BaseException]) -> None:
-        super().__init__("hypercorn.error")
-        self._failures = failures
-
-    def handle(self, record: logging.LogRecord) -> None:
-        if record.exc_info is not None and record.exc_info[1] is not None:
-            self._failures.append(record.exc_info[1])
+    @property
+    def failures(self) -> list[str]:
+        """What connections have raised, which none may."""
+        return [self.http._house.last_failure] if self.http._house.last_failure else []

@@ -8,12 +8,12 @@ from runtara.ids import InstanceKey
 from runtara.messages import GetHealth, RegisterInstance, SaveCheckpoint
 from runtara.transport.client.door import ServerSpec
 from runtara.transport.remote import open_remote_door
-from tests.transport.websocket.serving import SessionServing
+from tests.transport.websocket.serving import TcpServing
 
 
 @pytest.mark.parametrize("is_secure", [False, True])
 def test_first(tmp_path: Path, is_secure: bool) -> None:
-    with SessionServing(tmp_path, is_secure=is_secure) as server:
+    with TcpServing(tmp_path, scheme="wss" if is_secure else "ws") as server:
         spec = ServerSpec(address=server.address, ca_file=str(server.identity.ca_file))
         door = open_remote_door(spec, InstanceKey("default", "i"))
         print(door.call_from_thread(GetHealth()))
