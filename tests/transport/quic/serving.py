@@ -59,6 +59,11 @@ class Serving:
         """Where it listens."""
         return f"127.0.0.1:{self.port}"
 
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What the server says of itself."""
+        return self.server.describe()
+
     def __enter__(self) -> Self:
         self.thread.start()
         assert self._ready.wait(30)

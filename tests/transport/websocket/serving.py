@@ -1,4 +1,4 @@
-"""The HTTP door on a thread of its own, as `Serving` does it with QUIC: for its operations and for WebSocket sessions."""
+"""The HTTP door on a thread of its own, as `Serving` does it with QUIC: its operations, and WebSocket sessions."""
 
 import socket as sockets
 from typing import Any
@@ -26,6 +26,11 @@ class TcpServing(Serving):
     def address(self) -> str:
         """Where it listens."""
         return f"{self.scheme}://127.0.0.1:{self.port}"
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What the server says of itself."""
+        return self.http.describe()
 
     async def _start(self) -> None:
         settings = replace(self.settings, env_http_port=self.port)
