@@ -22,6 +22,7 @@ from runtara.transport.frames import (
     Pushed,
     Refusal,
     Renewed,
+    ServerFrame,
     Watch,
     Welcome,
     decode_server_frame,
@@ -176,6 +177,11 @@ class Calls:
         return bool(self._pending or self._watched or (self.is_attached and self._beats))
 
     @property
+    def wants_pushes(self) -> bool:
+        """Whether anything that happens at the server is to be heard of at once."""
+        return bool(self._watched) or (self._epoch or self.session.epoch) is not None
+
+    @property
     def is_done(self) -> bool:
         """Whether the connection is not needed any more."""
         return not (self._pending or self._watched or self.is_attached)
@@ -230,7 +236,10 @@ class Calls:
 
     def received(self, body: bytes | bytearray, now: float) -> None:
         """Take in a frame. Raises `InvalidInput` for one that no server should send."""
-        frame = decode_server_frame(body)
+        self.heard(decode_server_frame(body), now)
+
+    def heard(self, frame: ServerFrame, now: float) -> None:
+        """Take in what the server says."""
         _HEARS[frame.__class__](self, frame, now)
 
     def lost(self, why: str) -> None:

@@ -9,10 +9,57 @@ from runtara.transport.addresses import Address
 from runtara.transport.client.calls import Calls
 from runtara.transport.close_codes import CLOSE_CODES, FLOOD, INVALID_FRAME, TOO_LARGE, UNAUTHENTICATED
 
-__all__ = ["TRY", "Connection", "Connector", "Ending", "ended_by_server", "not_trusted"]
+__all__ = ["TRY", "Connection", "Connector", "Ending", "Talk", "ended_by_server", "not_trusted"]
 
 TRY: Final = 3.0
 """Seconds that the way to the welcome may take."""
+
+
+class Talk(Protocol):
+    """What a connection asks of the calls that it carries. See `Calls`."""
+
+    @property
+    def limit(self) -> int:
+        """Longest frame that the server may send now."""
+
+    @property
+    def alarm(self) -> float:
+        """When `tick` has something to do."""
+
+    @property
+    def is_welcome(self) -> bool:
+        """Whether the server has let us in."""
+
+    @property
+    def is_leaving(self) -> bool:
+        """Whether the server has said that it is going down."""
+
+    @property
+    def is_owed(self) -> bool:
+        """Whether the server has yet to answer something."""
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether there may be something to send."""
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the connection is not needed any more."""
+
+    def hello(self) -> bytes:
+        """Return the first frame of a new connection."""
+
+    def outgoing(self, now: float) -> list[tuple[bytes, bool]]:
+        """Return the frames to send now; each with whether it goes on a stream of its own."""
+
+    def received(self, body: bytes, now: float) -> None:
+        """Take in a frame. Raises `InvalidInput` for one that no server should send."""
+
+    def tick(self, now: float) -> None:
+        """Do what is due."""
+
+    def blame(self, error: RuntaraError) -> None:
+        """The server has closed the connection because of something that was sent: it is not sent again."""
 
 
 class Connection(Protocol):
@@ -46,7 +93,7 @@ class Ending(NamedTuple):
     error: RuntaraError | None = None
 
 
-def ended_by_server(code: int, reason: str | None, calls: Calls) -> Ending:
+def ended_by_server(code: int, reason: str | None, calls: Talk) -> Ending:
     """Return what it means that the server has closed the connection; what is at fault for it is not sent again."""
     why = reason or CLOSE_CODES.get(code, f"closed with code {code}")
     if code == UNAUTHENTICATED:

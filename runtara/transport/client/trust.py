@@ -10,7 +10,7 @@ import certifi
 from runtara.errors import ConfigError
 from runtara.transport.client.door import ServerSpec
 
-__all__ = ["check_ca_file", "client_context", "has_fingerprint", "read_fingerprint"]
+__all__ = ["check_ca_file", "client_context", "distrust_in", "has_fingerprint", "read_fingerprint"]
 
 
 def read_fingerprint(fingerprint: str) -> bytes:
@@ -37,7 +37,7 @@ def check_ca_file(ca_file: str) -> str:
 
 
 def client_context(server: ServerSpec) -> ssl.SSLContext:
-    """Return whom a client trusts over TCP. Whoever gave a fingerprint must compare it when the handshake is done.
+    """Return whom a client trusts over TCP; a handshake with anybody else fails.
 
     Raises `ConfigError` for a CA file that is not there or cannot be used, and for what is no fingerprint.
     """
@@ -46,6 +46,8 @@ def client_context(server: ServerSpec) -> ssl.SSLContext:
     if server.fingerprint is not None or server.skip_verification:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
+        if server.fingerprint is not None:
+            context.sslobject_class = _pinned(read_fingerprint(server.fingerprint))
         return context
     file = certifi.where() if server.ca_file is None else check_ca_file(server.ca_file)
     try:
@@ -53,3 +55,26 @@ def client_context(server: ServerSpec) -> ssl.SSLContext:
     except (OSError, ssl.SSLError) as error:
         raise ConfigError(f"CA file {file} cannot be used: {error}") from None
     return context
+
+
+def _pinned(pin: bytes) -> type[ssl.SSLObject]:
+    """Return the kind of connection whose handshake fails where another certificate is shown."""
+
+    class Pinned(ssl.SSLObject):
+        def do_handshake(self) -> None:
+            super().do_handshake()
+            if not has_fingerprint(self.getpeercert(binary_form=True), pin):
+                refused = ssl.SSLCertVerificationError("another server than the expected one has answered")
+                refused.verify_message = "its fingerprint is another one"
+                raise refused
+
+    return Pinned
+
+
+def distrust_in(error: BaseException | None) -> str | None:
+    """Return why a handshake with a server has failed, if it is because it is not trusted."""
+    while error is not None:
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return error.verify_message
+        error = error.__cause__ or error.__context__
+    return None
