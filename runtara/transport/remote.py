@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 from runtara.ids import InstanceKey, check_id
 from runtara.transport.addresses import parse_addresses
 from runtara.transport.client.door import RemoteDoor, ServerSpec, Trunk
+from runtara.transport.http.client import prepare_http
 from runtara.transport.quic.client import prepare_quic
 from runtara.transport.session import Session
 from runtara.transport.websocket.client import prepare_websocket
@@ -38,6 +39,8 @@ _WAYS: Final[dict[str, "Callable[[ServerSpec], Connector]"]] = {
     "quic": prepare_quic,
     "ws": prepare_websocket,
     "wss": prepare_websocket,
+    "http": prepare_http,
+    "https": prepare_http,
 }
 """How connections are made to an address of each scheme."""
 

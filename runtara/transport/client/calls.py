@@ -177,9 +177,14 @@ class Calls:
         return bool(self._pending or self._watched or (self.is_attached and self._beats))
 
     @property
+    def epoch(self) -> int | None:
+        """The attempt that speaks, where one does."""
+        return self._epoch if self.session.epoch is None else self.session.epoch
+
+    @property
     def wants_pushes(self) -> bool:
         """Whether anything that happens at the server is to be heard of at once."""
-        return bool(self._watched) or (self._epoch or self.session.epoch) is not None
+        return bool(self._watched) or self.epoch is not None
 
     @property
     def is_done(self) -> bool:
@@ -195,13 +200,13 @@ class Calls:
 
     def hello(self) -> bytes:
         """Return the first frame of a new connection."""
-        key, epoch = self.session.key, self.session.epoch
+        key = self.session.key
         return encode_frame(
             Hello(
                 tenant_id=key.tenant_id,
                 instance_id=key.instance_id,
                 credential=self.credential,
-                epoch=self._epoch if epoch is None else epoch,
+                epoch=self.epoch,
             )
         )
 

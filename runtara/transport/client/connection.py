@@ -9,7 +9,7 @@ from runtara.transport.addresses import Address
 from runtara.transport.client.calls import Calls
 from runtara.transport.close_codes import CLOSE_CODES, FLOOD, INVALID_FRAME, TOO_LARGE, UNAUTHENTICATED
 
-__all__ = ["TRY", "Connection", "Connector", "Ending", "Talk", "ended_by_server", "not_trusted"]
+__all__ = ["TRY", "Connection", "Connector", "Ending", "Talk", "ended_by_server", "not_trusted", "reason_in"]
 
 TRY: Final = 3.0
 """Seconds that the way to the welcome may take."""
@@ -107,6 +107,15 @@ def not_trusted(reason: str) -> Ending:
     """Return what it means that the server's certificate is not the expected one."""
     why = f"the server's certificate is not the expected one ({reason})"
     return Ending(why, UntrustedServer(f"{why}: give its CA file or fingerprint, if you trust it"))
+
+
+def reason_in(error: BaseException) -> str:
+    """Return what the system has said about a connection that has failed."""
+    cause = error.exceptions[0] if isinstance(error, BaseExceptionGroup) else error.__cause__ or error.__context__
+    if cause is not None:
+        return reason_in(cause)
+    found = error.strerror if isinstance(error, OSError) else None
+    return (found or str(error) or type(error).__name__).lower()
 
 
 _BLAMED: Final[dict[int, type[RuntaraError]]] = {INVALID_FRAME: InvalidInput, TOO_LARGE: TooLarge, FLOOD: Busy}

@@ -8,16 +8,18 @@ from typing import Any, Final
 
 import trio
 import trio_websocket as ws
+from h11 import ProtocolError as HttpProtocolError
 from wsproto.utilities import ProtocolError
 
 from runtara.errors import InvalidInput, TooLarge
 from runtara.transport.addresses import Address
-from runtara.transport.client.connection import Talk, ended_by_server, not_trusted
+from runtara.transport.client.connection import Talk, ended_by_server, not_trusted, reason_in
 from runtara.transport.client.door import ServerSpec
 from runtara.transport.client.timed import TimedConnection
 from runtara.transport.client.trust import client_context, distrust_in
+from runtara.transport.frames import LENGTH_BYTES
 from runtara.transport.websocket._client_stream import WatchedStream
-from runtara.transport.websocket.terms import LENGTH_BYTES, SESSION_PATH, SUBPROTOCOL, from_websocket
+from runtara.transport.websocket.terms import SESSION_PATH, SUBPROTOCOL, from_websocket
 
 __all__ = ["Connection"]
 
@@ -33,7 +35,14 @@ _ANY_SIZE: Final = 2**62
 _FAREWELL: Final = 0.25
 """Seconds that saying goodbye to the server may take."""
 
-_LOST: Final = (ws.ConnectionClosed, ws.HandshakeError, ProtocolError, trio.BrokenResourceError, OSError)
+_LOST: Final = (
+    ws.ConnectionClosed,
+    ws.HandshakeError,
+    ProtocolError,
+    HttpProtocolError,  # raised by the library where a handshake is answered with what is no HTTP
+    trio.BrokenResourceError,
+    OSError,
+)
 """What a server, or the way to it, can do to a connection."""
 
 
@@ -144,7 +153,6 @@ class Connection(TimedConnection):
         if self.why is not None:
             return
         distrust = distrust_in(reason)
-        cause = reason.__cause__ or reason
         if distrust is not None:
             self.why, self.error = not_trusted(distrust)
         elif isinstance(reason, ws.ConnectionRejected):
@@ -152,7 +160,7 @@ class Connection(TimedConnection):
         elif isinstance(reason, ws.ConnectionClosed) and reason.reason is not None:
             self._was_closed(reason.reason)
         else:
-            self.why = f"{getattr(cause, 'strerror', None) or str(cause) or type(cause).__name__}".lower()
+            self.why = reason_in(reason)
 
     def _was_closed(self, closed: ws.CloseReason) -> None:
         code = from_websocket(closed.code)

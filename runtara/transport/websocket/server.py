@@ -17,10 +17,10 @@ from runtara.settings import Settings
 from runtara.transport.budget import Budget
 from runtara.transport.close_codes import FLOOD, GOING_AWAY, INVALID_FRAME, TOO_LARGE, TOO_SLOW, UNAUTHENTICATED
 from runtara.transport.conversation import Conversation
-from runtara.transport.frames import HELLO_MAX_BYTES, OVERHEAD_MAX_BYTES
+from runtara.transport.frames import HELLO_MAX_BYTES, LENGTH_BYTES, OVERHEAD_MAX_BYTES
 from runtara.transport.gate import Gate
 from runtara.transport.http.peer import Peer, peer_of
-from runtara.transport.websocket.terms import LENGTH_BYTES, SUBPROTOCOL, to_websocket
+from runtara.transport.websocket.terms import SUBPROTOCOL, to_websocket
 
 __all__ = ["SessionServer"]
 

@@ -4,16 +4,13 @@ from typing import Final
 
 from runtara.transport.close_codes import CLOSE_CODES, DONE, FLOOD, GOING_AWAY, INVALID_FRAME, TOO_LARGE
 
-__all__ = ["LENGTH_BYTES", "SESSION_PATH", "SUBPROTOCOL", "from_websocket", "to_websocket"]
+__all__ = ["SESSION_PATH", "SUBPROTOCOL", "from_websocket", "to_websocket"]
 
 SUBPROTOCOL: Final = "runtara.2"
 """Name of this protocol in the handshake."""
 
 SESSION_PATH: Final = "/api/v1/session"
 """Where HTTP offers it."""
-
-LENGTH_BYTES: Final = 4
-"""What precedes a frame on a stream and is left out here, because a message knows its own length."""
 
 _OFFSET: Final = 4_000
 """Codes from here on are free for applications."""

@@ -49,6 +49,8 @@ KINDS: Final[dict[str, Callable[..., Serving]]] = {
     "quic": Serving,
     "ws": partial(TcpServing, scheme="ws"),
     "wss": partial(TcpServing, scheme="wss"),
+    "http": partial(TcpServing, scheme="http"),
+    "https": partial(TcpServing, scheme="https"),
 }
 """How to serve clients of each kind of connection."""
 
@@ -88,7 +90,12 @@ def opened(server: Serving) -> Iterator[Callable[..., RemoteDoor]]:
         door.close()
 
 
-secure = pytest.mark.parametrize("serving", ["quic", "wss"], indirect=True)
+def assert_lines(server: Serving, fact: str, count: int) -> None:
+    """Check how many connections there are or were. With HTTP there are as many as are needed at once."""
+    assert server.facts[fact] == count or server.address.startswith("http")
+
+
+secure = pytest.mark.parametrize("serving", ["quic", "wss", "https"], indirect=True)
 """For tests of certificates."""
 
 
@@ -130,7 +137,7 @@ def test_many_threads_share_one_connection(server: Serving, opened: Opened) -> N
         thread.join()
 
     assert found.count(False) == 25
-    assert server.facts["connections"] == 1
+    assert_lines(server, "connections", 1)
 
 
 @pytest.mark.parametrize("size", [0, 1_200, 64 * 1024, 65 * 1024, 3_000_000])
@@ -150,7 +157,7 @@ def test_what_is_too_large_is_refused_and_disturbs_nobody(serving: Callable[...,
                 save(door, "c", bytes(size))
 
         assert not save(door, "c", bytes(100_000))
-        assert server.facts["accepted"] == 1
+        assert_lines(server, "accepted", 1)
         door.close()
 
 
@@ -173,7 +180,7 @@ def test_what_is_malformed_is_refused_and_disturbs_nobody(server: Serving, opene
         door.call_from_thread(command)
 
     assert not save(door, "c")
-    assert server.facts["accepted"] == 1
+    assert_lines(server, "accepted", 1)
 
 
 @pytest.mark.parametrize(("tenant_id", "instance_id"), [("", "i"), ("t", ""), ("t", "a b"), ("t", "x" * 129)])
@@ -234,7 +241,7 @@ def test_beside_a_door_another_instance_is_managed_over_the_same_connection(serv
 
     assert (info.instance_id, info.checkpoint_count) == ("other", 1)
     assert beside.session.epoch is None
-    assert server.facts["connections"] == 2
+    assert_lines(server, "connections", 2)
 
 
 def test_whoever_watches_another_instance_hears_of_its_end(opened: Opened) -> None:
@@ -348,7 +355,7 @@ def test_what_the_server_cannot_read_is_not_sent_again(server: Serving, opened: 
     assert isinstance(errors[0], InvalidInput)
 
     assert not save(door, "c")
-    assert server.facts["accepted"] == 2
+    assert_lines(server, "accepted", 2)
 
 
 # Trust ----------------------------------------------------------------------------------------------------------------
@@ -465,7 +472,7 @@ def test_a_door_that_nobody_holds_any_more_ends_its_connection(server: Serving) 
     assert connections_end(server)
 
 
-@pytest.mark.parametrize("part", ["outgoing", "received"])
+@pytest.mark.parametrize("part", ["outgoing", "heard"])
 def test_a_bug_in_one_connection_is_told_to_its_askers_alone(opened: Opened, part: str) -> None:
     sound, door = opened("sound"), opened()
     door.connect_from_thread()
@@ -518,7 +525,7 @@ def test_a_child_process_has_a_connection_of_its_own(server: Serving, opened: Op
 
     assert verdict == b"1"
     assert save(door, "child")  # and the parent's goes on
-    assert server.facts["accepted"] == 2
+    assert_lines(server, "accepted", 2)
 
 
 PROGRAM = """
