@@ -1,7 +1,8 @@
 """The HTTP door on a thread of its own, as `Serving` does it with QUIC: its operations, and WebSocket sessions."""
 
+import copy
 import socket as sockets
-from typing import Any
+from typing import Any, Self
 
 import trio
 from msgspec.structs import replace
@@ -31,6 +32,12 @@ class TcpServing(Serving):
     def facts(self) -> dict[str, Any]:
         """What the server says of itself."""
         return self.http.describe()
+
+    def at(self, scheme: str) -> Self:
+        """Return the same server, spoken to in another way."""
+        view = copy.copy(self)
+        view.scheme = scheme
+        return view
 
     async def _start(self) -> None:
         settings = replace(self.settings, env_http_port=self.port)
