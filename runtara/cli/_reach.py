@@ -138,7 +138,7 @@ def client_options(command: Callable[..., Any]) -> Callable[..., Any]:
     def with_reach(ctx: click.Context, /, *args: Any, **kwargs: Any) -> Any:
         load_settings()  # refuses a variable whose name is not known: a mistyped one would be ignored in silence
         where = Where(**{field: kwargs.pop(field) for field in Where.__struct_fields__})
-        return command(Reach(where, ctx.obj or open_quic_door), *args, **kwargs)
+        return command(Reach(where, ctx.obj or open_door), *args, **kwargs)
 
     options: Callable[..., Any] = with_reach
     for option in reversed(_OPTIONS):
@@ -151,7 +151,7 @@ def load_given(**given: object) -> Settings:
     return load_settings(None, **{name: value for name, value in given.items() if value is not None})
 
 
-def open_quic_door(where: Where) -> Door:
+def open_door(where: Where) -> Door:
     """Return the door to a server. It connects with the first call."""
     from runtara.sdk.config import SdkConfig
 

@@ -114,6 +114,14 @@ class Conversation:
         else:
             assert_never(frame)
 
+    def turn_down(self, stream_id: int, body: bytes | bytearray, error: RuntaraError) -> None:
+        """Take one complete frame as `received` does, except that a call is refused with `error` without being read."""
+        ask_id = None if self._caller is None else read_ask_id(body)
+        if ask_id is None or ask_id in self._asked:
+            self.received(stream_id, body)
+        elif not self._closed:
+            self._refuse(stream_id, ask_id, error)
+
     def _garbled(self, stream_id: int, body: bytes | bytearray, error: RuntaraError) -> None:
         """Refuse a call with a command that is not known here, as from a newer client; anything else ends it all."""
         ask_id = None if self._caller is None else read_ask_id(body)
