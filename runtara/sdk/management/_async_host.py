@@ -11,7 +11,7 @@ from runtara.sdk._drive import drive
 from runtara.sdk._flows import Flow
 from runtara.sdk._wishes import ask, perform
 from runtara.sdk.images import Source, pulling, pushing
-from runtara.sdk.management import _lists as lists
+from runtara.sdk.management import _rows as lists
 from runtara.sdk.management._base import ManagementBase
 from runtara.sdk.management._rows import AsyncRows
 from runtara.sdk.management._values import Span, new_plan, tree_of
