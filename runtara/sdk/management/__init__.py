@@ -6,10 +6,10 @@ What is returned are the structs of [operations](operations.md). Errors are rais
 """
 
 from runtara.sdk._wishes import AsyncStream, Stream
+from runtara.sdk.management._async import AsyncioManagement, TrioManagement
 from runtara.sdk.management._rows import AsyncRows, Rows
+from runtara.sdk.management._sync import Management
 from runtara.sdk.management._values import new_start, output_of
-from runtara.sdk.management.aio import AsyncioManagement, TrioManagement
-from runtara.sdk.management.sync import Management
 
 __all__ = [
     "AsyncRows",

@@ -20,7 +20,7 @@ from runtara.lifecycle import Status
 from runtara.records import ImageOptions
 from runtara.sdk.images import PART_BYTES
 from runtara.sdk.management import Management, TrioManagement, new_start
-from runtara.sdk.management.aio import AsyncioManagement
+from runtara.sdk.management._async import AsyncioManagement
 from runtara.settings import Settings
 from tests.requirements import require
 from tests.sdk.management.clients import AwaitedClient, Client, Conversation, blocking
