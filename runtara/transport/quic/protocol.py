@@ -346,7 +346,8 @@ class Wire:
         if self._pin is not None and not hmac.compare_digest(hashlib.sha256(shown or b"").digest(), self._pin):
             self._is_untrusted = True
             alert = QuicErrorCode.CRYPTO_ERROR + AlertDescription.bad_certificate
-            self._connection.close(alert, QuicFrameType.CRYPTO, "the certificate is another one")
+            found = hashlib.sha256(shown or b"").hexdigest()
+            self._connection.close(alert, QuicFrameType.CRYPTO, f"its fingerprint is {found}")
             return
         self.is_connected = True
         self._events.append(Connected(shown))
