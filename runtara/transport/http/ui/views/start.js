@@ -6,7 +6,7 @@ import { go } from "../router.js";
 import { base64Of } from "../text.js";
 import { tell } from "../toast.js";
 
-const ID = /^[\p{L}\p{N}][\p{L}\p{N}._:@+-]{0,127}$/u;
+const ID = /^[A-Za-z0-9][A-Za-z0-9._:@+-]{0,127}$/;
 
 /** Refuses what is no id; for fields. */
 export const checkId = (text) => (ID.test(text) ? "" : "Letters, digits and . _ : @ + - only; a letter or digit first");
