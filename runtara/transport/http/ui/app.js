@@ -6,14 +6,32 @@ import { icon } from "./icons.js";
 import { here, leave, link, route, show } from "./router.js";
 import { live, who } from "./session.js";
 import { attempt } from "./toast.js";
+import { image, images } from "./views/images.js";
+import { instance } from "./views/instance.js";
 import { instances } from "./views/instances.js";
 import { login } from "./views/login.js";
+import { nodes } from "./views/nodes.js";
+import { overview } from "./views/overview.js";
+import { schedules } from "./views/schedules.js";
+import { tree } from "./views/tree.js";
 
 const PLACES = [
   ["instances", "Instances"],
+  ["overview", "Overview"],
+  ["images", "Images"],
+  ["schedules", "Schedules"],
+  ["nodes", "Nodes"],
+  ["tree", "Supervision"],
 ];
 
 route("/instances", instances);
+route("/instances/:id", instance);
+route("/overview", overview);
+route("/images", images);
+route("/images/:name", image);
+route("/schedules", schedules);
+route("/nodes", nodes);
+route("/tree", tree);
 
 const main = document.getElementById("main");
 let signedOut = false;

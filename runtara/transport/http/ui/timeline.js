@@ -43,6 +43,7 @@ export function story({ info, events, steps }, now) {
 function lives(info, events, now) {
   const items = [];
   let attempt = null;
+  let number = 0;
   let rest = { from: info.created_at, why: info.program ? "waits for a place" : "waits to register" };
   const stop = (at) => { if (rest && at > rest.from) items.push(restItem(rest, at)); rest = null; };
   for (const event of events) {
@@ -51,7 +52,7 @@ function lives(info, events, now) {
       if (attempt && attempt.epoch === event.epoch) continue;
       if (attempt) items.push(attemptItem(attempt, at, { bad: "was taken over" }));
       stop(at);
-      attempt = { epoch: event.epoch, from: at };
+      attempt = { number: ++number, epoch: event.epoch, from: at };
     } else if (event.type in ENDS) {
       const end = ENDS[event.type];
       stop(at);
@@ -66,11 +67,11 @@ function lives(info, events, now) {
   return items;
 }
 
-function attemptItem({ epoch, from }, to, end, event = null, open = false) {
+function attemptItem({ number, epoch, from }, to, end, event = null, open = false) {
   const kind = end.bad ? "bad" : end.good ? "good" : end.stop ? "stop" : "run";
   const outcome = end.bad || end.good || end.stop || (open ? "runs" : end.rest || "");
   const why = event && end.bad && event.payload ? readable(event.payload).text : "";
-  return { lane: "attempts", from, to, kind, open, title: `Attempt ${epoch}: ${outcome}`, text: why, label: String(epoch) };
+  return { lane: "attempts", from, to, kind, open, title: `Attempt ${number} (epoch ${epoch}): ${outcome}`, text: why, label: String(number) };
 }
 
 function restItem({ from, why }, to, open = false) {

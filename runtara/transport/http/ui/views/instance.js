@@ -91,7 +91,7 @@ class InstanceView {
     const until = info.finished_at ?? Date.now();
     const facts = [
       ["Program", programName(info.program), info.program],
-      ["Attempt", String(info.epoch || "–")],
+      ["Epoch", String(info.epoch || "–")],
       ["Created", relative(info.created_at), instant(info.created_at)],
       ["Started", info.started_at ? relative(info.started_at) : "not yet", instant(info.started_at)],
       [info.finished_at ? "Took" : "Since then", info.started_at ? span(until - info.started_at) : "–"],

@@ -71,7 +71,7 @@ class InstancesView {
       h("span", { role: "columnheader" }, h("span", { "data-select": true, role: "checkbox", "aria-checked": "false", tabindex: "0",
         "aria-label": "Select all that are listed", onclick: () => this.#toggleAll(),
         onkeydown: (event) => { if (event.key === " ") { event.preventDefault(); this.#toggleAll(); } } }, this.tickAll)),
-      head("Status"), head("Instance"), head("Program", "wide"), head("Attempt", "wide right"), head("Created", "mid"), head("Duration", "wide right"),
+      head("Status"), head("Instance"), head("Program", "wide"), head("Epoch", "wide right"), head("Created", "mid"), head("Duration", "wide right"),
     ];
   }
 
@@ -133,9 +133,8 @@ class InstancesView {
     } catch (error) {
       if (this.reading !== reading) return;
       this.reading = null;
-      rows.ended = true;
       complain(error);
-      this.#show();
+      if (!this.rows.items.length) this.#cover("unread");
     }
   }
 
@@ -184,7 +183,8 @@ class InstancesView {
     this.over.hidden = what === null;
     if (what === this.covered) return;
     this.covered = what;
-    this.over.classList.toggle("empty", what === "empty");
+    this.over.classList.toggle("empty", what === "empty" || what === "unread");
+    if (what === "unread") replace(this.over, icon("warning"), h("h2", {}, "The list could not be read"), h("button", { type: "button", onclick: () => this.#read() }, "Try again"));
     if (what === "reading") replace(this.over, Array.from({ length: 6 }, () => h("i", { class: "bone", "aria-hidden": "true" })));
     if (what === "empty") replace(this.over, this.filter.status || this.filter.search ? nothingFits(() => this.#clear()) : nothingYet());
     if (what === "empty") this.covered = null;

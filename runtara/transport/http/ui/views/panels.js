@@ -29,7 +29,7 @@ export async function inputPanel(panel, story) {
 export function checkpointPanel(panel, story) {
   const rows = story.checkpoints.slice(-SHOWN).reverse();
   if (!rows.length) { panel.append(nothing("completed", "No checkpoints", "What a program saves with a durable step or a checkpoint appears here.")); return; }
-  const table = h("table", {}, head(["Checkpoint", "Attempt", "Saved", "Size", "Sleeps until", ""]),
+  const table = h("table", {}, head(["Checkpoint", "Epoch", "Saved", "Size", "Sleeps until", ""]),
     h("tbody", {}, rows.map((one) => checkpointRow(one, story))));
   add(panel, h("div", { class: "scroll-x" }, table), cut(story.checkpoints.length));
 }
@@ -56,7 +56,7 @@ function checkpointRow(one, story) {
 export function stepPanel(panel, story) {
   const rows = story.steps.slice(-SHOWN).reverse();
   if (!rows.length) { panel.append(nothing("overview", "No steps", "Checkpoints, sleeps, waits for signals and failed tries appear here.")); return; }
-  add(panel, h("div", { class: "scroll-x" }, h("table", {}, head(["Step", "Kind", "Status", "Attempt", "Began", "Took"]),
+  add(panel, h("div", { class: "scroll-x" }, h("table", {}, head(["Step", "Kind", "Status", "Epoch", "Began", "Took"]),
     h("tbody", {}, rows.map(stepRow)))), cut(story.steps.length));
 }
 
@@ -72,7 +72,7 @@ function stepRow(step) {
 export function eventPanel(panel, story) {
   const rows = story.events.slice(-SHOWN).reverse();
   if (!rows.length) { panel.append(nothing("instances", "No events", "Everything that happens to the instance is written down here.")); return; }
-  add(panel, h("div", { class: "scroll-x" }, h("table", {}, head(["When", "Event", "Attempt", "Content"]),
+  add(panel, h("div", { class: "scroll-x" }, h("table", {}, head(["When", "Event", "Epoch", "Content"]),
     h("tbody", {}, rows.map((event) => h("tr", {}, h("td", { class: "number" }, instant(event.created_at)),
       h("th", { scope: "row" }, words(event.type) + (event.subtype ? `: ${event.subtype}` : ""), event.checkpoint_id && h("div", { class: "soft mono" }, event.checkpoint_id)),
       h("td", { class: "number" }, event.epoch || "–"), h("td", { class: "mono wrap" }, event.payload ? readable(event.payload).text.slice(0, 500) : "")))))), cut(story.events.length));
