@@ -1,14 +1,11 @@
 """A real browser for tests: Chromium without a window, driven over its DevTools protocol.
 
-Owns one process and one connection. A test waits for what it wants to see with `Page.wait`, which the page itself
+Owns the connection to one. A test waits for what it wants to see with `Page.wait`, which the page itself
 answers at the moment at which it is true; nothing here looks again and again, or waits for a guessed time.
 """
 
 import base64
 import json
-import os
-import re
-import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -17,31 +14,12 @@ from typing import Any, Final
 import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection, open_websocket_url
 
-from tests.requirements import require
-
 __all__ = ["PATIENCE_S", "Browser", "BrowserError", "Page", "open_browser"]
 
 PATIENCE_S: Final = 30.0
 """How long anything may take before a test gives up; on a busy machine a page takes its time."""
 
 _MESSAGE_MAX_BYTES: Final = 64 * 1024 * 1024
-_LISTENS: Final = re.compile(rb"DevTools listening on (ws://\S+)")
-
-_OPTIONS: Final = (
-    "--headless=new",
-    "--remote-debugging-port=0",
-    "--no-first-run",
-    "--no-default-browser-check",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-dev-shm-usage",
-    "--disable-extensions",
-    "--disable-gpu",
-    "--disable-sync",
-    "--force-device-scale-factor=1",
-    "--hide-scrollbars",
-    "--window-size=1360,860",
-)
 
 _WAIT: Final = """
 new Promise((resolve) => {
@@ -91,6 +69,7 @@ class Browser:
         self._connection = connection
         self._answers: dict[int, trio.MemorySendChannel[dict[str, Any]]] = {}
         self._pages: dict[str, Page] = {}
+        self._contexts: list[str] = []
         self._last = 0
 
     async def call(self, method: str, session: str | None = None, **parameters: Any) -> dict[str, Any]:
@@ -115,6 +94,7 @@ class Browser:
     async def open_page(self, *, dark: bool = False, width: int = 1360, height: int = 860) -> "Page":
         """Open a page with cookies and storage of its own."""
         context = (await self.call("Target.createBrowserContext"))["browserContextId"]
+        self._contexts.append(context)
         target = (await self.call("Target.createTarget", url="about:blank", browserContextId=context))["targetId"]
         session = (await self.call("Target.attachToTarget", targetId=target, flatten=True))["sessionId"]
         page = self._pages[session] = Page(self, session)
@@ -124,6 +104,11 @@ class Browser:
         await page.resize(width, height)
         await page.prefer(dark=dark)
         return page
+
+    async def close(self) -> None:
+        """Close all pages that were opened here."""
+        for context in self._contexts:
+            await self.call("Target.disposeBrowserContext", browserContextId=context)
 
     async def listen(self) -> None:
         """Hand out what the browser says, until it is gone."""
@@ -262,53 +247,15 @@ class Page:
 
 
 @asynccontextmanager
-async def open_browser(folder: Path) -> AsyncIterator[Browser]:
-    """Run Chromium with a profile in `folder` for the time of the block; skips the test where there is none."""
-    program = require("chromium", "the console is tested in a real browser")
-    command = [program, *_OPTIONS, f"--user-data-dir={folder}"]
-    if os.geteuid() == 0:
-        command.append("--no-sandbox")  # its sandbox refuses to be root
-    environment = {**os.environ, "HOME": str(folder)}
-    async with trio.open_nursery() as nursery:
-        process = await trio.lowlevel.open_process(
-            [*command, "about:blank"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment
-        )
-        try:
-            with trio.fail_after(PATIENCE_S):
-                url = await _address(process)
-            nursery.start_soon(_drain, process)
-            async with open_websocket_url(url, max_message_size=_MESSAGE_MAX_BYTES) as connection:
-                browser = Browser(connection)
-                nursery.start_soon(browser.listen)
-                yield browser
-                await _close(browser, process)
-        finally:
-            process.kill()
-            with trio.CancelScope(shield=True):
-                await process.wait()
+async def open_browser(address: str) -> AsyncIterator[Browser]:
+    """Connect to a browser for the time of the block. Its pages are closed at the end."""
+    async with open_websocket_url(address, max_message_size=_MESSAGE_MAX_BYTES) as connection:
+        async with trio.open_nursery() as nursery:
+            browser = Browser(connection)
+            nursery.start_soon(browser.listen)
+            yield browser
+            await browser.close()
             nursery.cancel_scope.cancel()
-
-
-async def _close(browser: Browser, process: trio.Process) -> None:
-    with trio.move_on_after(5):
-        await browser.call("Browser.close")
-        await process.wait()
-
-
-async def _address(process: trio.Process) -> str:
-    assert process.stderr is not None
-    said = b""
-    async for part in process.stderr:
-        said += part
-        if found := _LISTENS.search(said):
-            return found[1].decode()
-    raise BrowserError(f"chromium has ended: {said[-2000:].decode(errors='replace')}")
-
-
-async def _drain(process: trio.Process) -> None:
-    assert process.stderr is not None
-    async for _ in process.stderr:
-        pass
 
 
 def _find(selector: str, text: str | None) -> str:
