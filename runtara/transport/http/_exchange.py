@@ -4,20 +4,40 @@ Owns what is read of a request once (headers, peer, id) and how an answer is sen
 """
 
 import re
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from typing import Any, Final
 from urllib.parse import quote
 
 from runtara.errors import TooLarge
 from runtara.ids import new_id
-from runtara.transport.http._callers import REQUEST_ID, Headers
+from runtara.transport.http.peer import peer_of
 
-__all__ = ["Answer", "ClientGone", "Exchange", "Pairs", "Receive", "Scope", "Send", "exchange_of", "read_body"]
+__all__ = [
+    "ASGI",
+    "Answer",
+    "Body",
+    "ClientGone",
+    "Exchange",
+    "Headers",
+    "Pairs",
+    "Receive",
+    "Scope",
+    "Send",
+    "exchange_of",
+    "read_body",
+]
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Any], Awaitable[None]]
+ASGI = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+Headers = Mapping[bytes, bytes]
+"""Those of one request, names in small letters."""
+
 Pairs = list[tuple[bytes, bytes]]
+
+REQUEST_ID: Final = b"runtara-request-id"
 
 _KEY: Final = "runtara"
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}\Z")
@@ -42,7 +62,18 @@ class ClientGone(Exception):
 class Exchange:
     """What is known of a request before anybody looks at what it wants."""
 
-    __slots__ = ("_send", "has_begun", "headers", "is_secure", "peer", "raw_path", "receive", "request_id", "verb")
+    __slots__ = (
+        "_send",
+        "certificate",
+        "has_begun",
+        "headers",
+        "is_secure",
+        "peer",
+        "raw_path",
+        "receive",
+        "request_id",
+        "verb",
+    )
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.receive: Final = receive
@@ -50,6 +81,7 @@ class Exchange:
         self.headers: Final[Headers] = dict(scope["headers"])
         client = scope.get("client")
         self.peer: Final[str] = client[0] if client else ""
+        self.certificate: Final = peer_of(scope).certificate
         self.is_secure: Final = scope["scheme"] == "https"
         given = self.headers.get(REQUEST_ID, b"")
         self.request_id: Final = given.decode("ascii") if _REQUEST_ID.match(given) else new_id()
@@ -100,23 +132,40 @@ async def read_body(receive: Receive, headers: Headers, most: int) -> bytes | by
     announced = headers.get(b"content-length", b"0")
     if announced.isdigit() and int(announced) > most:
         raise _too_large(most)
-    message = await receive()
-    if message["type"] == "http.disconnect":
-        raise ClientGone
-    first: bytes = message.get("body", b"")
-    if not message.get("more_body"):
-        if len(first) > most:
-            raise _too_large(most)
+    body = Body(receive)
+    first = await body.read()
+    if len(first) > most:
+        raise _too_large(most)
+    if body.is_over:
         return first
     found = bytearray(first)
-    while message.get("more_body"):
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ClientGone
-        found += message.get("body", b"")
+    while piece := await body.read():
+        found += piece
         if len(found) > most:
             raise _too_large(most)
     return found
+
+
+class Body:
+    """The body of a request, a piece at a time."""
+
+    __slots__ = ("_receive", "is_over")
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self.is_over = False
+
+    async def read(self) -> bytes:
+        """Return the next bytes, or nothing at the end. Raises `ClientGone`."""
+        while not self.is_over:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                raise ClientGone
+            self.is_over = not message.get("more_body")
+            found: bytes = message.get("body", b"")
+            if found:
+                return found
+        return b""
 
 
 def _too_large(most: int) -> TooLarge:

@@ -7,7 +7,7 @@ of the door is made of them too, so that neither can say something else than the
 import hashlib
 import re
 from collections.abc import Mapping
-from typing import Any, Final, get_args
+from typing import Any, Final, TypeVar, get_args, get_origin
 from urllib.parse import parse_qsl, unquote_to_bytes
 
 import msgspec
@@ -24,6 +24,8 @@ QUERY_FIELDS_MAX: Final = 64
 
 _MADE_UP: Final = frozenset({(SendSignal, "signal_id"), (SignalMany, "signal_id")})
 """What a body may leave out although the command has it: it is made up, of the key of the request if it has one."""
+
+T = TypeVar("T", bound=msgspec.Struct)
 
 _IN_BRACES: Final = re.compile(r"\{(\w+)\}")
 
@@ -138,9 +140,10 @@ def decode_path(path: Mapping[str, str], kind: type[msgspec.Struct]) -> msgspec.
         raise InvalidInput(f"the path does not fit: {error}") from None
 
 
-def decode_query(query: bytes, kind: type[msgspec.Struct]) -> msgspec.Struct:
+def decode_query(query: bytes, kind: type[T]) -> T:
     """Return what a query says, by type. Raises `InvalidInput` for anything else, fields that come twice included."""
-    found: dict[str, str] = {}
+    several = {field.name for field in msgspec.structs.fields(kind) if get_origin(field.type) is tuple}
+    found: dict[str, str | list[str]] = {}
     try:
         pairs = parse_qsl(
             query.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=QUERY_FIELDS_MAX
@@ -148,6 +151,9 @@ def decode_query(query: bytes, kind: type[msgspec.Struct]) -> msgspec.Struct:
     except ValueError as error:
         raise InvalidInput(f"the query cannot be read: {error}") from None
     for name, value in pairs:
+        if name in several:
+            found.setdefault(name, []).append(value)  # type: ignore[union-attr]  # always a list
+            continue
         if name in found:
             raise InvalidInput(f"{name!a:.80} stands twice in the query: once is enough")
         found[name] = value

@@ -11,7 +11,8 @@ from urllib.parse import urlsplit
 
 from runtara.errors import Code
 from runtara.settings import Settings
-from runtara.transport.http._callers import CSRF, Headers
+from runtara.transport.http._callers import CSRF
+from runtara.transport.http._exchange import Headers
 from runtara.transport.http._problems import Turned
 
 __all__ = ["SAFE_VERBS", "Names", "check_csrf", "check_origin"]

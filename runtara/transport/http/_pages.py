@@ -4,8 +4,9 @@ The files are read once, from the package; each has an entity tag, so that a bro
 """
 
 import hashlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from typing import Final
 
 from runtara.errors import Code, RuntaraError
@@ -87,10 +88,18 @@ class Pages:
 def read_files() -> dict[str, tuple[bytes, bytes, bytes]]:
     """Return the files of the console by their names: type, entity tag and content of each."""
     found = {}
-    for file in files("runtara.transport.http").joinpath("ui").iterdir():
-        kind = _TYPES.get(file.name.rpartition(".")[2])
+    for name, file in _below(files("runtara.transport.http").joinpath("ui"), ""):
+        kind = _TYPES.get(name.rpartition(".")[2])
         if kind is not None:
             content = file.read_bytes()
             tag = b'"' + hashlib.blake2b(content, digest_size=16).hexdigest().encode() + b'"'
-            found[file.name] = (kind, tag, content)
+            found[name] = (kind, tag, content)
     return found
+
+
+def _below(folder: Traversable, prefix: str) -> Iterator[tuple[str, Traversable]]:
+    for entry in folder.iterdir():
+        if entry.is_dir():
+            yield from _below(entry, f"{prefix}{entry.name}/")
+        else:
+            yield prefix + entry.name, entry

@@ -16,15 +16,14 @@ from runtara.errors import Code, RuntaraError
 from runtara.settings import Settings
 from runtara.transport.gate import Gate
 from runtara.transport.http._callers import cookie_of
-from runtara.transport.http._exchange import Answer, ClientGone, Exchange, Receive, Scope, Send
+from runtara.transport.http._exchange import ASGI, Answer, ClientGone, Exchange, Receive, Scope, Send
+from runtara.transport.http._openapi import openapi_json
 from runtara.transport.http._origin import SAFE_VERBS, Names, check_csrf, check_origin
 from runtara.transport.http._pages import Pages
 from runtara.transport.http._problems import Turned, problem_of
 from runtara.transport.http._routes import Desk, make_handlers
 
 __all__ = ["ASGI", "Application", "Parts", "make_app"]
-
-ASGI = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _log: Final = logging.getLogger(__name__)
 
@@ -56,8 +55,8 @@ class Application:
     def __init__(self, parts: Parts) -> None:
         self._settings = parts.settings
         self._names = Names(parts.settings)
-        self._cookie_name = b"__Host-runtara" if parts.is_secure else b"runtara"
-        desk = Desk(parts.gate, parts.settings, self._cookie_name)
+        desk = Desk(parts.gate, parts.settings, is_secure=parts.is_secure, document=openapi_json)
+        self._cookie_name = desk.cookie_name
         self._pages = Pages(parts.is_ready, parts.render_metrics)
         self._sockets = {"/api/v1/session": parts.serve_session, "/api/v1/live": parts.serve_live}
         self._api: Any = Litestar(  # Any: its own idea of ASGI types is narrower than ours
