@@ -31,6 +31,8 @@ class PostgresReader(SqlReader):
     Every call may raise `StoreUnavailable`, `Busy` or `StoreCorrupt`.
     """
 
+    PARAMETER = "%({})s"
+
     def __init__(self, url: str, limits: PostgresLimits, tenure: Tenure) -> None:
         self._url = url
         self._where = name_of(url)
@@ -90,12 +92,13 @@ class PostgresReader(SqlReader):
         self._closed = True
         self._hang_up()
 
-    def _rows(self, statement: str, parameters: Mapping[str, object]) -> list[Row]:
+    def _rows(self, statement: str, parameters: Mapping[str, object], **filling: str) -> list[Row]:
         """Return all rows of a named statement."""
+        text = SQL[statement].format(**filling) if filling else SQL[statement]
         names = {**parameters, "node": self._tenure.number} if statement in _OF_THIS_NODE else parameters
 
         def look(connection: Connection) -> list[Row]:
-            cursor = connection.execute(SQL[statement], names, binary=True)
+            cursor = connection.execute(text.encode(), names, binary=True)
             return _with_text(cursor.fetchall(), [column.name for column in cursor.description or ()])
 
         rows: list[Row] = self._look(look)

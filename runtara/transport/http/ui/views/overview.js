@@ -5,7 +5,7 @@ import { chart } from "../charts.js";
 import { h, setText } from "../dom.js";
 import { icon } from "../icons.js";
 import { link } from "../router.js";
-import { live, who } from "../session.js";
+import { live, tenant } from "../session.js";
 import { STATUSES } from "../status.js";
 import { number, span } from "../text.js";
 import { complain } from "../toast.js";
@@ -57,7 +57,7 @@ class Overview {
     const [count, granularity, length] = this.span;
     const now = Date.now();
     try {
-      const found = await get(path("tenants", who.tenant || "default", "metrics"), { from_ms: now - (count - 1) * length, to_ms: now + length, granularity });
+      const found = await get(path("tenants", await tenant(), "metrics"), { from_ms: now - (count - 1) * length, to_ms: now + length, granularity });
       for (const bucket of found.buckets) this.points.set(bucket.at, bucket);
       this.#show();
       this.#showCounts((await get("/instances-by-status")).counts);
