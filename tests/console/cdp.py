@@ -39,7 +39,8 @@ _POINT: Final = """
   const box = element.getBoundingClientRect();
   const x = box.x + box.width / 2, y = box.y + box.height / 2;
   const hit = document.elementFromPoint(x, y);
-  return { x, y, covered: !(hit && (element.contains(hit) || hit.contains(element))) && (hit ? hit.outerHTML.slice(0, 200) : "nothing") };
+  const free = hit && (element.contains(hit) || hit.contains(element));
+  return { x, y, covered: free ? "" : hit ? hit.outerHTML.slice(0, 200) : "nothing" };
 })()
 """
 
@@ -163,8 +164,15 @@ class Page:
     async def go(self, url: str) -> None:
         """Load a page afresh, and wait until it is there."""
         self._origin = "/".join(url.split("/")[:3])
+        await self._load("Page.navigate", url=url)
+
+    async def reload(self) -> None:
+        """Load the page that is there again."""
+        await self._load("Page.reload")
+
+    async def _load(self, method: str, **parameters: str) -> None:
         self._loaded = trio.Event()
-        await self.call("Page.navigate", url=url)
+        await self.call(method, **parameters)
         with trio.fail_after(PATIENCE_S):
             await self._loaded.wait()
 
@@ -215,12 +223,19 @@ class Page:
     async def choose(self, selector: str, value: str) -> None:
         """Choose in a list of choices."""
         place = f"document.querySelector({json.dumps(selector)})"
-        await self.evaluate(f"({place}.value = {json.dumps(value)}, {place}.dispatchEvent(new Event('change', {{bubbles: true}})))")
+        await self.evaluate(
+            f"({place}.value = {json.dumps(value)}, {place}.dispatchEvent(new Event('change', {{bubbles: true}})))"
+        )
 
     async def press(self, key: str, *, shift: bool = False) -> None:
         """Press a key."""
         code, text = _KEYS.get(key, (0, key))
-        common = {"key": key, "windowsVirtualKeyCode": code, "code": "Space" if key == " " else key, "modifiers": 8 if shift else 0}
+        common = {
+            "key": key,
+            "windowsVirtualKeyCode": code,
+            "code": "Space" if key == " " else key,
+            "modifiers": 8 if shift else 0,
+        }
         down = {"type": "keyDown", "text": text} if text else {"type": "rawKeyDown"}
         await self.call("Input.dispatchKeyEvent", **down, **common)
         await self.call("Input.dispatchKeyEvent", type="keyUp", **common)
@@ -249,13 +264,15 @@ class Page:
 @asynccontextmanager
 async def open_browser(address: str) -> AsyncIterator[Browser]:
     """Connect to a browser for the time of the block. Its pages are closed at the end."""
-    async with open_websocket_url(address, max_message_size=_MESSAGE_MAX_BYTES) as connection:
-        async with trio.open_nursery() as nursery:
-            browser = Browser(connection)
-            nursery.start_soon(browser.listen)
-            yield browser
-            await browser.close()
-            nursery.cancel_scope.cancel()
+    async with (
+        open_websocket_url(address, max_message_size=_MESSAGE_MAX_BYTES) as connection,
+        trio.open_nursery() as nursery,
+    ):
+        browser = Browser(connection)
+        nursery.start_soon(browser.listen)
+        yield browser
+        await browser.close()
+        nursery.cancel_scope.cancel()
 
 
 def _find(selector: str, text: str | None) -> str:

@@ -71,6 +71,11 @@ def _address(said: IO[str]) -> str:
     for line in said:
         lines.append(line)
         if found := _LISTENS.search(line):
-            threading.Thread(target=said.read, daemon=True).start()
+            threading.Thread(target=_read_on, args=[said], daemon=True).start()
             return found[1]
     raise AssertionError(f"chromium has ended: {''.join(lines)[-2000:]}")
+
+
+def _read_on(said: IO[str]) -> None:
+    with said:
+        said.read()

@@ -96,8 +96,7 @@ def tell_pid(_sdk: RuntaraSdk, _number: int, path: str) -> str:
 
 
 VERBS: dict[str, Callable[[RuntaraSdk, int, Any], Any]] = {
-    function.__name__: function
-    for function in (say, save, rest, wait, note, stumble, give_up, crash_once, tell_pid)
+    function.__name__: function for function in (say, save, rest, wait, note, stumble, give_up, crash_once, tell_pid)
 }
 
 if __name__ == "__main__":

@@ -14,13 +14,26 @@ from runtara.ids import InstanceKey
 from runtara.messages import GetStatus, InstanceInfo, SendSignal, StartInstance
 from runtara.settings import Settings
 from runtara.transport.credentials import KeyRing
-from tests.console.cdp import Browser, Page, open_browser
+from tests.console.cdp import PATIENCE_S, Browser, Page, open_browser
 
 __all__ = ["PROGRAM", "TENANT", "World", "open_world", "quiet"]
 
 TENANT: Final = "acme"
 PROGRAM: Final = "story.py"
 _HERE: Final = Path(__file__).parent
+
+
+class _Watch:
+    """Hears of an instance."""
+
+    epoch: int | None = None
+
+    def __init__(self, key: InstanceKey) -> None:
+        self.key = key
+        self.heard = trio.Event()
+
+    def pushed(self, _signal: object, /) -> None:
+        self.heard.set()
 
 
 class World:
@@ -55,9 +68,20 @@ class World:
         await page.wait_for("#key")
         await page.fill("#key", self.key)
         await page.press("Enter")
-        await page.wait_for("#nav")
-        await page.wait("document.querySelector('#connection').dataset.state === 'open' || !document.querySelector('h1')")
+        await page.wait("!document.querySelector('#key') && document.querySelector('#main h1')")
         return page
+
+    async def wait_until(self, instance_id: str, status: str) -> InstanceInfo:
+        """Wait until an instance stands so."""
+        with trio.fail_after(PATIENCE_S):
+            while True:
+                watch = _Watch(InstanceKey(TENANT, instance_id))
+                self.host.gate.attach(watch)
+                info = await self.status(instance_id)
+                if info.status == status:
+                    return info
+                with trio.move_on_after(1):  # an instance that rests tells nobody that it begins again
+                    await watch.heard.wait()
 
     async def _call(self, instance_id: str, command: Any) -> Any:  # as `Dispatch.call`
         return await self.host.runtime.dispatch.call(InstanceKey(TENANT, instance_id), command)

@@ -59,7 +59,7 @@ class InstancesView {
     this.bulk = bulkBar({ chosen: () => [...this.selected], clear: () => this.#select([]),
       filter: () => this.filter, all: () => this.rows.items.length === this.selected.size && !this.rows.ended });
     place.append(
-      h("div", { class: "head" }, h("h1", {}, "Instances"),
+      h("div", { class: "head" }, h("h1", {}, "Instances"), this.#orderChoice(),
         h("button", { type: "button", class: "primary", onclick: () => askStart() }, icon("plus"), "Start an instance")),
       this.#filters(), this.bulk.element, h("div", { class: "list-card" }, this.list.element, this.over));
   }
@@ -81,11 +81,15 @@ class InstancesView {
     this.chips = ["", ...STATUSES].map((status) => h("button", { type: "button", class: "chip", "data-filter": status || "all",
       onclick: () => this.#choose({ status }) },
     status && icon(status), status ? status[0].toUpperCase() + status.slice(1) : "All", h("span", { class: "count" })));
+    return h("div", { class: "filters", role: "search" }, h("div", { class: "search" }, icon("search"), search),
+      h("div", { class: "chips", role: "group", "aria-label": "Status" }, this.chips));
+  }
+
+  #orderChoice() {
     const order = h("select", { class: "order", "aria-label": "Order", onchange: () => { this.order = order.value; this.#choose({}); } },
       ORDERS.map(([name, word]) => h("option", { value: name }, word)));
     order.value = this.order;
-    return h("div", { class: "filters", role: "search" }, h("div", { class: "search" }, icon("search"), search),
-      h("div", { class: "chips", role: "group", "aria-label": "Status" }, this.chips), order);
+    return order;
   }
 
   // Reading and hearing -------------------------------------------------------------------------------------------

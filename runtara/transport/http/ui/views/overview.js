@@ -23,7 +23,7 @@ class Overview {
     this.span = SPANS.find(([, name]) => name === wanted) || SPANS[0];
     this.points = new Map();
     this.tiles = Object.fromEntries(STATUSES.map((status) => [status, tile(status)]));
-    this.throughput = chart({ title: "Throughput", note: "Instances that were started and that ended", shape: "columns", text: (value) => number(Math.round(value * 10) / 10),
+    this.throughput = chart({ title: "Throughput", note: "Instances that have ended, by how", shape: "columns", text: (value) => number(Math.round(value * 10) / 10),
       series: [{ name: "completed", kind: "completed", value: (one) => one.completed }, { name: "failed", kind: "failed", value: (one) => one.failed },
         { name: "cancelled", kind: "cancelled", value: (one) => one.cancelled }] });
     this.starts = chart({ title: "Starts", note: "Instances that were created", shape: "columns", text: (value) => number(Math.round(value * 10) / 10),

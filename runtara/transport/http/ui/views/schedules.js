@@ -81,8 +81,8 @@ function fieldsOf(known) {
     { name: "cron", label: "When (cron)", value: plan?.cron, help: "Five fields, as in “30 6 * * MON-FRI”; or leave it empty and say how often",
       check: (text) => (/^\S+( +\S+){4,5}$/.test(text) ? "" : "Five fields, or six with the second in front") },
     { name: "every", label: "Every so many seconds", kind: "number", value: plan?.every_ms ? plan.every_ms / 1000 : "", check: checkWhole(1, 31_536_000) },
-    { name: "timezone", label: "By the clock of", value: plan?.timezone || "UTC", help: "As in Europe/Berlin" },
-    { name: "catch_up", label: "Starts that nobody could make in time", kind: "choice", value: plan?.catch_up || "skip", options: CATCH_UP },
+    { name: "timezone", label: "By the clock of", half: true, value: plan?.timezone || "UTC", help: "As in Europe/Berlin" },
+    { name: "catch_up", label: "Starts that were missed", kind: "choice", half: true, value: plan?.catch_up || "skip", options: CATCH_UP },
     { name: "input", label: "Input (JSON)", kind: "long", rows: 3, value: plan?.start.input ? readable(plan.start.input).text : "", check: checkJson },
   ].filter(Boolean);
 }
