@@ -220,6 +220,12 @@ class Page:
         """Write where the focus is."""
         await self.call("Input.insertText", text=text)
 
+    async def attach(self, selector: str, file: Path) -> None:
+        """Choose a file."""
+        await self.wait_for(selector)
+        found = await self.call("Runtime.evaluate", expression=f"document.querySelector({json.dumps(selector)})")
+        await self.call("DOM.setFileInputFiles", files=[str(file)], objectId=found["result"]["objectId"])
+
     async def choose(self, selector: str, value: str) -> None:
         """Choose in a list of choices."""
         place = f"document.querySelector({json.dumps(selector)})"

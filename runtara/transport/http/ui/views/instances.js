@@ -128,7 +128,7 @@ class InstancesView {
     for (const chip of this.chips) chip.setAttribute("aria-pressed", String(chip.dataset.filter === (this.filter.status || "all")));
     if (!this.list.items.length) this.#cover("reading");
     try {
-      const page = await get("/instances", { ...this.filter, order: this.order, limit: PAGE_ROWS, cursor: rows.cursor }, { signal: reading.signal });
+      const page = await get("/instances", { statuses: this.filter.status, search: this.filter.search, order: this.order, limit: PAGE_ROWS, cursor: rows.cursor }, { signal: reading.signal });
       if (this.reading !== reading) return;
       rows.addPage(page.instances, page.cursor);
       first();
