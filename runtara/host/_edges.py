@@ -17,9 +17,10 @@ from msgspec.structs import replace
 from runtara.actors import Supervisor, child
 from runtara.actors import supervisor as group
 from runtara.actors.edge import Edge
+from runtara.actors.feed import FeedDoor
 from runtara.errors import Unreachable
 from runtara.settings import Settings
-from runtara.system import Runtime
+from runtara.system import FEED, Runtime
 from runtara.transport.addresses import Address, parse_address
 from runtara.transport.certificates import Identity
 from runtara.transport.connection_file import read_connection_file
@@ -113,6 +114,7 @@ def _quic(settings: Settings, found: Sockets, identity: Identity, gate: Gate) ->
         cert_file=str(identity.cert_file),
         key_file=str(identity.key_file),
         idle_timeout=settings.quic_idle_timeout_ms / 1000,
+        client_ca_file=settings.client_ca_file,
     )
     return quic.QuicServer(settings, found.quic, tls, partial(Conversation, gate))
 
@@ -126,6 +128,8 @@ def _http(runtime: Runtime, found: Sockets, identity: Identity, gate: Gate) -> h
         fitness=runtime.readiness.ready,
         render_metrics=runtime.gauges.render,
         count=runtime.system.metrics.count_request,
+        feed=FeedDoor(runtime.system.ref(FEED)),
     )
-    tls = configure_tls(identity.cert_file, identity.key_file) if found.http_tls else None
+    clients = None if settings.client_ca_file is None else Path(settings.client_ca_file)
+    tls = configure_tls(identity.cert_file, identity.key_file, clients) if found.http_tls else None
     return http.HttpServer(settings, found.http, http_app.make_app(parts), tls)
