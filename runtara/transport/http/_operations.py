@@ -113,8 +113,8 @@ class Operation:
             if body:
                 raise InvalidInput(f"{self.name} takes no body: send it without one")
             return {}
-        if not body and not self.needs_body:
-            body = b"{}"
+        if not body:
+            body = b"{}"  # what is missing in it is then said by name
         try:
             return msgspec.structs.asdict(self._decoder.decode(body))
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:

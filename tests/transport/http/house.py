@@ -67,7 +67,7 @@ class House:
 
 
 @asynccontextmanager
-async def open_house(folder: Path, **settings: Any) -> AsyncIterator[House]:
+async def open_house(folder: Path, *, patience: float = PATIENCE_S, **settings: Any) -> AsyncIterator[House]:
     """Open a host in a folder."""
     given: dict[str, Any] = {
         "data_dir": str(folder / "data"),
@@ -77,7 +77,9 @@ async def open_house(folder: Path, **settings: Any) -> AsyncIterator[House]:
         "env_http_port": 0,
         "relaunch_after_ms": 1,
     }
-    with trio.fail_after(PATIENCE_S):
-        async with open_host(Settings(**given | settings)) as host:
-            async with httpx.AsyncClient(base_url=host.http_address, trust_env=False, verify=False) as client:
-                yield House(host, client, folder)
+    with trio.fail_after(patience):
+        async with (
+            open_host(Settings(**given | settings)) as host,
+            httpx.AsyncClient(base_url=host.http_address, trust_env=False, verify=False) as client,
+        ):
+            yield House(host, client, folder)

@@ -12,7 +12,6 @@ from runtara.endpoints import ENDPOINTS
 from runtara.messages import GetCheckpoint, GetImage, GetSchedule, GetStatus
 from tests.transport.http.house import open_house
 
-
 FIRST = {"Runtara-Epoch": "1"}
 
 
