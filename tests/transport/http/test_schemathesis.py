@@ -1,4 +1,4 @@
-"""Thousands of requests made from the description of the API, valid and not: no bug is met, every answer is described."""
+"""Thousands of requests made from the description of the API, valid and not: no bug is met, all answers are described."""
 
 import hashlib
 from functools import partial
