@@ -31,6 +31,7 @@ from runtara.transport.http import server as http
 from runtara.transport.http.tls import configure_tls
 from runtara.transport.quic import server as quic
 from runtara.transport.quic.protocol import ServerTls
+from runtara.transport.websocket.server import SessionServer
 
 __all__ = ["HTTP", "QUIC", "Sockets", "edges_of", "open_sockets"]
 
@@ -128,6 +129,7 @@ def _http(runtime: Runtime, found: Sockets, identity: Identity, gate: Gate) -> h
         fitness=runtime.readiness.ready,
         render_metrics=runtime.gauges.render,
         count=runtime.system.metrics.count_request,
+        serve_session=SessionServer(settings, gate).serve,
         feed=FeedDoor(runtime.system.ref(FEED)),
     )
     clients = None if settings.client_ca_file is None else Path(settings.client_ca_file)
