@@ -81,6 +81,11 @@ FIGURES = (
     Figure("image pushed over QUIC, to a process of its own", "images.quic_apart", "MB/s", goal=200),
     Figure("image pushed over QUIC, within one process", "images.quic", "MB/s", goal=200),
     Figure("the same: memory it grows by", "images.quic_growth", "MiB", at_most=64),
+    Figure("status over HTTP, 64 clients", "http.status", "/s", goal=1_500),
+    Figure("the same: until the answer, p99", "http.status_p99", "ms", at_most=50),
+    Figure("the same: by the server's own processor time", "http.status_per_core", "/s", goal=1_500),
+    Figure("image pushed over HTTP, to a process of its own", "http.upload", "MB/s", goal=200),
+    Figure("the same: memory it grows by", "http.upload_growth", "MiB", at_most=64),
 )
 
 
