@@ -27,6 +27,7 @@ from runtara.actors._runner_run import (
     log_ended,
     log_launched,
     log_not_launched,
+    refused,
     report_of,
     usage_of,
 )
@@ -60,8 +61,6 @@ _TRY_AGAIN: Final = Backoff(first=0.1, most=10.0)
 """Between tries to read or to say something while the store is away."""
 _HOST_FAILED: Final = Backoff(first=0.2, most=60.0)
 """Between a launch that failed for want of memory, disk … and the report that leads to the next."""
-_NOT_FOUND, _NOT_ALLOWED = 127, 126
-"""Exit codes of programs that cannot be launched, as shells have them."""
 
 
 class _Escalate(msgspec.Struct, frozen=True):
@@ -194,7 +193,7 @@ class Runner(Actor):
         """Launch an attempt, or see to it that one is gone, or that signals are not ignored."""
         key, effect = message.key, message.effect
         if isinstance(effect, Launch):
-            self._begin(key, effect)
+            self._begin(message, effect)
         elif isinstance(effect, Stop | Enforce):
             run = next((run for run in self._runs.get(key, ()) if run.epoch == effect.epoch), None)
             if run is None or run.gone:
@@ -205,12 +204,14 @@ class Runner(Actor):
                 grace = self._graces.leave if effect.after_ms is None else effect.after_ms / 1000
                 run.timers.append(self.tell_later(grace, _Unheeded(run)))
 
-    def _begin(self, key: InstanceKey, launch: Launch) -> None:
+    def _begin(self, message: Effected, launch: Launch) -> None:
+        key = message.key
         of_key = self._runs.get(key, [])
         if any(run.epoch >= launch.epoch for run in of_key):
             return  # decided before, and told again
         self._runs[key] = of_key
         run, older = Run(key, launch.epoch, program=launch.program), tuple(of_key)
+        run.begin(self.system, message.trace)
         of_key.append(run)
         self.start_soon(self._live, run, launch.program, older)
         if launch.timeout_at is not None:
@@ -282,10 +283,8 @@ class Runner(Actor):
         try:
             plan = await self._planner.plan(run.key, run.epoch, program)
             run.attempt = await self._engine.launch(plan)
-        except NotFound as refusal:
-            return Ended(exit_code=_NOT_FOUND, error=str(refusal))
-        except Forbidden as refusal:
-            return Ended(exit_code=_NOT_ALLOWED, error=str(refusal))
+        except (NotFound, Forbidden) as refusal:
+            return refused(run, refusal)
         except HostFailed as failure:
             log_not_launched(run, program, failure)
             self._host_failures += 1
@@ -321,9 +320,8 @@ class Runner(Actor):
             del self._runs[run.key]
         run.done.set()
         self._logs.changed(run.key)
-        if not self._runs:
-            while self._waiting_for_none:
-                self._waiting_for_none.pop().settle(None)
+        while self._waiting_for_none and not self._runs:
+            self._waiting_for_none.pop().settle(None)
 
     async def _report(self, run: Run, ended: Ended) -> None:
         usage = usage_of(run, ended)

@@ -52,6 +52,17 @@ from runtara.messages._instances import (
     SuspendInstance,
     TakeSignal,
 )
+from runtara.messages._keys import (
+    AddKey,
+    KeyMade,
+    KeyRevoked,
+    KeysFound,
+    ListKeys,
+    RevokeKey,
+    Role,
+    RotateKey,
+    TenantKey,
+)
 from runtara.messages._many import (
     ManySignaled,
     ManyStarted,
@@ -62,14 +73,19 @@ from runtara.messages._many import (
     StartOutcome,
 )
 from runtara.messages._queries import (
+    CountInstances,
     GetHealth,
+    GetTenantMetrics,
     GetTree,
+    Granularity,
     InstanceFilter,
+    InstanceOrder,
     ListCheckpoints,
     ListEvents,
     ListInstances,
     ListNodes,
     ListRetries,
+    ListSteps,
     ReadLog,
 )
 from runtara.messages._replies import (
@@ -86,10 +102,12 @@ from runtara.messages._replies import (
     InstanceInfo,
     InstancePage,
     InstanceRegistered,
+    InstancesCounted,
     InstanceStarted,
     InstanceSummary,
     InstanceWoken,
     LogRead,
+    MetricsBucket,
     NodeInfo,
     NodesFound,
     RetriesFound,
@@ -98,6 +116,10 @@ from runtara.messages._replies import (
     SignalsPending,
     SignalTaken,
     SleepStarted,
+    Step,
+    StepPage,
+    StepStatus,
+    TenantMetrics,
     TreeFound,
 )
 from runtara.messages._requests import R_co, Request
@@ -120,6 +142,7 @@ from runtara.messages._upkeep import Chore, ChoreDone, RunChore
 __all__ = [
     "AcknowledgeSignal",
     "Acknowledged",
+    "AddKey",
     "Call",
     "CatchUp",
     "CheckpointFound",
@@ -130,6 +153,7 @@ __all__ = [
     "ChoreDone",
     "Command",
     "CompleteInstance",
+    "CountInstances",
     "CrashInstance",
     "DeclareSilent",
     "DeleteImage",
@@ -145,7 +169,9 @@ __all__ = [
     "GetInput",
     "GetSchedule",
     "GetStatus",
+    "GetTenantMetrics",
     "GetTree",
+    "Granularity",
     "HealthFound",
     "Heartbeat",
     "ImageDeleted",
@@ -159,22 +185,30 @@ __all__ = [
     "InputFound",
     "InstanceFilter",
     "InstanceInfo",
+    "InstanceOrder",
     "InstancePage",
     "InstanceRegistered",
     "InstanceStarted",
     "InstanceSummary",
     "InstanceWoken",
+    "InstancesCounted",
+    "KeyMade",
+    "KeyRevoked",
+    "KeysFound",
     "ListCheckpoints",
     "ListEvents",
     "ListImageVersions",
     "ListImages",
     "ListInstances",
+    "ListKeys",
     "ListNodes",
     "ListRetries",
     "ListSchedules",
+    "ListSteps",
     "LogRead",
     "ManySignaled",
     "ManyStarted",
+    "MetricsBucket",
     "NamedStart",
     "NodeInfo",
     "NodesFound",
@@ -191,6 +225,9 @@ __all__ = [
     "RegisterInstance",
     "Request",
     "RetriesFound",
+    "RevokeKey",
+    "Role",
+    "RotateKey",
     "RunChore",
     "SaveCheckpoint",
     "ScheduleDeleted",
@@ -211,8 +248,13 @@ __all__ = [
     "StartInstance",
     "StartMany",
     "StartOutcome",
+    "Step",
+    "StepPage",
+    "StepStatus",
     "SuspendInstance",
     "TakeSignal",
+    "TenantKey",
+    "TenantMetrics",
     "TimeOutInstance",
     "TreeFound",
     "UseImageVersion",
@@ -244,7 +286,10 @@ Command = (
     | ListRetries
     | ListCheckpoints
     | ListEvents
+    | ListSteps
     | ListInstances
+    | CountInstances
+    | GetTenantMetrics
     | ReadLog
     | ListNodes
     | GetTree
@@ -263,6 +308,10 @@ Command = (
     | DeleteSchedule
     | PauseSchedule
     | RunChore
+    | ListKeys
+    | AddKey
+    | RotateKey
+    | RevokeKey
     | WakeInstance
     | DeclareSilent
     | CrashInstance
@@ -281,3 +330,5 @@ class Call(msgspec.Struct, frozen=True, gc=False):
     epoch: int | None = None
     passed_on: bool = False
     """Whether another node has passed it on; then it is not passed on again."""
+    trace: str | None = None
+    """The ``traceparent`` that it is a part of, where it is traced."""

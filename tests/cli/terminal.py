@@ -23,8 +23,10 @@ SECONDS: Final = 30
 def type_command(
     *arguments: str, obj: OpenDoor | None = None, stdin: bytes | None = None, **environment: str
 ) -> Result:
-    """Run a command in this process, as if typed."""
-    return CliRunner(env=environment).invoke(main, arguments, obj=obj, input=stdin, catch_exceptions=False)
+    """Run a command in this process, as if typed by somebody who works with no other server."""
+    return CliRunner(env={"XDG_CONFIG_HOME": "/nonexistent"} | environment).invoke(
+        main, arguments, obj=obj, input=stdin, catch_exceptions=False
+    )
 
 
 class Terminal:
@@ -52,7 +54,7 @@ class Server:
         self.folder = folder
         """Working directory, below which programs lie, too."""
         self.environment = environment
-        self.process = popen("serve", "--port", "0", *options, cwd=folder, **environment)
+        self.process = popen("serve", "--port", "0", "--http-port", "0", *options, cwd=folder, **environment)
         self.greeting = self.process.stdout.readline() if self.process.stdout else b""
 
     def __call__(self, *arguments: str, stdin: bytes | None = None, **environment: str) -> Result:

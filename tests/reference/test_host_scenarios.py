@@ -159,7 +159,7 @@ def test_s04_two_hundred_durable_instances_that_are_started_at_once_complete_and
 ) -> None:
     names = [f"throng-{number}" for number in range(200)]
 
-    run_many(hosting, names, (PLAIN, JAR, SHELL, BOX), "")
+    run_many(hosting, names, (PLAIN, JAR), {})
 
 
 # Images ---------------------------------------------------------------------------------------------------------------
