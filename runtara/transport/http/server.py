@@ -191,7 +191,7 @@ class HttpServer:
 
 
 def _tune(socket: sockets.socket) -> None:
-    """Have the system send at once, and keep little for a peer that does not read: by itself it would keep megabytes."""
+    """Have the system send at once, and keep little for a peer that does not read (by itself it keeps megabytes)."""
     socket.setsockopt(sockets.IPPROTO_TCP, sockets.TCP_NODELAY, 1)
     if hasattr(sockets, "TCP_NOTSENT_LOWAT"):
         socket.setsockopt(sockets.IPPROTO_TCP, sockets.TCP_NOTSENT_LOWAT, _UNSENT_BYTES)
