@@ -31,6 +31,7 @@ from runtara.transport.http import server as http
 from runtara.transport.http.tls import configure_tls
 from runtara.transport.quic import server as quic
 from runtara.transport.quic.protocol import ServerTls
+from runtara.transport.websocket.server import SessionServer
 
 __all__ = ["HTTP", "QUIC", "Sockets", "edges_of", "open_sockets"]
 
@@ -129,6 +130,7 @@ def _http(runtime: Runtime, found: Sockets, identity: Identity, gate: Gate) -> h
         render_metrics=runtime.gauges.render,
         count=runtime.system.metrics.count_request,
         feed=FeedDoor(runtime.system.ref(FEED)),
+        serve_session=SessionServer(settings, gate).serve,
     )
     clients = None if settings.client_ca_file is None else Path(settings.client_ca_file)
     tls = configure_tls(identity.cert_file, identity.key_file, clients) if found.http_tls else None
