@@ -129,6 +129,7 @@ def _http(runtime: Runtime, found: Sockets, identity: Identity, gate: Gate) -> h
         fitness=runtime.readiness.ready,
         render_metrics=runtime.gauges.render,
         count=runtime.system.metrics.count_request,
+        serve_session=SessionServer(settings, gate).serve,
         feed=FeedDoor(runtime.system.ref(FEED)),
         serve_session=SessionServer(settings, gate).serve,
     )

@@ -6,6 +6,7 @@ a peer sends: the connection is closed, and says so with `Disconnected`.
 """
 
 import dataclasses
+import hashlib
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
@@ -336,7 +337,8 @@ class Wire:
         if self._pin is not None and not has_fingerprint(shown, self._pin):
             self._is_untrusted = True
             alert = QuicErrorCode.CRYPTO_ERROR + AlertDescription.bad_certificate
-            self._connection.close(alert, QuicFrameType.CRYPTO, "the certificate is another one")
+            found = hashlib.sha256(shown or b"").hexdigest()
+            self._connection.close(alert, QuicFrameType.CRYPTO, f"its fingerprint is {found}")
             return
         if (
             shown is not None
