@@ -131,7 +131,6 @@ def _http(runtime: Runtime, found: Sockets, identity: Identity, gate: Gate) -> h
         count=runtime.system.metrics.count_request,
         serve_session=SessionServer(settings, gate).serve,
         feed=FeedDoor(runtime.system.ref(FEED)),
-        serve_session=SessionServer(settings, gate).serve,
     )
     clients = None if settings.client_ca_file is None else Path(settings.client_ca_file)
     tls = configure_tls(identity.cert_file, identity.key_file, clients) if found.http_tls else None
