@@ -170,11 +170,12 @@ class Scene(NamedTuple):
     @asynccontextmanager
     async def visitor(self, *, listening: bool = True, **options: int) -> AsyncIterator[Visitor]:
         """Give a connection that has become a WebSocket."""
-        with trio.socket.socket() as socket:
-            for name, value in options.items():
-                socket.setsockopt(trio.socket.SOL_SOCKET, getattr(trio.socket, name), value)
-            await socket.connect((self.serving.host, self.serving.port))
-            visitor = Visitor(trio.SocketStream(socket), self.serving.authority)
+        socket = trio.socket.socket()
+        for name, value in options.items():
+            socket.setsockopt(trio.socket.SOL_SOCKET, getattr(trio.socket, name), value)
+        await socket.connect((self.serving.host, self.serving.port))
+        async with trio.SocketStream(socket) as stream:
+            visitor = Visitor(stream, self.serving.authority)
             assert await visitor.upgrade() == 101
             if listening:
                 self.nursery.start_soon(visitor.listen)
