@@ -62,6 +62,7 @@ __all__ = [
     "FEED",
     "IMAGES",
     "INSTANCES",
+    "KEYS",
     "MANY",
     "PROGRAMS",
     "READER",
@@ -88,6 +89,7 @@ FORWARDER: Final = "root/instances/forwarder"
 PROGRAMS: Final = "root/runner/programs"
 IMAGES: Final = "root/upkeep/images"
 UPKEEP: Final = "root/upkeep/chores"
+KEYS: Final = "root/upkeep/keys"
 SCHEDULER: Final = "root/timers/scheduler"
 HEARTBEAT: Final = "root/timers/heartbeat"
 SCHEDULES: Final = "root/timers/schedules"
@@ -121,6 +123,8 @@ class Launcher(msgspec.Struct, frozen=True, kw_only=True):
     """The actor at `IMAGES`, where programs may be pushed."""
     upkeep: Child | None = None
     """The actor at `UPKEEP`, which removes what is not kept."""
+    keys: Child | None = None
+    """The actor at `KEYS`, which keeps the keys of tenants, where clients are asked for one."""
 
 
 class Neighbours(msgspec.Struct, frozen=True, kw_only=True):
@@ -255,7 +259,7 @@ def _forwarder(tenure: Tenure | None, neighbours: Neighbours | None) -> Sequence
 
 
 def _upkeep(launcher: Launcher) -> Sequence[Supervisor]:
-    children = [one for one in (launcher.images, launcher.upkeep) if one is not None]
+    children = [one for one in (launcher.images, launcher.upkeep, launcher.keys) if one is not None]
     return (group("upkeep", *children, intensity=Intensity(restarts=5, within=30)),) if children else ()
 
 
@@ -300,12 +304,8 @@ def _launching(settings: Settings, clock: Clock, launcher: Launcher) -> dict[str
 
 
 def _heartbeat(settings: Settings) -> dict[str, object]:
-    return {
-        "instances": INSTANCES,
-        "reader": READER,
-        "writer": WRITER,
-        "timeout": settings.heartbeat_timeout_ms / 1000,
-    }
+    timeout = settings.heartbeat_timeout_ms / 1000
+    return {"instances": INSTANCES, "reader": READER, "writer": WRITER, "timeout": timeout}
 
 
 def _schedules(settings: Settings, store: Store, clock: Clock) -> dict[str, object]:
@@ -373,6 +373,7 @@ def _for_doors(launcher: Launcher, system: System, is_draining: Callable[[], boo
         "many": MANY,
         "schedules": SCHEDULES,
         "upkeep": None if launcher.upkeep is None else UPKEEP,
+        "keys": None if launcher.keys is None else KEYS,
         "answers": answers_of(system, is_draining),
     }
 

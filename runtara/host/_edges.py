@@ -121,6 +121,7 @@ def _quic(settings: Settings, found: Sockets, identity: Identity, gate: Gate) ->
         cert_file=str(identity.cert_file),
         key_file=str(identity.key_file),
         idle_timeout=settings.quic_idle_timeout_ms / 1000,
+        client_ca_file=settings.client_ca_file,
     )
     return quic.QuicServer(settings, found.quic, tls, partial(Conversation, gate))
 
@@ -138,5 +139,6 @@ def _http(runtime: Runtime, found: Sockets, identity: Identity, gate: Gate) -> h
         is_ready=is_ready,
         feed=FeedDoor(runtime.system.ref(FEED)),
     )
-    tls = configure_tls(identity.cert_file, identity.key_file) if found.http_tls else None
+    clients = None if runtime.settings.client_ca_file is None else Path(runtime.settings.client_ca_file)
+    tls = configure_tls(identity.cert_file, identity.key_file, clients) if found.http_tls else None
     return http.HttpServer(runtime.settings, found.http, http_app.make_app(parts), tls)
