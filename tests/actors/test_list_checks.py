@@ -80,7 +80,9 @@ def test_steps_that_cannot_be_are_refused(fields: dict[str, Any]) -> None:
     ids=str,
 )
 def test_spans_of_time_that_cannot_be_are_refused(fields: dict[str, Any]) -> None:
-    refusal(messages.GetTenantMetrics(**({"tenant_id": "acme", "from_ms": 0, "to_ms": 1} | fields)))
+    usual: dict[str, Any] = {"tenant_id": "acme", "from_ms": 0, "to_ms": 1}
+
+    refusal(messages.GetTenantMetrics(**(usual | fields)))
 
 
 async def test_another_tenants_metrics_are_not_found_and_ones_own_are() -> None:
