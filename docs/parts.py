@@ -60,7 +60,8 @@ def default(field: msgspec.structs.FieldInfo) -> str:
     if field.required:
         return "required"
     if field.default_factory is not msgspec.NODEFAULT:
-        return code_span(repr(field.default_factory()))
+        made, again = field.default_factory(), field.default_factory()
+        return code_span(repr(made)) if made == again else "made up"
     if field.default is None:
         return "none"
     if field.default == (Exception,):
