@@ -52,8 +52,8 @@ def let_in(gate: Gate, headers: Headers, instance_id: str | None, peer: str, coo
     """Return who asks. Raises what the gate refuses with, and `InvalidInput` for headers that cannot be read."""
     credential = credential_of(headers, cookie_name)
     claimed = _text_of(headers, TENANT_ID)
-    tenant_id = (claimed or "default") if credential is None else gate.tenant_of(credential, claimed, peer)
-    own = _text_of(headers, INSTANCE_ID) or instance_id or _NOBODY
+    tenant_id, attempts = gate.whose(credential, claimed, peer)
+    own = _text_of(headers, INSTANCE_ID) or attempts or instance_id or _NOBODY
     hello = Hello(tenant_id=tenant_id, instance_id=own, credential=credential, epoch=number_of(headers, EPOCH))
     return gate.admit(hello, peer)
 
