@@ -6,11 +6,14 @@ What is malformed or too large is refused here, once for all doors. `ENDPOINTS` 
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple, Protocol, TypeVar, cast
 
+import msgspec
+
 from runtara import messages
 from runtara.actors._cell import CellRef
 from runtara.actors._dispatch_checks import CHECKS, PAGE_MAX, PAYLOADS, TEXT_MAX_BYTES
 from runtara.actors._images_checks import IMAGE_CHECKS, check_image
-from runtara.actors._many_checks import MANY_CHECKS, check_listed
+from runtara.actors._list_checks import LIST_CHECKS
+from runtara.actors._many_checks import MANY_CHECKS
 from runtara.actors._ref import Askable, Ref
 from runtara.actors._reply import Reply
 from runtara.actors._schedule_checks import SCHEDULE_CHECKS
@@ -20,6 +23,7 @@ from runtara.endpoints import ENDPOINTS
 from runtara.errors import InvalidInput, NotFound, TooLarge
 from runtara.ids import ImageRef, InstanceKey, check_id
 from runtara.messages import Call, Request
+from runtara.traces import current_trace
 
 __all__ = ["PAGE_MAX", "TEXT_MAX_BYTES", "Dispatch", "Line", "Outcome"]
 
@@ -215,6 +219,7 @@ def _reply(command: Request[R], answer: Any) -> R:
 _REPLIES: Final[dict[type, Callable[[Any], object]]] = {
     messages.ListRetries: lambda retries: messages.RetriesFound(tuple(retries)),
     messages.ListNodes: lambda nodes: messages.NodesFound(tuple(nodes)),
+    messages.CountInstances: messages.InstancesCounted,
 }
 """What a reader's answer becomes, where it is not the reply itself."""
 
@@ -223,7 +228,7 @@ _REPLIES: Final[dict[type, Callable[[Any], object]]] = {
 
 
 def _to_instance(line: Line, command: Any, epoch: int | None) -> tuple[Askable, object]:
-    return line.cell, Call(line.key, command, epoch, line.passed_on)
+    return line.cell, Call(line.key, command, epoch, line.passed_on, current_trace())
 
 
 def _to_new_instance(line: Line, command: messages.StartInstance, epoch: int | None) -> tuple[Askable, object]:
@@ -234,13 +239,12 @@ def _to_new_instance(line: Line, command: messages.StartInstance, epoch: int | N
         return _to_images(line, command, epoch)
     if line.dispatch.check_program is not None:
         line.dispatch.check_program(command.program)
-    return line.cell, Call(line.key, command, epoch, line.passed_on)
+    return line.cell, Call(line.key, command, epoch, line.passed_on, current_trace())
 
 
-def _to_reader(line: Line, command: Any, epoch: int | None) -> tuple[Askable, object]:
-    if isinstance(command, messages.ListInstances) and command.filter is not None:
-        check_listed(command)
-        return _to_many(line, command, epoch)
+def _to_reader(line: Line, command: Any, _epoch: int | None) -> tuple[Askable, object]:
+    if isinstance(command, messages.GetTenantMetrics) and command.tenant_id != line.key.tenant_id:
+        raise NotFound(f"there is no tenant {command.tenant_id!r} here: ask for your own")
     return line.dispatch.reader, _QUERIES[type(command)](line.key, command)
 
 
@@ -251,7 +255,7 @@ def _to_keeper(name: str, lack: str) -> "_Way":
         keeper: Ref | None = getattr(line.dispatch, name)
         if keeper is None:
             raise NotFound(f"{type(command).__name__} is not answered by this system: {lack}")
-        return keeper, Call(line.key, command, epoch, line.passed_on)
+        return keeper, Call(line.key, command, epoch, line.passed_on, current_trace())
 
     return way
 
@@ -279,6 +283,15 @@ _WAYS: Final[dict[str, _Way]] = {
 }
 """Owner of an operation to the way to it."""
 
+
+def _list_query(key: InstanceKey, command: messages.ListInstances) -> Query:
+    if command.filter is None and command.order == "id":
+        return Query("list_instances", (key.tenant_id, command.status, command.limit, command.cursor))
+    wanted = command.filter or messages.InstanceFilter()
+    wanted = msgspec.structs.replace(wanted, status=wanted.status or command.status)
+    return Query("find_instances", (key.tenant_id, wanted, command.order, command.limit, command.cursor))
+
+
 _QUERIES: Final[dict[type, Callable[[InstanceKey, Any], Query]]] = {
     messages.ListRetries: lambda key, command: Query("read_retries", (key, command.checkpoint_id)),
     messages.ListNodes: lambda _key, _command: Query("list_nodes"),
@@ -286,8 +299,13 @@ _QUERIES: Final[dict[type, Callable[[InstanceKey, Any], Query]]] = {
     messages.ListEvents: lambda key, command: Query(
         "list_events", (key, command.event_type, command.subtype, command.limit, command.cursor)
     ),
-    messages.ListInstances: lambda key, command: Query(
-        "list_instances", (key.tenant_id, command.status, command.limit, command.cursor)
+    messages.ListSteps: lambda key, command: Query(
+        "list_steps", (key, command.status, command.step_type, command.limit, command.cursor)
+    ),
+    messages.ListInstances: _list_query,
+    messages.CountInstances: lambda key, _command: Query("count_instances", (key.tenant_id,)),
+    messages.GetTenantMetrics: lambda key, command: Query(
+        "measure_tenant", (key.tenant_id, command.from_ms, command.to_ms, command.granularity)
     ),
 }
 """What readers answer: command to the reader's method."""
@@ -304,7 +322,7 @@ class _Rule(NamedTuple):
 
 _RULES: Final = {
     kind: _Rule(
-        (CHECKS | IMAGE_CHECKS | MANY_CHECKS | SCHEDULE_CHECKS).get(kind),
+        (CHECKS | LIST_CHECKS | IMAGE_CHECKS | MANY_CHECKS | SCHEDULE_CHECKS).get(kind),
         PAYLOADS.get(kind),
         _to_new_instance if kind is messages.StartInstance else _WAYS[row.owner],
     )
