@@ -3,8 +3,10 @@
 A client is met, asks, and hears a reply or the code and the text of a refusal. It knows nothing of the gate.
 """
 
+from __future__ import annotations
+
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Protocol
@@ -12,14 +14,20 @@ from typing import Any, Final, NamedTuple, Protocol
 import httpx
 import msgspec
 import trio
+from trio_websocket import WebSocketConnection
 
+from runtara.actors.readiness import Fitness
 from runtara.endpoints import ENDPOINTS
 from runtara.settings import Settings
+from runtara.transport import frames
 from runtara.transport.conversation import Conversation
-from runtara.transport.frames import Refusal, Welcome
+from runtara.transport.frames import LENGTH_BYTES, Ask, Hello, Refusal, Welcome, decode_server_frame, encode_frame
 from runtara.transport.http.app import Parts, make_app
 from runtara.transport.http.server import HttpServer, open_tcp_socket
 from runtara.transport.quic.server import QuicServer, open_socket
+from runtara.transport.websocket.server import SessionServer
+from runtara.transport.websocket.terms import SESSION_PATH, SUBPROTOCOL
+from tests.transport.http.serving import open_websocket
 from tests.transport.lobby import Lobby
 from tests.transport.quic.door import Client
 from tests.transport.quic.fray import server_tls
@@ -68,7 +76,7 @@ class DoorRow(NamedTuple):
 class _Frames:
     """A client that speaks in frames; who is turned away hears that again for whatever it asks."""
 
-    def __init__(self, client: Client, visitor: Visitor, turned_away: Answer | None) -> None:
+    def __init__(self, client: Client | _Messages, visitor: Visitor, turned_away: Answer | None) -> None:
         self._client = client
         self._visitor = visitor
         self._turned_away = turned_away
@@ -161,29 +169,95 @@ class _Path(dict[str, str]):
 
 
 @asynccontextmanager
-async def _open_http(lobby: Lobby, folder: Path) -> AsyncIterator[Any]:
+async def _listening(lobby: Lobby, folder: Path) -> AsyncIterator[str]:
+    """Serve HTTP, and sessions over WebSocket; give where, as host:port."""
     settings = Settings(data_dir=str(folder), env_http_port=0)
 
-    async def is_ready() -> None: ...
+    async def fitness() -> Fitness:
+        return Fitness(status="ready", version="1.2.3")
 
-    app = make_app(Parts(gate=lobby.gate, settings=settings, is_secure=False, is_ready=is_ready))
+    async def metrics() -> bytes:
+        return b""
+
+    parts = Parts(
+        gate=lobby.gate,
+        settings=settings,
+        is_secure=False,
+        fitness=fitness,
+        render_metrics=metrics,
+        count=lambda *_: None,
+        serve_session=SessionServer(settings, lobby.gate).serve,
+    )
     with await open_tcp_socket(settings) as socket:
-        url = f"http://127.0.0.1:{socket.getsockname()[1]}"
-        server = HttpServer(settings, socket, app, None)
-
-        @asynccontextmanager
-        async def meet(visitor: Visitor) -> AsyncIterator[Asker]:
-            async with AsyncExitStack() as stack:
-                client = await stack.enter_async_context(
-                    httpx.AsyncClient(base_url=url, timeout=20, trust_env=False, verify=False)
-                )
-                yield _Requests(client, visitor)
-
+        server = HttpServer(settings, socket, make_app(parts), None)
         async with trio.open_nursery() as nursery:
             await nursery.start(server.serve)
-            yield meet
+            yield f"127.0.0.1:{socket.getsockname()[1]}"
             nursery.cancel_scope.cancel()
 
 
-DOORS: Final = (DoorRow("quic", _open_quic), DoorRow("http", _open_http))
+@asynccontextmanager
+async def _open_http(lobby: Lobby, folder: Path) -> AsyncIterator[Any]:
+    @asynccontextmanager
+    async def meet(visitor: Visitor) -> AsyncIterator[Asker]:
+        async with httpx.AsyncClient(base_url=f"http://{where}", timeout=20, trust_env=False, verify=False) as client:
+            yield _Requests(client, visitor)
+
+    async with _listening(lobby, folder) as where:
+        yield meet
+
+
+# WebSocket ------------------------------------------------------------------------------------------------------------
+
+
+class _Messages:
+    """A client that speaks in frames, each a message."""
+
+    def __init__(self, socket: WebSocketConnection) -> None:
+        self._socket = socket
+        self._asked = 0
+
+    async def say(self, frame: Any) -> None:
+        await self._socket.send_message(encode_frame(frame)[LENGTH_BYTES:])
+
+    async def hear(self, ask_id: int | None) -> Any:
+        """Return the answer to a call, or what comes next."""
+        while True:
+            message = await self._socket.get_message()
+            assert isinstance(message, bytes)
+            frame = decode_server_frame(message)
+            if ask_id is None or getattr(frame, "id", None) == ask_id:
+                return frame
+
+    async def greet(self, visitor: Visitor) -> Any:
+        await self.say(
+            Hello(tenant_id=visitor.tenant_id, instance_id=visitor.instance_id, credential=visitor.credential)
+        )
+        return await self.hear(None)
+
+    async def ask(self, command: Any, **fields: Any) -> Any:
+        self._asked += 1
+        await self.say(Ask(id=self._asked, command=command, **fields))
+        answer = await self.hear(self._asked)
+        return answer.reply if isinstance(answer, frames.Answer) else answer
+
+
+@asynccontextmanager
+async def _open_websocket(lobby: Lobby, folder: Path) -> AsyncIterator[Any]:
+    @asynccontextmanager
+    async def meet(visitor: Visitor) -> AsyncIterator[Asker]:
+        async with open_websocket(f"ws://{where}{SESSION_PATH}", subprotocols=[SUBPROTOCOL]) as socket:
+            client = _Messages(socket)
+            greeted = await client.greet(visitor)
+            yield _Frames(client, visitor, None if isinstance(greeted, Welcome) else _told(None, greeted))
+
+    async with _listening(lobby, folder) as where:
+        yield meet
+
+
+DOORS: Final = (
+    DoorRow("quic", _open_quic),
+    DoorRow("http", _open_http),
+    DoorRow("websocket", _open_websocket),
+)
 """Every door that asks for credentials. The embedded one asks for none: a program in this process is believed."""

@@ -79,7 +79,7 @@ class _Session:
     """One client. Whatever is asked of it from elsewhere happens on the loop, between its own steps."""
 
     def __init__(self, settings: Settings, gate: Gate, answers: Budget, peer: Peer, host: str) -> None:
-        self._conversation = Conversation(gate, host, self._resume)
+        self._conversation = Conversation(gate, host, self._resume, peer.certificate)
         self._peer = peer
         self._answers = answers
         self._calls_max = settings.quic_calls_in_flight
