@@ -50,10 +50,11 @@ class Visitor(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What came of a question: `REPLY`, or the wire code of the refusal, and its text."""
+    """What came of a question: `REPLY`, or the wire code of the refusal, and its text; `whole` is all that came."""
 
     code: str
     text: str = ""
+    whole: str = ""
 
 
 class Asker(Protocol):
@@ -96,7 +97,7 @@ def _told(command: Any, answer: Any) -> Answer:
     if isinstance(answer, Refusal):
         return Answer(answer.code, answer.message)
     assert type(answer) is ENDPOINTS[type(command)].reply
-    return Answer(REPLY)
+    return Answer(REPLY, whole=repr(msgspec.to_builtins(answer, builtin_types=(bytes,))))
 
 
 @asynccontextmanager
@@ -149,7 +150,7 @@ class _Requests:
             sent = {"json": fields} if fields else {}
         answer = await self._client.request(row.verb, path, headers=self._headers, **sent)  # type: ignore[arg-type]
         if answer.is_success:
-            return Answer(REPLY)
+            return Answer(REPLY, whole=f"{answer.text} {answer.headers}")
         problem = answer.json()
         assert answer.headers["content-type"] == "application/problem+json"
         return Answer(problem["code"], problem["detail"])
