@@ -26,6 +26,8 @@ class Launcher(msgspec.Struct, frozen=True, kw_only=True):
     """The actor at `IMAGES`, where programs may be pushed."""
     upkeep: Child | None = None
     """The actor at `UPKEEP`, which removes what is not kept."""
+    keys: Child | None = None
+    """The actor at `KEYS`, which keeps the keys of tenants, where clients are asked for one."""
 
 
 class Neighbours(msgspec.Struct, frozen=True, kw_only=True):

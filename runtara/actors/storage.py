@@ -70,6 +70,10 @@ class Query(msgspec.Struct, Request[Any], frozen=True):
         "list_due",
         "list_running",
         "list_instances",
+        "find_instances",
+        "count_instances",
+        "measure_tenant",
+        "list_steps",
         "list_checkpoints",
         "list_events",
         "read_retries",
@@ -86,6 +90,7 @@ class Query(msgspec.Struct, Request[Any], frozen=True):
         "list_nodes",
         "list_peers",
         "find_log_node",
+        "find_changed",
         "read_documents",
         "verify",
     ]

@@ -14,9 +14,10 @@ from runtara.ids import InstanceKey
 from runtara.settings import ProgramSettings, load_program_settings
 from runtara.traces import Traces, open_traces
 from runtara.transport.addresses import parse_address, parse_addresses
+from runtara.transport.client.door import ServerSpec
 from runtara.transport.connection_file import ConnectionFile, read_connection_file
 from runtara.transport.door import Door
-from runtara.transport.quic.client import ServerSpec, open_quic_door
+from runtara.transport.remote import open_remote_door
 from runtara.transport.traced import TracedDoor
 
 __all__ = ["SdkConfig", "UnverifiedServerWarning"]
@@ -104,7 +105,7 @@ class SdkConfig(ProgramSettings, frozen=True):
             if getattr(self, name) <= 0:
                 raise ConfigError(f"{name} of {getattr(self, name)} is not allowed: use 1 or more milliseconds")
         key = InstanceKey(self.tenant_id, self.instance_id)
-        door = open_quic_door(self._server(), key, credential=self.credential, epoch=self.epoch)
+        door = open_remote_door(self._server(), key, credential=self.credential, epoch=self.epoch)
         return TracedDoor(door, _traces()) if self.otel else door
 
     def _server(self) -> ServerSpec:

@@ -51,6 +51,10 @@ class ProgramSettings(
     data_dir: str = ".data"
     """Data folder of a server on the same machine, where its address and its authority are found."""
 
+    context: str | None = None
+    """For those who manage: a server and tenant that `runtara login` has kept, by name. A server that is named itself
+    comes first."""
+
     def __repr__(self) -> str:  # shows no secret
         shown = ((field.name, getattr(self, field.name)) for field in msgspec.structs.fields(self))
         parts = [f"{name}={value!r}" for name, value in shown if name != "credential"]
