@@ -92,3 +92,11 @@ def test_it_can_be_imported_anywhere() -> None:
 
     assert sources == {json.dumps({"type": "prometheus", "uid": "${datasource}"})}
     assert "id" not in DASHBOARD
+
+
+def test_the_how_to_page_names_only_metrics_that_there_are() -> None:
+    page = (ROOT / "docs" / "how-to" / "observe.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"\bruntara_\w+", page)) - {"runtara_checkpoints"}
+
+    assert named
+    assert named <= SERIES
