@@ -6,6 +6,7 @@ import click
 import msgspec
 from msgspec.structs import replace
 
+from runtara.cli._filters import filter_of, filter_options
 from runtara.cli._reach import Door, Reach, client_options
 from runtara.cli._tables import (
     CHECKPOINTS,
@@ -33,15 +34,15 @@ all_option = click.option("--all", "every", is_flag=True, help="Print every row,
 
 @click.command()
 @click.option("--status", type=click.Choice([status.value for status in Status]), help="Only those that stand so.")
+@filter_options
 @limit_option
 @all_option
 @json_option
 @client_options
-def ps(reach: Reach, status: str | None, limit: int, every: bool, as_json: bool) -> None:
+def ps(reach: Reach, *, limit: int, every: bool, as_json: bool, **wanted: Any) -> None:  # the filter's options
     """List the instances of a tenant, by id."""
     with reach.door() as door:
-        command = ListInstances(status=None if status is None else Status(status), limit=limit)
-        page = fetch(door, command, "instances", every)
+        page = fetch(door, ListInstances(limit=limit, filter=filter_of(door, **wanted)), "instances", every)
     print_page(INSTANCES, page, "instances", as_json)
 
 

@@ -18,6 +18,7 @@ COMMANDS: Final = {
     "run": "_run",
     "serve": "_serve",
     "start": "_start",
+    "start-many": "_many",
     "fork": "_forks",
     "retry": "_forks",
     "schedule": "_schedules",
@@ -26,16 +27,22 @@ COMMANDS: Final = {
     "status": "_instances",
     "logs": "_logs",
     "events": "_events",
+    "input": "_states",
     "checkpoints": "_instances",
+    "checkpoint": "_states",
+    "retries": "_states",
     "signal": "_signals",
     "stop": "_signals",
+    "pause": "_signals",
     "resume": "_signals",
     "cancel": "_many",
-    "nodes": "_nodes",
-    "tree": "_tree",
+    "signal-many": "_many",
     "login": "_login",
     "logout": "_login",
     "contexts": "_contexts",
+    "health": "_health",
+    "nodes": "_nodes",
+    "tree": "_tree",
     "keys": "_keys",
     "upkeep": "_upkeep",
     "db": "_db",
@@ -58,7 +65,7 @@ class _Commands(click.Group):
         home = COMMANDS.get(cmd_name)
         if home is None:
             return None
-        found: click.Command = getattr(importlib.import_module(f"runtara.cli.{home}"), cmd_name)
+        found: click.Command = getattr(importlib.import_module(f"runtara.cli.{home}"), cmd_name.replace("-", "_"))
         return found
 
     def invoke(self, ctx: click.Context) -> object:

@@ -1,4 +1,4 @@
-"""`runtara signal`, `stop` and `resume`: say something to an instance."""
+"""`runtara signal`, `stop`, `pause` and `resume`: say something to an instance."""
 
 from typing import Final
 
@@ -13,7 +13,7 @@ from runtara.clock import span_ms
 from runtara.ids import new_id
 from runtara.messages import SendSignal, SignalAccepted, SignalKind
 
-__all__ = ["resume", "signal", "stop"]
+__all__ = ["pause", "resume", "signal", "stop"]
 
 KINDS: Final[dict[str, SignalKind]] = {"cancel": "cancel", "pause": "pause", "resume": "resume", "shutdown": "shutdown"}
 """Words that mean a signal to the instance as a whole; every other word is the name of a custom signal."""
@@ -63,10 +63,23 @@ def stop(reach: Reach, instance_id: str, grace: float | None, wait: bool, as_jso
 @click.argument("instance_id", metavar="ID")
 @json_option
 @client_options
+def pause(reach: Reach, instance_id: str, as_json: bool) -> None:
+    """Have an instance rest until it is resumed: its program is told to end for now."""
+    _tell(reach, instance_id, "pause", as_json)
+
+
+@click.command()
+@click.argument("instance_id", metavar="ID")
+@json_option
+@client_options
 def resume(reach: Reach, instance_id: str, as_json: bool) -> None:
     """Have an instance that rests go on now."""
+    _tell(reach, instance_id, "resume", as_json)
+
+
+def _tell(reach: Reach, instance_id: str, kind: SignalKind, as_json: bool) -> None:
     with reach.door(instance_id) as door:
-        accepted = _send(door, "resume")
+        accepted = _send(door, kind)
         _conclude(door, accepted, wait=False, as_json=as_json)
 
 

@@ -9,14 +9,10 @@ import pytest
 
 from runtara import messages
 from runtara.endpoints import ENDPOINTS
-from runtara.errors import InstanceNotFound, RuntaraError
-from runtara.ids import InstanceKey
-from runtara.lifecycle import Status
-from runtara.records import ImageOptions
+from runtara.errors import Forbidden, InstanceNotFound, RuntaraError
 from runtara.sdk import embedded
 from runtara.sdk.management import Management, new_start
-from runtara.transport import Session
-from tests.sdk.management.clients import PROGRAMS
+from tests.sdk.management.clients import PROGRAMS, Listening
 
 ASKED: dict[type, Callable[[Management], Any]] = {
     messages.StartInstance: lambda manage: manage.start("greet"),
@@ -52,50 +48,6 @@ ASKED: dict[type, Callable[[Management], Any]] = {
 }
 """What asks a command."""
 
-_INFO = messages.InstanceInfo(tenant_id="t", instance_id="a", status=Status.FAILED, epoch=1, created_at=0)
-_IMAGE = messages.ImageInfo(
-    image_id="a",
-    name="a",
-    version=1,
-    current=True,
-    kind="python",
-    digest="",
-    size=1,
-    pushed_at=0,
-    description="",
-    metadata=b"{}",
-    defaults=None,
-    options=ImageOptions(),
-)
-_FIRST: dict[type, Any] = {
-    messages.GetStatus: _INFO,
-    messages.GetImage: _IMAGE,
-    messages.PushImage: messages.ImagePushed(offset=0),
-}
-"""What is answered before it comes to the command that is meant."""
-
-
-class _Asked(Exception):  # it ends what a method does as soon as it has asked what it should
-    """The command was asked."""
-
-
-class Listening:
-    """A door that hears which commands are asked."""
-
-    def __init__(self, awaited: type) -> None:
-        self.session = Session(InstanceKey("t", "a"))
-        self.awaited = awaited
-
-    def beside(self, instance_id: str, *, watch: bool = False) -> "Listening":
-        return self
-
-    def call_from_thread(self, command: Any, *, timeout: float | None = None) -> Any:
-        if type(command) is self.awaited:
-            raise _Asked
-        return _FIRST[type(command)]
-
-    def close(self) -> None: ...
-
 
 @pytest.mark.parametrize(
     "command", [row.command for row in ENDPOINTS.values() if row.caller != "program"], ids=lambda kind: kind.__name__
@@ -103,8 +55,11 @@ class Listening:
 def test_whatever_a_manager_may_ask_there_is_a_method_for(command: type) -> None:
     assert command in ASKED, f"runtara.sdk.management has no method that asks {command.__name__}"
 
-    with pytest.raises(_Asked):
-        ASKED[command](Management(Listening(command)))  # type: ignore[arg-type]  # all that is used of a door
+    door = Listening(command)
+    with pytest.raises(Forbidden):
+        ASKED[command](Management(door))  # type: ignore[arg-type]  # all that is used of a door
+
+    assert door.heard
 
 
 def test_nothing_is_asked_that_only_programs_may_ask() -> None:
