@@ -154,7 +154,7 @@ def client_options(command: Callable[..., Any]) -> Callable[..., Any]:
         load_settings()  # refuses a variable whose name is not known: a mistyped one would be ignored in silence
         given = {name: kwargs.pop(name) for name in _GIVEN}
         where = _in_context(ctx, Where(**given), kwargs.pop("context"))
-        return command(Reach(where, ctx.obj or open_quic_door), *args, **kwargs)
+        return command(Reach(where, ctx.obj or open_door), *args, **kwargs)
 
     options: Callable[..., Any] = with_reach
     for option in reversed(_OPTIONS):
@@ -209,7 +209,7 @@ def load_given(**given: object) -> Settings:
     return load_settings(None, **{name: value for name, value in given.items() if value is not None})
 
 
-def open_quic_door(where: Where) -> Door:
+def open_door(where: Where) -> Door:
     """Return the door to a server. It connects with the first call."""
     from runtara.sdk.config import SdkConfig
 

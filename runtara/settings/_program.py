@@ -46,6 +46,8 @@ class ProgramSettings(
     """A launched program that sleeps or waits for longer ends, and is launched again when it is time."""
     epoch: Span | None = None
     """The attempt that a launched program is."""
+    otel: bool = False
+    """Whether calls are traced by OpenTelemetry."""
     data_dir: str = ".data"
     """Data folder of a server on the same machine, where its address and its authority are found."""
 
