@@ -16,10 +16,13 @@ C = TypeVar("C", bound=Callable[..., Any])
 
 _OPTIONS: Final = (
     click.option("--prefix", default="", metavar="TEXT", help="Only those whose id begins so."),
+    click.option("--search", default="", metavar="TEXT", help="Only those whose id or program has it somewhere."),
     click.option("--program", metavar="PATH|NAME", help="Only those of this program."),
     click.option("--image", metavar="NAME", help="Only those of any version of this image."),
     click.option("--created-from", type=typed_instant, metavar="INSTANT", help="Only those created then or later."),
     click.option("--created-before", type=typed_instant, metavar="INSTANT", help="Only those created earlier."),
+    click.option("--finished-from", type=typed_instant, metavar="INSTANT", help="Only those finished then or later."),
+    click.option("--finished-before", type=typed_instant, metavar="INSTANT", help="Only those finished earlier."),
 )
 
 

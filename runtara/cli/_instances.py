@@ -1,6 +1,6 @@
 """`runtara ps`, `status` and `checkpoints`: look at instances."""
 
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import click
 import msgspec
@@ -18,7 +18,7 @@ from runtara.cli._tables import (
     print_page,
 )
 from runtara.lifecycle import Status
-from runtara.messages import GetStatus, ListCheckpoints, ListEvents, ListInstances
+from runtara.messages import CountInstances, GetStatus, InstanceOrder, ListCheckpoints, ListEvents, ListInstances
 from runtara.sdk.progress import PROGRESS, Progress
 
 __all__ = ["all_option", "checkpoints", "fetch", "limit_option", "ps", "status"]
@@ -35,15 +35,45 @@ all_option = click.option("--all", "every", is_flag=True, help="Print every row,
 @click.command()
 @click.option("--status", type=click.Choice([status.value for status in Status]), help="Only those that stand so.")
 @filter_options
+@click.option(
+    "--order",
+    type=click.Choice(get_args(InstanceOrder)),
+    default="id",
+    show_default=True,
+    help="By what they are listed; with a minus, the last one first. Only finished ones have a place by finished.",
+)
+@click.option("--count", is_flag=True, help="Only say how many of the tenant's instances stand where.")
 @limit_option
 @all_option
 @json_option
 @client_options
-def ps(reach: Reach, *, limit: int, every: bool, as_json: bool, **wanted: Any) -> None:  # the filter's options
-    """List the instances of a tenant, by id."""
+def ps(
+    reach: Reach,
+    *,
+    order: InstanceOrder,
+    count: bool,
+    limit: int,
+    every: bool,
+    as_json: bool,
+    **wanted: Any,  # the filter's options
+) -> None:
+    """List the instances of a tenant."""
     with reach.door() as door:
-        page = fetch(door, ListInstances(limit=limit, filter=filter_of(door, **wanted)), "instances", every)
+        if count:
+            _count(door, as_json)
+            return
+        command = ListInstances(limit=limit, filter=filter_of(door, **wanted), order=order)
+        page = fetch(door, command, "instances", every)
     print_page(INSTANCES, page, "instances", as_json)
+
+
+def _count(door: Door, as_json: bool) -> None:
+    counted = door.call_from_thread(CountInstances())
+    if as_json:
+        print_json(counted)
+    else:
+        for status in Status:
+            click.echo(f"{status:<9} {counted.counts.get(status, 0):,}")
 
 
 @click.command()

@@ -2,7 +2,6 @@
 
 import json
 
-
 from runtara.errors import Code
 from runtara.sdk import InstanceStatus
 from tests.cli.terminal import Terminal

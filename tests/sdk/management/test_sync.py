@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,9 @@ ASKED: dict[type, Callable[[Management], Any]] = {
     messages.ListRetries: lambda manage: manage.retries("a", "step"),
     messages.ListCheckpoints: lambda manage: manage.list_checkpoints("a").page(),
     messages.ListEvents: lambda manage: manage.list_events("a").page(),
+    messages.ListSteps: lambda manage: manage.list_steps("a").page(),
+    messages.CountInstances: lambda manage: manage.count_instances(),
+    messages.GetTenantMetrics: lambda manage: manage.tenant_metrics(*2 * [datetime(2026, 1, 1, tzinfo=UTC)]),
     messages.ListInstances: lambda manage: manage.list_instances().page(),
     messages.ReadLog: lambda manage: manage.log("a"),
     messages.PushImage: lambda manage: manage.push_image("a", __file__),
@@ -42,6 +46,10 @@ ASKED: dict[type, Callable[[Management], Any]] = {
     messages.DeleteSchedule: lambda manage: manage.delete_schedule("a"),
     messages.PauseSchedule: lambda manage: manage.pause_schedule("a"),
     messages.RunChore: lambda manage: manage.run_chore("runs"),
+    messages.ListKeys: lambda manage: manage.keys(),
+    messages.AddKey: lambda manage: manage.add_key("read-only"),
+    messages.RotateKey: lambda manage: manage.rotate_key("k"),
+    messages.RevokeKey: lambda manage: manage.revoke_key("k"),
     messages.ListNodes: lambda manage: manage.nodes(),
     messages.GetTree: lambda manage: manage.tree(),
     messages.GetHealth: lambda manage: manage.health(),
