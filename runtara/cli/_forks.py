@@ -3,6 +3,7 @@
 import click
 import trio
 
+from runtara.cli._completion import complete_instances, instance_argument
 from runtara.cli._follow import conclude, wait_for_end
 from runtara.cli._program_options import read_input
 from runtara.cli._reach import Reach, client_options
@@ -19,7 +20,7 @@ _wait_option = click.option(
 
 
 @click.command()
-@click.argument("source", metavar="SOURCE")
+@click.argument("source", metavar="SOURCE", shell_complete=complete_instances)
 @click.argument("new", metavar="NEW")
 @click.option("--checkpoint", "checkpoint_id", metavar="ID", help="The last one to take along; by default all.")
 @click.option("--input", "input_", metavar="JSON|@FILE|-", help="Another input than that of SOURCE.")
@@ -46,7 +47,7 @@ def fork(
 
 
 @click.command()
-@click.argument("instance_id", metavar="ID")
+@instance_argument
 @_wait_option
 @json_option
 @client_options

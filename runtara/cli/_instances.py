@@ -6,6 +6,7 @@ import click
 import msgspec
 from msgspec.structs import replace
 
+from runtara.cli._completion import instance_argument
 from runtara.cli._filters import filter_of, filter_options
 from runtara.cli._reach import Door, Reach, client_options
 from runtara.cli._tables import (
@@ -77,7 +78,7 @@ def _count(door: Door, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("instance_id", metavar="ID")
+@instance_argument
 @limit_option
 @all_option
 @json_option
@@ -91,7 +92,7 @@ def checkpoints(reach: Reach, instance_id: str, limit: int, every: bool, as_json
 
 
 @click.command()
-@click.argument("instance_id", metavar="ID")
+@instance_argument
 @click.option("--output", "only_output", is_flag=True, help="Print the output alone, byte for byte.")
 @json_option
 @client_options

@@ -49,6 +49,7 @@ COMMANDS: Final = {
     "upkeep": "_upkeep",
     "db": "_db",
     "doctor": "_doctor",
+    "completion": "_completion",
 }
 """Command to the module that defines it, in the order in which `--help` lists them."""
 

@@ -5,6 +5,7 @@ from typing import Final
 import click
 import trio
 
+from runtara.cli._completion import instance_argument
 from runtara.cli._follow import conclude, wait_for_end
 from runtara.cli._payloads import read_payload
 from runtara.cli._reach import Door, Reach, client_options
@@ -20,7 +21,7 @@ KINDS: Final[dict[str, SignalKind]] = {"cancel": "cancel", "pause": "pause", "re
 
 
 @click.command()
-@click.argument("instance_id", metavar="ID")
+@instance_argument
 @click.argument("name", metavar="KIND|NAME")
 @click.option("--payload", metavar="TEXT|@FILE|-", help="What a custom signal carries.")
 @click.option("--custom", is_flag=True, help="NAME is that of a custom signal, even if it is also a kind.")
@@ -43,7 +44,7 @@ def signal(
 
 
 @click.command()
-@click.argument("instance_id", metavar="ID")
+@instance_argument
 @click.option("--grace", type=float, metavar="SECONDS", help="How long the program may take to clean up and end.")
 @click.option("--wait", is_flag=True, help="Wait for the end.")
 @json_option
@@ -60,7 +61,7 @@ def stop(reach: Reach, instance_id: str, grace: float | None, wait: bool, as_jso
 
 
 @click.command()
-@click.argument("instance_id", metavar="ID")
+@instance_argument
 @json_option
 @client_options
 def pause(reach: Reach, instance_id: str, as_json: bool) -> None:
@@ -69,7 +70,7 @@ def pause(reach: Reach, instance_id: str, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("instance_id", metavar="ID")
+@instance_argument
 @json_option
 @client_options
 def resume(reach: Reach, instance_id: str, as_json: bool) -> None:

@@ -4,6 +4,7 @@ from typing import Final
 
 import click
 
+from runtara.cli._completion import instance_argument
 from runtara.cli._reach import Reach, client_options
 from runtara.cli._tables import Column, Table, json_option, print_json, print_rows
 from runtara.cli._words import instant
@@ -23,12 +24,11 @@ RETRIES: Final = Table(
     ),
 )
 
-_id = click.argument("instance_id", metavar="ID")
 _checkpoint = click.argument("checkpoint_id", metavar="CHECKPOINT")
 
 
 @click.command("input")
-@_id
+@instance_argument
 @json_option
 @client_options
 def input(reach: Reach, instance_id: str, as_json: bool) -> None:
@@ -42,7 +42,7 @@ def input(reach: Reach, instance_id: str, as_json: bool) -> None:
 
 
 @click.command()
-@_id
+@instance_argument
 @_checkpoint
 @json_option
 @client_options
@@ -59,7 +59,7 @@ def checkpoint(reach: Reach, instance_id: str, checkpoint_id: str, as_json: bool
 
 
 @click.command()
-@_id
+@instance_argument
 @_checkpoint
 @json_option
 @client_options

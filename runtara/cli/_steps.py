@@ -4,6 +4,7 @@ from typing import Final, get_args
 
 import click
 
+from runtara.cli._completion import instance_argument
 from runtara.cli._instances import all_option, fetch, limit_option
 from runtara.cli._reach import Reach, client_options
 from runtara.cli._tables import Column, Table, json_option, print_page
@@ -28,7 +29,7 @@ STEPS: Final = Table(
 
 
 @click.command()
-@click.argument("instance_id", metavar="ID")
+@instance_argument
 @click.option("--status", type=click.Choice(get_args(StepStatus)), help="Only those that stand so.")
 @click.option("--type", "step_type", metavar="TYPE", help="Only those: checkpoint, sleep, signal, retry, or your own.")
 @limit_option
