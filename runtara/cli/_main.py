@@ -24,6 +24,7 @@ COMMANDS: Final = {
     "schedule": "_schedules",
     "image": "_images",
     "ps": "_instances",
+    "watch": "_watch",
     "status": "_instances",
     "logs": "_logs",
     "events": "_events",
