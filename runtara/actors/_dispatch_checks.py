@@ -292,6 +292,24 @@ def _check_chore(command: messages.RunChore) -> None:
         raise InvalidInput(f"dry_run must be true or false, not {type(command.dry_run).__name__}")
 
 
+def _check_add_key(command: messages.AddKey) -> None:
+    if command.role not in get_args(messages.Role):
+        raise InvalidInput(f"role {command.role!a:.80} is unknown: use {', '.join(get_args(messages.Role))}")
+    if command.expires_at is not None:
+        check_instant_ms(command.expires_at, "expires_at")
+    check_id(command.request_id, "request id")
+
+
+def _check_rotate_key(command: messages.RotateKey) -> None:
+    check_id(command.key_id, "key id")
+    _check_span(command.grace_ms, "grace_ms")
+    check_id(command.request_id, "request id")
+
+
+def _check_revoke_key(command: messages.RevokeKey) -> None:
+    check_id(command.key_id, "key id")
+
+
 CHECKS: Final[dict[type, Callable[[Any], None]]] = {
     messages.StartInstance: check_start,
     messages.ForkInstance: _check_fork,
@@ -311,6 +329,9 @@ CHECKS: Final[dict[type, Callable[[Any], None]]] = {
     messages.ListEvents: _check_events,
     messages.ReadLog: _check_log,
     messages.RunChore: _check_chore,
+    messages.AddKey: _check_add_key,
+    messages.RotateKey: _check_rotate_key,
+    messages.RevokeKey: _check_revoke_key,
 }
 """What is not here holds nothing that could be wrong."""
 

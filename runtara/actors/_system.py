@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterator
 from concurrent.futures import Future
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from difflib import get_close_matches
 from functools import partial
 from typing import Any, Final
@@ -28,7 +28,7 @@ from runtara.errors import ActorStopped, NotFound, RuntaraError
 from runtara.metrics import Metrics
 from runtara.threads import Ingress
 
-__all__ = ["System", "SystemFailed", "open_system"]
+__all__ = ["System", "SystemFailed", "open_system", "refusing"]
 
 ASK_TIMEOUT: Final = 30.0
 """Seconds that an ask waits if it does not say otherwise."""
@@ -198,3 +198,14 @@ async def _apart(scope: trio.CancelScope, task: Callable[..., Awaitable[object]]
     """Run a task that is cancelled by its own, shielded scope only: the tree is stopped by message, in order."""
     with scope:
         await task(*args)
+
+
+@contextmanager
+def refusing() -> Iterator[None]:
+    """Raise the refusal that is at the bottom of a failed system, if one is."""
+    try:
+        yield
+    except SystemFailed as failed:
+        if failed.refusal is not None:
+            raise failed.refusal from failed
+        raise

@@ -41,8 +41,9 @@ class Dispatch:
 
     `runner` is the path of the actor that keeps the logs of programs: it hears a `Call` with a `ReadLog`. `images` is
     that of the registry of images, which hears calls about them, starts of them included; `upkeep` that of the actor
-    that does the chores; `many` and `schedules` those of the actors that hear what is said about many instances, and
-    about schedules. `answers` are the functions by which the system as a whole answers; they run on its loop.
+    that does the chores; `keys` that of the keeper of keys; `many` and `schedules` those of the actors that hear what
+    is said about many instances, and about schedules. `answers` are the functions by which the system as a whole
+    answers; they run on its loop.
     `check_program` raises `NotFound` for a program that cannot be launched.
     """
 
@@ -56,6 +57,7 @@ class Dispatch:
         runner: str | None = None,
         images: str | None = None,
         upkeep: str | None = None,
+        keys: str | None = None,
         many: str | None = None,
         schedules: str | None = None,
         answers: Mapping[type, Callable[[], object]] | None = None,
@@ -66,6 +68,7 @@ class Dispatch:
         self.runner: Final = None if runner is None else system.ref(runner)
         self.images: Final = None if images is None else system.ref(images)
         self.upkeep: Final = None if upkeep is None else system.ref(upkeep)
+        self.keys: Final = None if keys is None else system.ref(keys)
         self.many: Final = None if many is None else system.ref(many)
         self.schedules: Final = None if schedules is None else system.ref(schedules)
         self.system: Final = _SystemAnswers(self._instances, answers or {})
@@ -272,6 +275,7 @@ _WAYS: Final[dict[str, _Way]] = {
     "runner": _to_keeper("runner", "it launches no processes"),
     "images": _to_images,
     "upkeep": _to_keeper("upkeep", "it has no upkeep of its own"),
+    "keys": _to_keeper("keys", "it keeps no keys of tenants"),
     "many": _to_many,
     "schedules": _to_keeper("schedules", "it keeps no schedules"),
     "system": _to_system,

@@ -16,6 +16,7 @@ from runtara.actors._service import hears
 from runtara.actors.forwarder import Forward
 from runtara.actors.instance import Arm, Effect, InstanceState, Limits, Need
 from runtara.actors.storage import Answer, Commit, Load
+from runtara.actors.watched import Stored, Watched
 from runtara.clock import Clock
 from runtara.endpoints import ENDPOINTS
 from runtara.errors import Fenced, OutcomeUnknown, RuntaraError, StoreUnavailable, Unreachable
@@ -23,7 +24,7 @@ from runtara.ids import InstanceKey
 from runtara.lifecycle import FINAL, Status
 from runtara.messages import Call, GetStatus, Request
 from runtara.records import Holder, Snapshot
-from runtara.store import LoadError, Tenure
+from runtara.store import LoadError, Save, Tenure
 
 __all__ = ["Adopt", "Effected", "Instances", "TakeHeard"]
 
@@ -81,6 +82,8 @@ class Instances(Region[InstanceKey, InstanceState]):
         clock: Clock,
         tenure: Tenure | None = None,
         forwarder: str | None = None,
+        watched: Watched | None = None,
+        feed: str | None = None,
     ) -> None:
         super().__init__(resident=resident, idle_after=idle_after, clock=clock)
         self.BATCH = batch  # type: ignore[misc]  # the class's default, set for this region
@@ -94,6 +97,8 @@ class Instances(Region[InstanceKey, InstanceState]):
         self._tenure: Final = tenure
         """Our place among the nodes that share the store; None where nobody shares it."""
         self._forwarder: Final = forwarder
+        self._watched: Final = watched or Watched()
+        self._feed: Final = feed
         self._doubtful: set[InstanceKey] = set()
         """Instances of which it is not known whether their last change is stored; nothing was done about it."""
 
@@ -195,11 +200,15 @@ class Instances(Region[InstanceKey, InstanceState]):
             write.after = write.after.stored(save)
             saves.append(save)
 
+        began = self.system.now()
+
         def then(reply: Reply) -> None:
             kept: Any = reply.value
             if isinstance(reply.error, OutcomeUnknown):
                 self._doubt(write.key for write in writes)
             settle(kept if not isinstance(reply.error, Exception) else reply.error)
+            if self._watched.tenants:
+                self._tell_of(saves, kept, began)
 
         # No deadline: the writer always answers, and what it has not read yet may still be stored later.
         self._writer.ask_then(Commit(tuple(saves)), then, timeout=inf)
@@ -213,6 +222,22 @@ class Instances(Region[InstanceKey, InstanceState]):
                     self._ref(path).tell_nowait(told)
                 except RuntaraError:  # effects happen at most once; each is derived again from what is stored
                     self.system.dead_letters.add(path, "effect", effect)
+
+    def _tell_of(self, saves: Sequence[Save], kept: Sequence[bool] | None, began: float) -> None:
+        """Tell the feed what was stored; where that is not known, that it has missed something."""
+        tenants = self._watched.tenants
+        watched = [save.instance.tenant_id in tenants for save in saves]
+        if self._feed is None or not any(watched):
+            return
+        told = tuple(
+            save
+            for save, yes, stored in zip(saves, watched, kept or [False] * len(saves), strict=True)
+            if yes and stored
+        )
+        try:
+            self._ref(self._feed).tell_nowait(Stored(told, self.system.now() - began, missed=kept is None))
+        except RuntaraError:
+            self._watched.missed = True
 
     def _doubt(self, keys: Iterable[InstanceKey]) -> None:
         """See to it that what a change has led to is done, if it turns out to be stored."""

@@ -88,6 +88,7 @@ class Query(msgspec.Struct, Request[Any], frozen=True):
         "list_nodes",
         "list_peers",
         "find_log_node",
+        "find_changed",
         "read_documents",
         "verify",
     ]

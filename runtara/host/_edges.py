@@ -17,11 +17,12 @@ from msgspec.structs import replace
 from runtara.actors import Supervisor, child
 from runtara.actors import supervisor as group
 from runtara.actors.edge import Edge
+from runtara.actors.feed import FeedDoor
 from runtara.errors import Draining, Unreachable
 from runtara.ids import InstanceKey
 from runtara.messages import ListInstances
 from runtara.settings import Settings
-from runtara.system import Runtime
+from runtara.system import FEED, Runtime
 from runtara.transport.addresses import Address, parse_address
 from runtara.transport.certificates import Identity
 from runtara.transport.connection_file import read_connection_file
@@ -120,6 +121,7 @@ def _quic(settings: Settings, found: Sockets, identity: Identity, gate: Gate) ->
         cert_file=str(identity.cert_file),
         key_file=str(identity.key_file),
         idle_timeout=settings.quic_idle_timeout_ms / 1000,
+        client_ca_file=settings.client_ca_file,
     )
     return quic.QuicServer(settings, found.quic, tls, partial(Conversation, gate))
 
@@ -130,6 +132,13 @@ def _http(runtime: Runtime, found: Sockets, identity: Identity, gate: Gate) -> h
             raise Draining("this host is going down")
         await runtime.dispatch.call(_READY, ListInstances(limit=1), timeout=_READY_TIMEOUT_S)
 
-    parts = http_app.Parts(gate=gate, settings=runtime.settings, is_secure=found.http_tls, is_ready=is_ready)
-    tls = configure_tls(identity.cert_file, identity.key_file) if found.http_tls else None
+    parts = http_app.Parts(
+        gate=gate,
+        settings=runtime.settings,
+        is_secure=found.http_tls,
+        is_ready=is_ready,
+        feed=FeedDoor(runtime.system.ref(FEED)),
+    )
+    clients = None if runtime.settings.client_ca_file is None else Path(runtime.settings.client_ca_file)
+    tls = configure_tls(identity.cert_file, identity.key_file, clients) if found.http_tls else None
     return http.HttpServer(runtime.settings, found.http, http_app.make_app(parts), tls)

@@ -159,7 +159,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=lambda name: PR
     core_addr: str | None = None
     """Address that launched programs connect to, as host:port; by default the one that is listened at."""
     require_credentials: bool | None = None
-    """Whether every client must show a credential; by default only where the door is open beyond loopback."""
+    """Whether every client must show a credential; by default only where the door is open beyond loopback. There it
+    cannot be false."""
+    client_ca_file: str | None = None
+    """Certificate authorities, PEM, whose clients may show a certificate in place of a key: one with the name
+    ``runtara://tenant/ID`` (an operator) or ``runtara://tenant/ID/ROLE`` as its subject alternative name."""
     tls_cert_file: str | None = None
     """Certificate chain of the server, PEM; by default one made once and kept in the data folder."""
     tls_key_file: str | None = None

@@ -34,6 +34,7 @@ from runtara.messages import (
     InstanceFilter,
     InstanceOrder,
     InstancePage,
+    InstanceSummary,
     NodeInfo,
     SchedulePage,
     StepPage,
@@ -259,6 +260,12 @@ class Reader(Protocol):
 
     def count_by_status(self) -> dict[Status, int]:
         """Return how many instances of all tenants stand where; statuses without any are left out."""
+
+    def find_changed(self, numbers: Sequence[int], tenants: Sequence[str]) -> list[tuple[str, int, InstanceSummary]]:
+        """Return tenant, version and row of those of some rows that belong to some tenants.
+
+        The numbers are those of a notice; nothing where the store cannot be shared.
+        """
 
     def list_nodes(self) -> list[NodeInfo]:
         """Return the nodes that share the store, those that live first; none where it cannot be shared."""

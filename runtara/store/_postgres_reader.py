@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from runtara.errors import RuntaraError, StoreCorrupt, StoreUnavailable
 from runtara.ids import InstanceKey
 from runtara.lifecycle import Status
-from runtara.messages import NodeInfo
+from runtara.messages import InstanceSummary, NodeInfo
 from runtara.records import Holder, Snapshot
 from runtara.store._postgres_door import SQL, Connection, Error, PostgresLimits, connect, explain, fault_of, name_of
 from runtara.store._postgres_migrate import pending_migrations, schema_differences
@@ -61,6 +61,11 @@ class PostgresReader(SqlReader):
             )
             found |= {key: loaded[key] for key in together if key in loaded}
         return found
+
+    def find_changed(self, numbers: Sequence[int], tenants: Sequence[str]) -> list[tuple[str, int, InstanceSummary]]:
+        """Return tenant, version and row of those of some rows that belong to some tenants."""
+        rows = self._rows("find_changed", {"numbers": list(numbers), "tenants": list(tenants)})
+        return [(row[0], row[1], self._decode(InstanceSummary, row[2:])) for row in rows]
 
     def list_nodes(self) -> list[NodeInfo]:
         """Return the nodes that share the database, lost ones behind the others."""

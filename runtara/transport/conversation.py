@@ -41,12 +41,14 @@ MESSAGE_MAX_CHARS: Final = 4_096
 class Conversation:
     """What one client says, and what it is told.
 
-    `peer` is its address. `wake` is called whenever there is something to send that neither `received` nor `goodbye`
-    has brought about; then `outgoing` has it.
+    `peer` is its address, and `certificate` the one that it has shown to the door, which has verified it. `wake` is
+    called whenever there is something to send that neither `received` nor `goodbye` has brought about; then `outgoing`
+    has it.
     """
 
-    def __init__(self, gate: Gate, peer: str, wake: Callable[[], None]) -> None:
+    def __init__(self, gate: Gate, peer: str, wake: Callable[[], None], certificate: bytes | None = None) -> None:
         self._gate = gate
+        self._certificate = certificate
         self._peer = peer
         self._wake = wake
         self._caller: Caller | None = None
@@ -121,14 +123,14 @@ class Conversation:
     def _hello(self, stream_id: int, hello: Hello) -> None:
         self._first_stream = stream_id
         try:
-            caller = self._gate.admit(hello, self._peer)
+            caller = self._gate.admit(hello, self._peer, self._certificate)
             if caller.epoch is not None:
-                self._attach(caller.key)
+                self._attach_own(caller)
         except RuntaraError as error:
             raise self._turned_away(error) from None
         self._caller = caller
         self._send(stream_id, self._gate.welcome(caller))
-        if caller.epoch is not None:  # what it may have missed while it was away, it is told to look for
+        if caller.key.instance_id in self._watched:  # what it may have missed while it was away, it is told to look for
             self._pushed[caller.key.instance_id] = None
 
     def _ask(self, caller: Caller, stream_id: int, ask: Ask) -> None:
@@ -137,7 +139,7 @@ class Conversation:
         self._asked[ask.id] = stream_id
         try:
             if type(ask.command) is RegisterInstance and ask.instance_id is None:
-                self._attach(caller.key)  # before it, so that nothing is missed after it
+                self._attach_own(caller)  # before it, so that nothing is missed after it
             self._gate.ask(caller, ask, partial(self._settle, caller, stream_id, ask))
         except RuntaraError as error:
             self._asked.pop(ask.id, None)
@@ -172,6 +174,10 @@ class Conversation:
             self._gate.attach(watcher)
             self._watched[key.instance_id] = watcher
 
+    def _attach_own(self, caller: Caller) -> None:
+        if self._gate.may_watch(caller, caller.key.instance_id):
+            self._attach(caller.key)
+
     def _detach(self, watcher: "_Watcher") -> None:
         watcher.end()
         try:
@@ -184,6 +190,8 @@ class Conversation:
     def outgoing(self) -> list[tuple[int, bytes]]:
         """Return what is to be sent, each frame with the stream that it goes to, and forget it."""
         self._awake = False
+        if self._pushed and not (self._caller and self._gate.is_good(self._caller)):
+            self._pushed.clear()
         if self._pushed and self._first_stream is not None:
             stream_id = self._first_stream
             self._out.extend((stream_id, encode_frame(Pushed(instance_id=name))) for name in self._pushed)

@@ -6,6 +6,7 @@ of errors. Litestar finds the handler of what is below ``/api``.
 
 import logging
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -13,10 +14,12 @@ from litestar import Litestar
 from litestar.exceptions import HTTPException
 
 from runtara.errors import Code, RuntaraError
+from runtara.live import FeedSource
 from runtara.settings import Settings
 from runtara.transport.gate import Gate
 from runtara.transport.http._callers import cookie_of
 from runtara.transport.http._exchange import ASGI, Answer, ClientGone, Exchange, Receive, Scope, Send
+from runtara.transport.http._live import serve_live
 from runtara.transport.http._openapi import openapi_json
 from runtara.transport.http._origin import SAFE_VERBS, Names, check_csrf, check_origin
 from runtara.transport.http._pages import Pages
@@ -40,8 +43,8 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     render_metrics: Callable[[], bytes] | None = None
     serve_session: ASGI | None = None
     """Serves a WebSocket on which a program speaks."""
-    serve_live: ASGI | None = None
-    """Serves a WebSocket on which somebody watches."""
+    feed: FeedSource | None = None
+    """Tells those who watch what happens."""
 
 
 def make_app(parts: Parts) -> "Application":
@@ -58,7 +61,7 @@ class Application:
         desk = Desk(parts.gate, parts.settings, is_secure=parts.is_secure, document=openapi_json)
         self._cookie_name = desk.cookie_name
         self._pages = Pages(parts.is_ready, parts.render_metrics)
-        self._sockets = {"/api/v1/session": parts.serve_session, "/api/v1/live": parts.serve_live}
+        self._sockets = {"/api/v1/session": parts.serve_session, "/api/v1/live": _live(parts, self._cookie_name)}
         self._api: Any = Litestar(  # Any: its own idea of ASGI types is narrower than ours
             make_handlers(desk),
             openapi_config=None,
@@ -144,3 +147,10 @@ def _known(error: Exception) -> Exception:
     if cause.status_code == 404:
         return Turned(404, "there is nothing at this path: see /docs for what there is", code=Code.NOT_FOUND)
     return Turned(cause.status_code, str(cause.detail)) if cause.status_code < 500 else error
+
+
+def _live(parts: Parts, cookie_name: bytes) -> ASGI | None:
+    """Return what serves those who watch, where there is something to watch."""
+    if parts.feed is None:
+        return None
+    return partial(serve_live, gate=parts.gate, feed=parts.feed, settings=parts.settings, cookie_name=cookie_name)

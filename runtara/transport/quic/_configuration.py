@@ -53,6 +53,8 @@ class ServerTls(msgspec.Struct, frozen=True, kw_only=True):
     cert_file: str
     key_file: str
     idle_timeout: float = 120.0
+    client_ca_file: str | None = None
+    """PEM file of authorities whose clients may show a certificate; by default none is asked for."""
 
 
 class ClientTls(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,6 +67,8 @@ class ClientTls(msgspec.Struct, frozen=True, kw_only=True):
     """SHA-256 of the server's certificate (DER), hexadecimal, colons allowed. Then nothing else is checked."""
     skip_verification: bool = False
     idle_timeout: float = 120.0
+    cert_file: str | None = None
+    """PEM file with a certificate chain that the client shows to a server that asks for one, and its private key."""
 
 
 def configure_server(tls: ServerTls) -> QuicConfiguration:
@@ -72,10 +76,9 @@ def configure_server(tls: ServerTls) -> QuicConfiguration:
     check_version()
     configuration = _configuration(is_client=False, idle_timeout=tls.idle_timeout)
     configuration.max_data = configuration.max_stream_data = GREETING_WINDOW
-    try:
-        configuration.load_cert_chain(tls.cert_file, tls.key_file)
-    except (OSError, ValueError, TypeError, IndexError) as error:
-        raise ConfigError(f"certificate {tls.cert_file} and key {tls.key_file} cannot be used: {error}") from None
+    _load(configuration, tls.cert_file, tls.key_file)
+    if tls.client_ca_file is not None:
+        configuration.verify_mode = ssl.CERT_OPTIONAL  # aioquic looks at it in clients only; the guard has it asked for
     return configuration
 
 
@@ -98,7 +101,16 @@ def configure_client(tls: ClientTls, address: Any) -> QuicConfiguration:
         if not Path(tls.ca_file).is_file():
             raise ConfigError(f"there is no CA file {tls.ca_file}: take the one that the server has made")
         configuration.load_verify_locations(cafile=tls.ca_file)
+    if tls.cert_file is not None:
+        _load(configuration, tls.cert_file, tls.cert_file)
     return configuration
+
+
+def _load(configuration: QuicConfiguration, cert_file: str, key_file: str) -> None:
+    try:
+        configuration.load_cert_chain(cert_file, key_file)
+    except (OSError, ValueError, TypeError, IndexError) as error:
+        raise ConfigError(f"certificate {cert_file} and key {key_file} cannot be used: {error}") from None
 
 
 def datagram_bytes(address: Any) -> int:

@@ -112,9 +112,10 @@ class Link:
 
     def _other(self, event: object, now: float) -> None:
         match event:
-            case Connected():
+            case Connected(certificate):
                 self.deadline = now + self._limits.greeting_timeout
-                self._talk = self._converse(str(self.wire.address[0]), self._wake)
+                shown = () if certificate is None else (certificate,)
+                self._talk = self._converse(str(self.wire.address[0]), self._wake, *shown)
             case StreamReset(stream_id):
                 self._was_reset(stream_id)
             case Disconnected():

@@ -17,6 +17,7 @@ from aioquic.quic.connection import END_STATES, QuicConnectionState
 from aioquic.quic.packet import QuicErrorCode, QuicFrameType
 from aioquic.tls import AlertDescription
 
+from runtara.transport.certificates import ClientAuthorities
 from runtara.transport.quic._configuration import (
     CLIENT_CONNECTION_WINDOW,
     CLIENT_STREAM_WINDOW,
@@ -89,7 +90,10 @@ _CERTIFICATE_ALERTS: Final = frozenset(
 
 
 class Connected(NamedTuple):
-    """The handshake is done; for a client: the server is the expected one. `certificate` is the peer's, as DER."""
+    """The handshake is done; for a client: the server is the expected one.
+
+    `certificate` is the peer's, as DER: empty for that of a client whom no authority of the server knows.
+    """
 
     certificate: bytes | None
 
@@ -126,7 +130,13 @@ WireEvent = Connected | StreamData | StreamReset | Disconnected
 
 
 def accept_wire(
-    configuration: QuicConfiguration, address: Any, *, original: bytes, retried: bytes | None, streams: int
+    configuration: QuicConfiguration,
+    address: Any,
+    *,
+    original: bytes,
+    retried: bytes | None,
+    streams: int,
+    authorities: ClientAuthorities | None = None,
 ) -> "Wire":
     """Return the server's side of a connection from `address`, whose first datagram is about to be handed in."""
     connection = GuardedConnection(
@@ -137,7 +147,7 @@ def accept_wire(
         original_destination_connection_id=original,
         retry_source_connection_id=retried,
     )
-    return Wire(connection)
+    return Wire(connection, authorities=authorities)
 
 
 def open_client_wire(tls: ClientTls, address: Any, now: float) -> "Wire":
@@ -161,7 +171,12 @@ def open_client_wire(tls: ClientTls, address: Any, now: float) -> "Wire":
 class Wire:
     """One connection. `on_route` is told of the connection ids by which the peer may address this side."""
 
-    def __init__(self, connection: GuardedConnection, pin: bytes | None = None) -> None:
+    def __init__(
+        self,
+        connection: GuardedConnection,
+        pin: bytes | None = None,
+        authorities: ClientAuthorities | None = None,
+    ) -> None:
         self.is_closed = False
         """Whether nothing can be sent or received any more."""
         self.is_connected = False
@@ -170,6 +185,7 @@ class Wire:
         self.on_route: Callable[[bytes, bool], None] | None = None
         self._connection = connection
         self._pin = pin
+        self._authorities = authorities
         self._events: list[WireEvent] = []
         self._has_data = False
         self._pings = 0
@@ -348,6 +364,12 @@ class Wire:
             alert = QuicErrorCode.CRYPTO_ERROR + AlertDescription.bad_certificate
             self._connection.close(alert, QuicFrameType.CRYPTO, "the certificate is another one")
             return
+        if (
+            shown is not None
+            and self._authorities is not None
+            and not self._authorities.trusts(self._connection.peer_chain)
+        ):
+            shown = b""
         self.is_connected = True
         self._events.append(Connected(shown))
 

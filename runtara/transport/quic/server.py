@@ -80,7 +80,7 @@ class QuicServer:
         settings: Settings,
         socket: sockets.socket,
         tls: ServerTls,
-        converse: Callable[[str, Callable[[], None]], Talk],
+        converse: Callable[..., Talk],
     ) -> None:
         self._socket = socket
         self._listener = Listener(tls, _listener_limits(settings))

@@ -64,3 +64,11 @@ SELECT checkpoint_id, attempt, recorded_at, error, retry_at FROM retries
 WHERE instance_number = (SELECT number FROM instances WHERE tenant_id = %(tenant_id)s AND instance_id = %(instance_id)s)
 ORDER BY recorded_at, checkpoint_id, attempt
 LIMIT %(limit)s OFFSET %(skipped)s;
+
+-- name: find_changed
+-- Rows that other nodes have changed, by their numbers, of some tenants: tenant and version, then the fields of
+-- `InstanceSummary` in order.
+SELECT tenant_id, version, instance_id, status, epoch, created_at, program, wake_at, started_at, finished_at,
+    termination_reason
+FROM instances
+WHERE number = ANY(%(numbers)s) AND tenant_id = ANY(%(tenants)s);
