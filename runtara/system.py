@@ -43,8 +43,8 @@ from runtara.actors.gauges import Gauges
 from runtara.actors.heartbeat import HeartbeatMonitor
 from runtara.actors.instance import Arm, Disarm, Effect, Enforce, Launch, Limits, Push, Stop, Track, Untrack
 from runtara.actors.instances import Instances
+from runtara.actors.launcher import Launcher, Neighbours
 from runtara.actors.many import Many
-from runtara.actors.neighbours import Peer
 from runtara.actors.nodes import NodeKeeper
 from runtara.actors.programs import Program, Programs
 from runtara.actors.readiness import Readiness
@@ -54,9 +54,9 @@ from runtara.actors.sessions import Sessions
 from runtara.actors.storage import InlineReader, InlineWriter, StoreReader, StoreWriter
 from runtara.actors.watched import Watched
 from runtara.clock import Clock, SystemClock
-from runtara.records import Holder
 from runtara.settings import Settings
 from runtara.store import NodeSpec, Store, Tenure, open_store
+from runtara.traces import tracing
 
 __all__ = [
     "FEED",
@@ -106,34 +106,6 @@ EFFECTS: Final[dict[type[Effect], tuple[str, ...]]] = {
     Push: (SESSIONS,),
 }
 """Which actors are told of which effect."""
-
-
-class Launcher(msgspec.Struct, frozen=True, kw_only=True):
-    """What launches the programs of a system, and what comes with it."""
-
-    runner: Child
-    """The actor at `PROGRAMS`."""
-    places: int | None = None
-    """Most launched programs at a time; None for no limit."""
-    keeps_logs: bool = False
-    """Whether the runner answers `ReadLog`."""
-    check_program: Callable[[str], object] | None = None
-    """Raises `NotFound` or `Forbidden` for a program that cannot be launched."""
-    images: Child | None = None
-    """The actor at `IMAGES`, where programs may be pushed."""
-    upkeep: Child | None = None
-    """The actor at `UPKEEP`, which removes what is not kept."""
-    keys: Child | None = None
-    """The actor at `KEYS`, which keeps the keys of tenants, where clients are asked for one."""
-
-
-class Neighbours(msgspec.Struct, frozen=True, kw_only=True):
-    """How this system gets on with the other nodes of its store, where several share one."""
-
-    peer_of: Callable[[Holder], Peer] | None = None
-    """The way to another node; None where none can be reached from here."""
-    took_documents: Callable[[Mapping[str, bytes]], None] | None = None
-    """Called with what all nodes agree on, whenever that may have changed."""
 
 
 class Runtime(msgspec.Struct, frozen=True):
@@ -355,11 +327,12 @@ async def open_runtime(
         store = store or store_of(settings, NodeSpec(programs=tuple(programs or ()), lease_ms=settings.node_lease_ms))
     store = store or store_of(settings)
     clock = clock_of(store, clock)
-    with refusing():
+    with refusing(), tracing(settings.otel) as traces:
         async with open_system(
             tree(settings, store, clock, launcher, neighbours),
             name="runtara",
             ask_timeout=settings.request_timeout_ms / 1000,
+            traces=traces,
         ) as system:
             dispatch = _open_dispatch(settings, launcher, system, **_for_doors(launcher, system, is_draining))
             readiness = Readiness(system, writer=WRITER, reader=READER, is_draining=is_draining, tenure=store.tenure)

@@ -27,6 +27,7 @@ from runtara.actors._supervisor import StartChild, StopChild, SupervisorActor
 from runtara.errors import ActorStopped, NotFound, RuntaraError
 from runtara.metrics import Metrics
 from runtara.threads import Ingress
+from runtara.traces import Traces
 
 __all__ = ["System", "SystemFailed", "open_system", "refusing"]
 
@@ -49,8 +50,10 @@ class SystemFailed(Exception):
 class System:
     """A running tree of actors. Made by `open_system`."""
 
-    def __init__(self, name: str, ask_timeout: float, rng: random.Random) -> None:
+    def __init__(self, name: str, ask_timeout: float, rng: random.Random, traces: Traces | None = None) -> None:
         self.name = name
+        self.traces = traces
+        """Where its actors trace calls, if they do."""
         self.ask_timeout = ask_timeout
         self.random = rng.random
         self.thread_id = threading.get_ident()
@@ -154,14 +157,19 @@ class _Outside:
 
 @asynccontextmanager
 async def open_system(
-    tree: Supervisor, *, name: str = "system", ask_timeout: float = ASK_TIMEOUT, rng: random.Random | None = None
+    tree: Supervisor,
+    *,
+    name: str = "system",
+    ask_timeout: float = ASK_TIMEOUT,
+    rng: random.Random | None = None,
+    traces: Traces | None = None,
 ) -> AsyncIterator[System]:
     """Start the tree, give it to the block, and stop it in reverse order when the block ends.
 
     Raises `SystemFailed` if the tree cannot start. If its root gives up later, the block is cancelled and the same is
     raised. `rng` is where the jitter of restarts comes from; give a seeded one to replay a run.
     """
-    system = System(name, ask_timeout, rng or random.Random())
+    system = System(name, ask_timeout, rng or random.Random(), traces)
     root = Running(tree, system.slot_for(tree.name, tree))
     block = trio.CancelScope()
     timers = trio.CancelScope(shield=True)

@@ -23,6 +23,7 @@ from runtara.endpoints import ENDPOINTS
 from runtara.errors import InvalidInput, NotFound, TooLarge
 from runtara.ids import ImageRef, InstanceKey, check_id
 from runtara.messages import Call, Request
+from runtara.traces import current_trace
 
 __all__ = ["PAGE_MAX", "TEXT_MAX_BYTES", "Dispatch", "Line", "Outcome"]
 
@@ -227,7 +228,7 @@ _REPLIES: Final[dict[type, Callable[[Any], object]]] = {
 
 
 def _to_instance(line: Line, command: Any, epoch: int | None) -> tuple[Askable, object]:
-    return line.cell, Call(line.key, command, epoch, line.passed_on)
+    return line.cell, Call(line.key, command, epoch, line.passed_on, current_trace())
 
 
 def _to_new_instance(line: Line, command: messages.StartInstance, epoch: int | None) -> tuple[Askable, object]:
@@ -238,7 +239,7 @@ def _to_new_instance(line: Line, command: messages.StartInstance, epoch: int | N
         return _to_images(line, command, epoch)
     if line.dispatch.check_program is not None:
         line.dispatch.check_program(command.program)
-    return line.cell, Call(line.key, command, epoch, line.passed_on)
+    return line.cell, Call(line.key, command, epoch, line.passed_on, current_trace())
 
 
 def _to_reader(line: Line, command: Any, _epoch: int | None) -> tuple[Askable, object]:
@@ -254,7 +255,7 @@ def _to_keeper(name: str, lack: str) -> "_Way":
         keeper: Ref | None = getattr(line.dispatch, name)
         if keeper is None:
             raise NotFound(f"{type(command).__name__} is not answered by this system: {lack}")
-        return keeper, Call(line.key, command, epoch, line.passed_on)
+        return keeper, Call(line.key, command, epoch, line.passed_on, current_trace())
 
     return way
 

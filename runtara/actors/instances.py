@@ -9,6 +9,7 @@ import msgspec
 
 from runtara.actors import instance
 from runtara.actors._cell import Decision, Elsewhere, Write
+from runtara.actors._instance_traces import Persisting
 from runtara.actors._ref import Ref
 from runtara.actors._region import Region
 from runtara.actors._reply import Reply
@@ -37,6 +38,8 @@ class Effected(msgspec.Struct, frozen=True):
     priority: int = 0
     program: str | None = None
     """Of the instance, where it has one and it matters who it is: for wake-ups."""
+    trace: str | None = None
+    """The ``traceparent`` of what it follows from, where that is traced."""
 
 
 class TakeHeard(msgspec.Struct, Request[dict[InstanceKey, int]], frozen=True):
@@ -99,6 +102,8 @@ class Instances(Region[InstanceKey, InstanceState]):
         self._forwarder: Final = forwarder
         self._watched: Final = watched or Watched()
         self._feed: Final = feed
+        self._persisted: Persisting | None = None
+        """What is traced of the batch whose effects are performed."""
         self._doubtful: set[InstanceKey] = set()
         """Instances of which it is not known whether their last change is stored; nothing was done about it."""
 
@@ -201,22 +206,29 @@ class Instances(Region[InstanceKey, InstanceState]):
             saves.append(save)
 
         began = self.system.now()
+        traces = self.system.traces
+        persisting = None if traces is None else Persisting(traces, writes)
 
         def then(reply: Reply) -> None:
             kept: Any = reply.value
             if isinstance(reply.error, OutcomeUnknown):
                 self._doubt(write.key for write in writes)
+            if persisting is not None:
+                persisting.end(reply.error)
+            self._persisted = persisting
             settle(kept if not isinstance(reply.error, Exception) else reply.error)
+            self._persisted = None
             if self._watched.tenants:
                 self._tell_of(saves, kept, began)
 
         # No deadline: the writer always answers, and what it has not read yet may still be stored later.
-        self._writer.ask_then(Commit(tuple(saves)), then, timeout=inf)
+        parents = () if persisting is None else persisting.parents
+        self._writer.ask_then(Commit(tuple(saves), parents), then, timeout=inf)
 
     def perform(self, key: InstanceKey, state: InstanceState, effects: Sequence[Effect]) -> None:
         """Tell those in charge."""
         for effect in effects:
-            told = _told(key, effect, state)
+            told = _told(key, effect, state, None if self._persisted is None else self._persisted.trace_of(key))
             for path in self._effects[type(effect)]:
                 try:
                     self._ref(path).tell_nowait(told)
@@ -283,11 +295,11 @@ class Instances(Region[InstanceKey, InstanceState]):
         return ref
 
 
-def _told(key: InstanceKey, effect: Effect, state: InstanceState) -> Effected:
+def _told(key: InstanceKey, effect: Effect, state: InstanceState, trace: str | None) -> Effected:
     row = state.instance
     if row is None or not isinstance(effect, Arm):
-        return Effected(key, effect)
-    return Effected(key, effect, row.priority, row.program)
+        return Effected(key, effect, trace=trace)
+    return Effected(key, effect, row.priority, row.program, trace)
 
 
 def _state(key: InstanceKey, snapshot: Snapshot | LoadError | None) -> InstanceState | LoadError | Elsewhere:

@@ -11,10 +11,10 @@ import trio
 from runtara import __version__
 from runtara.actors import SystemFailed
 from runtara.cli._hosting import STOPPING, Signals, drain_at_leisure, open_announced_host
-from runtara.cli._log_lines import LOG, log_to_stderr
 from runtara.cli._reach import data_dir_option, load_given
 from runtara.errors import Code
 from runtara.host import Host
+from runtara.logs import LOG, writing_log
 from runtara.settings import Settings
 from runtara.transport.bootstrap import BOOTSTRAP_TENANT
 from runtara.transport.credentials import KeyRing
@@ -68,7 +68,7 @@ def serve(quiet: bool, **given: str | None) -> None:
     Everything else is set by environment variables: see docs/reference/settings.md.
     """
     settings = load_given(**given)
-    with log_to_stderr(quiet):
+    with writing_log(settings.log_format, "warning" if quiet else settings.log_level or "info"):
         sys.exit(_serve(settings))
 
 

@@ -37,6 +37,7 @@ from runtara.settings import Settings
 from runtara.store import NodeSpec, Store
 from runtara.system import PROGRAMS, SCHEDULER, SESSIONS, Neighbours, Runtime, clock_of, open_runtime, store_of
 from runtara.transport.addresses import parse_address
+from runtara.transport.calls import Calls
 from runtara.transport.certificates import Identity
 from runtara.transport.credentials import KeyRing, TokenMint
 from runtara.transport.gate import Gate
@@ -191,4 +192,5 @@ def _gate(runtime: Runtime, mint: TokenMint, keys: KeyRing, exposed: bool) -> Ga
         passed_line=partial(runtime.dispatch.line, passed_on=True),
         heartbeat_interval_ms=settings.heartbeat_interval_ms,
         payload_max_bytes=settings.state_max_bytes,
+        calls=Calls(runtime.system.metrics, runtime.system.traces),
     )

@@ -330,3 +330,5 @@ class Call(msgspec.Struct, frozen=True, gc=False):
     epoch: int | None = None
     passed_on: bool = False
     """Whether another node has passed it on; then it is not passed on again."""
+    trace: str | None = None
+    """The ``traceparent`` that it is a part of, where it is traced."""

@@ -41,14 +41,17 @@ MESSAGE_MAX_CHARS: Final = 4_096
 class Conversation:
     """What one client says, and what it is told.
 
-    `peer` is its address, and `certificate` the one that it has shown to the door, which has verified it. `wake` is
-    called whenever there is something to send that neither `received` nor `goodbye` has brought about; then `outgoing`
-    has it.
+    `peer` is its address, `door` a word for the way that it comes, and `certificate` the one that it has shown to the
+    door, which has verified it. `wake` is called whenever there is something to send that neither `received` nor
+    `goodbye` has brought about; then `outgoing` has it.
     """
 
-    def __init__(self, gate: Gate, peer: str, wake: Callable[[], None], certificate: bytes | None = None) -> None:
+    def __init__(
+        self, gate: Gate, peer: str, wake: Callable[[], None], certificate: bytes | None = None, door: str = "quic"
+    ) -> None:
         self._gate = gate
         self._certificate = certificate
+        self._door = door
         self._peer = peer
         self._wake = wake
         self._caller: Caller | None = None
@@ -111,6 +114,14 @@ class Conversation:
         else:
             assert_never(frame)
 
+    def turn_down(self, stream_id: int, body: bytes | bytearray, error: RuntaraError) -> None:
+        """Take one complete frame as `received` does, except that a call is refused with `error` without being read."""
+        ask_id = None if self._caller is None else read_ask_id(body)
+        if ask_id is None or ask_id in self._asked:
+            self.received(stream_id, body)
+        elif not self._closed:
+            self._refuse(stream_id, ask_id, error)
+
     def _garbled(self, stream_id: int, body: bytes | bytearray, error: RuntaraError) -> None:
         """Refuse a call with a command that is not known here, as from a newer client; anything else ends it all."""
         ask_id = None if self._caller is None else read_ask_id(body)
@@ -124,6 +135,7 @@ class Conversation:
         self._first_stream = stream_id
         try:
             caller = self._gate.admit(hello, self._peer, self._certificate)
+            caller.door = self._door
             if caller.epoch is not None:
                 self._attach_own(caller)
         except RuntaraError as error:

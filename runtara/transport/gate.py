@@ -13,6 +13,7 @@ from runtara.clock import Clock
 from runtara.endpoints import ENDPOINTS, ROLES, Role
 from runtara.errors import Forbidden, InstanceNotFound, Unauthenticated
 from runtara.ids import InstanceKey, check_id
+from runtara.logs import about
 from runtara.messages import (
     ForkInstance,
     GetStatus,
@@ -23,10 +24,12 @@ from runtara.messages import (
     StartInstance,
     StartMany,
 )
+from runtara.metrics import Metrics
 from runtara.records import Signal
 from runtara.transport._admission import Admission
 from runtara.transport._known import IfKnown, draining
 from runtara.transport.callers import Caller, Line, Outcome, Then
+from runtara.transport.calls import Calls
 from runtara.transport.credentials import KeyRing, TokenMint, not_accepted
 from runtara.transport.frames import OVERHEAD_MAX_BYTES, Ask, Hello, Welcome
 
@@ -67,6 +70,7 @@ class Gate:
         heartbeat_interval_ms: int,
         payload_max_bytes: int,
         passed_line: Callable[[InstanceKey], Line] | None = None,
+        calls: Calls | None = None,
     ) -> None:
         self.attach: Final = attach
         self.detach: Final = detach
@@ -78,6 +82,7 @@ class Gate:
         self._clock = clock
         self._version = version
         self._heartbeat_interval_ms = heartbeat_interval_ms
+        self._calls = calls or Calls(Metrics())
         self._admission = Admission(
             line=line, mint=mint, keys=keys, require_credentials=require_credentials, clock=clock
         )
@@ -94,7 +99,8 @@ class Gate:
         `certificate` is that of the client as DER, which the door has verified; it counts where there is no credential.
         Raises `Unauthenticated`, `InvalidInput` for malformed ids, and `Busy` where too many credentials were wrong.
         """
-        return self._admission.admit(hello, peer, certificate)
+        with about(tenant_id=hello.tenant_id, instance_id=hello.instance_id):
+            return self._admission.admit(hello, peer, certificate)
 
     def tenant_of(
         self, credential: str | None, claimed: str | None, peer: str, certificate: bytes | None = None
@@ -134,6 +140,10 @@ class Gate:
 
     def ask(self, caller: Caller, ask: Ask, then: Then) -> None:
         """Have `then` called with what came of a call, once; maybe before this returns. Raises what refuses it."""
+        with self._calls.follow(caller.door, caller.key, caller.epoch, ask, then) as followed:
+            self._let_through(caller, ask, followed)
+
+    def _let_through(self, caller: Caller, ask: Ask, then: Then) -> None:
         self._admission.check(caller)
         kind = type(ask.command)
         if caller.role is not None and ENDPOINTS[kind].right not in ROLES[caller.role]:

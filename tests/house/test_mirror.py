@@ -28,6 +28,7 @@ ELSEWHERE = {
     "runtara/settings/_values.py": "only types; tests/test_settings.py reads values that do not fit",
     "runtara/actors/_schedule_calls.py": "the desk of an actor; the tests of that actor, schedules, ask for everything",
     "runtara/actors/_schedule_checks.py": "a table of checks; the tests of schedules hold it to every bad call",
+    "runtara/actors/launcher.py": "only data; the tests of the system and of the host give it to them",
     "runtara/actors/places.py": "only messages; the tests of the scheduler and of the runner say and hear them",
     "runtara/transport/callers.py": "only what is known of a client; tests/transport/test_admission.py lets them in",
     "runtara/store/_contract.py": "only promises; the store's conformance suite holds every store to them",

@@ -4,12 +4,12 @@ Owns the names of our own headers and of the cookie. Who may do what is the gate
 """
 
 import re
-from typing import Final
+from typing import Final, Protocol
 
 from runtara.errors import InvalidInput, Unauthenticated
 from runtara.transport.frames import Hello
 from runtara.transport.gate import Caller, Gate
-from runtara.transport.http._exchange import Exchange, Headers
+from runtara.transport.http._exchange import Headers
 
 __all__ = [
     "CSRF",
@@ -19,6 +19,7 @@ __all__ = [
     "TENANT_ID",
     "TIMEOUT_MS",
     "TOKEN",
+    "Asker",
     "cookie_of",
     "credential_of",
     "key_of",
@@ -42,14 +43,32 @@ _KEY: Final = re.compile(rb"[\x21-\x7e]{1,255}\Z")
 _NUMBER: Final = re.compile(rb"[0-9]{1,15}\Z")
 
 
-def let_in(gate: Gate, exchange: Exchange, instance_id: str | None, cookie_name: bytes) -> Caller:
+class Asker(Protocol):
+    """What is known of whoever asks, before the gate has seen it."""
+
+    @property
+    def headers(self) -> Headers:
+        """Those of the request."""
+
+    @property
+    def peer(self) -> str:
+        """Where it comes from."""
+
+    @property
+    def certificate(self) -> bytes | None:
+        """What it has shown to the door, DER."""
+
+
+def let_in(gate: Gate, asker: Asker, instance_id: str | None, cookie_name: bytes) -> Caller:
     """Return who asks. Raises what the gate refuses with, and `InvalidInput` for headers that cannot be read."""
-    headers, peer, certificate = exchange.headers, exchange.peer, exchange.certificate
+    headers, peer, certificate = asker.headers, asker.peer, asker.certificate
     credential = credential_of(headers, cookie_name)
     tenant_id = gate.tenant_of(credential, _text_of(headers, TENANT_ID), peer, certificate)
     own = _text_of(headers, INSTANCE_ID) or instance_id or _NOBODY
     hello = Hello(tenant_id=tenant_id, instance_id=own, credential=credential, epoch=number_of(headers, EPOCH))
-    return gate.admit(hello, peer, certificate)
+    caller = gate.admit(hello, peer, certificate)
+    caller.door = "http"
+    return caller
 
 
 def credential_of(headers: Headers, cookie_name: bytes) -> str | None:

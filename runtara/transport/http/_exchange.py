@@ -42,8 +42,13 @@ REQUEST_ID: Final = b"runtara-request-id"
 _KEY: Final = "runtara"
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}\Z")
 
-_ALWAYS: Final[tuple[tuple[bytes, bytes], ...]] = (
-    (b"x-content-type-options", b"nosniff"),
+_NOSNIFF: Final = (b"x-content-type-options", b"nosniff")
+
+_OF_DATA: Final = (_NOSNIFF, (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"))
+"""What every answer of the API tells a browser: this is no page."""
+
+_OF_PAGES: Final = (
+    _NOSNIFF,
     (b"referrer-policy", b"no-referrer"),
     (b"cross-origin-opener-policy", b"same-origin"),
     (b"cross-origin-resource-policy", b"same-origin"),
@@ -52,7 +57,7 @@ _ALWAYS: Final[tuple[tuple[bytes, bytes], ...]] = (
         b"default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'",
     ),
 )
-"""What every answer tells a browser."""
+"""What every page and file tells a browser."""
 
 
 class ClientGone(Exception):
@@ -72,6 +77,8 @@ class Exchange:
         "raw_path",
         "receive",
         "request_id",
+        "route",
+        "status",
         "verb",
     )
 
@@ -88,6 +95,9 @@ class Exchange:
         raw_path = scope.get("raw_path")
         self.raw_path: Final = raw_path.decode("ascii", "replace") if raw_path else quote(scope["path"])
         self.has_begun = False
+        self.route = "other"
+        """The pattern of the path."""
+        self.status = 0
         self._send = send
         scope[_KEY] = self
 
@@ -95,7 +105,9 @@ class Exchange:
         """Send a part of the answer: every answer has the headers that all have, and one to HEAD has no body."""
         if message["type"] == "http.response.start":
             self.has_begun = True
-            headers = [*message["headers"], (REQUEST_ID, self.request_id.encode()), *_ALWAYS]
+            self.status = message["status"]
+            more = _OF_DATA if self.raw_path.startswith("/api/") else _OF_PAGES
+            headers = [*message["headers"], (REQUEST_ID, self.request_id.encode()), *more]
             message = {**message, "headers": headers}
         elif self.verb == "HEAD":
             if message.get("more_body"):

@@ -6,7 +6,7 @@ origin, sizes of messages and pings are the server's and the application's busin
 """
 
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NamedTuple, NoReturn
 
 import msgspec
 import trio
@@ -18,6 +18,7 @@ from runtara.settings import Settings
 from runtara.transport.frames import Ask
 from runtara.transport.gate import Caller, Gate, Outcome
 from runtara.transport.http._callers import INSTANCE_ID, TENANT_ID, cookie_of, let_in
+from runtara.transport.http.peer import peer_of
 
 __all__ = ["CHECK_EVERY_S", "MESSAGE_MAX_BYTES", "WATCHES_MAX", "serve_live"]
 
@@ -90,6 +91,14 @@ async def serve_live(
     await watcher.serve()
 
 
+class _Asker(NamedTuple):
+    """Who is asked for to be let in."""
+
+    headers: dict[bytes, bytes]
+    peer: str
+    certificate: bytes | None
+
+
 class _Watcher:
     """One connection."""
 
@@ -106,6 +115,7 @@ class _Watcher:
     ) -> None:
         self._headers = dict(scope["headers"])
         self._peer = (scope.get("client") or ("", 0))[0]
+        self._certificate = peer_of(scope).certificate
         self._receive = receive
         self._send = send
         self._gate = gate
@@ -159,7 +169,8 @@ class _Watcher:
         assert not isinstance(first, _Hello), "it has become headers"
         try:
             instance_id = headers.get(INSTANCE_ID, b"").decode("latin-1") or None
-            return let_in(self._gate, headers, instance_id, self._peer, self._cookie_name), first
+            asker = _Asker(headers, self._peer, self._certificate)
+            return let_in(self._gate, asker, instance_id, self._cookie_name), first
         except RuntaraError as error:
             await self._end(_POLICY, _refused(0, error))
 

@@ -60,7 +60,8 @@ class Operation:
         self.needs_body: Final = self.body is not None and any(f.required for f in msgspec.structs.fields(self.body))
         self._plain = all(self._type_in_path(name) is str for name in self.path_fields)
         self._decoder = None if self.body is None else msgspec.json.Decoder(self.body)
-        self._flattened = {field.name: _struct_of(field.type) for field in rest} if self.query else {}
+        nested = {field.name: _struct_of(field.type) for field in rest} if self.query else {}
+        self._flattened = {name: kind for name, kind in nested.items() if kind is not None}
 
     def read(self, path: Mapping[str, str], query: bytes, body: bytes | bytearray, key: str | None) -> Wanted:
         """Return what a request asks for. `key` is the key by which it is known when it is sent again, if it has one.
@@ -94,13 +95,9 @@ class Operation:
             return {}
         found = msgspec.structs.asdict(decode_query(query, self.query))
         for name, kind in self._flattened.items():
-            if kind is not None:
-                parts = {
-                    field.name: found.pop(field.name) for field in msgspec.structs.fields(kind) if field.name in found
-                }
-                parts = {part: value for part, value in parts.items() if part not in self._fields}
-                given = kind(**parts)
-                found[name] = given if given != kind() else None
+            parts = {part: found.pop(part) for part in kind.__struct_fields__ if part not in self._fields}
+            given = kind(**parts)
+            found[name] = None if given == kind() else given
         return found
 
     def _read_body(self, body: bytes | bytearray) -> dict[str, Any]:

@@ -49,15 +49,18 @@ class Desk:
 
     def handles(self) -> list[tuple[str, str, Handle]]:
         """Return everything that is answered here: verb, path, and by what."""
-        rows = [(row.row.verb, row.row.path, partial(self.answer, row)) for row in OPERATIONS.values()]
-        return [
-            *rows,
+        rows: list[tuple[str, str, Handle]] = [
+            *((row.row.verb, row.row.path, partial(self.answer, row)) for row in OPERATIONS.values()),
             ("POST", "/api/v1/images/upload", self._upload),
             ("POST", "/api/v1/login", self._sign_in),
             ("POST", "/api/v1/logout", self._sign_out),
             ("GET", "/api/v1/me", self._who),
             ("GET", "/api/v1/openapi.json", self._describe),
         ]
+        verbs: dict[str, list[str]] = {}
+        for verb, path, _ in rows:
+            verbs.setdefault(path, []).extend(["GET", "HEAD"] if verb == "GET" else [verb])
+        return [*(("OPTIONS", path, partial(_offer, offered)) for path, offered in verbs.items()), *rows]
 
     async def answer(self, operation: Operation, scope: Scope) -> ASGI:
         """Return the answer to a request for an operation. Raises what it is refused with."""
@@ -123,6 +126,11 @@ class Desk:
     async def _describe(self, scope: Scope) -> ASGI:
         body = self._document()
         return Answer(200, body, [(b"content-type", _JSON), (b"cache-control", b"no-cache")])
+
+
+async def _offer(verbs: list[str], _scope: Scope) -> ASGI:
+    """Return the answer to the question what a path offers."""
+    return Answer(204, b"", [(b"allow", ", ".join(sorted([*verbs, "OPTIONS"])).encode())])
 
 
 def _call(wanted: Wanted, exchange: Exchange, caller: Caller) -> Ask:

@@ -1,9 +1,7 @@
 """What the sides of a connection bring along: certificates and whom to trust, windows, lengths of datagrams."""
 
-import hashlib
 import ipaddress
 import ssl
-from pathlib import Path
 from typing import Any, Final
 
 import msgspec
@@ -11,6 +9,7 @@ from aioquic.quic.configuration import QuicConfiguration
 from aioquic.tls import CipherSuite
 
 from runtara.errors import ConfigError
+from runtara.transport.client.trust import check_ca_file
 from runtara.transport.frames import ALPN
 from runtara.transport.quic._guard import check_version
 
@@ -26,7 +25,6 @@ __all__ = [
     "configure_server",
     "datagram_bytes",
     "is_loopback",
-    "read_fingerprint",
 ]
 
 CLIENT_STREAM_WINDOW: Final = 4 * 1024 * 1024
@@ -98,9 +96,7 @@ def configure_client(tls: ClientTls, address: Any) -> QuicConfiguration:
     if tls.fingerprint is not None or tls.skip_verification:
         configuration.verify_mode = ssl.CERT_NONE
     elif tls.ca_file is not None:
-        if not Path(tls.ca_file).is_file():
-            raise ConfigError(f"there is no CA file {tls.ca_file}: take the one that the server has made")
-        configuration.load_verify_locations(cafile=tls.ca_file)
+        configuration.load_verify_locations(cafile=check_ca_file(tls.ca_file))
     if tls.cert_file is not None:
         _load(configuration, tls.cert_file, tls.cert_file)
     return configuration
@@ -129,14 +125,3 @@ def _configuration(*, is_client: bool, idle_timeout: float) -> QuicConfiguration
             CipherSuite.CHACHA20_POLY1305_SHA256,
         ],
     )
-
-
-def read_fingerprint(fingerprint: str) -> bytes:
-    """Return the bytes of a fingerprint. Raises `ConfigError` if it is none."""
-    try:
-        pin = bytes.fromhex(fingerprint.replace(":", ""))
-    except ValueError:
-        pin = b""
-    if len(pin) != hashlib.sha256().digest_size:
-        raise ConfigError(f"server fingerprint {fingerprint!a} is not a SHA-256 in 64 hexadecimal digits")
-    return pin

@@ -20,10 +20,11 @@ from aioquic.quic.stream import QuicStream
 from aioquic.tls import Encoding, Epoch  # type: ignore[attr-defined]  # likewise
 
 from runtara.errors import ConfigError
+from runtara.transport.close_codes import FLOOD
 
 Epoch.__hash__ = object.__hash__  # type: ignore[method-assign]  # in C: it is looked up twenty times per datagram
 
-__all__ = ["AIOQUIC", "CRYPTO_MAX_BYTES", "FLOOD", "FRAGMENTS_MAX", "Buffer", "GuardedConnection", "check_version"]
+__all__ = ["AIOQUIC", "CRYPTO_MAX_BYTES", "FRAGMENTS_MAX", "Buffer", "GuardedConnection", "check_version"]
 
 AIOQUIC: Final = "1.7.2"
 """The version whose private methods are guarded here."""
@@ -33,9 +34,6 @@ FRAGMENTS_MAX: Final = 256
 
 CRYPTO_MAX_BYTES: Final = 64 * 1024
 """Most handshake bytes of a peer, at each level of encryption."""
-
-FLOOD: Final = 5
-"""Close code of this protocol for a peer that wants more than its share."""
 
 _ACK_AFTER: Final = 0.02
 """How long an acknowledgement may wait for something to travel with; peers are told to expect 0.025."""

@@ -11,15 +11,10 @@ from math import inf
 from typing import Any, Final
 
 from runtara.errors import InvalidInput, TooLarge, Unauthenticated
+from runtara.transport.close_codes import FLOOD, GOING_AWAY, INVALID_FRAME, TOO_LARGE, TOO_SLOW, UNAUTHENTICATED
 from runtara.transport.frames import HELLO_MAX_BYTES
 from runtara.transport.quic._link_terms import Incoming, Talk, Terms
 from runtara.transport.quic.protocol import (
-    FLOOD,
-    GOING_AWAY,
-    INVALID_FRAME,
-    TOO_LARGE,
-    TOO_SLOW,
-    UNAUTHENTICATED,
     Connected,
     Disconnected,
     StreamData,

@@ -6,8 +6,8 @@ from typing import Final, NamedTuple, Protocol
 
 import msgspec
 
+from runtara.transport.budget import Budget
 from runtara.transport.frames import FrameCutter
-from runtara.transport.quic._budget import Budget
 from runtara.transport.quic._configuration import SERVER_CONNECTION_WINDOW
 
 __all__ = ["Incoming", "LinkLimits", "Talk", "Terms"]

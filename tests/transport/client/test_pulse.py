@@ -1,4 +1,4 @@
-from runtara.transport.quic._client_pulse import ASK_AFTER, DEAD_AFTER, KEEP_ALIVE, Pulse
+from runtara.transport.client.pulse import ASK_AFTER, DEAD_AFTER, KEEP_ALIVE, Pulse
 
 
 def test_an_idle_server_is_asked_now_and_then_and_stays_alive_if_it_responds() -> None:

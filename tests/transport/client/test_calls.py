@@ -24,6 +24,8 @@ from runtara.ids import InstanceKey
 from runtara.lifecycle import Status
 from runtara.messages import Acknowledged, GetHealth, Heartbeat, InstanceRegistered, RegisterInstance, SaveCheckpoint
 from runtara.transport import Session, credentials
+from runtara.transport.client.call import RETRIED, RETRY_AFTER_MAX, Call, encode_ask
+from runtara.transport.client.calls import ALONE_FROM_BYTES, TOKEN_PREFIX, Calls, Patience
 from runtara.transport.frames import (
     Answer,
     Ask,
@@ -37,8 +39,6 @@ from runtara.transport.frames import (
     decode_client_frame,
     encode_frame,
 )
-from runtara.transport.quic._client_call import RETRIED, RETRY_AFTER_MAX, Call, encode_ask
-from runtara.transport.quic._client_calls import ALONE_FROM_BYTES, TOKEN_PREFIX, Calls, Patience
 
 FOREVER = float("inf")
 

@@ -1,4 +1,4 @@
-from runtara.transport.quic._budget import FAIR_BYTES, Budget
+from runtara.transport.budget import FAIR_BYTES, Budget
 
 
 def test_who_fits_is_let_in_at_once() -> None:

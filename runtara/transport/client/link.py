@@ -14,10 +14,9 @@ import trio
 
 from runtara.errors import Internal, RuntaraError, Unreachable
 from runtara.transport.addresses import Address, resolve
-from runtara.transport.quic._client_call import Call
-from runtara.transport.quic._client_calls import Calls
-from runtara.transport.quic._client_connection import TRY, Connection
-from runtara.transport.quic.protocol import ClientTls
+from runtara.transport.client.call import Call
+from runtara.transport.client.calls import Calls
+from runtara.transport.client.connection import TRY, Connection, Connector
 from runtara.transport.session import Session
 
 __all__ = ["Link"]
@@ -35,12 +34,15 @@ BACKOFF_IDLE_MAX: Final = 5.0
 class Link:
     """Carries the calls of one door. Its methods are called on the engine's loop, except where they say otherwise."""
 
-    def __init__(self, addresses: Sequence[Address], tls: ClientTls, calls: Calls, random: Callable[[], float]) -> None:
+    def __init__(
+        self, addresses: Sequence[Address], connect: Connector, calls: Calls, random: Callable[[], float]
+    ) -> None:
         self.calls = calls
         self._addresses = deque(addresses)
         """The next one to try comes first."""
-        self._addresses.rotate(int(random() * len(addresses)))  # so that clients are spread over the servers
-        self._tls = tls
+        if len({address.scheme for address in addresses}) == 1:  # else the order says what is preferred
+            self._addresses.rotate(int(random() * len(addresses)))  # so that clients are spread over the servers
+        self._connect = connect
         self._random = random
         self._connection: Connection | None = None
         self._scope = trio.CancelScope()
@@ -159,7 +161,7 @@ class Link:
 
     async def _converse(self, server: Address, family: socket.AddressFamily, address: Any) -> bool:
         """Connect to one address, and carry calls until that is over. Return whether the server has welcomed us."""
-        connection = self._connection = Connection(family, address, self._tls, self.calls)
+        connection = self._connection = self._connect(server, family, address, self.calls)
         try:
             await connection.run()
         finally:

@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple
 from runtara.errors import ERRORS, Fenced, Internal, OutcomeUnknown, Retry, RuntaraError, TooLarge
 from runtara.lifecycle import Status
 from runtara.messages import Heartbeat, InstanceRegistered
+from runtara.transport.client.call import Call, encode_ask
 from runtara.transport.frames import (
     HELLO_MAX_BYTES,
     Answer,
@@ -21,12 +22,12 @@ from runtara.transport.frames import (
     Pushed,
     Refusal,
     Renewed,
+    ServerFrame,
     Watch,
     Welcome,
     decode_server_frame,
     encode_frame,
 )
-from runtara.transport.quic._client_call import Call, encode_ask
 from runtara.transport.session import Session
 
 __all__ = ["ALONE_FROM_BYTES", "Calls", "Patience"]
@@ -176,6 +177,16 @@ class Calls:
         return bool(self._pending or self._watched or (self.is_attached and self._beats))
 
     @property
+    def epoch(self) -> int | None:
+        """The attempt that speaks, where one does."""
+        return self._epoch if self.session.epoch is None else self.session.epoch
+
+    @property
+    def wants_pushes(self) -> bool:
+        """Whether anything that happens at the server is to be heard of at once."""
+        return bool(self._watched) or self.epoch is not None
+
+    @property
     def is_done(self) -> bool:
         """Whether the connection is not needed any more."""
         return not (self._pending or self._watched or self.is_attached)
@@ -189,13 +200,13 @@ class Calls:
 
     def hello(self) -> bytes:
         """Return the first frame of a new connection."""
-        key, epoch = self.session.key, self.session.epoch
+        key = self.session.key
         return encode_frame(
             Hello(
                 tenant_id=key.tenant_id,
                 instance_id=key.instance_id,
                 credential=self.credential,
-                epoch=self._epoch if epoch is None else epoch,
+                epoch=self.epoch,
             )
         )
 
@@ -230,7 +241,10 @@ class Calls:
 
     def received(self, body: bytes | bytearray, now: float) -> None:
         """Take in a frame. Raises `InvalidInput` for one that no server should send."""
-        frame = decode_server_frame(body)
+        self.heard(decode_server_frame(body), now)
+
+    def heard(self, frame: ServerFrame, now: float) -> None:
+        """Take in what the server says."""
         _HEARS[frame.__class__](self, frame, now)
 
     def lost(self, why: str) -> None:

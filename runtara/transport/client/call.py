@@ -7,6 +7,7 @@ from typing import Any, Final
 from runtara.clock import SPAN_MAX_MS
 from runtara.endpoints import ENDPOINTS
 from runtara.errors import Code, DeadlineExceeded, InvalidInput, RuntaraError, Unreachable
+from runtara.traces import current_trace
 from runtara.transport.frames import Ask, OnBehalf, encode_frame
 from runtara.transport.session import Session
 
@@ -39,7 +40,14 @@ def encode_ask(
     if type(command) not in ENDPOINTS:
         raise InvalidInput(f"{type(command).__name__} is not an operation that a door offers")
     timeout_ms = min(int(timeout * 1000), SPAN_MAX_MS) if timeout < inf else SPAN_MAX_MS
-    ask = Ask(id=id, command=command, instance_id=instance_id, timeout_ms=timeout_ms, on_behalf=on_behalf)
+    ask = Ask(
+        id=id,
+        command=command,
+        instance_id=instance_id,
+        timeout_ms=timeout_ms,
+        on_behalf=on_behalf,
+        trace=current_trace(),
+    )
     return encode_frame(ask)
 
 

@@ -1,4 +1,4 @@
-"""The thread that all QUIC doors of a process share: an event loop of its own, so that no program can starve it.
+"""The thread that all doors of a process to servers share: an event loop of its own, so that no program can starve it.
 
 It starts with the first call, says goodbye to the servers when the process ends, and is started anew in a child that
 was forked.
@@ -19,7 +19,7 @@ from runtara.errors import ActorStopped
 from runtara.threads import Ingress
 
 if TYPE_CHECKING:
-    from runtara.transport.quic._client_link import Link
+    from runtara.transport.client.link import Link
 
 __all__ = ["Engine", "current_engine"]
 
