@@ -13,7 +13,7 @@ import click
 from msgspec.structs import replace
 
 from runtara.cli._payloads import read_payload
-from runtara.cli._reach import OpenDoor, Where, data_dir_option, load_given, open_quic_door, tenant_option
+from runtara.cli._reach import OpenDoor, Where, data_dir_option, load_given, open_door, tenant_option
 from runtara.errors import Forbidden, InvalidInput, NotFound, UntrustedServer
 from runtara.ids import check_id
 from runtara.messages import GetHealth
@@ -60,11 +60,11 @@ def login(
 
     It is kept in contexts.json below $XDG_CONFIG_HOME/runtara, which only you can read.
     """
-    open_door: OpenDoor = ctx.obj or open_quic_door
+    opened: OpenDoor = ctx.obj or open_door
     where = Where(server=server, tenant=tenant, ca_file=ca_file, fingerprint=fingerprint, data_dir=data_dir)
-    where = _trusted(open_door, where if server else _local(where))
+    where = _trusted(opened, where if server else _local(where))
     where = replace(where, key=_key(key_))
-    _check(open_door, where)
+    _check(opened, where)
     context = _context(where, name)
     Contexts(configuration_folder()).put(context)
     click.echo(f"{context.name}: {context.server}, tenant {context.tenant}")

@@ -51,7 +51,9 @@ class TcpServing(Serving):
             gate=self.gate,
             settings=self.settings,
             is_secure=tls is not None,
-            is_ready=trio.lowlevel.checkpoint,
+            fitness=self.runtime.readiness.ready,
+            render_metrics=self.runtime.gauges.render,
+            count=self.runtime.system.metrics.count_request,
             serve_session=self.sessions.serve,
         )
         self.http = HttpServer(self.settings, self._socket, make_app(parts), tls)
