@@ -104,10 +104,12 @@ async def open_world(folder: Path, chromium: str, **settings: Any) -> AsyncItera
     (folder / "data").mkdir(mode=0o700, exist_ok=True)
     key = KeyRing(Path(wanted.data_dir) / "keys.json", SystemClock()).add(TENANT)
     async with open_host(wanted) as host, open_browser(chromium) as browser:
-        yield World(host, browser, key, folder)
-        with trio.CancelScope(shield=True):
-            host.hurry()
-            await host.drain()
+        try:
+            yield World(host, browser, key, folder)
+        finally:
+            with trio.CancelScope(shield=True):
+                host.hurry()
+                await host.drain()
 
 
 def quiet(page: Page) -> bool:
