@@ -191,6 +191,7 @@ class InstancesView {
     this.over.hidden = what === null;
     if (what === this.covered) return;
     this.covered = what;
+    if (what === null) replace(this.over);
     this.over.classList.toggle("empty", what === "empty" || what === "unread");
     if (what === "unread") replace(this.over, icon("warning"), h("h2", {}, "The list could not be read"), h("button", { type: "button", onclick: () => this.#read() }, "Try again"));
     if (what === "reading") replace(this.over, Array.from({ length: 6 }, () => h("i", { class: "bone", "aria-hidden": "true" })));
