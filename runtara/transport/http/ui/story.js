@@ -80,7 +80,8 @@ export class Story {
 
   #hear(data) {
     if (data.status) {
-      this.info = { ...this.info, ...data.status, output: this.info?.output ?? null, heartbeat_at: Date.now() };
+      // What is told has no output, and no word of when the program was heard of: it was just now.
+      this.info = { ...data.status, output: this.info?.output ?? undefined, heartbeat_at: Date.now() };
       if (FINAL.has(this.info.status)) this.#readInfo();
       this.#tell("status");
     }
