@@ -127,4 +127,5 @@ def test_the_page_names_nothing_but_its_own_files() -> None:
     named = re.findall(r"(?:src|href)=\"([^\"#]+)\"", page)
 
     assert all(name.startswith("/ui/") and (UI / name.removeprefix("/ui/")).is_file() for name in named)
+    assert {UI / name.removeprefix("/ui/") for name in named} >= set(SCRIPTS), "all are fetched at once"
     assert not re.search(r"\sstyle=|\son\w+=|<script>|<style", page)
