@@ -21,7 +21,8 @@ def http_page() -> Iterator[str]:
     yield from head("HTTP", "`ENDPOINTS` in runtara/endpoints.py and runtara/transport/http")
     yield f"{found['info']['description']}\n"
     yield "A host shows the same at `/docs`, and publishes it for machines at `/api/v1/openapi.json` (OpenAPI 3.1)."
-    yield "How to use it is told in [Use HTTP](../how-to/use-http.md); what a command means, in [operations](operations.md).\n"
+    yield "How to use it is told in [Use HTTP](../how-to/use-http.md); what a command means, in"
+    yield "[operations](operations.md).\n"
     yield from table(
         "Request | Operation | What it does",
         (
