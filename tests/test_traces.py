@@ -45,10 +45,13 @@ def test_a_checkpoint_of_an_embedded_program_is_traced_to_the_commit(spans: Span
     assert call.start_time <= commit.start_time <= commit.end_time <= call.end_time
 
 
-async def test_a_checkpoint_over_quic_is_traced_to_the_commit(spans: Spans, tmp_path: Path) -> None:
+@pytest.mark.parametrize("door", ["quic", "websocket", "http"])
+async def test_a_checkpoint_through_a_door_is_traced_to_the_commit(spans: Spans, tmp_path: Path, door: str) -> None:
     async with opened(tmp_path, otel=True) as host:
-        config = SdkConfig("one", server_addr=host.address, ca_file=str(host.identity.ca_file), otel=True)
-        async with AsyncRuntaraSdk.new(config) as sdk:
+        http = host.http_address
+        address = {"quic": host.address, "websocket": http.replace("http", "ws"), "http": http}[door]
+        ca_file = str(host.identity.ca_file) if door == "quic" else None
+        async with AsyncRuntaraSdk.new(SdkConfig("one", server_addr=address, ca_file=ca_file, otel=True)) as sdk:
             await sdk.checkpoint("c", b"state")
 
     (commit,) = [span for span in spans.named("commit") if "SaveCheckpoint:client" in spans.line(span)]
@@ -59,7 +62,7 @@ async def test_a_checkpoint_over_quic_is_traced_to_the_commit(spans: Spans, tmp_
         "persist:internal",
         "commit:internal",
     ]
-    assert dict(server.attributes or {}) == {"runtara.door": "quic"}
+    assert dict(server.attributes or {}) == {"runtara.door": door}
 
 
 def test_what_a_program_does_is_a_part_of_its_launch_and_that_of_its_start(spans: Spans, tmp_path: Path) -> None:
