@@ -153,6 +153,7 @@ def _serving(folder: Path) -> Iterator[None]:
         "RUNTARA_DATA_DIR": str(folder / "data"),
         "RUNTARA_PROGRAMS": str(folder),
         "RUNTARA_QUIC_PORT": "0",
+        "RUNTARA_ENV_HTTP_PORT": "0",
         "RUNTARA_CANCEL_GRACE_MS": "500",
         "RUNTARA_SHUTDOWN_GRACE_MS": "1000",
         "RUNTARA_MAX_AUTO_RESTARTS": "1000",

@@ -84,7 +84,7 @@ def _push(way: str, mebibytes: int) -> tuple[float, float]:
 
 
 async def _measure(way: str, path: Path, folder: Path) -> tuple[float, float]:
-    settings = Settings(data_dir=str(folder / "data"), quic_port=0)
+    settings = Settings(data_dir=str(folder / "data"), quic_port=0, env_http_port=0)
     async with open_host(settings) as host:
         door = _door(way, host)
         await trio.to_thread.run_sync(partial(push_image, door, "warm", _script(folder)))
@@ -108,7 +108,7 @@ def _push_apart(mebibytes: int) -> float:
 
     with tempfile.TemporaryDirectory() as folder:
         path, data = _file(Path(folder), mebibytes), str(Path(folder) / "data")
-        command = [sys.executable, "-m", "runtara", "serve", "--port", "0", "--data-dir", data]
+        command = [sys.executable, "-m", "runtara", "serve", "--port", "0", "--http-port", "0", "--data-dir", data]
         with subprocess.Popen(command, stdout=subprocess.PIPE) as server:
             assert server.stdout is not None
             server.stdout.readline()

@@ -133,6 +133,7 @@ def _serve(url: str, data_dir: Path) -> "subprocess.Popen[bytes]":
         "RUNTARA_DATABASE_URL": url,
         "RUNTARA_DATA_DIR": str(data_dir),
         "RUNTARA_QUIC_PORT": "0",
+        "RUNTARA_ENV_HTTP_PORT": "0",
     }
     command = [sys.executable, "-m", "runtara", "serve", "--quiet"]
     server = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)

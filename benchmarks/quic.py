@@ -232,7 +232,7 @@ def serve_ours(folder: str) -> None:
     from runtara.settings import Settings
 
     async def main() -> None:
-        async with open_host(Settings(data_dir=folder, quic_port=0, programs=folder)) as host:
+        async with open_host(Settings(data_dir=folder, quic_port=0, env_http_port=0, programs=folder)) as host:
             print(host.address.rsplit(":", 1)[1], flush=True)
             await trio.to_thread.run_sync(sys.stdin.read)
 

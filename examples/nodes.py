@@ -31,6 +31,7 @@ class Node:
             "RUNTARA_NODE_NAME": folder.name,
             "RUNTARA_NODE_LEASE_MS": LEASE_MS,
             "RUNTARA_QUIC_PORT": "0",
+            "RUNTARA_ENV_HTTP_PORT": "0",
             "RUNTARA_PROGRAMS": str(Path(__file__).parent),
         }
         command = [*_RUNTARA, "serve", "--quiet"]

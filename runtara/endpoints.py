@@ -9,6 +9,7 @@ from typing import Final, Literal, get_args, get_origin
 import msgspec
 
 from runtara import messages
+from runtara.messages import Role
 
 __all__ = ["ENDPOINTS", "ROLES", "Endpoint", "Owner", "Right", "Role"]
 
@@ -19,8 +20,6 @@ registry of images, the actor that keeps to schedules, the upkeep of the host, o
 Right = Literal["read", "read-images", "push", "operate", "administer"]
 """What an operation asks of a tenant key: to look, to look at images, to push them, to change instances, to run the
 host."""
-
-Role = Literal["admin", "operator", "read-only", "image-push"]
 
 ROLES: Final[dict[Role, frozenset[Right]]] = {
     "admin": frozenset({"read", "read-images", "push", "operate", "administer"}),

@@ -38,6 +38,7 @@ from runtara.actors.answers import answers_of
 from runtara.actors.claimer import DueClaimer
 from runtara.actors.dispatch import Dispatch
 from runtara.actors.forwarder import Forwarder
+from runtara.actors.gauges import Gauges
 from runtara.actors.heartbeat import HeartbeatMonitor
 from runtara.actors.instance import Arm, Disarm, Effect, Enforce, Launch, Limits, Push, Stop, Track, Untrack
 from runtara.actors.instances import Instances
@@ -45,12 +46,12 @@ from runtara.actors.many import Many
 from runtara.actors.neighbours import Peer
 from runtara.actors.nodes import NodeKeeper
 from runtara.actors.programs import Program, Programs
+from runtara.actors.readiness import Readiness
 from runtara.actors.scheduler import WakeScheduler
 from runtara.actors.schedules import Schedules
 from runtara.actors.sessions import Sessions
 from runtara.actors.storage import InlineReader, InlineWriter, StoreReader, StoreWriter
 from runtara.clock import Clock, SystemClock
-from runtara.errors import RuntaraError
 from runtara.records import Holder
 from runtara.settings import Settings
 from runtara.store import NodeSpec, Store, Tenure, open_store
@@ -134,6 +135,10 @@ class Runtime(msgspec.Struct, frozen=True):
     dispatch: Dispatch
     settings: Settings
     clock: Clock
+    gauges: Gauges
+    """Renders the metrics."""
+    readiness: Readiness
+    """Says whether it serves."""
 
 
 def in_process(programs: Mapping[str, Program], *, grace: float = 10.0) -> Launcher:
@@ -346,7 +351,8 @@ async def open_runtime(
             ask_timeout=settings.request_timeout_ms / 1000,
         ) as system:
             dispatch = _open_dispatch(settings, launcher, system, **_for_doors(launcher, system, is_draining))
-            yield Runtime(system, dispatch, settings, clock)
+            readiness = Readiness(system, writer=WRITER, reader=READER, is_draining=is_draining, tenure=store.tenure)
+            yield Runtime(system, dispatch, settings, clock, _gauges(system, launcher, store), readiness)
 
 
 def _for_doors(launcher: Launcher, system: System, is_draining: Callable[[], bool]) -> dict[str, Any]:
@@ -360,15 +366,19 @@ def _for_doors(launcher: Launcher, system: System, is_draining: Callable[[], boo
     }
 
 
+def _gauges(system: System, launcher: Launcher, store: Store) -> Gauges:
+    paths = {"reader": READER, "scheduler": SCHEDULER, "programs": PROGRAMS, "edges": "root/edges"}
+    return Gauges(system, **paths, places=launcher.places, store=store.url.partition(":")[0])
+
+
 @contextmanager
 def _refusing() -> Iterator[None]:
     """Raise the refusal that is at the bottom of a failed system, if one is."""
     try:
         yield
     except SystemFailed as failed:
-        refusal = _refusal(failed)
-        if refusal is not None:
-            raise refusal from failed
+        if failed.refusal is not None:
+            raise failed.refusal from failed
         raise
 
 
@@ -387,10 +397,3 @@ def clock_of(store: Store, given: Clock | None = None) -> Clock:
     if given is not None:
         return given
     return SystemClock() if store.tenure is None else store.tenure.clock
-
-
-def _refusal(error: BaseException | None) -> RuntaraError | None:
-    """Return the refusal at the bottom of a failure, if it is one."""
-    while error is not None and not isinstance(error, RuntaraError):
-        error = error.__cause__
-    return error

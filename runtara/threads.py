@@ -19,7 +19,17 @@ import trio
 
 from runtara.errors import ActorStopped, MailboxFull
 
-__all__ = ["INGRESS_BOUND", "ForeignEvent", "Ingress", "others_wait", "run_async", "settled", "within"]
+__all__ = [
+    "INGRESS_BOUND",
+    "ForeignEvent",
+    "Ingress",
+    "in_thread",
+    "loop_time",
+    "others_wait",
+    "run_async",
+    "settled",
+    "within",
+]
 
 T = TypeVar("T")
 
@@ -167,6 +177,24 @@ async def within(timeout: float, call: Callable[[], Awaitable[T]]) -> tuple[bool
         if not limit.expired():  # the call's own
             raise
         return True, None
+
+
+async def in_thread(call: Callable[[], T]) -> T:
+    """Have a function called on a thread, under trio or asyncio, and return what it returns."""
+    if sniffio.current_async_library() != "asyncio":
+        return await trio.to_thread.run_sync(call)
+    import asyncio  # takes 40 ms, and most programs never need it
+
+    return await asyncio.to_thread(call)
+
+
+def loop_time() -> float:
+    """Return seconds on the clock of the running loop, of trio or asyncio."""
+    if sniffio.current_async_library() != "asyncio":
+        return trio.current_time()
+    import asyncio  # takes 40 ms, and most programs never need it
+
+    return asyncio.get_running_loop().time()
 
 
 def run_async(library: str, main: Callable[[], Awaitable[T]]) -> T:

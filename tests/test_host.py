@@ -39,6 +39,7 @@ async def opened(folder: Path, *, engine: Engine | None = None, **settings: Any)
         "data_dir": str(folder / "data"),
         "programs": str(folder),
         "quic_port": 0,
+        "env_http_port": 0,
         "shutdown_grace_ms": 60_000,
         "relaunch_after_ms": 1,
     }

@@ -63,6 +63,7 @@ async def opened(folder: Path, database: str, name: str, **settings: Any) -> Asy
         "data_dir": str(folder / name),
         "programs": str(folder),
         "quic_port": 0,
+        "env_http_port": 0,
         "node_name": name,
         "readers": 1,
     }

@@ -29,6 +29,8 @@ from runtara.errors import ActorFailed, ActorStopped, InvalidInput, RuntaraError
 if TYPE_CHECKING:
     from typing_extensions import TypeIs  # only for type checkers: it is not installed with us
 
+    from runtara.actors._system import System
+
 __all__ = ["BlockingActor", "Delivery", "Incarnation", "PykkaActor", "is_blocking"]
 
 PykkaActor = pykka.ThreadingActor
@@ -97,6 +99,13 @@ class BlockingActor(Hearing, pykka.ThreadingActor):
 
     BATCH: ClassVar[int] = 1
     """Most messages handed to `on_batch` at once."""
+
+    @property
+    def system(self) -> System:
+        """The system that this actor belongs to; in its own thread only."""
+        frame = current_frame.get()
+        assert frame is not None, "its thread begins with it"
+        return frame.slot.system
 
     def on_batch(self, deliveries: Sequence[Delivery]) -> None:
         """Answer each delivery; by default one by one, through the handlers."""

@@ -21,6 +21,8 @@ class ActorInfo(msgspec.Struct, frozen=True, kw_only=True):
     mailbox_depth: int
     mailbox_bound: int
     mailbox_policy: str
+    mailbox_refused: int = 0
+    """Messages that found no room; for a region, those to its cells."""
     handled: int
     """Messages answered, over all lives."""
     restarts: int
@@ -36,6 +38,12 @@ class ActorInfo(msgspec.Struct, frozen=True, kw_only=True):
     def name(self) -> str:
         """The last part of the path."""
         return self.path.rpartition("/")[2]
+
+    def walk(self) -> Iterator[ActorInfo]:
+        """Yield this actor, and all below it."""
+        yield self
+        for child in self.children:
+            yield from child.walk()
 
 
 def inspect(slots: Mapping[str, Slot]) -> ActorInfo:
@@ -55,6 +63,7 @@ def _info(slot: Slot, below: Mapping[str, list[Slot]]) -> ActorInfo:
         mailbox_depth=slot.mailbox.depth(),
         mailbox_bound=slot.mailbox.bound,
         mailbox_policy=slot.mailbox.policy.value,
+        mailbox_refused=slot.mailbox.refused,
         handled=slot.handled,
         restarts=slot.restarts,
         failure=None if slot.failure is None else repr(slot.failure),

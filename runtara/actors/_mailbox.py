@@ -96,12 +96,26 @@ class Asked:
 class Mailbox:
     """A queue of mail for one reader. `notify` is what the idle reader wants to be called with when mail comes."""
 
-    __slots__ = ("bound", "control", "dead_letters", "notify", "path", "policy", "pop", "room", "senders", "user")
+    __slots__ = (
+        "bound",
+        "control",
+        "dead_letters",
+        "notify",
+        "path",
+        "policy",
+        "pop",
+        "refused",
+        "room",
+        "senders",
+        "user",
+    )
 
     def __init__(self, path: str, spec: MailboxSpec, dead_letters: DeadLetters) -> None:
         self.path = path
         self.bound = spec.bound
         self.policy = spec.policy
+        self.refused = 0
+        """How many messages found no room."""
         self.room = spec.bound if type(self) is Mailbox else 0
         """Messages that fit without asking `put`: none where every message is a case of its own, or senders wait."""
         self.control: deque[object] = deque()
@@ -156,7 +170,8 @@ class Mailbox:
             self.room = self.bound  # in plain mailboxes, where alone senders wait
 
     def full(self) -> MailboxFull:
-        """Return the error for a sender that is refused."""
+        """Count a sender that is refused, and return the error for it."""
+        self.refused += 1
         return MailboxFull(f"the mailbox of {self.path} holds {self.bound} messages, its bound: try again later")
 
     def close(self) -> None:

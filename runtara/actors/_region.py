@@ -96,6 +96,7 @@ class Region(Actor, CellKind[K, S]):
         if cell.mail is None:
             cell.mail = deque()
         elif len(cell.mail) >= self.MAILBOX:
+            self._slot.mailbox.refused += 1
             raise MailboxFull(f"{self.MAILBOX} messages wait for {_name(key)}, the bound: try again later")
         cell.mail.append((message, reply))
         if not cell.busy and len(cell.mail) == 1:
@@ -323,8 +324,7 @@ class Region(Actor, CellKind[K, S]):
             self._drop(write, Busy(f"{_name(write.key)} is being changed by somebody else: try again"))
             return
         cell.state = None
-        if cell.mail is None:
-            cell.mail = deque()
+        cell.mail = deque() if cell.mail is None else cell.mail
         cell.mail.extendleft(reversed(write.burst))
         self._release(write.key, cell)
 

@@ -12,6 +12,7 @@ import trio
 
 from runtara.actors._instance_events import StopHow
 from runtara.actors.runners import Attempt, Ended, HostFailed
+from runtara.errors import Forbidden, NotFound
 from runtara.ids import InstanceKey
 from runtara.messages import CrashInstance, ExitInstance, RecordUsage
 
@@ -24,6 +25,7 @@ __all__ = [
     "log_ended",
     "log_launched",
     "log_not_launched",
+    "refused",
     "report_of",
     "usage_of",
 ]
@@ -121,6 +123,11 @@ def log_ended(run: Run, ended: Ended) -> None:
 
 def _names(run: Run) -> dict[str, object]:
     return {"tenant": run.key.tenant_id, "instance": run.key.instance_id, "epoch": run.epoch}
+
+
+def refused(refusal: NotFound | Forbidden) -> Ended:
+    """Return the end of an attempt whose program cannot be launched; the exit codes are those of shells."""
+    return Ended(exit_code=127 if isinstance(refusal, NotFound) else 126, error=str(refusal))
 
 
 def report_of(run: Run, ended: Ended) -> ExitInstance | CrashInstance:

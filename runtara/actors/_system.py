@@ -24,7 +24,8 @@ from runtara.actors._reply import Deadlines
 from runtara.actors._slot import Kind, Slot, State
 from runtara.actors._specs import Child, Supervisor
 from runtara.actors._supervisor import StartChild, StopChild, SupervisorActor
-from runtara.errors import ActorStopped, NotFound
+from runtara.errors import ActorStopped, NotFound, RuntaraError
+from runtara.metrics import Metrics
 from runtara.threads import Ingress
 
 __all__ = ["System", "SystemFailed", "open_system"]
@@ -35,6 +36,14 @@ ASK_TIMEOUT: Final = 30.0
 
 class SystemFailed(Exception):
     """The root supervisor gave up, or could not start. Why is the cause."""
+
+    @property
+    def refusal(self) -> RuntaraError | None:
+        """The refusal that is at the bottom of it, if one is."""
+        error: BaseException | None = self
+        while error is not None and not isinstance(error, RuntaraError):
+            error = error.__cause__
+        return error
 
 
 class System:
@@ -47,6 +56,8 @@ class System:
         self.thread_id = threading.get_ident()
         self.now = trio.lowlevel.current_clock().current_time
         """The clock of the system's loop, for any thread."""
+        self.metrics = Metrics()
+        """What its actors count; it outlives their restarts."""
         self.dead_letters = DeadLetters()
         self.deadlines = Deadlines()
         self.ingress = Ingress(name, partial(self.dead_letters.add, "ingress", "failed"))

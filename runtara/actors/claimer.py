@@ -154,6 +154,7 @@ class DueClaimer(CapReader):
     async def on_start(self) -> None:
         """Ask the runner which places are free, and look what is due."""
         instances, reader, writer, runner = self._paths
+        self._lateness = self.system.metrics.tally("runtara_wake_lateness_seconds")
         self._instances, self._writer = self.system.ref(instances), self.system.ref(writer)
         self._reader = self.system.ref(reader)
         if runner is not None:
@@ -307,7 +308,9 @@ class DueClaimer(CapReader):
 
     def _wake(self, due: DueInstance) -> None:
         self._places.wake(due)
-        self._latest_ms = max(self._latest_ms, self._clock.now_ms() - due.wake_at)
+        late_ms = max(0, self._clock.now_ms() - due.wake_at)
+        self._latest_ms = max(self._latest_ms, late_ms)
+        self._lateness.observe(late_ms / 1000)
         mine = self._slot.mailbox
 
         def then(reply: Reply) -> None:

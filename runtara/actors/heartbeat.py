@@ -110,6 +110,7 @@ class HeartbeatMonitor(Actor):
             if reply.error is None and self._last.get(key, (epoch, 0.0))[0] == epoch:
                 self._last.pop(key, None)
                 self._silenced += 1
+                self.system.metrics.count("runtara_heartbeat_silent_total").add()
 
         try:
             self.system.cell(instances.path, key).ask_then(Call(key, DeclareSilent(epoch=epoch)), then)

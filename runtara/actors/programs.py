@@ -79,6 +79,7 @@ class Programs(Actor):
     async def on_start(self) -> None:
         """Report the attempts that ran in this process's earlier life."""
         instances, reader = self._paths
+        self._launches = self.system.metrics.counts("runtara_launches_total")
         self._instances = instances
         after: InstanceKey | None = None
         while True:
@@ -154,7 +155,9 @@ class Programs(Actor):
                 if program is None:
                     error = f"no program called {name!r} is registered in this process: register it, or cancel it"
                     over = _Over(key, epoch, error, True)
+                    self._launches.add("refused")
                 else:
+                    self._launches.add("launched")
                     await program(key, epoch)
         except trio.Cancelled:
             raise

@@ -27,6 +27,7 @@ from runtara.actors._runner_run import (
     log_ended,
     log_launched,
     log_not_launched,
+    refused,
     report_of,
     usage_of,
 )
@@ -60,8 +61,6 @@ _TRY_AGAIN: Final = Backoff(first=0.1, most=10.0)
 """Between tries to read or to say something while the store is away."""
 _HOST_FAILED: Final = Backoff(first=0.2, most=60.0)
 """Between a launch that failed for want of memory, disk … and the report that leads to the next."""
-_NOT_FOUND, _NOT_ALLOWED = 127, 126
-"""Exit codes of programs that cannot be launched, as shells have them."""
 
 
 class _Escalate(msgspec.Struct, frozen=True):
@@ -132,6 +131,7 @@ class Runner(Actor):
 
     async def on_start(self) -> None:
         """Take up what an earlier life has left."""
+        self._launches = self.system.metrics.counts("runtara_launches_total")
         fetcher = None if self._images is None else partial(self.system.ref, self._images)
         self._planner = Planner(self._reader, self._connection, self.system.random, fetcher)
         rows = await self._list_running()
@@ -282,16 +282,17 @@ class Runner(Actor):
         try:
             plan = await self._planner.plan(run.key, run.epoch, program)
             run.attempt = await self._engine.launch(plan)
-        except NotFound as refusal:
-            return Ended(exit_code=_NOT_FOUND, error=str(refusal))
-        except Forbidden as refusal:
-            return Ended(exit_code=_NOT_ALLOWED, error=str(refusal))
+        except (NotFound, Forbidden) as refusal:
+            self._launches.add("refused")
+            return refused(refusal)
         except HostFailed as failure:
+            self._launches.add("failed")
             log_not_launched(run, program, failure)
             self._host_failures += 1
             await trio.sleep(_HOST_FAILED.delay(self._host_failures, self.system.random))
             return Ended(exit_code=None, error=str(failure), counts=False)
         self._host_failures = 0
+        self._launches.add("launched")
         log_launched(run, program)
         return None
 
@@ -321,9 +322,8 @@ class Runner(Actor):
             del self._runs[run.key]
         run.done.set()
         self._logs.changed(run.key)
-        if not self._runs:
-            while self._waiting_for_none:
-                self._waiting_for_none.pop().settle(None)
+        while self._waiting_for_none and not self._runs:
+            self._waiting_for_none.pop().settle(None)
 
     async def _report(self, run: Run, ended: Ended) -> None:
         usage = usage_of(run, ended)

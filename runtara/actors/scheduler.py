@@ -112,6 +112,7 @@ class WakeScheduler(CapReader):
     async def on_start(self) -> None:
         """Read the next wake-ups from the store, and ask the runner which places are free."""
         instances, reader, runner = self._paths
+        self._lateness = self.system.metrics.tally("runtara_wake_lateness_seconds")
         self._instances: Ref = self.system.ref(instances)
         self._reader: Ref = self.system.ref(reader)
         if runner is not None:
@@ -313,7 +314,9 @@ class WakeScheduler(CapReader):
 
     def _wake(self, due: DueInstance, now_ms: int) -> None:
         self._places.wake(due)
-        self._latest_ms = max(self._latest_ms, now_ms - due.wake_at)
+        late_ms = max(0, now_ms - due.wake_at)
+        self._latest_ms = max(self._latest_ms, late_ms)
+        self._lateness.observe(late_ms / 1000)
         mine = self._slot.mailbox
 
         def then(reply: Reply) -> None:

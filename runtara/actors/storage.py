@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Final, Literal, cast
 import msgspec
 
 from runtara.actors._blocking import BlockingActor, Delivery
+from runtara.actors._commit_meter import CommitMeter
 from runtara.actors._service import Actor, hears
 from runtara.actors.instance import Need, Source
 from runtara.errors import Internal, RuntaraError, StoreInUse
@@ -123,6 +124,7 @@ class StoreWriter(BlockingActor):
 
     def on_start(self) -> None:
         """Take the store over."""
+        self._meter = CommitMeter(self.system.metrics)
         self._writer = self._store.open_writer()
 
     def on_stop(self) -> None:
@@ -139,7 +141,7 @@ class StoreWriter(BlockingActor):
         """Store a batch in as few transactions as the limits allow."""
         assert self._writer is not None, "mail comes after on_start"
         for group in _transactions(deliveries, self._max_saves, self._max_bytes):
-            _store(self._writer, group)
+            _store(self._writer, group, self._meter)
 
     def _close(self) -> None:
         if self._writer is not None:
@@ -154,6 +156,7 @@ class InlineWriter(Actor):
 
     async def on_start(self) -> None:
         """Take the store over."""
+        self._meter = CommitMeter(self.system.metrics)
         self._writer = self._store.open_writer()
 
     async def on_stop(self, failure: BaseException | None) -> None:
@@ -164,7 +167,7 @@ class InlineWriter(Actor):
     @hears(Commit)
     def commit(self, message: Commit) -> list[bool]:
         """Store changes."""
-        return self._writer.commit(message.saves)
+        return self._meter.commit(self._writer, message.saves)
 
     @hears(RecordHeartbeats)
     def record_heartbeats(self, message: RecordHeartbeats) -> None:
@@ -211,21 +214,21 @@ def _weight(save: Save) -> int:
     return weight
 
 
-def _store(writer: Writer, group: Sequence[Delivery]) -> None:
+def _store(writer: Writer, group: Sequence[Delivery], meter: CommitMeter) -> None:
     """Store one transaction's worth of messages and answer them."""
     try:
         alone = _ALONE.get(type(group[0].message))
         if alone is not None:
             group[0].settle(alone(writer, group[0].message))
         else:
-            _commit(writer, group)
+            _commit(writer, group, meter)
     except Internal as error:
         # Nothing was stored, because of one of them. Alone, only that one fails.
         if len(group) == 1:
             group[0].fail(error)
         else:
             for delivery in group:
-                _store(writer, [delivery])
+                _store(writer, [delivery], meter)
     except RuntaraError as error:
         for delivery in group:
             delivery.fail(error)
@@ -233,9 +236,9 @@ def _store(writer: Writer, group: Sequence[Delivery]) -> None:
             raise  # this node is nobody any more: everything that it holds in memory goes with the writer
 
 
-def _commit(writer: Writer, group: Sequence[Delivery]) -> None:
+def _commit(writer: Writer, group: Sequence[Delivery], meter: CommitMeter) -> None:
     batches = [cast("Commit", delivery.message).saves for delivery in group]
-    stored = iter(writer.commit([save for saves in batches for save in saves]))
+    stored = iter(meter.commit(writer, [save for saves in batches for save in saves]))
     for delivery, saves in zip(group, batches, strict=True):
         delivery.settle([next(stored) for _ in saves])
 

@@ -34,6 +34,7 @@ async def open_announced_host(settings: Settings) -> AsyncIterator[Host]:
             fingerprint=host.identity.fingerprint,
             pid=os.getpid(),
             version=__version__,
+            http_address=host.http_address,
         )
         write_connection_file(folder, content)
         try:

@@ -9,9 +9,10 @@ import click
 from runtara.cli._reach import data_dir_option, load_given
 from runtara.cli._tables import Column, Table, json_option, print_json, print_rows
 from runtara.cli._words import instant
+from runtara.messages import TenantKey
 from runtara.settings import Settings
 from runtara.store import Store, open_store
-from runtara.transport.credentials import KeyRing, TenantKey
+from runtara.transport.credentials import KeyRing
 from runtara.transport.shared_files import SharedFiles
 
 __all__ = ["KEYS", "keys"]

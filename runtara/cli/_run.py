@@ -73,7 +73,7 @@ def run(
 
 def _settings(asked: Wanted, data_dir: str | None) -> Settings:
     """Return the settings of a host that listens to nobody but this machine, and may launch this program, too."""
-    settings = load_given(data_dir=data_dir, host="127.0.0.1", quic_port=0)
+    settings = load_given(data_dir=data_dir, host="127.0.0.1", quic_port=0, env_http_port=0)
     folder = Path(asked.command.program).resolve().parent
     return replace(settings, programs=f"{settings.programs}:{folder}")
 

@@ -43,6 +43,14 @@ BY_SIGNAL: Final = 128
     help="UDP port to listen at, 0 for any free one; by default 8001.",
 )
 @click.option(
+    "--http-port",
+    "env_http_port",
+    metavar="PORT",
+    envvar="RUNTARA_ENV_HTTP_PORT",
+    show_envvar=True,
+    help="TCP port to listen at for HTTP and browsers, 0 for any free one; by default 8002.",
+)
+@click.option(
     "--programs",
     metavar="DIRS",
     envvar="RUNTARA_PROGRAMS",
@@ -96,14 +104,14 @@ async def _until_told(host: Host, signals: Signals) -> int:
 
 def _say_ready(host: Host) -> None:
     settings = host.runtime.settings
-    LOG.info(
-        "ready", extra={"address": host.address, "data": settings.data_dir, "pid": os.getpid(), "version": __version__}
-    )
+    facts = {"address": host.address, "http": host.http_address, "data": settings.data_dir, "pid": os.getpid()}
+    LOG.info("ready", extra={**facts, "version": __version__})
     if os.geteuid() == 0:
         LOG.warning("programs-run-as-root", extra={"try": "run the server as a user of its own"})
     if _asks_for_keys(settings) and not KeyRing(Path(settings.data_dir) / "keys.json").list():
         LOG.warning("nobody-can-connect", extra={"try": "runtara keys add TENANT"})
     click.echo(f"runtara {__version__} listens at {host.address}")
+    click.echo(f"open {host.http_address} in a browser")
     sys.stdout.flush()
 
 

@@ -52,6 +52,17 @@ from runtara.messages._instances import (
     SuspendInstance,
     TakeSignal,
 )
+from runtara.messages._keys import (
+    AddKey,
+    KeyMade,
+    KeyRevoked,
+    KeysFound,
+    ListKeys,
+    RevokeKey,
+    Role,
+    RotateKey,
+    TenantKey,
+)
 from runtara.messages._many import (
     ManySignaled,
     ManyStarted,
@@ -120,6 +131,7 @@ from runtara.messages._upkeep import Chore, ChoreDone, RunChore
 __all__ = [
     "AcknowledgeSignal",
     "Acknowledged",
+    "AddKey",
     "Call",
     "CatchUp",
     "CheckpointFound",
@@ -164,11 +176,15 @@ __all__ = [
     "InstanceStarted",
     "InstanceSummary",
     "InstanceWoken",
+    "KeyMade",
+    "KeyRevoked",
+    "KeysFound",
     "ListCheckpoints",
     "ListEvents",
     "ListImageVersions",
     "ListImages",
     "ListInstances",
+    "ListKeys",
     "ListNodes",
     "ListRetries",
     "ListSchedules",
@@ -191,6 +207,9 @@ __all__ = [
     "RegisterInstance",
     "Request",
     "RetriesFound",
+    "RevokeKey",
+    "Role",
+    "RotateKey",
     "RunChore",
     "SaveCheckpoint",
     "ScheduleDeleted",
@@ -213,6 +232,7 @@ __all__ = [
     "StartOutcome",
     "SuspendInstance",
     "TakeSignal",
+    "TenantKey",
     "TimeOutInstance",
     "TreeFound",
     "UseImageVersion",
@@ -263,6 +283,10 @@ Command = (
     | DeleteSchedule
     | PauseSchedule
     | RunChore
+    | ListKeys
+    | AddKey
+    | RotateKey
+    | RevokeKey
     | WakeInstance
     | DeclareSilent
     | CrashInstance

@@ -1,11 +1,12 @@
 """Where a server is: host and port as people write them, and what a socket makes of them."""
 
+import ipaddress
 import socket
 from typing import Any, Final, NamedTuple
 
 from runtara.errors import InvalidInput, Unreachable
 
-__all__ = ["DEFAULT_PORT", "Address", "parse_address", "parse_addresses", "resolve"]
+__all__ = ["DEFAULT_PORT", "Address", "parse_address", "parse_addresses", "party_of", "resolve"]
 
 DEFAULT_PORT: Final = 8001
 """UDP port of the QUIC door."""
@@ -67,3 +68,16 @@ async def resolve(address: Address) -> list[tuple[socket.AddressFamily, Any]]:
     except (OSError, UnicodeError) as error:
         raise Unreachable(f"host {address.host!a} is not known ({error}): check the server's address") from None
     return list(dict.fromkeys((family, sockaddr) for family, _, _, _, sockaddr in found))
+
+
+def party_of(host: str) -> str | None:
+    """Return what one party is likely to have: an IPv4 address, or 64 bits of an IPv6 one; None for loopback.
+
+    Raises `ValueError` for what is no address.
+    """
+    address = ipaddress.ip_address(host.partition("%")[0])
+    if isinstance(address, ipaddress.IPv6Address):
+        if address.ipv4_mapped is None:
+            return None if address.is_loopback else str(ipaddress.IPv6Network((int(address) >> 64 << 64, 64)))
+        address = address.ipv4_mapped
+    return None if address.is_loopback else str(address)

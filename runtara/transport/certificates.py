@@ -7,12 +7,13 @@ what is damaged, half there or readable by others is refused with a word on what
 
 import hashlib
 import ipaddress
+import re
 import shutil
 import socket
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 from cryptography import x509
@@ -30,11 +31,12 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from runtara.clock import Clock, SystemClock
 from runtara.disk import sync_folder
-from runtara.errors import ConfigError
-from runtara.ids import new_id
+from runtara.endpoints import ROLES, Role
+from runtara.errors import ConfigError, InvalidInput
+from runtara.ids import check_id, new_id
 from runtara.transport._private_file import open_folder, read_private, write_private
 
-__all__ = ["LIFETIME_DAYS", "Identity", "ensure_certificate", "read_identity"]
+__all__ = ["LIFETIME_DAYS", "Claim", "Identity", "ensure_certificate", "identity_of_certificate", "read_identity"]
 
 LIFETIME_DAYS: Final = 3_650
 """How long the certificate that is made is good."""
@@ -56,6 +58,15 @@ class Identity(msgspec.Struct, frozen=True):
     """SHA-256 of the certificate as DER, in hexadecimal digits."""
     names: tuple[str, ...]
     """Host names and addresses that the certificate is for."""
+    expires_at: int
+    """Milliseconds since 1970 UTC."""
+
+
+class Claim(NamedTuple):
+    """Who a certificate says that its holder is."""
+
+    tenant_id: str
+    role: Role
     expires_at: int
     """Milliseconds since 1970 UTC."""
 
@@ -127,6 +138,39 @@ def _names_of(certificate: x509.Certificate) -> tuple[str, ...]:
         return ()
     addresses = (str(address) for address in found.get_values_for_type(x509.IPAddress))
     return (*found.get_values_for_type(x509.DNSName), *addresses)
+
+
+# Clients --------------------------------------------------------------------------------------------------------------
+
+
+_CLAIM: Final = re.compile(r"runtara://tenant/([^/]+)(?:/([a-z-]+))?", re.ASCII)
+"""How the name of a client looks in its certificate: its tenant, and its role."""
+
+_ROLE: Final[Role] = "operator"
+"""That of a client whose certificate names none: one that is an admin must say so."""
+
+
+def identity_of_certificate(der: bytes) -> Claim | None:
+    """Return who a client is by its certificate; None where that does not say so, in exactly one name of ours.
+
+    Whether an authority that we trust has signed it, and when, must have been found out before.
+    """
+    try:
+        certificate = x509.load_der_x509_certificate(der)
+        found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        names = [_CLAIM.fullmatch(uri) for uri in found.get_values_for_type(x509.UniformResourceIdentifier)]
+    except (x509.ExtensionNotFound, ValueError):
+        return None
+    ours = [name for name in names if name is not None]
+    if len(ours) != 1:
+        return None
+    tenant_id, role = ours[0][1], ours[0][2] or _ROLE
+    try:
+        check_id(tenant_id, "tenant id")
+    except InvalidInput:
+        return None
+    expires_at = int(certificate.not_valid_after_utc.timestamp() * 1000)
+    return Claim(tenant_id, role, expires_at) if role in ROLES else None
 
 
 # Make -----------------------------------------------------------------------------------------------------------------

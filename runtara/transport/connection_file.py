@@ -26,6 +26,8 @@ class ConnectionFile(msgspec.Struct, frozen=True, kw_only=True):
     fingerprint: str
     pid: int
     version: str
+    http_address: str | None = None
+    """Of the HTTP door, as a URL."""
 
 
 def write_connection_file(folder: Path, content: ConnectionFile) -> None:

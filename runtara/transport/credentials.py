@@ -1,26 +1,30 @@
 """By what a client is known: the keys of tenants, and the tokens of launched attempts. The one door to itsdangerous.
 
-A tenant key opens everything of one tenant until it is revoked; the server keeps only its SHA-256. A token is signed,
-not kept: it names a tenant, an instance, an epoch and its own end. What their holders may do is decided by the gate.
+A tenant key opens what its role says of one tenant, until it ends or is revoked; the server keeps only its SHA-256. A
+token is signed, not kept: it names a tenant, an instance, an epoch and its own end. What their holders may do is
+decided by the gate.
 """
 
 import hashlib
 import hmac
 import os
 import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import msgspec
-from itsdangerous import BadData, URLSafeSerializer
+from itsdangerous import BadData, Signer, URLSafeSerializer
 
 from runtara.clock import Clock, SystemClock
-from runtara.errors import Busy, ConfigError, NotFound, Unauthenticated
-from runtara.ids import InstanceKey, check_id, new_id, new_secret
+from runtara.errors import ConfigError, Unauthenticated
+from runtara.ids import InstanceKey, check_id, new_secret
+from runtara.messages import Role, TenantKey
+from runtara.transport import _key_rows
+from runtara.transport._key_rows import KEY_PREFIX, KeyRow, digest, is_good, key_id_of, new_key
 from runtara.transport._private_file import make_once, read_private, wait_lock, write_private
 
 __all__ = [
-    "KEYS_MAX",
     "KEY_PREFIX",
     "NODE_PREFIX",
     "TOKEN_PREFIX",
@@ -31,12 +35,8 @@ __all__ = [
     "not_accepted",
 ]
 
-KEY_PREFIX: Final = "rtk_"
 TOKEN_PREFIX: Final = "rti_"
 NODE_PREFIX: Final = "rtn_"
-
-KEYS_MAX: Final = 10_000
-"""Most tenant keys of one server."""
 
 _CREDENTIAL_MAX_CHARS: Final = 2_048
 
@@ -52,24 +52,10 @@ def not_accepted() -> Unauthenticated:
 # Keys of tenants ------------------------------------------------------------------------------------------------------
 
 
-class TenantKey(msgspec.Struct, frozen=True):
-    """What is known of a tenant key, without the key."""
-
-    key_id: str
-    tenant_id: str
-    created_at: int
-
-
-class _KeyRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    key: TenantKey
-    sha256: str
-
-
 class _KeyFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    keys: tuple[_KeyRow, ...] = ()
+    keys: tuple[KeyRow, ...] = ()
 
 
-_KEY: Final = re.compile(rf"{KEY_PREFIX}([0-9a-f]{{12}})_[0-9a-f]{{64}}", re.ASCII)
 _NOBODY: Final = "0" * 64
 
 
@@ -81,42 +67,54 @@ class KeyRing:
         self._name = str(path)
         self._clock = clock or SystemClock()
         self._seen: tuple[int, int, int] | None = None
-        self._rows: dict[str, _KeyRow] = {}
+        self._rows: dict[str, KeyRow] = {}
         self._version = 0
 
-    def add(self, tenant_id: str) -> str:
-        """Make a key for a tenant and return it, this once. Raises `InvalidInput`, `Busy` or `ConfigError`."""
+    def add(
+        self, tenant_id: str, role: Role = "admin", expires_at: int | None = None, *, key: str | None = None
+    ) -> str:
+        """Make a key for a tenant and return it, this once. A `key` that was made before is added as it is, once.
+
+        Raises `InvalidInput`, `Busy` or `ConfigError`, and `AlreadyExists` for a key that is there with other rights.
+        """
         check_id(tenant_id, "tenant id")
-        with wait_lock(self._path):
-            self._refresh()
-            if len(self._rows) >= KEYS_MAX:
-                raise Busy(f"there are {KEYS_MAX} keys, the bound: revoke some first")
-            key_id = new_id()[:12]
-            key = f"{KEY_PREFIX}{key_id}_{new_secret()}"
-            row = _KeyRow(TenantKey(key_id, tenant_id, self._clock.now_ms()), _digest(key))
-            self._write((*self._rows.values(), row))
-        return key
+        made = key or new_key()
+        now = self._clock.now_ms()
+        known = TenantKey(
+            key_id=key_id_of(made) or "", tenant_id=tenant_id, role=role, created_at=now, expires_at=expires_at
+        )
+        self._change(lambda rows: _key_rows.add(rows, made, known, now))
+        return made
+
+    def rotate(self, key_id: str, grace_ms: int = 0, *, tenant_id: str | None = None, key: str | None = None) -> str:
+        """Make a key in the place of another one, which ends after a grace, and return it, this once.
+
+        It has the same tenant and role, and is good for as long as that one was when it was made. With a `tenant_id`,
+        there are no keys but that tenant's. Raises `NotFound`, and what `add` raises.
+        """
+        made, now = key or new_key(), self._clock.now_ms()
+        self._change(lambda rows: _key_rows.rotate(rows, made, key_id, tenant_id=tenant_id, grace_ms=grace_ms, now=now))
+        return made
+
+    def revoke(self, key_id: str, *, tenant_id: str | None = None, keep_admin: bool = False) -> None:
+        """Make a key worthless, at once. With a `tenant_id`, there are no keys but that tenant's.
+
+        Raises `NotFound` or `ConfigError`, and, where one is to be kept, `InvalidState` for the key of the last admin.
+        """
+        now = self._clock.now_ms()
+        self._change(lambda rows: _key_rows.revoke(rows, key_id, tenant_id=tenant_id, now=now, keep_admin=keep_admin))
 
     def list(self) -> tuple[TenantKey, ...]:
         """Return what is known of every key, the oldest first. Raises `ConfigError`."""
         self._refresh()
         return tuple(row.key for row in self._rows.values())
 
-    def revoke(self, key_id: str) -> None:
-        """Make a key worthless, at once. Raises `NotFound`, or `ConfigError`."""
-        with wait_lock(self._path):
-            self._refresh()
-            if key_id not in self._rows:
-                raise NotFound(f"there is no key {key_id!r}: list the keys to see their ids")
-            self._write(tuple(row for row in self._rows.values() if row.key.key_id != key_id))
-
     def check(self, key: str) -> TenantKey:
         """Return whose key it is. Raises `Unauthenticated`, or `ConfigError` if the file cannot be used."""
         self._refresh()
-        found = _KEY.fullmatch(key)
-        row = None if found is None else self._rows.get(found[1])
+        row = self._rows.get(key_id_of(key) or "")
         expected = _NOBODY if row is None else row.sha256
-        if not hmac.compare_digest(_digest(key), expected) or row is None:
+        if not hmac.compare_digest(digest(key), expected) or row is None or not is_good(row.key, self._clock.now_ms()):
             raise not_accepted()
         return row.key
 
@@ -125,10 +123,19 @@ class KeyRing:
         self._refresh()
         return self._version
 
-    def holds(self, key: TenantKey) -> bool:
-        """Return whether a key that was checked is still good."""
+    def find(self, key: TenantKey) -> TenantKey | None:
+        """Return what is known by now of a key that was checked; None if it is not good any more."""
         row = self._rows.get(key.key_id)
-        return row is not None and row.key == key
+        if row is None or row.key.created_at != key.created_at or not is_good(row.key, self._clock.now_ms()):
+            return None
+        return row.key
+
+    def _change(self, act: Callable[[Mapping[str, KeyRow]], Mapping[str, KeyRow]]) -> None:
+        with wait_lock(self._path):
+            self._refresh()
+            rows = act(self._rows)
+            if rows != self._rows:
+                self._write(tuple(rows.values()))
 
     def _refresh(self) -> None:
         """Read the file again if it is another one than the last time."""
@@ -146,22 +153,18 @@ class KeyRing:
         self._seen = seen
         self._version += 1
 
-    def _read(self) -> dict[str, _KeyRow]:
+    def _read(self) -> dict[str, KeyRow]:
         try:
             file = msgspec.json.decode(read_private(self._path), type=_KeyFile)
         except msgspec.MsgspecError as error:
             raise ConfigError(f"{self._path} is damaged: {error}; restore it, or remove it and make new keys") from None
         return {row.key.key_id: row for row in file.keys}
 
-    def _write(self, rows: tuple[_KeyRow, ...]) -> None:
+    def _write(self, rows: tuple[KeyRow, ...]) -> None:
         try:
             write_private(self._path, msgspec.json.format(msgspec.json.encode(_KeyFile(rows))) + b"\n")
         except OSError as error:
             raise ConfigError(f"{self._path} cannot be written: {error.strerror}; look at its folder") from error
-
-
-def _digest(key: str) -> str:
-    return hashlib.sha256(key.encode(errors="replace")).hexdigest()
 
 
 # Tokens of attempts ---------------------------------------------------------------------------------------------------
@@ -185,6 +188,9 @@ class TokenMint:
         options: dict[str, Any] = {"digest_method": hashlib.sha256, "key_derivation": "hmac"}
         secret = _secret(secret_path)
         self._signer = URLSafeSerializer(secret, salt="runtara.instance-token", signer_kwargs=options)
+        self._key_signer = Signer(
+            secret, salt="runtara.tenant-key", digest_method=hashlib.sha256, key_derivation="hmac"
+        )
         self._node_signer = URLSafeSerializer(secret, salt="runtara.node-token", signer_kwargs=options)
 
     def mint(self, key: InstanceKey, epoch: int) -> str:
@@ -203,6 +209,14 @@ class TokenMint:
         if expires_at <= self._clock.now_ms():
             raise not_accepted()
         return Grant(InstanceKey(tenant_id, instance_id), epoch, expires_at)
+
+    def key_of(self, tenant_id: str, request_id: str) -> str:
+        """Return the tenant key that a request makes: the same one, however often it is sent and to whichever node."""
+        key_id, secret = (
+            hashlib.sha256(self._key_signer.get_signature(f"{part}/{tenant_id}/{request_id}")).hexdigest()
+            for part in ("id", "secret")
+        )
+        return f"{KEY_PREFIX}{key_id[:12]}_{secret}"
 
     def mint_for_node(self, name: str) -> str:
         """Return a fresh token by which a node shows the others that it is one of them."""

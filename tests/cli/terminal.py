@@ -52,7 +52,7 @@ class Server:
         self.folder = folder
         """Working directory, below which programs lie, too."""
         self.environment = environment
-        self.process = popen("serve", "--port", "0", *options, cwd=folder, **environment)
+        self.process = popen("serve", "--port", "0", "--http-port", "0", *options, cwd=folder, **environment)
         self.greeting = self.process.stdout.readline() if self.process.stdout else b""
 
     def __call__(self, *arguments: str, stdin: bytes | None = None, **environment: str) -> Result:

@@ -10,7 +10,9 @@ from tests.cli.terminal import type_command
 
 
 def test_a_machine_that_is_fit_has_no_failures(tmp_path: Path) -> None:
-    done = type_command("doctor", "--data-dir", str(tmp_path / "data"), RUNTARA_QUIC_PORT="0")
+    done = type_command(
+        "doctor", "--data-dir", str(tmp_path / "data"), RUNTARA_QUIC_PORT="0", RUNTARA_ENV_HTTP_PORT="0"
+    )
 
     head, *lines = done.stdout.splitlines()
     assert done.exit_code == 0, done.output
@@ -24,6 +26,7 @@ def test_settings_that_are_not_as_by_default_are_named_without_their_values(tmp_
     environment: dict[str, Any] = {
         "RUNTARA_READERS": "3",
         "RUNTARA_QUIC_PORT": "0",
+        "RUNTARA_ENV_HTTP_PORT": "0",
         "RUNTARA_DATABASE_URL": "sqlite:///secret",
     }
 
@@ -39,7 +42,9 @@ def test_settings_that_are_not_as_by_default_are_named_without_their_values(tmp_
 def test_what_fails_is_told_with_what_to_do_and_exit_code_1(tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
 
-    done = type_command("doctor", "--data-dir", str(tmp_path), "--json", RUNTARA_QUIC_PORT="0")
+    done = type_command(
+        "doctor", "--data-dir", str(tmp_path), "--json", RUNTARA_QUIC_PORT="0", RUNTARA_ENV_HTTP_PORT="0"
+    )
 
     failed = [row for row in json.loads(done.stdout) if row["state"] == "fail"]
     assert done.exit_code == 1

@@ -30,7 +30,7 @@ def no_door(_: Where) -> Door:
 def scene_of(folder: Path, *, open_door: object = no_door, **settings: object) -> Scene:
     where = Where(data_dir=str(folder))
     return Scene(
-        Settings(data_dir=str(folder), **{"quic_port": 0, **settings}),  # type: ignore[arg-type]  # its fields
+        Settings(data_dir=str(folder), **{"quic_port": 0, "env_http_port": 0, **settings}),  # type: ignore[arg-type]  # its fields
         Reach(where, open_door),  # type: ignore[arg-type]  # a way to open doors
     )
 

@@ -11,7 +11,7 @@ from runtara.transport.connection_file import read_connection_file
 
 
 def settings_of(folder: Path) -> Settings:
-    return Settings(data_dir=str(folder), quic_port=0)
+    return Settings(data_dir=str(folder), quic_port=0, env_http_port=0)
 
 
 async def test_clients_find_it_for_as_long_as_it_is_open(tmp_path: Path) -> None:

@@ -46,6 +46,7 @@ def test_every_option_that_has_a_variable_names_it(command: tuple[str, ...]) -> 
         ("--data-dir", "RUNTARA_DATA_DIR"),
         ("--tenant", "RUNTARA_TENANT_ID"),
         ("--port", "RUNTARA_QUIC_PORT"),
+        ("--http-port", "RUNTARA_ENV_HTTP_PORT"),
     ):
         assert (f"{option} " in help_text) <= (variable in help_text)
 

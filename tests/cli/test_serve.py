@@ -112,7 +112,7 @@ def test_a_second_server_for_the_same_folder_is_refused_and_leaves_the_first_alo
 def test_a_port_that_is_taken_is_refused(serving: Starting, tmp_path: Path) -> None:
     port = serving().greeting.decode().rpartition(":")[2].strip()
 
-    other = popen("serve", "--port", port, "--data-dir", "other", cwd=tmp_path)
+    other = popen("serve", "--port", port, "--http-port", "0", "--data-dir", "other", cwd=tmp_path)
     _, errors = other.communicate(timeout=SECONDS)
 
     assert other.returncode == Code.UNREACHABLE.exit_code

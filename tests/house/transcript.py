@@ -52,7 +52,12 @@ def play(session: str, folder: Path) -> None:
             assert squash(expected).fullmatch(printed), f"{command}\nprinted:\n{printed}\n{done.stderr}"
 
 
-_PORT = {"RUNTARA_QUIC_PORT": "0", "RUNTARA_SHUTDOWN_GRACE_MS": "1000", "PYTHONWARNINGS": "default"}
+_PORT = {
+    "RUNTARA_QUIC_PORT": "0",
+    "RUNTARA_ENV_HTTP_PORT": "0",
+    "RUNTARA_SHUTDOWN_GRACE_MS": "1000",
+    "PYTHONWARNINGS": "default",
+}
 """Any free port, so that sessions can be played side by side: clients find the server by its data folder."""
 
 

@@ -294,7 +294,7 @@ def test_s31_a_dependency_says_when_to_come_back_and_other_retries_stay_as_they_
 
 
 async def test_s32_a_host_removes_what_is_old_as_soon_as_it_starts(tmp_path: Path) -> None:
-    settings = Settings(data_dir=str(tmp_path), quic_port=0, keep_instances_ms=3_600_000)
+    settings = Settings(data_dir=str(tmp_path), quic_port=0, env_http_port=0, keep_instances_ms=3_600_000)
     now, names = SystemClock().now_ms(), ("old", "young", "unfinished")
     with closing(store_of(settings).open_writer()) as writer:
         for name, status, finished_at in (

@@ -51,7 +51,7 @@ class Client:
 
 @pytest.fixture(params=["embedded", "quic"])
 async def client(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Client]:
-    settings = Settings(data_dir=str(tmp_path / "data"), database_url="memory://", quic_port=0)
+    settings = Settings(data_dir=str(tmp_path / "data"), database_url="memory://", quic_port=0, env_http_port=0)
     with trio.fail_after(60):
         async with open_host(settings) as host:
             if request.param == "embedded":

@@ -12,11 +12,11 @@ from runtara.endpoints import ENDPOINTS
 from runtara.errors import Unauthenticated
 from runtara.ids import InstanceKey
 from runtara.lifecycle import Status
+from runtara.transport import _failures as failures
 from runtara.transport import frames
-from runtara.transport import gate as gate_module
+from runtara.transport._failures import FAILURE_FORGOTTEN_AFTER, FAILURES_MAX
 from runtara.transport.credentials import NODE_PREFIX, TOKEN_PREFIX, TokenMint, not_accepted
 from runtara.transport.frames import Hello, OnBehalf, Pushed, Refusal, Renewed, Welcome
-from runtara.transport.gate import FAILURE_FORGOTTEN_AFTER, FAILURES_MAX
 from tests.actors.operations import EXAMPLES, running
 from tests.actors.stage import key_of
 from tests.transport.lobby import LIFETIME_MS, Guest, Lobby, open_lobby
@@ -324,7 +324,7 @@ class Watch:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 100.0
-        monkeypatch.setattr(gate_module, "monotonic", lambda: self.now)
+        monkeypatch.setattr(failures, "monotonic", lambda: self.now)
 
 
 async def test_an_address_with_many_wrong_credentials_has_to_wait(
@@ -377,7 +377,7 @@ async def test_who_shares_an_address_is_one(
 
 async def test_only_so_many_addresses_are_remembered(lobby: Lobby, monkeypatch: pytest.MonkeyPatch) -> None:
     Watch(monkeypatch)
-    monkeypatch.setattr(gate_module, "ADDRESSES_MAX", 3)
+    monkeypatch.setattr(failures, "ADDRESSES_MAX", 3)
     for host in range(1, 6):
         for _ in range(FAILURES_MAX):
             lobby.meet(credential="rtk_wrong", peer=f"203.0.113.{host}")
@@ -385,7 +385,7 @@ async def test_only_so_many_addresses_are_remembered(lobby: Lobby, monkeypatch: 
     answers = [lobby.meet(credential="rtk_wrong", peer=f"203.0.113.{host}").turned_away for host in (5, 4, 3, 1)]
 
     assert answers == ["busy", "busy", "busy", "unauthenticated"]
-    assert len(lobby.gate._failures._counts) == 3
+    assert len(lobby.gate._admission.failures._counts) == 3
 
 
 # Tokens ---------------------------------------------------------------------------------------------------------------

@@ -4,7 +4,6 @@ Owns the table of connection ids, and the caps on connections. A newcomer must p
 in the middle of their handshake. It moves no bytes: a pump hands datagrams in and sends what is outgoing.
 """
 
-import ipaddress
 import os
 from collections import Counter
 from typing import Any, Final
@@ -23,7 +22,8 @@ from aioquic.quic.packet import (
 from aioquic.quic.packet_builder import QuicPacketBuilder
 from aioquic.quic.retry import QuicRetryTokenHandler
 
-from runtara.transport.quic._configuration import configure_server, is_loopback
+from runtara.transport.addresses import party_of
+from runtara.transport.quic._configuration import configure_server
 from runtara.transport.quic._guard import Buffer
 from runtara.transport.quic.protocol import ServerTls, Wire, accept_wire
 
@@ -180,7 +180,7 @@ class Listener:
         self._replies.append((answer, address))
 
     def _admit(self, header: QuicHeader, original: bytes, retried: bytes | None, address: Any) -> Wire | None:
-        place = _place(address)
+        place = party_of(address[0])
         if self.half_open >= self._limits.half_open:
             self.counts["half-open"] += 1  # unanswered: they come again by themselves, and every answer costs
             return None
@@ -233,15 +233,3 @@ class Listener:
             frame.push_uint_var(number)
         datagrams, _ = builder.flush()
         self._replies.extend((datagram, address) for datagram in datagrams)
-
-
-def _place(address: Any) -> str | None:
-    """Return what counts as one address, None for loopback."""
-    if is_loopback(address):
-        return None
-    host = ipaddress.ip_address(address[0].partition("%")[0])
-    if isinstance(host, ipaddress.IPv6Address):
-        if host.ipv4_mapped is None:
-            return str(ipaddress.ip_network((host, 64), strict=False))
-        host = host.ipv4_mapped
-    return str(host)

@@ -443,7 +443,7 @@ async def test_a_durable_program_runs_in_a_container_that_has_no_network_but_its
         async def launch(self, plan: Plan) -> NativeAttempt:
             return await super().launch(replace(plan, image=hall.plan(PROGRAM, name="boxed.py").image))
 
-    settings = Settings(data_dir=str(tmp_path / "data"), quic_port=0, relaunch_after_ms=1)
+    settings = Settings(data_dir=str(tmp_path / "data"), quic_port=0, env_http_port=0, relaunch_after_ms=1)
     engine = Boxed(settings, {}, lambda _: hall.prepared)
     with trio.fail_after(PATIENCE_S):
         async with open_host(settings, engine=engine) as host:

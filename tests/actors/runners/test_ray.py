@@ -480,7 +480,9 @@ async def test_an_instance_whose_node_dies_goes_on_elsewhere_from_its_checkpoint
     key = InstanceKey("default", "one")
     hall = RayHall(tmp_path, town)
     program = hall.write(PIPELINE, "pipeline.py")
-    settings = Settings(data_dir=str(tmp_path / "data"), programs=str(hall.programs), quic_port=0, relaunch_after_ms=1)
+    settings = Settings(
+        data_dir=str(tmp_path / "data"), programs=str(hall.programs), quic_port=0, env_http_port=0, relaunch_after_ms=1
+    )
 
     with trio.fail_after(PATIENCE_S):
         async with open_host(settings, engine=hall.engine) as host:

@@ -51,7 +51,12 @@ def _check(function: Check) -> Check:
 
 def _settings(folder: Path, **settings: Any) -> Settings:
     (folder / "programs").mkdir(exist_ok=True)
-    ours: dict[str, Any] = {"data_dir": str(folder / "data"), "programs": str(folder / "programs"), "quic_port": 0}
+    ours: dict[str, Any] = {
+        "data_dir": str(folder / "data"),
+        "programs": str(folder / "programs"),
+        "quic_port": 0,
+        "env_http_port": 0,
+    }
     return Settings(**ours | settings)
 
 

@@ -86,6 +86,7 @@ class Node(Server):
             site,
             data_dir=str(self.folder),
             quic_port=str(self.port),
+            env_http_port="0",
             core_addr=f"127.0.0.1:{self.port}",
             database_url=database,
             database_timeout_ms="3000",

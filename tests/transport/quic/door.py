@@ -62,7 +62,7 @@ class Door:
 @asynccontextmanager
 async def open_door(folder: Path, *, require_credentials: bool = False, **settings: Any) -> AsyncIterator[Door]:
     """Serve on any free port of loopback, with a store in memory."""
-    given: dict[str, Any] = {"data_dir": str(folder), "database_url": "memory://", "quic_port": 0}
+    given: dict[str, Any] = {"data_dir": str(folder), "database_url": "memory://", "quic_port": 0, "env_http_port": 0}
     chosen = Settings(**given | settings)
     async with open_runtime(chosen) as runtime:
         sessions = runtime.system.ref(SESSIONS)

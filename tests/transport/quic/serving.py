@@ -43,7 +43,9 @@ class Serving:
 
     def __init__(self, folder: Path, *, require_credentials: bool = False, **settings: Any) -> None:
         self.folder = folder
-        self.settings = Settings(data_dir=str(folder), database_url="memory://", quic_port=0, **settings)
+        self.settings = Settings(
+            data_dir=str(folder), database_url="memory://", quic_port=0, env_http_port=0, **settings
+        )
         self.require_credentials = require_credentials
         self.identity: Identity = ensure_certificate(folder / "tls")
         self.mint = TokenMint(folder / "secret", SystemClock(), self.settings.token_lifetime_ms)
@@ -117,7 +119,7 @@ class Serving:
         )
 
     async def _start(self) -> None:
-        settings = Settings(data_dir=str(self.folder), quic_port=self.port)
+        settings = Settings(data_dir=str(self.folder), quic_port=self.port, env_http_port=0)
         self._socket = await open_socket(settings)
         self.port = self._socket.getsockname()[1]
         tls = ServerTls(cert_file=str(self.identity.cert_file), key_file=str(self.identity.key_file))

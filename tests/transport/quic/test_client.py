@@ -391,9 +391,9 @@ def test_another_server_than_expected_is_told_nothing(server: Serving, opened: O
     admit: Any = server.gate.admit
     admitted: list[object] = []
 
-    def noted(hello: Any, peer: str) -> Any:
+    def noted(hello: Any, peer: str, certificate: bytes | None = None) -> Any:
         admitted.append(hello)
-        return admit(hello, peer)
+        return admit(hello, peer, certificate)
 
     server.gate.admit = noted  # type: ignore[method-assign]
 

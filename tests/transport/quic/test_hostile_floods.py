@@ -26,7 +26,7 @@ from runtara.host import open_host
 from runtara.settings import Settings
 
 async def main():
-    async with open_host(Settings(data_dir=sys.argv[1], programs=sys.argv[1], quic_port=0)) as host:
+    async with open_host(Settings(data_dir=sys.argv[1], programs=sys.argv[1], quic_port=0, env_http_port=0)) as host:
         print(host.address, host.identity.ca_file, flush=True)
         await trio.to_thread.run_sync(sys.stdin.read)
 

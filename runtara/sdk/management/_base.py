@@ -1,0 +1,112 @@
+"""What all faces of the management client share: whose instances are meant, and the way to their server."""
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from runtara.ids import check_id
+from runtara.messages import InstanceFilter
+from runtara.sdk._base import TENANT
+from runtara.sdk._flows import Flow
+from runtara.sdk.config import SdkConfig
+from runtara.sdk.management._flows import instance_filter
+from runtara.sdk.management._values import Span, instant_of, ms_of
+from runtara.settings import load_program_settings
+from runtara.transport import Door
+
+if TYPE_CHECKING:
+    from runtara.sdk.embedded import AsyncEmbedded, Embedded
+
+__all__ = ["MANAGER", "ManagementBase"]
+
+MANAGER: Final = "management"
+"""The instance that a connection names where it is about none."""
+
+
+class ManagementBase:
+    """A way to manage the instances of one tenant. Use `Management`, `TrioManagement` or `AsyncioManagement`."""
+
+    def __init__(self, door: Door) -> None:
+        self._door: Final = door
+
+    @classmethod
+    def connect(
+        cls,
+        address: str,
+        *,
+        tenant: str = TENANT,
+        key: str | None = None,
+        ca_file: str | None = None,
+        fingerprint: str | None = None,
+        connect_timeout: Span = 10,
+        request_timeout: Span = 30,
+    ) -> Self:
+        """Return the client of a server; it connects with its first call.
+
+        `address` is where the server is, as host:port; several with commas between them, where any of these will do.
+        `key` is a key of the tenant, which servers ask for that are open beyond their own machine. The server must have
+        a certificate with this `fingerprint` (SHA-256), or one that an authority of `ca_file` has signed; without
+        either, one that the server on this machine has made, or that an authority known to everybody has signed.
+
+        Raises `InvalidInput` for malformed ids or a malformed address.
+        """
+        config = SdkConfig(
+            MANAGER,
+            tenant,
+            address,
+            credential=key,
+            ca_file=ca_file,
+            server_fingerprint=fingerprint,
+            connect_timeout_ms=ms_of(connect_timeout, "connect_timeout") or 0,
+            request_timeout_ms=ms_of(request_timeout, "request_timeout") or 0,
+        )
+        return cls(config.open_door())
+
+    @classmethod
+    def from_env(cls) -> Self:
+        """Return the client of the server that the ``RUNTARA_…`` variables name: address, tenant, key and the others.
+
+        See `SdkConfig` for them. Raises `ConfigError` for a value that does not fit.
+        """
+        return cls(_from_env().open_door())
+
+    @classmethod
+    def local(cls, tenant: str = TENANT, *, data_dir: str = ".data", key: str | None = None) -> Self:
+        """Return the client of the server on this machine that works in `data_dir`, wherever it listens."""
+        return cls(SdkConfig.localhost(MANAGER, tenant, data_dir=data_dir).with_credential(key).open_door())
+
+    @classmethod
+    def embedded(cls, system: "Embedded | AsyncEmbedded", tenant: str = TENANT) -> Self:
+        """Return a client for the instances of a system in this process."""
+        return cls(system.open_door(MANAGER, tenant))
+
+    @property
+    def tenant_id(self) -> str:
+        """Whose instances are managed."""
+        return self._door.session.key.tenant_id
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether there is a connection to the server right now; calls make one where there is none."""
+        return self._door.is_connected
+
+    def close(self) -> None:
+        """Let go of the server, until the next call. Harmless when repeated."""
+        self._door.close()
+
+    def _filter(
+        self, *, created_from: datetime | None, created_before: datetime | None, **wanted: Any
+    ) -> Flow[InstanceFilter]:
+        """Return the filter that an image, which is looked up, and the other fields of it make."""
+        since, before = instant_of(created_from), instant_of(created_before)
+        return instance_filter(self._door, created_from=since, created_before=before, **wanted)
+
+    def _beside(self, instance_id: str) -> Door:
+        return self._door.beside(check_id(instance_id, "instance id"))
+
+    def _watching(self, instance_id: str) -> Door:
+        """Return a door whose session hears what happens to an instance; whoever asked for it closes it."""
+        return self._door.beside(check_id(instance_id, "instance id"), watch=True)
+
+
+def _from_env(**given: Any) -> SdkConfig:
+    return load_program_settings(SdkConfig, None, instance_id=MANAGER, epoch=None, **given)

@@ -1,0 +1,70 @@
+"""A WebSocket as Hypercorn speaks it, held to the size that the application allows.
+
+As it comes, Hypercorn keeps a message that has grown too large growing, and unpacks as much as a peer has packed; here
+the first byte too many ends the connection, and nothing is packed (the offer is not passed on, see `_http1`).
+"""
+
+from typing import Any
+
+from hypercorn.protocol.events import StreamClosed
+from hypercorn.protocol.ws_stream import ASGIWebsocketState, FrameTooLargeError, WSStream
+from wsproto.connection import ConnectionState
+from wsproto.events import CloseConnection, Message, Ping
+from wsproto.frame_protocol import CloseReason
+
+from runtara.transport.http.peer import peer_of
+
+__all__ = ["WebSocket"]
+
+
+class WebSocket(WSStream):
+    """One WebSocket, without I/O."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether messages may go both ways."""
+        return self.state is ASGIWebsocketState.CONNECTED and not self.closed
+
+    async def leave(self) -> None:
+        """Tell the peer that the server goes down. The application hears of it when the peer has replied."""
+        if self.is_open:
+            await self._end(CloseReason.GOING_AWAY, "the server is going down")
+
+    async def _handle_events(self) -> None:
+        self.buffer.max_length = peer_of(self.scope).message_max_bytes
+        for event in self.connection.events():
+            if isinstance(event, Message):
+                if not await self._take(event):
+                    return
+            elif isinstance(event, Ping):
+                await self._send_wsproto_event(event.response())
+            elif isinstance(event, CloseConnection):
+                await self._part(event)
+                return
+
+    async def _take(self, event: Message[Any]) -> bool:
+        """Take a piece of a message; False if it was one too many."""
+        try:
+            self.buffer.extend(event)
+        except FrameTooLargeError:
+            limit = self.buffer.max_length
+            self.buffer.clear()
+            await self._end(CloseReason.MESSAGE_TOO_BIG, f"a message has more than {limit} bytes")
+            await self.send(StreamClosed(stream_id=self.stream_id))
+            return False
+        if event.message_finished:
+            put: Any = self.app_put
+            await put(self.buffer.to_message())
+            self.buffer.clear()
+        return True
+
+    async def _part(self, event: CloseConnection) -> None:
+        """The peer closes, or has said what is no WebSocket."""
+        if self.connection.state is ConnectionState.REMOTE_CLOSING:
+            await self._send_wsproto_event(event.response())
+        elif self.connection.state is ConnectionState.OPEN:
+            await self._end(event.code, event.reason)
+        await self.send(StreamClosed(stream_id=self.stream_id))
+
+    async def _end(self, code: int, reason: str | None) -> None:
+        await self._send_wsproto_event(CloseConnection(code=code, reason=reason))

@@ -1,0 +1,147 @@
+"""The application behind the HTTP door: the operations, the console, and what a host says of itself.
+
+Owns what is true of every request: under which name and from which page the door may be used, its id, and what becomes
+of errors. Litestar finds the handler of what is below ``/api``.
+"""
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+import msgspec
+from litestar import Litestar
+from litestar.exceptions import HTTPException
+
+from runtara.errors import Code, RuntaraError
+from runtara.settings import Settings
+from runtara.transport.gate import Gate
+from runtara.transport.http._callers import cookie_of
+from runtara.transport.http._exchange import Answer, ClientGone, Exchange, Receive, Scope, Send
+from runtara.transport.http._origin import SAFE_VERBS, Names, check_csrf, check_origin
+from runtara.transport.http._pages import Pages
+from runtara.transport.http._problems import Turned, problem_of
+from runtara.transport.http._routes import Desk, make_handlers
+
+__all__ = ["ASGI", "Application", "Parts", "make_app"]
+
+ASGI = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+_log: Final = logging.getLogger(__name__)
+
+
+class Parts(msgspec.Struct, frozen=True, kw_only=True):
+    """What the application is made of."""
+
+    gate: Gate
+    settings: Settings
+    is_secure: bool
+    """Whether the door speaks TLS."""
+    is_ready: Callable[[], Awaitable[None]]
+    """Returns if the system serves; raises what keeps it from serving."""
+    render_metrics: Callable[[], bytes] | None = None
+    serve_session: ASGI | None = None
+    """Serves a WebSocket on which a program speaks."""
+    serve_live: ASGI | None = None
+    """Serves a WebSocket on which somebody watches."""
+
+
+def make_app(parts: Parts) -> "Application":
+    """Return the application; it is served by `HttpServer`."""
+    return Application(parts)
+
+
+class Application:
+    """An ASGI application."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._settings = parts.settings
+        self._names = Names(parts.settings)
+        self._cookie_name = b"__Host-runtara" if parts.is_secure else b"runtara"
+        desk = Desk(parts.gate, parts.settings, self._cookie_name)
+        self._pages = Pages(parts.is_ready, parts.render_metrics)
+        self._sockets = {"/api/v1/session": parts.serve_session, "/api/v1/live": parts.serve_live}
+        self._api: Any = Litestar(  # Any: its own idea of ASGI types is narrower than ours
+            make_handlers(desk),
+            openapi_config=None,
+            logging_config=None,
+            exception_handlers={Exception: _raise},
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request, or one WebSocket."""
+        if scope["type"] == "http":
+            await self._serve(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await self._connect(scope, receive, send)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        exchange = Exchange(scope, receive, send)
+        try:
+            self._check(exchange)
+            page = await self._pages.find(exchange)
+            if page is not None:
+                await page(scope, receive, exchange.send)
+            else:
+                scope["path"] = (
+                    exchange.raw_path
+                )  # what a segment holds is decoded by the handler, so that it may hold /
+                await self._api(scope, receive, exchange.send)
+        except ClientGone:
+            return
+        except Exception as error:  # noqa: BLE001 - every error has an answer
+            await self._refuse(exchange, error)
+
+    def _check(self, exchange: Exchange) -> None:
+        headers = exchange.headers
+        self._names.check(headers)
+        if exchange.verb in SAFE_VERBS:
+            return
+        if b"authorization" not in headers and cookie_of(headers, self._cookie_name) is not None:
+            check_csrf(headers, self._settings)
+        else:
+            check_origin(headers, self._settings)
+
+    async def _refuse(self, exchange: Exchange, error: Exception) -> None:
+        """Answer with what went wrong; where an answer has begun, all that is left is to break it off."""
+        found = _known(error)
+        status, headers, body = problem_of(found, exchange.request_id)
+        if status >= 500 and not isinstance(error, RuntaraError):
+            _log.error("request-failed", extra={"request_id": exchange.request_id}, exc_info=error)
+        if exchange.has_begun:
+            raise error
+        await Answer(status, body, [*headers, (b"cache-control", b"no-store")])({}, None, exchange.send)
+
+    async def _connect(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = dict(scope["headers"])
+        serve = self._sockets.get(scope["path"])
+        try:
+            self._names.check(headers)
+            check_origin(headers, self._settings)
+            if serve is None:
+                raise Turned(404, "there is no WebSocket here", code=Code.NOT_FOUND)
+        except RuntaraError:
+            await receive()
+            await send({"type": "websocket.close", "code": 1008, "reason": ""})
+            return
+        await serve(scope, receive, send)
+
+
+def _raise(_request: Any, error: Exception) -> Any:
+    """Leave an error to the application, which answers all of them alike."""
+    raise error
+
+
+def _known(error: Exception) -> Exception:
+    """Return an error of Litestar's as one of ours."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, HTTPException):
+        cause = cause.__cause__
+    if cause is None:
+        return error
+    headers = cause.headers or {}
+    if cause.status_code == 405:
+        allow = headers.get("allow", "").encode()
+        return Turned(405, "this path does not offer that verb: see Allow", (b"allow", allow), code=Code.NOT_FOUND)
+    if cause.status_code == 404:
+        return Turned(404, "there is nothing at this path: see /docs for what there is", code=Code.NOT_FOUND)
+    return Turned(cause.status_code, str(cause.detail)) if cause.status_code < 500 else error
