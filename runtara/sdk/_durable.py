@@ -73,7 +73,7 @@ class _Step:
         # What only this attempt can have saved, under a name that it gives out once, need not be looked for.
         is_new = scope.is_program and self._key is None and not owner.is_resumed
         # A new scope for every try: a second one finds what the first has saved.
-        return run_step(owner, step, self._config, self._codec, lambda: _Body(scope.inside(step)), is_new=is_new)
+        return run_step(owner, step, self._config, self._codec, lambda _: _Body(scope.inside(step)), is_new=is_new)
 
     def _key_of(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
         if self._key is not None:

@@ -40,11 +40,11 @@ class Keeper(Protocol):
 
 
 def run_step(
-    owner: SdkBase, step: str, config: RetryConfig, keeper: Keeper, body: Callable[[], object], *, is_new: bool
+    owner: SdkBase, step: str, config: RetryConfig, keeper: Keeper, body: Callable[[int], object], *, is_new: bool
 ) -> flows.Flow[Any]:
     """Return the kept result, or have `body` tried until there is one, and keep it.
 
-    `body` makes the wish for one try, whose reply is an `Outcome`. `is_new`: nothing can have been kept yet.
+    `body` makes the wish for one try, of which it is given the number (from 1); the reply is an `Outcome`. `is_new`: nothing can have been kept yet.
     """
     if not is_new:
         found: messages.CheckpointFound = yield messages.GetCheckpoint(checkpoint_id=step)
@@ -53,7 +53,7 @@ def run_step(
     failures = yield from _earlier_failures(owner, step, config)
     while True:
         yield from owner.look_for_signals()
-        outcome: Outcome = yield body()
+        outcome: Outcome = yield body(failures + 1)
         if outcome.error is None:
             return (yield from _keep(step, keeper, outcome.value))
         failures += 1

@@ -8,7 +8,7 @@ import msgspec
 from runtara.sdk._results import UNFIT, decode_model, encode
 from runtara.sdk.flow.errors import CodecError
 
-__all__ = ["JSON", "MSGPACK", "Codec", "JsonCodec", "MsgpackCodec", "read", "write"]
+__all__ = ["CODECS", "JSON", "MSGPACK", "Codec", "JsonCodec", "MsgpackCodec", "read", "write"]
 
 
 class Codec(Protocol):
@@ -88,6 +88,9 @@ def _cached(decoders: dict[Any, Any], kind: Any, declared: Any) -> Any:
 
 JSON: Final = JsonCodec()
 MSGPACK: Final = MsgpackCodec()
+
+CODECS: Final[dict[str, Codec]] = {codec.name: codec for codec in (JSON, MSGPACK)}
+"""Those that are known by their names; a codec of one's own is not among them."""
 
 
 def write(codec: Codec, value: Any, what: str) -> bytes:
