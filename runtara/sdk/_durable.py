@@ -13,7 +13,6 @@ import hashlib
 import inspect
 import re
 from collections.abc import Callable
-from datetime import timedelta
 from functools import partial
 from typing import Any, Final, ParamSpec, TypeVar, cast, overload
 

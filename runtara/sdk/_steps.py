@@ -44,7 +44,8 @@ def run_step(
 ) -> flows.Flow[Any]:
     """Return the kept result, or have `body` tried until there is one, and keep it.
 
-    `body` makes the wish for one try, of which it is given the number (from 1); the reply is an `Outcome`. `is_new`: nothing can have been kept yet.
+    `body` makes the wish for one try, of which it is given the number (from 1); the reply is an `Outcome`. `is_new`:
+    nothing can have been kept yet.
     """
     if not is_new:
         found: messages.CheckpointFound = yield messages.GetCheckpoint(checkpoint_id=step)

@@ -12,6 +12,16 @@ from runtara.sdk.flow.backend import (
     SystemBackend,
 )
 from runtara.sdk.flow.builder import BranchBuilder, Flow, ForkBuilder
+from runtara.sdk.flow.client import (
+    WorkflowClient,
+    cancel_workflow,
+    pause_workflow,
+    resume_workflow,
+    run_durable_workflow,
+    run_workflow,
+    send_signal,
+    unpause_workflow,
+)
 from runtara.sdk.flow.context import TaskExecutionContext, get_task_context
 from runtara.sdk.flow.errors import (
     BackendError,
@@ -67,9 +77,17 @@ __all__ = [
     "TaskMetadata",
     "TaskTimedOut",
     "Workflow",
+    "WorkflowClient",
     "WorkflowError",
     "WorkflowStatus",
+    "cancel_workflow",
     "get_task_context",
     "parse_duration",
+    "pause_workflow",
+    "resume_workflow",
+    "run_durable_workflow",
+    "run_workflow",
+    "send_signal",
     "task",
+    "unpause_workflow",
 ]

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import Final
+from typing import Final, cast
 
 from runtara.ids import CHECKPOINT_ID_MAX_BYTES
 from runtara.sdk.flow._nodes import Child, Fork, Loop, Node, Route, Steps, inner
@@ -23,7 +23,7 @@ _RESERVED: Final = ("flow::", "durable::", "signal::")
 
 def check_graph(name: str, steps: Steps, migrations: Sequence[Migration]) -> Iterator[BuildError]:
     """Return everything that is wrong with a graph."""
-    if not isinstance(name, str) or not name:
+    if not isinstance(cast(object, name), str) or not name:
         yield BuildError("InvalidName", str(name), "a workflow needs a name")
     if not steps:
         yield BuildError("EmptyWorkflow", name, "a workflow needs a node: add one with then()")

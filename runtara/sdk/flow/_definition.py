@@ -8,9 +8,10 @@ import difflib
 import hashlib
 import re
 import struct
-from typing import Final
+from collections.abc import Callable
+from typing import Any, Final
 
-from runtara.sdk.flow._nodes import Child, Delay, Fork, Loop, Node, Route, Steps, Task, WaitForSignal
+from runtara.sdk.flow._nodes import Child, Delay, Fork, Loop, Route, Steps, Task, WaitForSignal
 from runtara.sdk.flow._policies import RetryPolicy
 
 __all__ = ["definition_hash", "definition_text", "difference"]
@@ -72,7 +73,7 @@ def _child(node: Child) -> str:
     return f"CW:{node.id}{{{definition_text(node.steps)}}};"
 
 
-_TEXT: Final = {
+_TEXT: Final[dict[type, Callable[[Any], str]]] = {
     Task: _task,
     Delay: _delay,
     WaitForSignal: _signal,

@@ -1,4 +1,4 @@
-"""How a walk is taken: by blocking a thread, or by awaiting under trio or asyncio. What its wishes mean, others know."""
+"""How a walk is taken: by blocking a thread, or by awaiting. What its wishes mean, others know."""
 
 import threading
 from collections.abc import Callable
@@ -61,8 +61,8 @@ def _name(kind: type) -> str:
     return f"{kind.__module__}.{kind.__qualname__}"
 
 
-class Resting(Exception):  # noqa: N818 - no error: the run rests, and is gone on with later
-    """Nothing is left to do before an instant, or before a signal comes."""
+class Resting(Exception):
+    """No error: there is nothing left to do before an instant, or before a signal comes."""
 
     def __init__(
         self, place: str, *, wake_at: datetime | None, signal_name: str | None = None, others: int = 0
@@ -129,11 +129,7 @@ class Blocking:
 
         def run(i: int) -> None:
             try:
-                results[i] = inner.take(walks[i])
-            except Resting as rest:
-                results[i] = rest
-            except _Stopped:
-                return
+                results[i] = inner._take_branch(walks[i])
             except BaseException as error:  # noqa: BLE001 - it belongs to the thread that waits
                 failures.append(error)
 
@@ -148,9 +144,17 @@ class Blocking:
             raise _Stopped
         return _all(results)
 
+    def _take_branch(self, walk: Walk) -> bytes | Resting | None:
+        try:
+            return self.take(walk)
+        except Resting as rest:
+            return rest
+        except _Stopped:
+            return None
 
-class _Stopped(Exception):  # noqa: N818 - no error: another branch has failed
-    """Go on no further."""
+
+class _Stopped(Exception):
+    """Another branch has failed. Go on no further."""
 
 
 async def _timed(wish: TryTask) -> bytes:

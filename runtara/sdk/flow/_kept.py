@@ -11,10 +11,10 @@ import msgspec
 from runtara import messages
 from runtara.errors import RetriesExhausted
 from runtara.sdk import _flows as flows
-from runtara.sdk._base import SdkBase
 from runtara.sdk._flows import Flow
 from runtara.sdk._steps import run_step
 from runtara.sdk._types import RetryConfig, Signal
+from runtara.sdk.aio import AsyncRuntaraSdk
 from runtara.sdk.flow._definition import difference
 from runtara.sdk.flow._faces import Resting, TryTask
 from runtara.sdk.flow._failures import failed
@@ -22,6 +22,7 @@ from runtara.sdk.flow._walk import AwaitSignal, Rest, RunTask
 from runtara.sdk.flow.context import TaskExecutionContext
 from runtara.sdk.flow.errors import DefinitionMismatch, TaskError
 from runtara.sdk.flow.workflow import Workflow
+from runtara.sdk.sync import RuntaraSdk
 
 __all__ = ["BEGIN", "Begin", "Kept", "check_definition", "place_id", "read_begin"]
 
@@ -87,12 +88,15 @@ class Kept:
     else the run rests until somebody resumes it.
     """
 
-    def __init__(self, workflow: Workflow[Any, Any], owner: SdkBase, renamed: dict[str, str], *, waits: bool) -> None:
+    def __init__(
+        self, workflow: Workflow[Any, Any], owner: RuntaraSdk | AsyncRuntaraSdk, renamed: dict[str, str], *, waits: bool
+    ) -> None:
         self._workflow = workflow
-        self._owner: Any = owner
+        self._owner: Final = owner
         self._renamed = renamed
         self._waits = waits
-        self.perform_blocking = self.perform = self._owner.perform  # either blocks or is awaited, as the owner does
+        self.perform_blocking: Final = owner.perform
+        self.perform: Final = owner.perform  # it blocks or is awaited, as the owner does
 
     def flow_of(self, wish: Any) -> Flow[Any]:
         """Return how a wish is done."""

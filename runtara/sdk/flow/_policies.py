@@ -3,7 +3,7 @@
 import enum
 import re
 from datetime import timedelta
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeGuard, TypeVar
 
 import msgspec
 
@@ -30,7 +30,7 @@ def parse_duration(duration: str | float | timedelta) -> timedelta:
         if found is None:
             raise InvalidInput(f"a duration of {duration!r} is not understood: write 200ms, 30s, 2m or 1.5h")
         span = timedelta(seconds=float(found[1]) * _SECONDS[found[2].lower()])
-    elif isinstance(duration, int | float) and not isinstance(duration, bool) and 0 <= duration < 1e9:
+    elif _is_number(duration) and 0 <= duration < 1e9:
         span = timedelta(seconds=duration)
     else:
         raise InvalidInput(f"a duration of {duration!r} is not allowed: give seconds, 0 or more, or a text like 30s")
@@ -60,7 +60,7 @@ class RetryPolicy(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, retries: "int | RetryPolicy | None") -> "RetryPolicy | None":
-        """Return a policy: an int is a number of retries after 1 s, 2 s, 4 s …"""
+        """Return a policy: an int is a number of retries after 1 s, 2 s, 4 s, and so on."""
         return retries if retries is None or isinstance(retries, RetryPolicy) else cls(retries)
 
     @property
@@ -115,5 +115,5 @@ class LoopResult(msgspec.Struct, Generic[T], frozen=True):
         return LoopResult(value, again=False)
 
 
-def _is_number(value: object) -> bool:
+def _is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool)

@@ -148,7 +148,9 @@ def _metadata(
     if priority not in _PRIORITIES:
         raise InvalidInput(f"priority {priority!r} is not allowed: use 1 (critical) to 5 (minor)")
     kept = tuple(tags)
-    if len(kept) > _TAGS_MAX or not all(isinstance(tag, str) and 0 < len(tag) <= _TAG_MAX_CHARS for tag in kept):
+    if len(kept) > _TAGS_MAX or not all(
+        isinstance(cast(object, tag), str) and 0 < len(tag) <= _TAG_MAX_CHARS for tag in kept
+    ):
         raise InvalidInput(
             f"tags {kept!r} are not allowed: up to {_TAGS_MAX} texts of up to {_TAG_MAX_CHARS} characters"
         )

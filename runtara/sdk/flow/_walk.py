@@ -136,7 +136,7 @@ def take(codec: Codec, wish: RunTask) -> tuple[Any, ...]:
 
 
 def keep(codec: Codec, wish: RunTask, returned: Any) -> bytes:
-    """Return what a task has returned, as bytes. Raises `CodecError`, and `WorkflowError` for a loop without a result."""
+    """Return what a task has returned, as bytes. Raises `CodecError`, or `WorkflowError` for no `LoopResult`."""
     if not wish.of_loop:
         return write(codec, returned, f"the result of {wish.place}")
     if not isinstance(returned, LoopResult):

@@ -8,7 +8,7 @@ from runtara.errors import InvalidInput
 from runtara.sdk.flow._checks import check_graph
 from runtara.sdk.flow._codecs import JSON, Codec
 from runtara.sdk.flow._nodes import Child, Delay, Fork, Loop, Node, Route, Steps, Task, WaitForSignal
-from runtara.sdk.flow._policies import LoopResult, OnMax, parse_duration
+from runtara.sdk.flow._policies import OnMax, parse_duration
 from runtara.sdk.flow._tasks import TaskSpec, name_of
 from runtara.sdk.flow.errors import BuildError, BuildErrors
 from runtara.sdk.flow.workflow import Migration, Workflow
@@ -219,7 +219,7 @@ class _Draft:
         self.errors += [BuildError(one.kind, f"{node}/{one.node}", one.text) for one in other.errors]
 
     def next_id(self, kind: str) -> str:
-        """Return the id of a node that has no name of its own: ``loop_0``, ``loop_1`` …"""
+        """Return the id of a node that has no name of its own: ``loop_0``, then ``loop_1``."""
         number = self._counts.get(kind, 0)
         self._counts[kind] = number + 1
         return f"{kind}_{number}"

@@ -1,13 +1,12 @@
 """Runners: one process takes a workflow from its beginning to its end.
 
-`InProcessRunner` keeps nothing. `CheckpointingRunner` keeps the result of every task before the next one begins, so that
-a run goes on where it was after any crash.
+`InProcessRunner` keeps nothing. `CheckpointingRunner` keeps the result of every task before the next one begins, so
+that a run goes on where it was after any crash.
 """
 
 import random
 from enum import StrEnum
-from functools import partial
-from typing import Any, Final, Literal, Self, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 import msgspec
 
@@ -16,7 +15,7 @@ from runtara.errors import InvalidInput, RuntaraError
 from runtara.lifecycle import FINAL, Status, TerminationReason
 from runtara.sdk._drive import drive, drive_blocking
 from runtara.sdk._endings import report
-from runtara.sdk._flows import Flow, Parked
+from runtara.sdk._flows import Flow
 from runtara.sdk._wishes import ask, perform, perform_blocking
 from runtara.sdk.aio import AsyncRuntaraSdk
 from runtara.sdk.flow import _standing as standing
@@ -37,6 +36,7 @@ __all__ = ["CheckpointingRunner", "ConflictPolicy", "InProcessRunner"]
 
 I = TypeVar("I")  # noqa: E741 - input
 O = TypeVar("O")  # noqa: E741 - output
+T = TypeVar("T")
 
 Library = Literal["trio", "asyncio"]
 
@@ -265,7 +265,7 @@ def _to_be_left(door: Door, workflow: Workflow[Any, Any], instance_id: str) -> F
     return None
 
 
-def _blocking(flow: Flow[Any]) -> Any:
+def _blocking(flow: Flow[T]) -> T:
     return drive_blocking(flow, perform_blocking)
 
 
