@@ -91,8 +91,11 @@ def _ms(seconds: float) -> int:
 def _single(number: float) -> str:
     """Return a number as the shortest text that is the same in single precision, as in which sayiir keeps it."""
     wanted = struct.pack("f", number)
-    texts = (f"{number:.{digits}g}" for digits in range(1, 10))
-    return next((text for text in texts if struct.pack("f", float(text)) == wanted), f"{number:.9g}")
+    for digits in range(1, 10):
+        text = f"{number:.{digits}g}"
+        if struct.pack("f", float(text)) == wanted:
+            return text if "e" not in text else f"{float(text):f}".rstrip("0").rstrip(".")
+    raise AssertionError("nine digits tell any two numbers in single precision apart")
 
 
 _PIECE: Final = re.compile(r"[^;,\[\]{}]*[;,\[\]{}]?")

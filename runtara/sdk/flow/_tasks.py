@@ -45,7 +45,7 @@ class TaskSpec(msgspec.Struct, frozen=True, kw_only=True):
             is_async=inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__),
             takes_input=first is not None,
             input_type=Any if first is None else _declared(function, first),
-            output_type=declared_result(function),
+            output_type=declared_result(_unbound(function)),
         )
 
 
@@ -79,11 +79,14 @@ def _first_parameter(function: Callable[..., Any]) -> str | None:
 
 
 def _declared(function: Callable[..., Any], parameter: str) -> Any:
-    inner = function.func if isinstance(function, functools.partial) else function
     try:
-        return get_type_hints(inner).get(parameter, Any)
+        return get_type_hints(_unbound(function)).get(parameter, Any)
     except (NameError, AttributeError, TypeError):
         return Any
+
+
+def _unbound(function: Callable[..., Any]) -> Callable[..., Any]:
+    return function.func if isinstance(function, functools.partial) else function
 
 
 @overload

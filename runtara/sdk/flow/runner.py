@@ -242,8 +242,8 @@ def _existing(
 ) -> Flow[WorkflowStatus | None]:
     """Return the status that stands for a run whose id is taken; None where it can begin."""
     info = yield from standing.found(door)
-    if info is None:
-        return None
+    if info is None or (info.status not in FINAL and info.checkpoint_count == 0 and info.program is None):
+        return None  # it is new, or whoever had it died before anything was begun
     begin = yield from standing.begin_of(door, instance_id)
     check_definition(workflow, begin, instance_id)
     if policy is ConflictPolicy.USE_EXISTING:
