@@ -25,8 +25,9 @@ from runtara.lifecycle import Status
 from runtara.messages import RegisterInstance, SaveCheckpoint
 from runtara.sdk import embedded
 from runtara.store import NodeSpec, Save, open_store
+from runtara.transport.client.door import ServerSpec
 from runtara.transport.connection_file import read_connection_file
-from runtara.transport.quic.client import ServerSpec, open_quic_door
+from runtara.transport.remote import open_remote_door
 
 LEASE_MS = 3_000
 OWNED = 1_000
@@ -150,7 +151,7 @@ async def _six_clients(folders: list[Path]) -> float:
         found = read_connection_file(folder)
         assert found is not None, "the server has said where it is"
         server = ServerSpec(address=found.address, fingerprint=found.fingerprint)
-        door = open_quic_door(server, InstanceKey("default", f"client-{number}"))
+        door = open_remote_door(server, InstanceKey("default", f"client-{number}"))
         await door.call(RegisterInstance(attempt_id="attempt"))
         for step in count():
             await door.call(SaveCheckpoint(checkpoint_id=str(step), state=STATE))

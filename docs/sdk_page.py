@@ -15,18 +15,25 @@ from parts import default, docs_below, head, inline, struct_section, table, unit
 
 from runtara import sdk
 from runtara.errors import RuntaraError
-from runtara.sdk import embedded, testing
+from runtara.sdk import embedded, management, testing
 
 __all__ = ["sdk_page"]
 
-_AWAITED = {sdk.AsyncRuntaraSdk: sdk.RuntaraSdk, embedded.AsyncEmbedded: embedded.Embedded}
+_AWAITED = {
+    sdk.AsyncRuntaraSdk: sdk.RuntaraSdk,
+    embedded.AsyncEmbedded: embedded.Embedded,
+    management.TrioManagement: management.Management,
+    management.AsyncioManagement: management.Management,
+    management.AsyncRows: management.Rows,
+    management.AsyncStream: management.Stream,
+}
 """Classes of the async face, each with its twin: what differs is told, the rest is said once."""
 
-_FIRST = ["RuntaraSdk", "AsyncRuntaraSdk", "SdkConfig", "open", "Embedded", "AsyncEmbedded"]
+_FIRST = ["RuntaraSdk", "AsyncRuntaraSdk", "SdkConfig", "open", "Embedded", "AsyncEmbedded", "Management"]
 """What most programs begin with; the rest follows by name."""
 
 _INTERNAL = set("clock look_for_signals now_ms of open_door park_after pause perform random runtime scope".split())
-"""Names without an underscore that are there for the SDK's own modules, not for programs."""
+"""Names without an underscore that are there for the SDK's own modules, not for programs; managers have none."""
 
 
 def sdk_page() -> Iterator[str]:
@@ -40,6 +47,7 @@ def sdk_page() -> Iterator[str]:
     yield "payload over its limit."
     yield from _module(sdk)
     yield from _module(embedded)
+    yield from _module(management)
     yield from _module(testing)
 
 
@@ -178,10 +186,14 @@ def _lines(cls: type) -> Iterator[str]:
     for kind in cls.__mro__:
         for name, value in vars(kind).items() if kind.__module__.split(".")[0] == "runtara" else ():
             function = value.fget if isinstance(value, property) else inspect.unwrap(getattr(value, "__func__", value))
-            if name in seen or name in _INTERNAL or name.startswith("_") or not inspect.isfunction(function):
+            if name in seen or name.startswith("_") or not inspect.isfunction(function) or _is_internal(kind, name):
                 continue
             seen.add(name)
             yield f"{_signature(function, name, is_property=isinstance(value, property))}`: {inline(_doc(function))}"
+
+
+def _is_internal(kind: type, name: str) -> bool:
+    return name in _INTERNAL and not kind.__module__.startswith(management.__name__)
 
 
 # Words ---------------------------------------------------------------------------------------------------------------

@@ -13,9 +13,10 @@ from runtara.messages import Role
 
 __all__ = ["ENDPOINTS", "ROLES", "Endpoint", "Owner", "Right", "Role"]
 
-Owner = Literal["instance", "many", "reader", "runner", "images", "schedules", "upkeep", "system"]
+Owner = Literal["instance", "many", "reader", "runner", "images", "schedules", "upkeep", "keys", "system"]
 """Who answers: the instance's own actor, whoever asks many of these, a reader of the store, the runner of programs, the
-registry of images, the actor that keeps to schedules, the upkeep of the host, or the system as a whole."""
+registry of images, the actor that keeps to schedules, the upkeep of the host, the keeper of keys, or the system as a
+whole."""
 
 Right = Literal["read", "read-images", "push", "operate", "administer"]
 """What an operation asks of a tenant key: to look, to look at images, to push them, to change instances, to run the
@@ -85,7 +86,10 @@ _ROWS: Final = (
     _row(messages.ListRetries, "reader", "both", "read", "GET /instances/{instance_id}/retries"),
     _row(messages.ListCheckpoints, "reader", "both", "read", "GET /instances/{instance_id}/checkpoints"),
     _row(messages.ListEvents, "reader", "both", "read", "GET /instances/{instance_id}/events"),
+    _row(messages.ListSteps, "reader", "both", "read", "GET /instances/{instance_id}/steps"),
     _row(messages.ListInstances, "reader", "manager", "read", "GET /instances"),
+    _row(messages.CountInstances, "reader", "manager", "read", "GET /instances-by-status"),
+    _row(messages.GetTenantMetrics, "reader", "manager", "read", "GET /tenants/{tenant_id}/metrics"),
     _row(messages.ReadLog, "runner", "manager", "read", "GET /instances/{instance_id}/log"),
     _row(messages.PushImage, "images", "manager", "push", "POST /images"),
     _row(messages.WriteImage, "images", "manager", "push", "POST /images/parts"),
@@ -101,6 +105,10 @@ _ROWS: Final = (
     _row(messages.DeleteSchedule, "schedules", "manager", "operate", "DELETE /schedules/{name}"),
     _row(messages.PauseSchedule, "schedules", "manager", "operate", "POST /schedules/{name}/pause"),
     _row(messages.RunChore, "upkeep", "manager", "administer", "POST /chores/{chore}"),
+    _row(messages.ListKeys, "keys", "manager", "administer", "GET /keys"),
+    _row(messages.AddKey, "keys", "manager", "administer", "POST /keys"),
+    _row(messages.RotateKey, "keys", "manager", "administer", "POST /keys/{key_id}/rotate"),
+    _row(messages.RevokeKey, "keys", "manager", "administer", "DELETE /keys/{key_id}"),
     _row(messages.ListNodes, "reader", "manager", "read", "GET /nodes"),
     _row(messages.GetTree, "system", "manager", "read", "GET /tree"),
     _row(messages.GetHealth, "system", "both", "read", "GET /health"),

@@ -2,7 +2,7 @@
 
 root                     rest_for_one: whoever comes later relies on whoever came before
 ├ store                  writer, readers: all views of one store, restarted together
-├ instances              the region of all instances, and who listens to them
+├ instances              the region of all instances, who listens to them, and who tells of them
 ├ runner                 programs that live in this process, or on this host
 ├ timers                 wake scheduler, heartbeat monitor, schedules
 └ errands                 whoever asks many instances at once
@@ -13,8 +13,8 @@ claims what is due (`claimer`), a forwarder stands beside the region, and a keep
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, Final
 
@@ -29,21 +29,22 @@ from runtara.actors import (
     Strategy,
     Supervisor,
     System,
-    SystemFailed,
     child,
     open_system,
+    refusing,
 )
 from runtara.actors import supervisor as group
 from runtara.actors.answers import answers_of
 from runtara.actors.claimer import DueClaimer
 from runtara.actors.dispatch import Dispatch
+from runtara.actors.feed import Feed
 from runtara.actors.forwarder import Forwarder
 from runtara.actors.gauges import Gauges
 from runtara.actors.heartbeat import HeartbeatMonitor
 from runtara.actors.instance import Arm, Disarm, Effect, Enforce, Launch, Limits, Push, Stop, Track, Untrack
 from runtara.actors.instances import Instances
+from runtara.actors.launcher import Launcher, Neighbours
 from runtara.actors.many import Many
-from runtara.actors.neighbours import Peer
 from runtara.actors.nodes import NodeKeeper
 from runtara.actors.programs import Program, Programs
 from runtara.actors.readiness import Readiness
@@ -51,14 +52,17 @@ from runtara.actors.scheduler import WakeScheduler
 from runtara.actors.schedules import Schedules
 from runtara.actors.sessions import Sessions
 from runtara.actors.storage import InlineReader, InlineWriter, StoreReader, StoreWriter
+from runtara.actors.watched import Watched
 from runtara.clock import Clock, SystemClock
-from runtara.records import Holder
 from runtara.settings import Settings
 from runtara.store import NodeSpec, Store, Tenure, open_store
+from runtara.traces import tracing
 
 __all__ = [
+    "FEED",
     "IMAGES",
     "INSTANCES",
+    "KEYS",
     "MANY",
     "PROGRAMS",
     "READER",
@@ -80,10 +84,12 @@ WRITER: Final = "root/store/writer"
 READER: Final = "root/store/reader-1"
 INSTANCES: Final = "root/instances/region"
 SESSIONS: Final = "root/instances/sessions"
+FEED: Final = "root/instances/feed"
 FORWARDER: Final = "root/instances/forwarder"
 PROGRAMS: Final = "root/runner/programs"
 IMAGES: Final = "root/upkeep/images"
 UPKEEP: Final = "root/upkeep/chores"
+KEYS: Final = "root/upkeep/keys"
 SCHEDULER: Final = "root/timers/scheduler"
 HEARTBEAT: Final = "root/timers/heartbeat"
 SCHEDULES: Final = "root/timers/schedules"
@@ -100,32 +106,6 @@ EFFECTS: Final[dict[type[Effect], tuple[str, ...]]] = {
     Push: (SESSIONS,),
 }
 """Which actors are told of which effect."""
-
-
-class Launcher(msgspec.Struct, frozen=True, kw_only=True):
-    """What launches the programs of a system, and what comes with it."""
-
-    runner: Child
-    """The actor at `PROGRAMS`."""
-    places: int | None = None
-    """Most launched programs at a time; None for no limit."""
-    keeps_logs: bool = False
-    """Whether the runner answers `ReadLog`."""
-    check_program: Callable[[str], object] | None = None
-    """Raises `NotFound` or `Forbidden` for a program that cannot be launched."""
-    images: Child | None = None
-    """The actor at `IMAGES`, where programs may be pushed."""
-    upkeep: Child | None = None
-    """The actor at `UPKEEP`, which removes what is not kept."""
-
-
-class Neighbours(msgspec.Struct, frozen=True, kw_only=True):
-    """How this system gets on with the other nodes of its store, where several share one."""
-
-    peer_of: Callable[[Holder], Peer] | None = None
-    """The way to another node; None where none can be reached from here."""
-    took_documents: Callable[[Mapping[str, bytes]], None] | None = None
-    """Called with what all nodes agree on, whenever that may have changed."""
 
 
 class Runtime(msgspec.Struct, frozen=True):
@@ -163,7 +143,7 @@ def tree(
         _store(settings, store, readers),
         group(
             "instances",
-            *_instances(settings, store.tenure, clock, readers),
+            *_instances(settings, store.tenure, clock, readers, launcher),
             *_forwarder(store.tenure, neighbours),
             strategy=Strategy.ONE_FOR_ALL,
         ),
@@ -206,16 +186,23 @@ def _store(settings: Settings, store: Store, readers: list[str]) -> Supervisor:
 _TIMERS: Final = MailboxSpec(bound=262_144, policy=Policy.REJECT)
 
 
-def _instances(settings: Settings, tenure: Tenure | None, clock: Clock, readers: list[str]) -> Sequence[Child]:
-    grace, sessions = settings.stop_grace_ms / 1000, MailboxSpec(bound=65_536, policy=Policy.REJECT)
+def _instances(
+    settings: Settings, tenure: Tenure | None, clock: Clock, readers: list[str], launcher: Launcher
+) -> Sequence[Child]:
+    grace, mailbox = settings.stop_grace_ms / 1000, MailboxSpec(bound=65_536, policy=Policy.REJECT)
     roster = {"instances": INSTANCES, "every": settings.heartbeat_interval_ms / 1000, "roster": {}}
+    shared = {"watched": Watched(), "clock": clock}
+    region = {**_region(settings, tenure, readers), **shared, "feed": FEED}
+    runner = PROGRAMS if launcher.keeps_logs else None
+    feed = {**shared, "instances": INSTANCES, "reader": READER, "runner": runner, "roster": {}}
     return (
-        child("region", Instances, kwargs=_region(settings, tenure, clock, readers), stop_grace=grace),
-        child("sessions", Sessions, kwargs=roster, mailbox=sessions),
+        child("region", Instances, kwargs=region, stop_grace=grace),
+        child("sessions", Sessions, kwargs=roster, mailbox=mailbox),
+        child("feed", Feed, kwargs=feed, mailbox=mailbox),
     )
 
 
-def _region(settings: Settings, tenure: Tenure | None, clock: Clock, readers: list[str]) -> dict[str, object]:
+def _region(settings: Settings, tenure: Tenure | None, readers: list[str]) -> dict[str, object]:
     return {
         "tenure": tenure,
         "forwarder": None if tenure is None else FORWARDER,
@@ -232,7 +219,6 @@ def _region(settings: Settings, tenure: Tenure | None, clock: Clock, readers: li
         "idle_after": settings.cell_idle_ms / 1000,
         "mailbox": settings.cell_mailbox,
         "batch": settings.commit_max_saves,
-        "clock": clock,
     }
 
 
@@ -245,7 +231,7 @@ def _forwarder(tenure: Tenure | None, neighbours: Neighbours | None) -> Sequence
 
 
 def _upkeep(launcher: Launcher) -> Sequence[Supervisor]:
-    children = [one for one in (launcher.images, launcher.upkeep) if one is not None]
+    children = [one for one in (launcher.images, launcher.upkeep, launcher.keys) if one is not None]
     return (group("upkeep", *children, intensity=Intensity(restarts=5, within=30)),) if children else ()
 
 
@@ -268,6 +254,7 @@ def _schedulers(
         "reader": READER,
         "scheduler": SCHEDULER,
         "sessions": SESSIONS,
+        "feed": FEED,
         "took_documents": None if neighbours is None else neighbours.took_documents,
     }
     return (
@@ -289,12 +276,8 @@ def _launching(settings: Settings, clock: Clock, launcher: Launcher) -> dict[str
 
 
 def _heartbeat(settings: Settings) -> dict[str, object]:
-    return {
-        "instances": INSTANCES,
-        "reader": READER,
-        "writer": WRITER,
-        "timeout": settings.heartbeat_timeout_ms / 1000,
-    }
+    timeout = settings.heartbeat_timeout_ms / 1000
+    return {"instances": INSTANCES, "reader": READER, "writer": WRITER, "timeout": timeout}
 
 
 def _schedules(settings: Settings, store: Store, clock: Clock) -> dict[str, object]:
@@ -344,11 +327,12 @@ async def open_runtime(
         store = store or store_of(settings, NodeSpec(programs=tuple(programs or ()), lease_ms=settings.node_lease_ms))
     store = store or store_of(settings)
     clock = clock_of(store, clock)
-    with _refusing():
+    with refusing(), tracing(settings.otel) as traces:
         async with open_system(
             tree(settings, store, clock, launcher, neighbours),
             name="runtara",
             ask_timeout=settings.request_timeout_ms / 1000,
+            traces=traces,
         ) as system:
             dispatch = _open_dispatch(settings, launcher, system, **_for_doors(launcher, system, is_draining))
             readiness = Readiness(system, writer=WRITER, reader=READER, is_draining=is_draining, tenure=store.tenure)
@@ -362,6 +346,7 @@ def _for_doors(launcher: Launcher, system: System, is_draining: Callable[[], boo
         "many": MANY,
         "schedules": SCHEDULES,
         "upkeep": None if launcher.upkeep is None else UPKEEP,
+        "keys": None if launcher.keys is None else KEYS,
         "answers": answers_of(system, is_draining),
     }
 
@@ -369,17 +354,6 @@ def _for_doors(launcher: Launcher, system: System, is_draining: Callable[[], boo
 def _gauges(system: System, launcher: Launcher, store: Store) -> Gauges:
     paths = {"reader": READER, "scheduler": SCHEDULER, "programs": PROGRAMS, "edges": "root/edges"}
     return Gauges(system, **paths, places=launcher.places, store=store.url.partition(":")[0])
-
-
-@contextmanager
-def _refusing() -> Iterator[None]:
-    """Raise the refusal that is at the bottom of a failed system, if one is."""
-    try:
-        yield
-    except SystemFailed as failed:
-        if failed.refusal is not None:
-            raise failed.refusal from failed
-        raise
 
 
 def store_of(settings: Settings, node: NodeSpec | None = None) -> Store:

@@ -40,7 +40,8 @@ from runtara.messages import (
 from runtara.settings import Settings
 from runtara.system import SCHEDULER
 from runtara.threads import ForeignEvent
-from runtara.transport.quic.client import QuicDoor, ServerSpec, open_quic_door
+from runtara.transport.client.door import RemoteDoor, ServerSpec
+from runtara.transport.remote import open_remote_door
 from tests.actors.village import Village, until
 from tests.requirements import require
 
@@ -79,13 +80,13 @@ async def pair(folder: Path, database: str) -> AsyncIterator[tuple[Host, Host]]:
 
 
 @contextlib.contextmanager
-def door_of(*hosts: Host, epoch: int | None = None, instance_id: str = "one") -> Iterator[QuicDoor]:
+def door_of(*hosts: Host, epoch: int | None = None, instance_id: str = "one") -> Iterator[RemoteDoor]:
     """A client's way to one of these hosts."""
     addresses = ",".join(host.address for host in hosts)
     assert hosts[0].identity.fingerprint == hosts[-1].identity.fingerprint, "nodes share their certificate"
     spec = ServerSpec(address=addresses, fingerprint=hosts[0].identity.fingerprint)
     key = InstanceKey("default", instance_id)
-    with contextlib.closing(open_quic_door(spec, key, epoch=epoch)) as door:
+    with contextlib.closing(open_remote_door(spec, key, epoch=epoch)) as door:
         yield door
 
 
@@ -138,7 +139,7 @@ async def test_refusals_are_the_same_at_every_node(tmp_path: Path, database: str
 class Ear:
     """Asks a question whenever something is said to have happened, and at no other time."""
 
-    def __init__(self, door: QuicDoor) -> None:
+    def __init__(self, door: RemoteDoor) -> None:
         self._door = door
         self._heard = ForeignEvent()
         door.session.pushed = self._pushed  # type: ignore[method-assign]  # the test listens in its place

@@ -1,3 +1,4 @@
+from pathlib import Path
 from typing import get_type_hints
 
 import msgspec
@@ -5,7 +6,14 @@ import pytest
 
 from runtara.errors import ConfigError
 from runtara.records import Network
-from runtara.settings import Settings, building_environment, inherited_environment, load_settings
+from runtara.settings import (
+    Settings,
+    building_environment,
+    configuration_folder,
+    inherited_environment,
+    is_given,
+    load_settings,
+)
 
 
 def test_an_empty_environment_gives_the_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -54,6 +62,17 @@ def test_launched_programs_inherit_little_and_nothing_secret() -> None:
     given = {"PATH": "/bin", "HOME": "/home", "TZ": "UTC", "LD_PRELOAD": "x", "RUNTARA_TOKEN": "x", "AWS_SECRET": "x"}
 
     assert inherited_environment(given) == {"PATH": "/bin", "HOME": "/home", "TZ": "UTC"}
+
+
+def test_what_a_person_sets_lies_where_the_environment_says() -> None:
+    assert configuration_folder({"XDG_CONFIG_HOME": "/etc/me", "HOME": "/home/me"}) == Path("/etc/me/runtara")
+    for unusable in ({}, {"XDG_CONFIG_HOME": ""}, {"XDG_CONFIG_HOME": "relative"}):
+        assert configuration_folder({"HOME": "/home/me"} | unusable) == Path("/home/me/.config/runtara")
+
+
+def test_it_is_known_what_was_given() -> None:
+    assert is_given("server_addr", {"RUNTARA_SERVER_ADDR": ""})
+    assert not is_given("server_addr", {"SERVER_ADDR": "a:1"})
 
 
 def test_every_setting_has_a_default() -> None:

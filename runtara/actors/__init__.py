@@ -14,7 +14,7 @@ from runtara.actors._reply import Reply
 from runtara.actors._service import Actor, hears
 from runtara.actors._slot import Down
 from runtara.actors._specs import Backoff, Child, Intensity, Restart, Strategy, Supervisor, child, supervisor
-from runtara.actors._system import System, SystemFailed, open_system
+from runtara.actors._system import System, SystemFailed, open_system, refusing
 from runtara.threads import ForeignEvent
 
 __all__ = [
@@ -46,5 +46,6 @@ __all__ = [
     "draw_tree",
     "hears",
     "open_system",
+    "refusing",
     "supervisor",
 ]

@@ -1,7 +1,8 @@
 """What a call may hold: the limits and alphabets of every field that a caller fills in.
 
-Owns the tables of checks, but for those of images (`_images_checks`); whom to ask is decided in `dispatch`. Nothing
-here knows an instance: a call that passes may still be refused by whoever answers it.
+Owns the tables of checks, but for those of images (`_images_checks`), of lists of instances (`_list_checks`) and the
+like; whom to ask is decided in `dispatch`. Nothing here knows an instance: a call that passes may still be refused by
+whoever answers it.
 """
 
 import re
@@ -13,7 +14,6 @@ from runtara import messages
 from runtara.clock import SPAN_MAX_MS, check_instant_ms
 from runtara.errors import InvalidInput, TooLarge
 from runtara.ids import check_checkpoint_id, check_id
-from runtara.lifecycle import Status
 
 __all__ = [
     "AMOUNT_MAX",
@@ -276,12 +276,6 @@ def _check_events(command: messages.ListEvents) -> None:
             check_checkpoint_id(wanted, what)
 
 
-def _check_instances(command: messages.ListInstances) -> None:
-    check_page(command)
-    if command.status is not None and command.status not in tuple(Status):
-        raise InvalidInput(f"status {command.status!a} is unknown: use {', '.join(Status)}")
-
-
 def _check_log(command: messages.ReadLog) -> None:
     if command.stream not in ("stdout", "stderr"):
         raise InvalidInput(f"stream {command.stream!a:.80} is unknown: use stdout or stderr")
@@ -296,6 +290,24 @@ def _check_chore(command: messages.RunChore) -> None:
         raise InvalidInput(f"chore {command.chore!a:.80} is unknown: use {', '.join(get_args(messages.Chore))}")
     if not isinstance(command.dry_run, bool):
         raise InvalidInput(f"dry_run must be true or false, not {type(command.dry_run).__name__}")
+
+
+def _check_add_key(command: messages.AddKey) -> None:
+    if command.role not in get_args(messages.Role):
+        raise InvalidInput(f"role {command.role!a:.80} is unknown: use {', '.join(get_args(messages.Role))}")
+    if command.expires_at is not None:
+        check_instant_ms(command.expires_at, "expires_at")
+    check_id(command.request_id, "request id")
+
+
+def _check_rotate_key(command: messages.RotateKey) -> None:
+    check_id(command.key_id, "key id")
+    _check_span(command.grace_ms, "grace_ms")
+    check_id(command.request_id, "request id")
+
+
+def _check_revoke_key(command: messages.RevokeKey) -> None:
+    check_id(command.key_id, "key id")
 
 
 CHECKS: Final[dict[type, Callable[[Any], None]]] = {
@@ -315,9 +327,11 @@ CHECKS: Final[dict[type, Callable[[Any], None]]] = {
     messages.RecordRetry: _check_retry,
     messages.ListCheckpoints: check_page,
     messages.ListEvents: _check_events,
-    messages.ListInstances: _check_instances,
     messages.ReadLog: _check_log,
     messages.RunChore: _check_chore,
+    messages.AddKey: _check_add_key,
+    messages.RotateKey: _check_rotate_key,
+    messages.RevokeKey: _check_revoke_key,
 }
 """What is not here holds nothing that could be wrong."""
 

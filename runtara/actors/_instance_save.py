@@ -43,7 +43,7 @@ def save_of(before: InstanceState, after: InstanceState, events: Sequence[Domain
         waits=tuple(draft.waits.values()),
         retries=draft.retries,
         copies=draft.copies,
-        told=any(event.type != "custom" for event in draft.events),
+        told=bool(draft.events),
     )
 
 

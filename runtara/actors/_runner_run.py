@@ -11,10 +11,13 @@ from typing import Final, Literal, NamedTuple, TypeAlias
 import trio
 
 from runtara.actors._instance_events import StopHow
+from runtara.actors._system import System
 from runtara.actors.runners import Attempt, Ended, HostFailed
 from runtara.errors import Forbidden, NotFound
 from runtara.ids import InstanceKey
 from runtara.messages import CrashInstance, ExitInstance, RecordUsage
+from runtara.metrics import Counts
+from runtara.traces import Span
 
 __all__ = [
     "STEPS",
@@ -92,6 +95,24 @@ class Run:
         self.timers: Final[list[trio.CancelScope]] = []
         self.clock_timer: trio.CancelScope | None = None
         """The one that is set again and again, until the attempt has run for as long as it may."""
+        self._span: Span | None = None
+        self._launches = Counts(1)
+
+    def begin(self, system: System, trace: str | None) -> None:
+        """Note that it is to be launched; `trace` is what that is a part of."""
+        self._launches = system.metrics.counts("runtara_launches_total")
+        if system.traces is not None:
+            self._span = system.traces.begin("launch", trace, program=self.program or "", epoch=self.epoch)
+
+    def launched(self, outcome: Literal["launched", "refused", "failed"], failure: BaseException | None = None) -> None:
+        """Note how its launch went."""
+        self._launches.add(outcome)
+        self._end_span(failure)
+
+    def _end_span(self, failure: BaseException | None = None) -> None:
+        span, self._span = self._span, None
+        if span is not None:
+            span.end(failure)
 
     def is_softer(self, how: How) -> bool:
         """Whether it has not been stopped in this way, or a harder one, yet."""
@@ -100,6 +121,7 @@ class Run:
     def end(self) -> None:
         """Note that nothing of it is left."""
         self.gone = True
+        self._end_span()
         if self.clock_timer is not None:
             self.clock_timer.cancel()
         for timer in self.timers:
@@ -108,11 +130,13 @@ class Run:
 
 def log_launched(run: Run, program: str) -> None:
     """Write into the log of the host that a program was launched."""
+    run.launched("launched")
     _log.info("launched", extra={**_names(run), "program": program})
 
 
 def log_not_launched(run: Run, program: str, failure: HostFailed) -> None:
     """Write into the log of the host that it could not do its part of a launch, and why."""
+    run.launched("failed", failure)
     _log.warning("not-launched", extra={**_names(run), "program": program, "error": str(failure)})
 
 
@@ -122,11 +146,12 @@ def log_ended(run: Run, ended: Ended) -> None:
 
 
 def _names(run: Run) -> dict[str, object]:
-    return {"tenant": run.key.tenant_id, "instance": run.key.instance_id, "epoch": run.epoch}
+    return {"tenant_id": run.key.tenant_id, "instance_id": run.key.instance_id, "epoch": run.epoch}
 
 
-def refused(refusal: NotFound | Forbidden) -> Ended:
+def refused(run: Run, refusal: NotFound | Forbidden) -> Ended:
     """Return the end of an attempt whose program cannot be launched; the exit codes are those of shells."""
+    run.launched("refused", refusal)
     return Ended(exit_code=127 if isinstance(refusal, NotFound) else 126, error=str(refusal))
 
 

@@ -21,6 +21,8 @@ from runtara.actors._ref import Ref
 from runtara.actors._reply import Reply
 from runtara.actors._slot import STOP, Frame, Slot, current_frame, nobody
 from runtara.errors import InvalidInput, RuntaraError
+from runtara.logs import about_nothing
+from runtara.traces import under
 
 if TYPE_CHECKING:
     from runtara.actors._system import System
@@ -127,7 +129,7 @@ class Actor(Hearing):
 
         It is not part of the message in hand: what it asks has the system's time-out, and may be asked of this actor.
         """
-        with nobody():
+        with nobody(), about_nothing(), under(None):
             self._nursery.start_soon(task, *args)
 
     def tell_later(self, delay: float, message: object) -> trio.CancelScope:

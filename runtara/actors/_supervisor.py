@@ -8,6 +8,7 @@ itself, and its own supervisor decides; the slots of its children, with their ma
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Callable
 from math import inf
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from runtara.actors._system import System
 
 __all__ = ["GaveUp", "StartChild", "StartFailed", "StopChild", "SupervisorActor"]
+
+_log: Final = logging.getLogger("runtara.actors")
 
 START_GRACE: Final = 60.0
 """Seconds that a whole group may take to start."""
@@ -130,6 +133,7 @@ class SupervisorActor:
         await self._schedule(self._affected(child))
 
     def _count_failure(self, child: Running, failure: BaseException | None) -> None:
+        _log.error("actor-crashed", extra={"actor": child.slot.path, "error": failure}, exc_info=failure)
         now = trio.current_time()
         intensity = self._spec.intensity
         self._failures.append(now)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterator
 from concurrent.futures import Future
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from difflib import get_close_matches
 from functools import partial
 from typing import Any, Final
@@ -27,8 +27,9 @@ from runtara.actors._supervisor import StartChild, StopChild, SupervisorActor
 from runtara.errors import ActorStopped, NotFound, RuntaraError
 from runtara.metrics import Metrics
 from runtara.threads import Ingress
+from runtara.traces import Traces
 
-__all__ = ["System", "SystemFailed", "open_system"]
+__all__ = ["System", "SystemFailed", "open_system", "refusing"]
 
 ASK_TIMEOUT: Final = 30.0
 """Seconds that an ask waits if it does not say otherwise."""
@@ -49,8 +50,10 @@ class SystemFailed(Exception):
 class System:
     """A running tree of actors. Made by `open_system`."""
 
-    def __init__(self, name: str, ask_timeout: float, rng: random.Random) -> None:
+    def __init__(self, name: str, ask_timeout: float, rng: random.Random, traces: Traces | None = None) -> None:
         self.name = name
+        self.traces = traces
+        """Where its actors trace calls, if they do."""
         self.ask_timeout = ask_timeout
         self.random = rng.random
         self.thread_id = threading.get_ident()
@@ -154,14 +157,19 @@ class _Outside:
 
 @asynccontextmanager
 async def open_system(
-    tree: Supervisor, *, name: str = "system", ask_timeout: float = ASK_TIMEOUT, rng: random.Random | None = None
+    tree: Supervisor,
+    *,
+    name: str = "system",
+    ask_timeout: float = ASK_TIMEOUT,
+    rng: random.Random | None = None,
+    traces: Traces | None = None,
 ) -> AsyncIterator[System]:
     """Start the tree, give it to the block, and stop it in reverse order when the block ends.
 
     Raises `SystemFailed` if the tree cannot start. If its root gives up later, the block is cancelled and the same is
     raised. `rng` is where the jitter of restarts comes from; give a seeded one to replay a run.
     """
-    system = System(name, ask_timeout, rng or random.Random())
+    system = System(name, ask_timeout, rng or random.Random(), traces)
     root = Running(tree, system.slot_for(tree.name, tree))
     block = trio.CancelScope()
     timers = trio.CancelScope(shield=True)
@@ -198,3 +206,14 @@ async def _apart(scope: trio.CancelScope, task: Callable[..., Awaitable[object]]
     """Run a task that is cancelled by its own, shielded scope only: the tree is stopped by message, in order."""
     with scope:
         await task(*args)
+
+
+@contextmanager
+def refusing() -> Iterator[None]:
+    """Raise the refusal that is at the bottom of a failed system, if one is."""
+    try:
+        yield
+    except SystemFailed as failed:
+        if failed.refusal is not None:
+            raise failed.refusal from failed
+        raise

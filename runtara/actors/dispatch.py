@@ -6,11 +6,14 @@ What is malformed or too large is refused here, once for all doors. `ENDPOINTS` 
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple, Protocol, TypeVar, cast
 
+import msgspec
+
 from runtara import messages
 from runtara.actors._cell import CellRef
 from runtara.actors._dispatch_checks import CHECKS, PAGE_MAX, PAYLOADS, TEXT_MAX_BYTES
 from runtara.actors._images_checks import IMAGE_CHECKS, check_image
-from runtara.actors._many_checks import MANY_CHECKS, check_listed
+from runtara.actors._list_checks import LIST_CHECKS
+from runtara.actors._many_checks import MANY_CHECKS
 from runtara.actors._ref import Askable, Ref
 from runtara.actors._reply import Reply
 from runtara.actors._schedule_checks import SCHEDULE_CHECKS
@@ -20,6 +23,7 @@ from runtara.endpoints import ENDPOINTS
 from runtara.errors import InvalidInput, NotFound, TooLarge
 from runtara.ids import ImageRef, InstanceKey, check_id
 from runtara.messages import Call, Request
+from runtara.traces import current_trace
 
 __all__ = ["PAGE_MAX", "TEXT_MAX_BYTES", "Dispatch", "Line", "Outcome"]
 
@@ -38,8 +42,9 @@ class Dispatch:
 
     `runner` is the path of the actor that keeps the logs of programs: it hears a `Call` with a `ReadLog`. `images` is
     that of the registry of images, which hears calls about them, starts of them included; `upkeep` that of the actor
-    that does the chores; `many` and `schedules` those of the actors that hear what is said about many instances, and
-    about schedules. `answers` are the functions by which the system as a whole answers; they run on its loop.
+    that does the chores; `keys` that of the keeper of keys; `many` and `schedules` those of the actors that hear what
+    is said about many instances, and about schedules. `answers` are the functions by which the system as a whole
+    answers; they run on its loop.
     `check_program` raises `NotFound` for a program that cannot be launched.
     """
 
@@ -53,6 +58,7 @@ class Dispatch:
         runner: str | None = None,
         images: str | None = None,
         upkeep: str | None = None,
+        keys: str | None = None,
         many: str | None = None,
         schedules: str | None = None,
         answers: Mapping[type, Callable[[], object]] | None = None,
@@ -63,6 +69,7 @@ class Dispatch:
         self.runner: Final = None if runner is None else system.ref(runner)
         self.images: Final = None if images is None else system.ref(images)
         self.upkeep: Final = None if upkeep is None else system.ref(upkeep)
+        self.keys: Final = None if keys is None else system.ref(keys)
         self.many: Final = None if many is None else system.ref(many)
         self.schedules: Final = None if schedules is None else system.ref(schedules)
         self.system: Final = _SystemAnswers(self._instances, answers or {})
@@ -212,6 +219,7 @@ def _reply(command: Request[R], answer: Any) -> R:
 _REPLIES: Final[dict[type, Callable[[Any], object]]] = {
     messages.ListRetries: lambda retries: messages.RetriesFound(tuple(retries)),
     messages.ListNodes: lambda nodes: messages.NodesFound(tuple(nodes)),
+    messages.CountInstances: messages.InstancesCounted,
 }
 """What a reader's answer becomes, where it is not the reply itself."""
 
@@ -220,7 +228,7 @@ _REPLIES: Final[dict[type, Callable[[Any], object]]] = {
 
 
 def _to_instance(line: Line, command: Any, epoch: int | None) -> tuple[Askable, object]:
-    return line.cell, Call(line.key, command, epoch, line.passed_on)
+    return line.cell, Call(line.key, command, epoch, line.passed_on, current_trace())
 
 
 def _to_new_instance(line: Line, command: messages.StartInstance, epoch: int | None) -> tuple[Askable, object]:
@@ -231,13 +239,12 @@ def _to_new_instance(line: Line, command: messages.StartInstance, epoch: int | N
         return _to_images(line, command, epoch)
     if line.dispatch.check_program is not None:
         line.dispatch.check_program(command.program)
-    return line.cell, Call(line.key, command, epoch, line.passed_on)
+    return line.cell, Call(line.key, command, epoch, line.passed_on, current_trace())
 
 
-def _to_reader(line: Line, command: Any, epoch: int | None) -> tuple[Askable, object]:
-    if isinstance(command, messages.ListInstances) and command.filter is not None:
-        check_listed(command)
-        return _to_many(line, command, epoch)
+def _to_reader(line: Line, command: Any, _epoch: int | None) -> tuple[Askable, object]:
+    if isinstance(command, messages.GetTenantMetrics) and command.tenant_id != line.key.tenant_id:
+        raise NotFound(f"there is no tenant {command.tenant_id!r} here: ask for your own")
     return line.dispatch.reader, _QUERIES[type(command)](line.key, command)
 
 
@@ -248,7 +255,7 @@ def _to_keeper(name: str, lack: str) -> "_Way":
         keeper: Ref | None = getattr(line.dispatch, name)
         if keeper is None:
             raise NotFound(f"{type(command).__name__} is not answered by this system: {lack}")
-        return keeper, Call(line.key, command, epoch, line.passed_on)
+        return keeper, Call(line.key, command, epoch, line.passed_on, current_trace())
 
     return way
 
@@ -269,11 +276,21 @@ _WAYS: Final[dict[str, _Way]] = {
     "runner": _to_keeper("runner", "it launches no processes"),
     "images": _to_images,
     "upkeep": _to_keeper("upkeep", "it has no upkeep of its own"),
+    "keys": _to_keeper("keys", "it keeps no keys of tenants"),
     "many": _to_many,
     "schedules": _to_keeper("schedules", "it keeps no schedules"),
     "system": _to_system,
 }
 """Owner of an operation to the way to it."""
+
+
+def _list_query(key: InstanceKey, command: messages.ListInstances) -> Query:
+    if command.filter is None and command.order == "id":
+        return Query("list_instances", (key.tenant_id, command.status, command.limit, command.cursor))
+    wanted = command.filter or messages.InstanceFilter()
+    wanted = msgspec.structs.replace(wanted, status=wanted.status or command.status)
+    return Query("find_instances", (key.tenant_id, wanted, command.order, command.limit, command.cursor))
+
 
 _QUERIES: Final[dict[type, Callable[[InstanceKey, Any], Query]]] = {
     messages.ListRetries: lambda key, command: Query("read_retries", (key, command.checkpoint_id)),
@@ -282,8 +299,13 @@ _QUERIES: Final[dict[type, Callable[[InstanceKey, Any], Query]]] = {
     messages.ListEvents: lambda key, command: Query(
         "list_events", (key, command.event_type, command.subtype, command.limit, command.cursor)
     ),
-    messages.ListInstances: lambda key, command: Query(
-        "list_instances", (key.tenant_id, command.status, command.limit, command.cursor)
+    messages.ListSteps: lambda key, command: Query(
+        "list_steps", (key, command.status, command.step_type, command.limit, command.cursor)
+    ),
+    messages.ListInstances: _list_query,
+    messages.CountInstances: lambda key, _command: Query("count_instances", (key.tenant_id,)),
+    messages.GetTenantMetrics: lambda key, command: Query(
+        "measure_tenant", (key.tenant_id, command.from_ms, command.to_ms, command.granularity)
     ),
 }
 """What readers answer: command to the reader's method."""
@@ -300,7 +322,7 @@ class _Rule(NamedTuple):
 
 _RULES: Final = {
     kind: _Rule(
-        (CHECKS | IMAGE_CHECKS | MANY_CHECKS | SCHEDULE_CHECKS).get(kind),
+        (CHECKS | LIST_CHECKS | IMAGE_CHECKS | MANY_CHECKS | SCHEDULE_CHECKS).get(kind),
         PAYLOADS.get(kind),
         _to_new_instance if kind is messages.StartInstance else _WAYS[row.owner],
     )

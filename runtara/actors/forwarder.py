@@ -19,6 +19,7 @@ from runtara.errors import Busy, Retry, RuntaraError, Unreachable
 from runtara.ids import InstanceKey
 from runtara.messages import Call
 from runtara.records import Holder
+from runtara.traces import under
 
 __all__ = ["FORWARDS_MAX", "Forward", "Forwarder"]
 
@@ -91,7 +92,8 @@ class Forwarder(Actor):
                 f"{where}, which cannot be asked from here: ask that node, or try again when another one has taken over"
             )
         left = message.reply.deadline - trio.current_time()
-        return await ask_peer(self._peer_of(holder), call, min(left, TRY), where)
+        with under(call.trace):
+            return await ask_peer(self._peer_of(holder), call, min(left, TRY), where)
 
     async def _wait(self, message: Forward) -> bool:
         """Wait before the next try; return whether there is still time for one."""

@@ -9,6 +9,7 @@ import msgspec
 
 from runtara.actors import instance
 from runtara.actors._cell import Decision, Elsewhere, Write
+from runtara.actors._instance_traces import Persisting
 from runtara.actors._ref import Ref
 from runtara.actors._region import Region
 from runtara.actors._reply import Reply
@@ -16,6 +17,7 @@ from runtara.actors._service import hears
 from runtara.actors.forwarder import Forward
 from runtara.actors.instance import Arm, Effect, InstanceState, Limits, Need
 from runtara.actors.storage import Answer, Commit, Load
+from runtara.actors.watched import Stored, Watched
 from runtara.clock import Clock
 from runtara.endpoints import ENDPOINTS
 from runtara.errors import Fenced, OutcomeUnknown, RuntaraError, StoreUnavailable, Unreachable
@@ -23,7 +25,7 @@ from runtara.ids import InstanceKey
 from runtara.lifecycle import FINAL, Status
 from runtara.messages import Call, GetStatus, Request
 from runtara.records import Holder, Snapshot
-from runtara.store import LoadError, Tenure
+from runtara.store import LoadError, Save, Tenure
 
 __all__ = ["Adopt", "Effected", "Instances", "TakeHeard"]
 
@@ -36,6 +38,8 @@ class Effected(msgspec.Struct, frozen=True):
     priority: int = 0
     program: str | None = None
     """Of the instance, where it has one and it matters who it is: for wake-ups."""
+    trace: str | None = None
+    """The ``traceparent`` of what it follows from, where that is traced."""
 
 
 class TakeHeard(msgspec.Struct, Request[dict[InstanceKey, int]], frozen=True):
@@ -81,6 +85,8 @@ class Instances(Region[InstanceKey, InstanceState]):
         clock: Clock,
         tenure: Tenure | None = None,
         forwarder: str | None = None,
+        watched: Watched | None = None,
+        feed: str | None = None,
     ) -> None:
         super().__init__(resident=resident, idle_after=idle_after, clock=clock)
         self.BATCH = batch  # type: ignore[misc]  # the class's default, set for this region
@@ -94,6 +100,10 @@ class Instances(Region[InstanceKey, InstanceState]):
         self._tenure: Final = tenure
         """Our place among the nodes that share the store; None where nobody shares it."""
         self._forwarder: Final = forwarder
+        self._watched: Final = watched or Watched()
+        self._feed: Final = feed
+        self._persisted: Persisting | None = None
+        """What is traced of the batch whose effects are performed."""
         self._doubtful: set[InstanceKey] = set()
         """Instances of which it is not known whether their last change is stored; nothing was done about it."""
 
@@ -195,24 +205,51 @@ class Instances(Region[InstanceKey, InstanceState]):
             write.after = write.after.stored(save)
             saves.append(save)
 
+        began = self.system.now()
+        traces = self.system.traces
+        persisting = None if traces is None else Persisting(traces, writes)
+
         def then(reply: Reply) -> None:
             kept: Any = reply.value
             if isinstance(reply.error, OutcomeUnknown):
                 self._doubt(write.key for write in writes)
+            if persisting is not None:
+                persisting.end(reply.error)
+            self._persisted = persisting
             settle(kept if not isinstance(reply.error, Exception) else reply.error)
+            self._persisted = None
+            if self._watched.tenants:
+                self._tell_of(saves, kept, began)
 
         # No deadline: the writer always answers, and what it has not read yet may still be stored later.
-        self._writer.ask_then(Commit(tuple(saves)), then, timeout=inf)
+        parents = () if persisting is None else persisting.parents
+        self._writer.ask_then(Commit(tuple(saves), parents), then, timeout=inf)
 
     def perform(self, key: InstanceKey, state: InstanceState, effects: Sequence[Effect]) -> None:
         """Tell those in charge."""
         for effect in effects:
-            told = _told(key, effect, state)
+            told = _told(key, effect, state, None if self._persisted is None else self._persisted.trace_of(key))
             for path in self._effects[type(effect)]:
                 try:
                     self._ref(path).tell_nowait(told)
                 except RuntaraError:  # effects happen at most once; each is derived again from what is stored
                     self.system.dead_letters.add(path, "effect", effect)
+
+    def _tell_of(self, saves: Sequence[Save], kept: Sequence[bool] | None, began: float) -> None:
+        """Tell the feed what was stored; where that is not known, that it has missed something."""
+        tenants = self._watched.tenants
+        watched = [save.instance.tenant_id in tenants for save in saves]
+        if self._feed is None or not any(watched):
+            return
+        told = tuple(
+            save
+            for save, yes, stored in zip(saves, watched, kept or [False] * len(saves), strict=True)
+            if yes and stored
+        )
+        try:
+            self._ref(self._feed).tell_nowait(Stored(told, self.system.now() - began, missed=kept is None))
+        except RuntaraError:
+            self._watched.missed = True
 
     def _doubt(self, keys: Iterable[InstanceKey]) -> None:
         """See to it that what a change has led to is done, if it turns out to be stored."""
@@ -258,11 +295,11 @@ class Instances(Region[InstanceKey, InstanceState]):
         return ref
 
 
-def _told(key: InstanceKey, effect: Effect, state: InstanceState) -> Effected:
+def _told(key: InstanceKey, effect: Effect, state: InstanceState, trace: str | None) -> Effected:
     row = state.instance
     if row is None or not isinstance(effect, Arm):
-        return Effected(key, effect)
-    return Effected(key, effect, row.priority, row.program)
+        return Effected(key, effect, trace=trace)
+    return Effected(key, effect, row.priority, row.program, trace)
 
 
 def _state(key: InstanceKey, snapshot: Snapshot | LoadError | None) -> InstanceState | LoadError | Elsewhere:

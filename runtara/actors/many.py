@@ -11,20 +11,19 @@ import msgspec
 import trio
 
 from runtara.actors._for_each import for_each
-from runtara.actors._instance_scan import scan
 from runtara.actors._ref import Ref
 from runtara.actors._service import Actor, Deferred, hears
 from runtara.actors._system import System
 from runtara.actors.dispatch import Dispatch
+from runtara.actors.storage import Query
 from runtara.errors import Busy, RuntaraError
 from runtara.ids import InstanceKey
-from runtara.lifecycle import FINAL
+from runtara.lifecycle import FINAL, Status
 from runtara.messages import (
     Call,
     InstanceFilter,
     InstancePage,
     InstanceSummary,
-    ListInstances,
     ManySignaled,
     ManyStarted,
     NamedStart,
@@ -96,11 +95,10 @@ class Many(Actor):
         return StartOutcome(instance_id=named.instance_id, created=started.created, status=started.status)
 
     async def _signal_many(self, tenant_id: str, command: SignalMany) -> ManySignaled:
-        may_be_told = _all if command.filter.status in FINAL else _goes_on
-        limit, cursor = command.limit, command.cursor
-        found = await scan(self._reader, tenant_id, command.filter, limit=limit, cursor=cursor, also=may_be_told)
+        query = Query("find_instances", (tenant_id, _meant(command.filter), "id", command.limit, command.cursor))
+        found: InstancePage = await self._reader.ask(query)
         signal = SendSignal(kind=command.kind, signal_id=command.signal_id, grace_ms=command.grace_ms)
-        outcomes = await for_each(found.rows, partial(self._signal, tenant_id, signal), IN_FLIGHT)
+        outcomes = await for_each(found.instances, partial(self._signal, tenant_id, signal), IN_FLIGHT)
         return ManySignaled(outcomes=outcomes, cursor=found.cursor)
 
     async def _signal(self, tenant_id: str, signal: SendSignal, row: InstanceSummary) -> SignalOutcome:
@@ -110,23 +108,15 @@ class Many(Actor):
             return SignalOutcome(instance_id=row.instance_id, code=error.code.wire, error=str(error))
         return SignalOutcome(instance_id=row.instance_id, created=accepted.created, status=accepted.status)
 
-    async def _list(self, tenant_id: str, command: ListInstances) -> InstancePage:
-        wanted = command.filter or InstanceFilter()
-        wanted = msgspec.structs.replace(wanted, status=wanted.status or command.status)
-        found = await scan(self._reader, tenant_id, wanted, limit=command.limit, cursor=command.cursor)
-        return InstancePage(instances=found.rows, cursor=found.cursor)
-
 
 _WORK: Final[dict[type, Callable[[Many, str, Any], Awaitable[object]]]] = {  # Any: each row takes its own command type
     StartMany: Many._start_many,  # noqa: SLF001 - the table of this class
     SignalMany: Many._signal_many,  # noqa: SLF001 - the table of this class
-    ListInstances: Many._list,  # noqa: SLF001 - the table of this class
 }
 
 
-def _all(_: InstanceSummary) -> bool:
-    return True
-
-
-def _goes_on(row: InstanceSummary) -> bool:
-    return row.status not in FINAL
+def _meant(wanted: InstanceFilter) -> InstanceFilter:
+    """Return a filter that leaves out finished instances, unless they are asked for."""
+    if wanted.status is not None or wanted.statuses:
+        return wanted
+    return msgspec.structs.replace(wanted, statuses=tuple(status for status in Status if status not in FINAL))

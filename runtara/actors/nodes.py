@@ -51,7 +51,7 @@ class _Look(msgspec.Struct, frozen=True):
 
 
 class NodeKeeper(Actor):
-    """Keeps the lease. `instances`, `writer`, `reader`, `scheduler` and `sessions` are paths of actors.
+    """Keeps the lease. All but the last arguments are paths of actors.
 
     `took_documents` is called with what all nodes agree on, once at the start and whenever that may have changed.
     """
@@ -67,12 +67,13 @@ class NodeKeeper(Actor):
         reader: str,
         scheduler: str,
         sessions: str,
+        feed: str,
         took_documents: Callable[[Mapping[str, bytes]], None] | None = None,
     ) -> None:
         self._store = store
         self._tenure = tenure
         self._clock = clock
-        self._paths = (instances, writer, reader, scheduler, sessions)
+        self._paths = (instances, writer, reader, scheduler, sessions, feed)
         self._took_documents = took_documents
         self._every = tenure.spec.lease_ms / 1000 / _RENEWALS
         self._taken_over = 0
@@ -82,10 +83,11 @@ class NodeKeeper(Actor):
 
     async def on_start(self) -> None:
         """Begin to hear, and look for lost nodes."""
-        instances, writer, reader, scheduler, sessions = self._paths
+        instances, writer, reader, scheduler, sessions, feed = self._paths
         self._instances_path = instances
         self._writer, self._reader = self.system.ref(writer), self.system.ref(reader)
         self._scheduler, self._sessions = self.system.ref(scheduler), self.system.ref(sessions)
+        self._feed = self.system.ref(feed)
         self.start_soon(self._hear_always)
         self.ref.tell_nowait(_Tick())
 
@@ -180,14 +182,26 @@ class NodeKeeper(Actor):
     def _missed(self) -> None:
         """Have everybody look who may have missed something."""
         self._scheduler.tell_nowait(DueNoticed(self._clock.now_ms()))
-        self._sessions.tell_nowait(Changed(None))
+        self._tell_changed(Changed(None))
+
+    def _tell_changed(self, changed: Changed) -> None:
+        for told in (self._sessions, self._feed):
+            told.tell_nowait(changed)
 
     def _heard(self, notice: Notice) -> None:
         if notice.kind == "due":
             with suppress(ValueError):
                 self._scheduler.tell_nowait(DueNoticed(int(notice.text)))
         elif notice.kind == "changed":
-            digests = None if notice.text == "*" else frozenset(notice.text.split())
-            self._sessions.tell_nowait(Changed(digests))
+            self._tell_changed(_changed(notice.text))
         else:
             self.ref.tell_nowait(_Look())
+
+
+def _changed(text: str) -> Changed:
+    """Return what a notice says: digests, and behind a # each the numbers of rows; or * for all that there may be."""
+    if text == "*":
+        return Changed(None)
+    words = text.split()
+    numbers = frozenset(int(word[1:]) for word in words if word[0] == "#" and word[1:].isdecimal())
+    return Changed(frozenset(word for word in words if word[0] != "#"), numbers)

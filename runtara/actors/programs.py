@@ -19,6 +19,7 @@ from runtara.actors.instances import Effected
 from runtara.actors.storage import Query
 from runtara.errors import Retry, RuntaraError
 from runtara.ids import InstanceKey
+from runtara.logs import about
 from runtara.messages import Call, CrashInstance, EnforceSignals
 from runtara.store import RunningInstance
 
@@ -101,21 +102,21 @@ class Programs(Actor):
         """Launch an attempt, make sure that one is gone, or come back later to see whether it should be."""
         key, effect = message.key, message.effect
         if isinstance(effect, Launch):
-            self._launch(key, effect)
+            self._launch(key, effect, message.trace)
         elif isinstance(effect, Stop):
             self._stop(key, effect)
         elif isinstance(effect, Enforce):
             after = self._grace if effect.after_ms is None else effect.after_ms / 1000
             self.tell_later(after, _Report(key, EnforceSignals(epoch=effect.epoch)))
 
-    def _launch(self, key: InstanceKey, effect: Launch) -> None:
+    def _launch(self, key: InstanceKey, effect: Launch, trace: str | None) -> None:
         attempts = self._running.setdefault(key, {})
         if effect.epoch in attempts:
             return  # told again after a failure of the store
         for older in attempts.values():
             older.cancel()
         scope = attempts[effect.epoch] = trio.CancelScope()
-        self.start_soon(self._run, key, effect.program, effect.epoch, scope)
+        self.start_soon(self._run_traced, key, effect, scope, trace)
 
     def _stop(self, key: InstanceKey, effect: Stop) -> None:
         scope = self._running.get(key, {}).get(effect.epoch)
@@ -145,6 +146,20 @@ class Programs(Actor):
             self._troubles.clear()
         self._troubles[key] = troubles + 1
         self.tell_later(_TROUBLE.delay(troubles + 1, self.system.random), _Report(key, command))
+
+    async def _run_traced(self, key: InstanceKey, effect: Launch, scope: trio.CancelScope, trace: str | None) -> None:
+        """Run an attempt, and have what it logs and asks for meanwhile known as its own."""
+        traces = self.system.traces
+        with about(tenant_id=key.tenant_id, instance_id=key.instance_id, epoch=effect.epoch):
+            if traces is None:
+                await self._run(key, effect.program, effect.epoch, scope)
+                return
+            span = traces.begin("launch", trace, program=effect.program, epoch=effect.epoch)
+            try:
+                with span.active():
+                    await self._run(key, effect.program, effect.epoch, scope)
+            finally:
+                span.end()
 
     @trio.lowlevel.enable_ki_protection  # an interrupt from the keyboard is for the host, not for some program
     async def _run(self, key: InstanceKey, name: str, epoch: int, scope: trio.CancelScope) -> None:

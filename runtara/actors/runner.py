@@ -131,7 +131,6 @@ class Runner(Actor):
 
     async def on_start(self) -> None:
         """Take up what an earlier life has left."""
-        self._launches = self.system.metrics.counts("runtara_launches_total")
         fetcher = None if self._images is None else partial(self.system.ref, self._images)
         self._planner = Planner(self._reader, self._connection, self.system.random, fetcher)
         rows = await self._list_running()
@@ -194,7 +193,7 @@ class Runner(Actor):
         """Launch an attempt, or see to it that one is gone, or that signals are not ignored."""
         key, effect = message.key, message.effect
         if isinstance(effect, Launch):
-            self._begin(key, effect)
+            self._begin(message, effect)
         elif isinstance(effect, Stop | Enforce):
             run = next((run for run in self._runs.get(key, ()) if run.epoch == effect.epoch), None)
             if run is None or run.gone:
@@ -205,12 +204,14 @@ class Runner(Actor):
                 grace = self._graces.leave if effect.after_ms is None else effect.after_ms / 1000
                 run.timers.append(self.tell_later(grace, _Unheeded(run)))
 
-    def _begin(self, key: InstanceKey, launch: Launch) -> None:
+    def _begin(self, message: Effected, launch: Launch) -> None:
+        key = message.key
         of_key = self._runs.get(key, [])
         if any(run.epoch >= launch.epoch for run in of_key):
             return  # decided before, and told again
         self._runs[key] = of_key
         run, older = Run(key, launch.epoch, program=launch.program), tuple(of_key)
+        run.begin(self.system, message.trace)
         of_key.append(run)
         self.start_soon(self._live, run, launch.program, older)
         if launch.timeout_at is not None:
@@ -283,16 +284,13 @@ class Runner(Actor):
             plan = await self._planner.plan(run.key, run.epoch, program)
             run.attempt = await self._engine.launch(plan)
         except (NotFound, Forbidden) as refusal:
-            self._launches.add("refused")
-            return refused(refusal)
+            return refused(run, refusal)
         except HostFailed as failure:
-            self._launches.add("failed")
             log_not_launched(run, program, failure)
             self._host_failures += 1
             await trio.sleep(_HOST_FAILED.delay(self._host_failures, self.system.random))
             return Ended(exit_code=None, error=str(failure), counts=False)
         self._host_failures = 0
-        self._launches.add("launched")
         log_launched(run, program)
         return None
 

@@ -37,6 +37,9 @@ __all__ = ["WakeScheduler"]
 _TRY_AGAIN: Final = Backoff(first=1.0, most=300.0)
 """Between tries to wake an instance that cannot be woken."""
 
+_TRACES_MAX: Final = 10_000
+"""Most wake-ups whose traces are remembered while they wait for a place."""
+
 
 class _Tick(msgspec.Struct, frozen=True):
     """The first wake-up is due, or the clock is to be looked at again."""
@@ -104,6 +107,8 @@ class WakeScheduler(CapReader):
         """How often something has happened after which others may go."""
         self._looking_past = False
         self._failures: dict[InstanceKey, int] = {}
+        self._traces: dict[InstanceKey, str] = {}
+        """What the wake-ups of those who are due are a part of, where that is traced."""
         self._tick: trio.CancelScope | None = None
         self._tick_at = inf
         self._woken = 0
@@ -137,11 +142,14 @@ class WakeScheduler(CapReader):
         if isinstance(effect, Arm):
             self._changes += 1
             self._past_at = min(self._past_at, effect.wake_at)
+            if message.trace is not None and effect.wake_at <= self._clock.now_ms() and len(self._traces) < _TRACES_MAX:
+                self._traces[message.key] = message.trace
             self._arm(DueInstance(effect.wake_at, message.key, message.priority, message.program))
             self._arm_tick()
         elif isinstance(effect, Disarm):
             self._armed.pop(message.key, None)
             self._queue.discard(message.key)
+            self._traces.pop(message.key, None)
 
     @hears(PlaceFreed)
     def place_freed(self, message: PlaceFreed) -> None:
@@ -325,7 +333,8 @@ class WakeScheduler(CapReader):
             mine.put_control(_Settled(due, done, isinstance(woken, InstanceWoken) and woken.claimed))
 
         try:
-            CellRef(self._instances, due.key).ask_then(Call(due.key, WakeInstance(due_at=due.wake_at)), then)
+            call = Call(due.key, WakeInstance(due_at=due.wake_at), trace=self._traces.pop(due.key, None))
+            CellRef(self._instances, due.key).ask_then(call, then)
         except RuntaraError:
             mine.put_control(_Settled(due, False, False))
 

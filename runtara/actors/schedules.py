@@ -228,7 +228,7 @@ class Schedules(Actor):
 
     async def _keep_to(self, schedule: Schedule) -> bool:
         """Make the starts of a schedule that are due, and move it on; return whether all is done."""
-        names = {"tenant": schedule.tenant_id, "schedule": schedule.name}
+        names = {"tenant_id": schedule.tenant_id, "schedule": schedule.name}
         try:
             kept, now = kept_of(schedule), self._clock.now_ms()
             first = now if schedule.next_at is None else schedule.next_at
@@ -250,7 +250,7 @@ class Schedules(Actor):
     async def _start(self, schedule: Schedule, start: StartInstance, at_ms: int) -> _Made:
         """Make one start."""
         key = InstanceKey(schedule.tenant_id, id_of_start(schedule.name, at_ms))
-        names = {"tenant": schedule.tenant_id, "schedule": schedule.name, "instance": key.instance_id}
+        names = {"tenant_id": schedule.tenant_id, "schedule": schedule.name, "instance_id": key.instance_id}
         try:
             started = await self._dispatch.call(key, start)
         except RuntaraError as error:

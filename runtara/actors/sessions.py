@@ -52,6 +52,8 @@ class Changed(msgspec.Struct, frozen=True):
     """Another node has changed the instances of these digests (see `digest_of`); None where any may have changed."""
 
     digests: frozenset[str] | None
+    numbers: frozenset[int] | None = None
+    """The same instances by the numbers of their rows."""
 
 
 class _Beat(msgspec.Struct, frozen=True):

@@ -40,6 +40,8 @@ class Commit(msgspec.Struct, Request[list[bool]], frozen=True):
     """Store these changes; True per save that was stored, False per one that lost a race."""
 
     saves: tuple[Save, ...]
+    traces: tuple[str, ...] = ()
+    """The ``traceparent`` of each traced call that it is a part of."""
 
 
 class RecordHeartbeats(msgspec.Struct, Request[None], frozen=True):
@@ -68,6 +70,10 @@ class Query(msgspec.Struct, Request[Any], frozen=True):
         "list_due",
         "list_running",
         "list_instances",
+        "find_instances",
+        "count_instances",
+        "measure_tenant",
+        "list_steps",
         "list_checkpoints",
         "list_events",
         "read_retries",
@@ -84,6 +90,7 @@ class Query(msgspec.Struct, Request[Any], frozen=True):
         "list_nodes",
         "list_peers",
         "find_log_node",
+        "find_changed",
         "read_documents",
         "verify",
     ]
@@ -124,7 +131,7 @@ class StoreWriter(BlockingActor):
 
     def on_start(self) -> None:
         """Take the store over."""
-        self._meter = CommitMeter(self.system.metrics)
+        self._meter = CommitMeter(self.system.metrics, self.system.traces)
         self._writer = self._store.open_writer()
 
     def on_stop(self) -> None:
@@ -156,7 +163,7 @@ class InlineWriter(Actor):
 
     async def on_start(self) -> None:
         """Take the store over."""
-        self._meter = CommitMeter(self.system.metrics)
+        self._meter = CommitMeter(self.system.metrics, self.system.traces)
         self._writer = self._store.open_writer()
 
     async def on_stop(self, failure: BaseException | None) -> None:
@@ -167,7 +174,7 @@ class InlineWriter(Actor):
     @hears(Commit)
     def commit(self, message: Commit) -> list[bool]:
         """Store changes."""
-        return self._meter.commit(self._writer, message.saves)
+        return self._meter.commit(self._writer, message.saves, message.traces)
 
     @hears(RecordHeartbeats)
     def record_heartbeats(self, message: RecordHeartbeats) -> None:
@@ -237,8 +244,10 @@ def _store(writer: Writer, group: Sequence[Delivery], meter: CommitMeter) -> Non
 
 
 def _commit(writer: Writer, group: Sequence[Delivery], meter: CommitMeter) -> None:
-    batches = [cast("Commit", delivery.message).saves for delivery in group]
-    stored = iter(meter.commit(writer, [save for saves in batches for save in saves]))
+    commits = [cast("Commit", delivery.message) for delivery in group]
+    batches = [commit.saves for commit in commits]
+    traces = [trace for commit in commits for trace in commit.traces]
+    stored = iter(meter.commit(writer, [save for saves in batches for save in saves], traces))
     for delivery, saves in zip(group, batches, strict=True):
         delivery.settle([next(stored) for _ in saves])
 

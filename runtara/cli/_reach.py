@@ -5,16 +5,19 @@ A command asks through a `Door` and knows nothing else; tests give it the door o
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
 from typing import Any, Final
 
 import click
 import msgspec
+from click.core import ParameterSource
+from msgspec.structs import replace
 
 from runtara.ids import check_id
-from runtara.settings import Settings, load_program_settings, load_settings
+from runtara.settings import Settings, configuration_folder, load_program_settings, load_settings
 from runtara.transport.connection_file import read_connection_file
+from runtara.transport.contexts import Context, Contexts
 from runtara.transport.door import Door
 
 __all__ = ["Door", "OpenDoor", "Reach", "Where", "client_options", "data_dir_option", "load_given", "tenant_option"]
@@ -37,6 +40,11 @@ class Where(msgspec.Struct, frozen=True, kw_only=True):
     fingerprint: str | None = None
     data_dir: str | None = None
     connect_timeout_ms: int = CONNECT_TIMEOUT_MS
+    key: str | None = None
+    """That of a context; one in the environment comes first."""
+
+    def __repr__(self) -> str:  # shows no secret
+        return f"Where(server={self.server!r}, tenant={self.tenant!r}, data_dir={self.data_dir!r})"
 
 
 OpenDoor = Callable[[Where], Door]
@@ -97,6 +105,13 @@ _OPTIONS: Final = (
         show_envvar=True,
         help="Where the server listens; by default what `runtara serve` has written into the data folder.",
     ),
+    click.option(
+        "--context",
+        metavar="NAME",
+        envvar="RUNTARA_CONTEXT",
+        show_envvar=True,
+        help="A server and tenant that `runtara login` has kept; by default the one in use, if one is.",
+    ),
     tenant_option,
     click.option(
         "--ca-file",
@@ -130,15 +145,16 @@ _OPTIONS: Final = (
 def client_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that say where the server is; the command is given a `Reach` instead of them.
 
-    A credential is read from RUNTARA_TOKEN only: arguments can be seen by everybody on the machine.
+    A credential is read from RUNTARA_TOKEN or a context only: arguments can be seen by everybody on the machine.
     """
 
     @wraps(command)
     @click.pass_context
     def with_reach(ctx: click.Context, /, *args: Any, **kwargs: Any) -> Any:
         load_settings()  # refuses a variable whose name is not known: a mistyped one would be ignored in silence
-        where = Where(**{field: kwargs.pop(field) for field in Where.__struct_fields__})
-        return command(Reach(where, ctx.obj or open_quic_door), *args, **kwargs)
+        given = {name: kwargs.pop(name) for name in _GIVEN}
+        where = _in_context(ctx, Where(**given), kwargs.pop("context"))
+        return command(Reach(where, ctx.obj or open_door), *args, **kwargs)
 
     options: Callable[..., Any] = with_reach
     for option in reversed(_OPTIONS):
@@ -146,12 +162,54 @@ def client_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return options
 
 
+_GIVEN: Final = tuple(name for name in Where.__struct_fields__ if name != "key")
+
+
+def _in_context(ctx: click.Context, where: Where, named: str | None) -> Where:
+    """Return where a server is that is known by its context, unless a server was named in a closer way.
+
+    Options are closer than variables, and both are closer than the context in use. A server that is named itself gets
+    nothing of any context: its key is none of their business.
+    """
+    nearest = min(("server", "context", "data_dir"), key=partial(_distance, ctx))
+    if _distance(ctx, nearest) < FAR and nearest != "context":
+        if named is not None and ctx.get_parameter_source("context") is ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"--{nearest.replace('_', '-')} and --context both say where the server is.")
+        return where
+    contexts = Contexts(configuration_folder())
+    found = contexts.current() if named is None else contexts.get(named)
+    return where if found is None else _filled(ctx, where, found)
+
+
+FAR: Final = 2
+
+
+def _distance(ctx: click.Context, option: str) -> int:
+    """Return 0 for what was given as an option, 1 as a variable, 2 where it was not given."""
+    source = ctx.get_parameter_source(option)
+    return {ParameterSource.COMMANDLINE: 0, ParameterSource.ENVIRONMENT: 1}.get(source, FAR) if source else FAR
+
+
+def _filled(ctx: click.Context, where: Where, context: Context) -> Where:
+    """Return where the server of a context is; what was said beside that counts more."""
+    said_tenant = _distance(ctx, "tenant") < FAR
+    trusted = where.ca_file is not None or where.fingerprint is not None
+    return replace(
+        where,
+        server=context.server,
+        tenant=where.tenant if said_tenant else context.tenant,
+        ca_file=where.ca_file if trusted else context.ca_file,
+        fingerprint=where.fingerprint if trusted else context.fingerprint,
+        key=context.key,
+    )
+
+
 def load_given(**given: object) -> Settings:
     """Return the settings of the environment, with those options over them that were given."""
     return load_settings(None, **{name: value for name, value in given.items() if value is not None})
 
 
-def open_quic_door(where: Where) -> Door:
+def open_door(where: Where) -> Door:
     """Return the door to a server. It connects with the first call."""
     from runtara.sdk.config import SdkConfig
 
@@ -164,7 +222,8 @@ def open_quic_door(where: Where) -> Door:
         "connect_timeout_ms": where.connect_timeout_ms,
     }
     overrides = {name: value for name, value in given.items() if value is not None}
-    return load_program_settings(SdkConfig, None, instance_id=MANAGER, epoch=None, **overrides).open_door()
+    config = load_program_settings(SdkConfig, None, instance_id=MANAGER, epoch=None, **overrides)
+    return (config if config.credential else config.with_credential(where.key)).open_door()
 
 
 def _local_address(where: Where) -> str | None:

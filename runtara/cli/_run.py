@@ -26,6 +26,7 @@ from runtara.errors import AlreadyExists, Code, InstanceNotFound, StoreInUse
 from runtara.host import Host
 from runtara.ids import InstanceKey, new_id
 from runtara.lifecycle import FINAL, Status, TerminationReason
+from runtara.logs import writing_log
 from runtara.messages import GetStatus, InstanceInfo, SendSignal
 from runtara.settings import Settings
 from runtara.system import SESSIONS
@@ -59,7 +60,8 @@ def run(
     asked = wanted(program, **description)
     settings = _settings(asked, data_dir)
     try:
-        info = trio.run(_run, settings, asked, tenant)
+        with writing_log(settings.log_format, settings.log_level or "warning"):
+            info = trio.run(_run, settings, asked, tenant)
     except StoreInUse as error:
         raise StoreInUse(f"{error}; if that is a server, use `runtara start --wait`") from error
     except SystemFailed as failed:

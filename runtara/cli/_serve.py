@@ -1,8 +1,6 @@
 """`runtara serve`: a host that supervises programs until it is told to stop."""
 
-import ipaddress
 import os
-import socket
 import sys
 from pathlib import Path
 from typing import Final
@@ -13,12 +11,14 @@ import trio
 from runtara import __version__
 from runtara.actors import SystemFailed
 from runtara.cli._hosting import STOPPING, Signals, drain_at_leisure, open_announced_host
-from runtara.cli._log_lines import LOG, log_to_stderr
 from runtara.cli._reach import data_dir_option, load_given
 from runtara.errors import Code
 from runtara.host import Host
+from runtara.logs import LOG, writing_log
 from runtara.settings import Settings
+from runtara.transport.bootstrap import BOOTSTRAP_TENANT
 from runtara.transport.credentials import KeyRing
+from runtara.transport.exposure import asks_for_credentials
 
 __all__ = ["serve"]
 
@@ -68,7 +68,7 @@ def serve(quiet: bool, **given: str | None) -> None:
     Everything else is set by environment variables: see docs/reference/settings.md.
     """
     settings = load_given(**given)
-    with log_to_stderr(quiet):
+    with writing_log(settings.log_format, "warning" if quiet else settings.log_level or "info"):
         sys.exit(_serve(settings))
 
 
@@ -108,16 +108,10 @@ def _say_ready(host: Host) -> None:
     LOG.info("ready", extra={**facts, "version": __version__})
     if os.geteuid() == 0:
         LOG.warning("programs-run-as-root", extra={"try": "run the server as a user of its own"})
-    if _asks_for_keys(settings) and not KeyRing(Path(settings.data_dir) / "keys.json").list():
+    if asks_for_credentials(settings) and not KeyRing(Path(settings.data_dir) / "keys.json").list():
         LOG.warning("nobody-can-connect", extra={"try": "runtara keys add TENANT"})
     click.echo(f"runtara {__version__} listens at {host.address}")
     click.echo(f"open {host.http_address} in a browser")
+    if host.first_key is not None:
+        click.echo(f"the first key, of an admin of tenant {BOOTSTRAP_TENANT}, lies in {host.first_key.resolve()}")
     sys.stdout.flush()
-
-
-def _asks_for_keys(settings: Settings) -> bool:
-    """Return whether clients must show a key, as they must at a door that is open beyond this machine."""
-    if settings.require_credentials is not None:
-        return settings.require_credentials
-    address = socket.getaddrinfo(settings.host, 0, type=socket.SOCK_DGRAM, flags=socket.AI_PASSIVE)[0][4][0]
-    return not ipaddress.ip_address(str(address).partition("%")[0]).is_loopback

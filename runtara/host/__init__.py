@@ -27,8 +27,9 @@ from runtara.actors.runners import Engine
 from runtara.actors.runners.engines import open_engine
 from runtara.actors.sessions import Attach, Detach
 from runtara.clock import Clock, SystemClock
-from runtara.errors import ConfigError, RuntaraError
+from runtara.errors import RuntaraError
 from runtara.host._edges import HTTP, QUIC, Sockets, edges_of, open_sockets
+from runtara.host._home import Home, open_home
 from runtara.host._launcher import environment_of, launcher_of
 from runtara.ids import InstanceKey, new_id
 from runtara.messages import SendSignal
@@ -36,7 +37,8 @@ from runtara.settings import Settings
 from runtara.store import NodeSpec, Store
 from runtara.system import PROGRAMS, SCHEDULER, SESSIONS, Neighbours, Runtime, clock_of, open_runtime, store_of
 from runtara.transport.addresses import parse_address
-from runtara.transport.certificates import Identity, ensure_certificate, read_identity
+from runtara.transport.calls import Calls
+from runtara.transport.certificates import Identity
 from runtara.transport.credentials import KeyRing, TokenMint
 from runtara.transport.gate import Gate
 from runtara.transport.quic.peers import Peers
@@ -51,15 +53,17 @@ _FAREWELL_S: Final = 1.0
 class Host:
     """A running host."""
 
-    def __init__(self, runtime: Runtime, gate: Gate, sockets: Sockets, identity: Identity, store: Store) -> None:
+    def __init__(self, runtime: Runtime, gate: Gate, sockets: Sockets, home: Home, store: Store) -> None:
         self.runtime: Final = runtime
         self.gate: Final = gate
         self.address: Final = str(sockets.address)
         """Where the QUIC door listens, as host:port."""
         self.http_address: Final = sockets.http_address
         """Where the HTTP door listens, as a URL."""
-        self.identity: Final = identity
+        self.identity: Final = home.identity
         """The certificate by which clients know the door."""
+        self.first_key: Final = home.first_key
+        """The file with the first key of this host, as long as that is good and has not been taken away."""
         self._tenure = store.tenure
         self._hurry = trio.Event()
 
@@ -115,8 +119,8 @@ async def open_host(
     an address that is taken.
     """
     folder, wall = Path(settings.data_dir), clock or SystemClock()
-    shared, identity = await _open_folder(settings, folder, wall)
-    mint = TokenMint(folder / "secret", wall, settings.token_lifetime_ms)
+    home = await open_home(settings, folder, wall)
+    shared, identity, mint = home.shared, home.identity, home.mint
     with ExitStack() as held:
         sockets = await open_sockets(settings, held)
         told = sockets.address if settings.core_addr is None else parse_address(settings.core_addr)
@@ -130,14 +134,14 @@ async def open_host(
         hosts: list[Host] = []
         async with open_runtime(
             settings,
-            launcher=launcher_of(settings, counted, mint, environment, engine, others=others, elsewhere=elsewhere),
+            launcher=launcher_of(settings, counted, home, environment, engine, others=others, elsewhere=elsewhere),
             clock=clock,
             is_draining=lambda: hosts[0].gate.draining,
             store=store,
             neighbours=Neighbours(peer_of=peers.to, took_documents=shared.take),
         ) as runtime:
             gate = _gate(runtime, mint, KeyRing(folder / "keys.json", wall), sockets.exposed)
-            hosts.append(Host(runtime, gate, sockets, identity, store))
+            hosts.append(Host(runtime, gate, sockets, home, store))
             await runtime.system.start_child("root", edges_of(runtime, sockets, identity, gate))
             yield hosts[0]
             await _part(runtime)
@@ -149,16 +153,6 @@ async def _part(runtime: Runtime) -> None:
         async with trio.open_nursery() as nursery:
             for door in (QUIC, HTTP):
                 nursery.start_soon(runtime.system.ref(door).ask, Drain())
-
-
-async def _open_folder(settings: Settings, folder: Path, clock: Clock) -> tuple[SharedFiles, Identity]:
-    """Make the data folder, and see to it that what all nodes must agree on is the same here."""
-    await trio.Path(folder).mkdir(mode=0o700, parents=True, exist_ok=True)
-    shared, store = SharedFiles(folder), store_of(settings)
-    await trio.to_thread.run_sync(shared.prepare, store)
-    identity = _identity(settings, folder, clock)
-    await trio.to_thread.run_sync(shared.agree, store)
-    return shared, identity
 
 
 def _store(settings: Settings, shared: SharedFiles, address: str, identity: Identity) -> Store:
@@ -182,15 +176,6 @@ def _others(store: Store, shared: SharedFiles, peers: Peers, held: ExitStack) ->
     return Shared(node=store.tenure.spec.name, peer_of=peers.to)
 
 
-def _identity(settings: Settings, folder: Path, clock: Clock) -> Identity:
-    given = (settings.tls_cert_file, settings.tls_key_file)
-    if given[0] is not None and given[1] is not None:
-        return read_identity(Path(given[0]), Path(given[1]))
-    if given != (None, None):
-        raise ConfigError("only one of RUNTARA_TLS_CERT_FILE and RUNTARA_TLS_KEY_FILE is set: set both, or neither")
-    return ensure_certificate(folder / "tls", (settings.host,), clock=clock)
-
-
 def _gate(runtime: Runtime, mint: TokenMint, keys: KeyRing, exposed: bool) -> Gate:
     settings = runtime.settings
     required = exposed if settings.require_credentials is None else settings.require_credentials
@@ -207,4 +192,5 @@ def _gate(runtime: Runtime, mint: TokenMint, keys: KeyRing, exposed: bool) -> Ga
         passed_line=partial(runtime.dispatch.line, passed_on=True),
         heartbeat_interval_ms=settings.heartbeat_interval_ms,
         payload_max_bytes=settings.state_max_bytes,
+        calls=Calls(runtime.system.metrics, runtime.system.traces),
     )

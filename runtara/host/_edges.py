@@ -17,11 +17,10 @@ from msgspec.structs import replace
 from runtara.actors import Supervisor, child
 from runtara.actors import supervisor as group
 from runtara.actors.edge import Edge
-from runtara.errors import Draining, Unreachable
-from runtara.ids import InstanceKey
-from runtara.messages import ListInstances
+from runtara.actors.feed import FeedDoor
+from runtara.errors import Unreachable
 from runtara.settings import Settings
-from runtara.system import Runtime
+from runtara.system import FEED, Runtime
 from runtara.transport.addresses import Address, parse_address
 from runtara.transport.certificates import Identity
 from runtara.transport.connection_file import read_connection_file
@@ -32,16 +31,12 @@ from runtara.transport.http import server as http
 from runtara.transport.http.tls import configure_tls
 from runtara.transport.quic import server as quic
 from runtara.transport.quic.protocol import ServerTls
+from runtara.transport.websocket.server import SessionServer
 
 __all__ = ["HTTP", "QUIC", "Sockets", "edges_of", "open_sockets"]
 
 QUIC: Final = "root/edges/quic"
 HTTP: Final = "root/edges/http"
-
-_READY: Final = InstanceKey("default", "readiness")
-"""On whose behalf the store is asked whether it answers."""
-
-_READY_TIMEOUT_S: Final = 5.0
 
 
 class Sockets(msgspec.Struct, frozen=True):
@@ -120,16 +115,23 @@ def _quic(settings: Settings, found: Sockets, identity: Identity, gate: Gate) ->
         cert_file=str(identity.cert_file),
         key_file=str(identity.key_file),
         idle_timeout=settings.quic_idle_timeout_ms / 1000,
+        client_ca_file=settings.client_ca_file,
     )
     return quic.QuicServer(settings, found.quic, tls, partial(Conversation, gate))
 
 
 def _http(runtime: Runtime, found: Sockets, identity: Identity, gate: Gate) -> http.HttpServer:
-    async def is_ready() -> None:
-        if gate.draining:
-            raise Draining("this host is going down")
-        await runtime.dispatch.call(_READY, ListInstances(limit=1), timeout=_READY_TIMEOUT_S)
-
-    parts = http_app.Parts(gate=gate, settings=runtime.settings, is_secure=found.http_tls, is_ready=is_ready)
-    tls = configure_tls(identity.cert_file, identity.key_file) if found.http_tls else None
-    return http.HttpServer(runtime.settings, found.http, http_app.make_app(parts), tls)
+    settings = runtime.settings
+    parts = http_app.Parts(
+        gate=gate,
+        settings=settings,
+        is_secure=found.http_tls,
+        fitness=runtime.readiness.ready,
+        render_metrics=runtime.gauges.render,
+        count=runtime.system.metrics.count_request,
+        serve_session=SessionServer(settings, gate).serve,
+        feed=FeedDoor(runtime.system.ref(FEED)),
+    )
+    clients = None if settings.client_ca_file is None else Path(settings.client_ca_file)
+    tls = configure_tls(identity.cert_file, identity.key_file, clients) if found.http_tls else None
+    return http.HttpServer(settings, found.http, http_app.make_app(parts), tls)

@@ -1,10 +1,11 @@
-"""What a host launches, and what it keeps of it: the runner of programs, the registry of images, the chores."""
+"""What a host launches, and what it keeps: the runner of programs, the registry of images, the chores, the keys."""
 
 from collections.abc import Mapping
 
 from runtara.actors import Child, MailboxSpec, Policy, child
 from runtara.actors.chores import ImageChore, InstanceChore, RunFolderChore
 from runtara.actors.images import ImageRegistry
+from runtara.actors.keys import KeyKeeper
 from runtara.actors.neighbours import Shared
 from runtara.actors.runner import Graces, Runner
 from runtara.actors.runners import Engine
@@ -12,12 +13,13 @@ from runtara.actors.runners.engines import home_of, library_of
 from runtara.actors.runners.runs import Runs
 from runtara.actors.upkeep import ChoreWork, Upkeep
 from runtara.clock import Clock
+from runtara.host._home import Home
 from runtara.ids import InstanceKey
 from runtara.settings import Settings
 from runtara.system import IMAGES, INSTANCES, READER, SCHEDULER, WRITER, Launcher
 from runtara.transport.addresses import Address
 from runtara.transport.certificates import Identity
-from runtara.transport.credentials import TokenMint
+from runtara.transport.key_desk import KeyDesk
 
 __all__ = ["environment_of", "launcher_of"]
 
@@ -38,7 +40,7 @@ def environment_of(settings: Settings, identity: Identity, address: Address, *, 
 def launcher_of(
     settings: Settings,
     clock: Clock,
-    mint: TokenMint,
+    home: Home,
     environment: Mapping[str, str],
     engine: Engine,
     *,
@@ -46,7 +48,7 @@ def launcher_of(
     elsewhere: bool,
 ) -> Launcher:
     def connection_of(key: InstanceKey, epoch: int) -> dict[str, str]:
-        return {**environment, "RUNTARA_TOKEN": mint.mint(key, epoch)}
+        return {**environment, "RUNTARA_TOKEN": home.mint.mint(key, epoch)}
 
     runner = child(
         "programs",
@@ -72,6 +74,7 @@ def launcher_of(
         check_program=engine.check,
         images=None if elsewhere else _images(settings, clock, others),
         upkeep=_upkeep(settings, clock, elsewhere=elsewhere),
+        keys=child("keys", KeyKeeper, KeyDesk(home.keys, home.mint)),
     )
 
 

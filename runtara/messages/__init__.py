@@ -73,14 +73,19 @@ from runtara.messages._many import (
     StartOutcome,
 )
 from runtara.messages._queries import (
+    CountInstances,
     GetHealth,
+    GetTenantMetrics,
     GetTree,
+    Granularity,
     InstanceFilter,
+    InstanceOrder,
     ListCheckpoints,
     ListEvents,
     ListInstances,
     ListNodes,
     ListRetries,
+    ListSteps,
     ReadLog,
 )
 from runtara.messages._replies import (
@@ -97,10 +102,12 @@ from runtara.messages._replies import (
     InstanceInfo,
     InstancePage,
     InstanceRegistered,
+    InstancesCounted,
     InstanceStarted,
     InstanceSummary,
     InstanceWoken,
     LogRead,
+    MetricsBucket,
     NodeInfo,
     NodesFound,
     RetriesFound,
@@ -109,6 +116,10 @@ from runtara.messages._replies import (
     SignalsPending,
     SignalTaken,
     SleepStarted,
+    Step,
+    StepPage,
+    StepStatus,
+    TenantMetrics,
     TreeFound,
 )
 from runtara.messages._requests import R_co, Request
@@ -142,6 +153,7 @@ __all__ = [
     "ChoreDone",
     "Command",
     "CompleteInstance",
+    "CountInstances",
     "CrashInstance",
     "DeclareSilent",
     "DeleteImage",
@@ -157,7 +169,9 @@ __all__ = [
     "GetInput",
     "GetSchedule",
     "GetStatus",
+    "GetTenantMetrics",
     "GetTree",
+    "Granularity",
     "HealthFound",
     "Heartbeat",
     "ImageDeleted",
@@ -171,11 +185,13 @@ __all__ = [
     "InputFound",
     "InstanceFilter",
     "InstanceInfo",
+    "InstanceOrder",
     "InstancePage",
     "InstanceRegistered",
     "InstanceStarted",
     "InstanceSummary",
     "InstanceWoken",
+    "InstancesCounted",
     "KeyMade",
     "KeyRevoked",
     "KeysFound",
@@ -188,9 +204,11 @@ __all__ = [
     "ListNodes",
     "ListRetries",
     "ListSchedules",
+    "ListSteps",
     "LogRead",
     "ManySignaled",
     "ManyStarted",
+    "MetricsBucket",
     "NamedStart",
     "NodeInfo",
     "NodesFound",
@@ -230,9 +248,13 @@ __all__ = [
     "StartInstance",
     "StartMany",
     "StartOutcome",
+    "Step",
+    "StepPage",
+    "StepStatus",
     "SuspendInstance",
     "TakeSignal",
     "TenantKey",
+    "TenantMetrics",
     "TimeOutInstance",
     "TreeFound",
     "UseImageVersion",
@@ -264,7 +286,10 @@ Command = (
     | ListRetries
     | ListCheckpoints
     | ListEvents
+    | ListSteps
     | ListInstances
+    | CountInstances
+    | GetTenantMetrics
     | ReadLog
     | ListNodes
     | GetTree
@@ -305,3 +330,5 @@ class Call(msgspec.Struct, frozen=True, gc=False):
     epoch: int | None = None
     passed_on: bool = False
     """Whether another node has passed it on; then it is not passed on again."""
+    trace: str | None = None
+    """The ``traceparent`` that it is a part of, where it is traced."""

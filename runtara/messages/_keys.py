@@ -74,7 +74,7 @@ class AddKey(msgspec.Struct, Request[KeyMade], frozen=True, tag=True, kw_only=Tr
     expires_at: int | None = None
     """When it ends, in milliseconds since 1970 UTC; None for never."""
     request_id: str = msgspec.field(default_factory=new_id)
-    """Chosen by whoever asks, and a secret like the key: whoever knows it can be told the key again."""
+    """Chosen by whoever asks, and not to be shown around: an admin who knows it can be told the key again."""
 
 
 class RotateKey(msgspec.Struct, Request[KeyMade], frozen=True, tag=True, kw_only=True):

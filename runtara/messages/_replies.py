@@ -3,6 +3,8 @@
 Frozen and tagged like the commands; the package offers all of them.
 """
 
+from typing import Literal
+
 import msgspec
 
 from runtara.lifecycle import Status, TerminationReason
@@ -25,7 +27,9 @@ __all__ = [
     "InstanceStarted",
     "InstanceSummary",
     "InstanceWoken",
+    "InstancesCounted",
     "LogRead",
+    "MetricsBucket",
     "NodeInfo",
     "NodesFound",
     "RetriesFound",
@@ -34,8 +38,14 @@ __all__ = [
     "SignalTaken",
     "SignalsPending",
     "SleepStarted",
+    "Step",
+    "StepPage",
+    "StepStatus",
+    "TenantMetrics",
     "TreeFound",
 ]
+
+StepStatus = Literal["running", "completed", "failed"]
 
 
 class Acknowledged(msgspec.Struct, frozen=True, gc=False, tag=True):
@@ -205,9 +215,76 @@ class InstanceSummary(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 
 
 class InstancePage(msgspec.Struct, frozen=True, gc=False, tag=True, kw_only=True):
-    """Instances by id; `cursor` fetches the next page and is None on the last."""
+    """Instances in order; `cursor` fetches the next page and is None on the last."""
 
     instances: tuple[InstanceSummary, ...]
+    cursor: str | None = None
+
+
+class InstancesCounted(msgspec.Struct, frozen=True, gc=False, tag=True):
+    """How many instances of a tenant stand where; statuses without any are left out."""
+
+    counts: dict[Status, int] = {}
+
+
+class MetricsBucket(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """What happened in one span of time."""
+
+    at: int
+    """Where it begins."""
+    started: int = 0
+    """Instances that were created in it."""
+    completed: int = 0
+    """Instances that ended so in it; likewise the next two."""
+    failed: int = 0
+    cancelled: int = 0
+    average_ms: int | None = None
+    """How long those that ended in it took, from their first attempt on, rests included; None where none did."""
+    max_ms: int | None = None
+    """The longest of them."""
+
+
+class TenantMetrics(msgspec.Struct, frozen=True, gc=False, tag=True, kw_only=True):
+    """Spans of time without a gap, earliest first."""
+
+    buckets: tuple[MetricsBucket, ...]
+
+
+class Step(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """Something that an instance has done, or is doing."""
+
+    step_id: str
+    """Of a checkpoint, a sleep or a failed try, the checkpoint's; of a wait, its place."""
+    type: str
+    """checkpoint, sleep, signal (a wait for one), retry (a failed try), or what the program itself has called it."""
+    status: StepStatus
+    """A sleep is running until something is known to have come after it."""
+    started_at: int
+    name: str | None = None
+    """Of the signal that is waited for, or what the program has called the step."""
+    completed_at: int | None = None
+    """When it was over; of a sleep, its deadline."""
+    duration_ms: int | None = None
+    epoch: int | None = None
+    """The attempt that began it, where that is known."""
+    scope_id: str | None = None
+    parent_scope_id: str | None = None
+    inputs: str | None = None
+    """JSON, as the program has given it; likewise `outputs`."""
+    outputs: str | None = None
+    error: str | None = None
+    attempt: int | None = None
+    """Of a failed try: its number."""
+    wake_at: int | None = None
+    """The deadline of a sleep or a wait; after a failed try, when the next may begin."""
+    signal_id: str | None = None
+    """What a wait has found; None where its deadline passed."""
+
+
+class StepPage(msgspec.Struct, frozen=True, gc=False, tag=True, kw_only=True):
+    """Steps by when they began; `cursor` fetches the next page and is None on the last."""
+
+    steps: tuple[Step, ...]
     cursor: str | None = None
 
 

@@ -3,11 +3,13 @@
 import threading
 from weakref import WeakSet
 
+from runtara.actors.dispatch import Line
 from runtara.actors.sessions import Attach, Detach
 from runtara.errors import RuntaraError
 from runtara.ids import InstanceKey
 from runtara.system import SESSIONS, Runtime
 from runtara.transport import EmbeddedDoor, Session
+from runtara.transport.traced import TracedLine
 
 __all__ = ["Doors"]
 
@@ -18,6 +20,7 @@ class Doors:
     def __init__(self, runtime: Runtime) -> None:
         self.runtime = runtime
         self._sessions = runtime.system.ref(SESSIONS)
+        self._traces = runtime.system.traces
         self._lock = threading.Lock()
         self._attached: WeakSet[Session] = WeakSet()
 
@@ -25,11 +28,15 @@ class Doors:
         """Return the door of a program: it hears of signals, and is kept alive. Raises `InvalidInput` for bad ids."""
         session = Session(key)
         session.epoch = epoch
-        return EmbeddedDoor(session, self.runtime.dispatch.line, self._attach, self._detach)
+        return EmbeddedDoor(session, self._line, self._attach, self._detach)
 
     def open_beside(self, key: InstanceKey) -> EmbeddedDoor:
         """Return the door of somebody who manages an instance. Raises `InvalidInput` for bad ids."""
-        return EmbeddedDoor(Session(key), self.runtime.dispatch.line)
+        return EmbeddedDoor(Session(key), self._line)
+
+    def _line(self, key: InstanceKey) -> Line | TracedLine:
+        line = self.runtime.dispatch.line(key)
+        return line if self._traces is None else TracedLine(line, self._traces)
 
     def hang_up(self) -> None:
         """The system has ended: wake whoever waits for a push, so that it asks again and hears so."""

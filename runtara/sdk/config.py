@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Mapping
+from functools import cache
 from math import inf
 from pathlib import Path
 from typing import Self
@@ -11,10 +12,13 @@ from msgspec.structs import replace
 from runtara.errors import ConfigError, InvalidInput
 from runtara.ids import InstanceKey
 from runtara.settings import ProgramSettings, load_program_settings
+from runtara.traces import Traces, open_traces
 from runtara.transport.addresses import parse_address, parse_addresses
+from runtara.transport.client.door import ServerSpec
 from runtara.transport.connection_file import ConnectionFile, read_connection_file
 from runtara.transport.door import Door
-from runtara.transport.quic.client import ServerSpec, open_quic_door
+from runtara.transport.remote import open_remote_door
+from runtara.transport.traced import TracedDoor
 
 __all__ = ["SdkConfig", "UnverifiedServerWarning"]
 
@@ -101,7 +105,8 @@ class SdkConfig(ProgramSettings, frozen=True):
             if getattr(self, name) <= 0:
                 raise ConfigError(f"{name} of {getattr(self, name)} is not allowed: use 1 or more milliseconds")
         key = InstanceKey(self.tenant_id, self.instance_id)
-        return open_quic_door(self._server(), key, credential=self.credential, epoch=self.epoch)
+        door = open_remote_door(self._server(), key, credential=self.credential, epoch=self.epoch)
+        return TracedDoor(door, _traces()) if self.otel else door
 
     def _server(self) -> ServerSpec:
         ca_file, skip = self.ca_file, self.skip_cert_verification
@@ -131,6 +136,12 @@ class SdkConfig(ProgramSettings, frozen=True):
         except InvalidInput:
             return None
         return found.ca_file if is_ours else None
+
+
+@cache
+def _traces() -> Traces:
+    """Return where this process's calls are traced; the library sends what is left when the process ends."""
+    return open_traces()
 
 
 _warned: list[str] = []

@@ -25,13 +25,17 @@ from runtara.sdk._flows import Flow
 from runtara.sdk._wishes import ask, perform_blocking, work
 from runtara.transport.door import Door
 
-__all__ = ["PART_BYTES", "Source", "pull_image", "pulling", "push_image", "pushing"]
+__all__ = ["PART_BYTES", "Source", "pull_image", "pulling", "push_image", "pushing", "unwatched"]
 
 PART_BYTES: Final = 1024 * 1024
 """How much is sent at once."""
 
 Source = str | Path | BinaryIO
 """What is pushed: a file or a folder by its path, or an open file, which is read from where it is to its end."""
+
+
+def unwatched(_sent: int, _size: int) -> None:
+    """Do nothing: nobody looks how far a push has come."""
 
 
 def push_image(
@@ -44,7 +48,7 @@ def push_image(
     metadata: Mapping[str, Any] | None = None,
     defaults: Mapping[str, Any] | None = None,
     options: ImageOptions | None = None,
-    progress: Callable[[int, int], None] = lambda _sent, _size: None,
+    progress: Callable[[int, int], None] = unwatched,
 ) -> ImageInfo:
     """Push a file or folder under a name and return the version that it became; blocks the calling thread.
 

@@ -3,6 +3,7 @@
 import difflib
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TypeVar
 
 import msgspec
@@ -16,7 +17,9 @@ __all__ = [
     "ProgramSettings",
     "Settings",
     "building_environment",
+    "configuration_folder",
     "inherited_environment",
+    "is_given",
     "load_program_settings",
     "load_settings",
 ]
@@ -82,10 +85,22 @@ def load_settings(environment: Mapping[str, str] | None = None, **overrides: obj
         raise ConfigError(f"a setting has an unusable value: {error}") from None
 
 
+def is_given(field: str, environment: Mapping[str, str] | None = None) -> bool:
+    """Return whether `environment` (the process's own by default) says what a setting is."""
+    return PREFIX + field.upper() in (os.environ if environment is None else environment)
+
+
 def inherited_environment(environment: Mapping[str, str] | None = None) -> dict[str, str]:
     """Return what launched programs inherit of `environment` (the process's own by default): nothing that is secret."""
     given = os.environ if environment is None else environment
     return {name: given[name] for name in ("PATH", "LANG", "TZ", "HOME") if name in given}
+
+
+def configuration_folder(environment: Mapping[str, str] | None = None) -> Path:
+    """Return where a person keeps what is set for themselves, as `environment` (the process's own by default) says."""
+    given = os.environ if environment is None else environment
+    base = Path(given.get("XDG_CONFIG_HOME", ""))
+    return (base if base.is_absolute() else Path(given.get("HOME", "/")) / ".config") / "runtara"
 
 
 def building_environment(environment: Mapping[str, str] | None = None) -> dict[str, str]:

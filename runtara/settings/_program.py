@@ -46,8 +46,14 @@ class ProgramSettings(
     """A launched program that sleeps or waits for longer ends, and is launched again when it is time."""
     epoch: Span | None = None
     """The attempt that a launched program is."""
+    otel: bool = False
+    """Whether calls are traced by OpenTelemetry."""
     data_dir: str = ".data"
     """Data folder of a server on the same machine, where its address and its authority are found."""
+
+    context: str | None = None
+    """For those who manage: a server and tenant that `runtara login` has kept, by name. A server that is named itself
+    comes first."""
 
     def __repr__(self) -> str:  # shows no secret
         shown = ((field.name, getattr(self, field.name)) for field in msgspec.structs.fields(self))

@@ -56,6 +56,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=lambda name: PR
     stop_grace_ms: Milliseconds = 10_000
     """How long each part of the system may take to stop."""
 
+    # What can be seen of it
+    log_format: Literal["text", "json"] = "text"
+    """How a server writes its log: ``text`` for people, or ``json``, one object a line."""
+    log_level: Literal["debug", "info", "warning", "error"] | None = None
+    """From which level on it is written; by default ``info`` by a server, ``warning`` by ``runtara run``."""
+    otel: bool = False
+    """Whether calls are traced by OpenTelemetry (``pip install 'runtara[otel]'``); where to, its own variables say
+    (``OTEL_EXPORTER_OTLP_ENDPOINT`` …)."""
+
     # One of several nodes on one PostgreSQL database
     node_name: str | None = None
     """By which the others know this node; by default one that is made once and kept in the data folder."""
@@ -159,7 +168,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=lambda name: PR
     core_addr: str | None = None
     """Address that launched programs connect to, as host:port; by default the one that is listened at."""
     require_credentials: bool | None = None
-    """Whether every client must show a credential; by default only where the door is open beyond loopback."""
+    """Whether every client must show a credential; by default only where the door is open beyond loopback. There it
+    cannot be false."""
+    client_ca_file: str | None = None
+    """Certificate authorities, PEM, whose clients may show a certificate in place of a key: one with the name
+    ``runtara://tenant/ID`` (an operator) or ``runtara://tenant/ID/ROLE`` as its subject alternative name."""
     tls_cert_file: str | None = None
     """Certificate chain of the server, PEM; by default one made once and kept in the data folder."""
     tls_key_file: str | None = None

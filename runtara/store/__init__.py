@@ -1,7 +1,7 @@
 """What survives: one contract, several stores behind it."""
 
 from runtara.store._contract import Listener, Reader, SharedWriter, Store, Writer
-from runtara.store._cursors import cursor_of_id
+from runtara.store._cursors import cursor_of_id, cursor_of_seq
 from runtara.store._open import check_sqlite_version, open_store, sqlite_version
 from runtara.store._tenure import LEASE_MS, NodeSpec, Tenure
 from runtara.store._terms import (
@@ -47,6 +47,7 @@ __all__ = [
     "check_sqlite_version",
     "copy_store",
     "cursor_of_id",
+    "cursor_of_seq",
     "digest_of",
     "open_store",
     "open_upkeep",

@@ -28,11 +28,18 @@ from runtara.lifecycle import Status
 from runtara.messages import (
     CheckpointPage,
     EventPage,
+    Granularity,
     ImagePage,
     ImageVersionPage,
+    InstanceFilter,
+    InstanceOrder,
     InstancePage,
+    InstanceSummary,
     NodeInfo,
     SchedulePage,
+    StepPage,
+    StepStatus,
+    TenantMetrics,
 )
 from runtara.records import Checkpoint, Holder, Image, ImageVersion, Retry, Schedule, Signal, Snapshot
 from runtara.store._tenure import Tenure
@@ -190,6 +197,29 @@ class Reader(Protocol):
     def list_instances(self, tenant_id: str, status: Status | None, limit: int, cursor: str | None) -> InstancePage:
         """Page through one tenant's instances by id."""
 
+    def find_instances(
+        self, tenant_id: str, wanted: InstanceFilter, order: InstanceOrder, limit: int, cursor: str | None
+    ) -> InstancePage:
+        """Page through those of one tenant's instances that a filter lets through, in an order.
+
+        Of those that have not finished, none has a place by that. A page may hold fewer than `limit` while there are
+        more: whatever is asked, so many rows are looked at for one page, and the cursor goes on behind them.
+        """
+
+    def count_instances(self, tenant_id: str) -> dict[Status, int]:
+        """Return how many of one tenant's instances stand where; statuses without any are left out."""
+
+    def measure_tenant(self, tenant_id: str, from_ms: int, to_ms: int, granularity: Granularity) -> TenantMetrics:
+        """Return how many of one tenant's instances were created and have ended in each span of time.
+
+        Raises `InvalidInput` where the spans are none, or too many.
+        """
+
+    def list_steps(
+        self, key: InstanceKey, status: StepStatus | None, step_type: str | None, limit: int, cursor: str | None
+    ) -> StepPage:
+        """Page through what an instance has done by when it began; a page may be shorter while there is more."""
+
     def list_checkpoints(self, key: InstanceKey, limit: int, cursor: str | None) -> CheckpointPage:
         """Page through an instance's checkpoints in the order in which they were saved."""
 
@@ -230,6 +260,12 @@ class Reader(Protocol):
 
     def count_by_status(self) -> dict[Status, int]:
         """Return how many instances of all tenants stand where; statuses without any are left out."""
+
+    def find_changed(self, numbers: Sequence[int], tenants: Sequence[str]) -> list[tuple[str, int, InstanceSummary]]:
+        """Return tenant, version and row of those of some rows that belong to some tenants.
+
+        The numbers are those of a notice; nothing where the store cannot be shared.
+        """
 
     def list_nodes(self) -> list[NodeInfo]:
         """Return the nodes that share the store, those that live first; none where it cannot be shared."""

@@ -12,11 +12,23 @@ from typing import Final, TypeVar
 
 from runtara.errors import InvalidInput
 
-__all__ = ["check_limit", "cursor_of_id", "cursor_of_seq", "id_of_cursor", "page_of", "seq_of_cursor"]
+__all__ = [
+    "check_limit",
+    "cursor_of_id",
+    "cursor_of_place",
+    "cursor_of_seq",
+    "cursor_of_text",
+    "id_of_cursor",
+    "page_of",
+    "place_of_cursor",
+    "seq_of_cursor",
+    "text_of_cursor",
+]
 
 T = TypeVar("T")
 
 _SEQ: Final = re.compile(r"[0-9]{1,19}")
+_INSTANT: Final = re.compile(r"-?[0-9]{1,18}")
 _SEQ_MAX: Final = 2**63 - 1
 _MARK_OF_ID: Final = "id:"
 _MARK_OF_SEQ: Final = "seq:"
@@ -51,6 +63,34 @@ def seq_of_cursor(cursor: str | None) -> int:
     if not _SEQ.fullmatch(digits) or int(digits) > _SEQ_MAX:
         raise _malformed(cursor)
     return int(digits)
+
+
+def cursor_of_place(at: int, last: str, order: str) -> str:
+    """Return the cursor of a page that begins behind the id `last`, which has `at` in the column of an order.
+
+    By the ids alone, `at` counts for nothing, and the cursor is that of the id.
+    """
+    return cursor_of_id(last) if order == "id" else _encode(f"{order}:{at}:{last}")
+
+
+def place_of_cursor(cursor: str, order: str) -> tuple[int, str]:
+    """Return what `cursor_of_place` was given. Raises `InvalidInput` for a cursor that no page in that order gave."""
+    if order == "id":
+        return 0, id_of_cursor(cursor)
+    at, colon, last = _decode(cursor, f"{order}:").partition(":")
+    if not _INSTANT.fullmatch(at) or not colon:
+        raise _malformed(cursor)
+    return int(at), last
+
+
+def cursor_of_text(text: str, mark: str) -> str:
+    """Return a cursor that holds what a list says of its own place; `mark` is the name of the list."""
+    return _encode(f"{mark}:{text}")
+
+
+def text_of_cursor(cursor: str, mark: str) -> str:
+    """Return what `cursor_of_text` was given. Raises `InvalidInput` for a cursor of another list."""
+    return _decode(cursor, f"{mark}:")
 
 
 def check_limit(limit: int) -> int:

@@ -1,15 +1,15 @@
 """The reader of a store in memory."""
 
 import heapq
-from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from runtara.ids import InstanceKey
 from runtara.lifecycle import Status
-from runtara.messages import CheckpointInfo, CheckpointPage, EventPage, InstancePage, InstanceSummary
+from runtara.messages import CheckpointInfo, CheckpointPage, EventPage
 from runtara.records import Checkpoint, Instance, Retry, Signal, Snapshot
 from runtara.store import _cursors
 from runtara.store._memory_catalog import CatalogReader
+from runtara.store._memory_lists import MemoryLists
 from runtara.store._memory_tables import History, Tables
 from runtara.store._terms import NOBODY, Barred, DueInstance, LoadError, RunningInstance
 from runtara.store._unshared import UnsharedReader
@@ -17,7 +17,7 @@ from runtara.store._unshared import UnsharedReader
 __all__ = ["MemoryReader"]
 
 
-class MemoryReader(CatalogReader, UnsharedReader):
+class MemoryReader(CatalogReader, MemoryLists, UnsharedReader):
     """Looks at a store in memory."""
 
     def __init__(self, tables: Tables) -> None:
@@ -87,19 +87,6 @@ class MemoryReader(CatalogReader, UnsharedReader):
         found = ((key, self._histories[key].instance) for key in page)
         return [RunningInstance(key, row.epoch, row.program, _timeout_at(row), row.claimed_epoch) for key, row in found]
 
-    def list_instances(self, tenant_id: str, status: Status | None, limit: int, cursor: str | None) -> InstancePage:
-        """Page through one tenant's instances by id."""
-        after = _cursors.id_of_cursor(cursor)
-        instances = (
-            history.instance
-            for key, history in self._histories.items()
-            if key.tenant_id == tenant_id and key.instance_id > after and status in (None, history.instance.status)
-        )
-        rows = heapq.nsmallest(_cursors.check_limit(limit) + 1, instances, key=lambda row: row.instance_id)
-        page, more = _cursors.page_of(rows, limit)
-        summaries = tuple(_summary(instance) for instance in page)
-        return InstancePage(instances=summaries, cursor=_cursors.cursor_of_id(page[-1].instance_id) if more else None)
-
     def list_checkpoints(self, key: InstanceKey, limit: int, cursor: str | None) -> CheckpointPage:
         """Page through an instance's checkpoints in the order in which they were saved."""
         after, _ = _cursors.seq_of_cursor(cursor), _cursors.check_limit(limit)
@@ -122,10 +109,6 @@ class MemoryReader(CatalogReader, UnsharedReader):
         ]
         page, more = _cursors.page_of(rows, limit)
         return EventPage(events=page, cursor=_cursors.cursor_of_seq(page[-1].seq) if more else None)
-
-    def count_by_status(self) -> dict[Status, int]:
-        """Return how many instances of all tenants stand where; statuses without any are left out."""
-        return dict(Counter(history.instance.status for history in self._histories.values()))
 
     def verify(self) -> list[str]:
         """Return nothing: there is no file that could be damaged."""
@@ -150,10 +133,6 @@ def _timeout_at(instance: Instance) -> int | None:
     if instance.timeout_ms is None or instance.claimed_at is None:
         return None
     return instance.claimed_at + instance.timeout_ms - instance.ran_ms
-
-
-def _summary(instance: Instance) -> InstanceSummary:
-    return InstanceSummary(**{name: getattr(instance, name) for name in InstanceSummary.__struct_fields__})
 
 
 def _info(checkpoint: Checkpoint) -> CheckpointInfo:

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from runtara.errors import RuntaraError, StoreCorrupt, StoreUnavailable
 from runtara.ids import InstanceKey
 from runtara.lifecycle import Status
-from runtara.messages import NodeInfo
+from runtara.messages import InstanceSummary, NodeInfo
 from runtara.records import Holder, Snapshot
 from runtara.store._postgres_door import SQL, Connection, Error, PostgresLimits, connect, explain, fault_of, name_of
 from runtara.store._postgres_migrate import pending_migrations, schema_differences
@@ -30,6 +30,8 @@ class PostgresReader(SqlReader):
 
     Every call may raise `StoreUnavailable`, `Busy` or `StoreCorrupt`.
     """
+
+    PARAMETER = "%({})s"
 
     def __init__(self, url: str, limits: PostgresLimits, tenure: Tenure) -> None:
         self._url = url
@@ -59,6 +61,11 @@ class PostgresReader(SqlReader):
             )
             found |= {key: loaded[key] for key in together if key in loaded}
         return found
+
+    def find_changed(self, numbers: Sequence[int], tenants: Sequence[str]) -> list[tuple[str, int, InstanceSummary]]:
+        """Return tenant, version and row of those of some rows that belong to some tenants."""
+        rows = self._rows("find_changed", {"numbers": list(numbers), "tenants": list(tenants)})
+        return [(row[0], row[1], self._decode(InstanceSummary, row[2:])) for row in rows]
 
     def list_nodes(self) -> list[NodeInfo]:
         """Return the nodes that share the database, lost ones behind the others."""
@@ -90,12 +97,13 @@ class PostgresReader(SqlReader):
         self._closed = True
         self._hang_up()
 
-    def _rows(self, statement: str, parameters: Mapping[str, object]) -> list[Row]:
+    def _rows(self, statement: str, parameters: Mapping[str, object], **filling: str) -> list[Row]:
         """Return all rows of a named statement."""
+        text = SQL[statement].format(**filling) if filling else SQL[statement]
         names = {**parameters, "node": self._tenure.number} if statement in _OF_THIS_NODE else parameters
 
         def look(connection: Connection) -> list[Row]:
-            cursor = connection.execute(SQL[statement], names, binary=True)
+            cursor = connection.execute(text.encode(), names, binary=True)
             return _with_text(cursor.fetchall(), [column.name for column in cursor.description or ()])
 
         rows: list[Row] = self._look(look)

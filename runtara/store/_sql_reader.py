@@ -5,34 +5,31 @@ A subclass runs the statements of its database (`_rows`), loads instances, and s
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 import msgspec
 
-from runtara.errors import RuntaraError, StoreCorrupt
+from runtara.errors import RuntaraError
 from runtara.ids import ImageRef, InstanceKey
-from runtara.lifecycle import Status
 from runtara.messages import (
     CheckpointInfo,
     CheckpointPage,
     EventPage,
     ImagePage,
     ImageVersionPage,
-    InstancePage,
-    InstanceSummary,
     SchedulePage,
 )
 from runtara.records import Checkpoint, Event, Image, ImageVersion, Instance, Retry, Schedule, Signal, Snapshot, Wait
 from runtara.store import _cursors
 from runtara.store._records import decode_row
+from runtara.store._sql_lists import Row, SqlLists
 from runtara.store._statements import load_statements
+from runtara.store._steps import StepsReader
 from runtara.store._terms import NOBODY, Barred, DueInstance, LoadError, RunningInstance
 
 __all__ = ["HISTORY", "Row", "SqlReader", "snapshots_of"]
 
 Record = TypeVar("Record", bound=msgspec.Struct)
-Row = tuple[Any, ...]
-"""What a database returns. Any, because the database decides what lies in a column; `decode_row` checks it."""
 
 HISTORY: Final = ("load_checkpoint_ids", "load_signal_ids", "load_signals", "load_waits")
 """The statements that load what belongs to instances, in the order in which `snapshots_of` takes their rows."""
@@ -42,16 +39,8 @@ _BEHIND_ALL: Final = 2**62
 _BEFORE_ALL: Final = DueInstance(-1, InstanceKey("", ""))
 
 
-class SqlReader:
+class SqlReader(SqlLists, StepsReader):
     """Looks at a database. Every call may raise `StoreUnavailable` or `StoreCorrupt`."""
-
-    def _rows(self, statement: str, parameters: Mapping[str, object]) -> Sequence[Row]:
-        """Return all rows of a named statement."""
-        raise AssertionError(f"{type(self).__name__} cannot run {statement}")
-
-    def _corrupt(self, error: Exception) -> StoreCorrupt:
-        """Return the error that says that the store holds what nobody can have written."""
-        raise AssertionError(f"{type(self).__name__} cannot name {error}")
 
     def read_checkpoint(self, key: InstanceKey, checkpoint_id: str) -> Checkpoint | None:
         """Return one checkpoint with its state."""
@@ -96,14 +85,6 @@ class SqlReader:
         names = {"limit": _cursors.check_limit(limit)} | (after or _BEFORE_ALL.key)._asdict()
         rows = self._rows("list_running", names)
         return [RunningInstance(InstanceKey(*row[:2]), *row[2:]) for row in rows]
-
-    def list_instances(self, tenant_id: str, status: Status | None, limit: int, cursor: str | None) -> InstancePage:
-        """Page through one tenant's instances by id."""
-        statement = "list_instances_by_status" if status else "list_instances"
-        names = {"tenant_id": tenant_id, "status": status, "after": _cursors.id_of_cursor(cursor)}
-        found = self._records(InstanceSummary, statement, names | {"limit": _cursors.check_limit(limit) + 1})
-        page, more = _cursors.page_of(found, limit)
-        return InstancePage(instances=page, cursor=_cursors.cursor_of_id(page[-1].instance_id) if more else None)
 
     def list_checkpoints(self, key: InstanceKey, limit: int, cursor: str | None) -> CheckpointPage:
         """Page through an instance's checkpoints in the order in which they were saved."""
@@ -164,13 +145,6 @@ class SqlReader:
         """Return the earliest next start of all schedules."""
         ((instant,),) = self._rows("next_schedule_at", {})
         return None if instant is None else int(instant)
-
-    def count_by_status(self) -> dict[Status, int]:
-        """Return how many instances of all tenants stand where; statuses without any are left out."""
-        try:
-            return {Status(status): count for status, count in self._rows("count_by_status", {})}
-        except ValueError as error:
-            raise self._corrupt(error) from None
 
     def _check_all(self, database: str) -> list[str]:
         """Run every check that is a statement; return what is wrong, in words."""

@@ -27,6 +27,8 @@ class SqliteReader(UnsharedReader, SqlReader):
     Every call may raise `StoreUnavailable` or `StoreCorrupt`.
     """
 
+    PARAMETER = ":{}"
+
     def __init__(self, path: Path, limits: SqliteLimits) -> None:
         self._path = path
         try:
@@ -76,10 +78,11 @@ class SqliteReader(UnsharedReader, SqlReader):
                 return {keys[0]: LoadError(str(error))}
         return {key: snapshot for one in keys for key, snapshot in self._load_together([one]).items()}
 
-    def _rows(self, statement: str, parameters: Mapping[str, object]) -> list[Row]:
+    def _rows(self, statement: str, parameters: Mapping[str, object], **filling: str) -> list[Row]:
         """Return all rows of a named statement."""
+        text = SQL[statement].format(**filling) if filling else SQL[statement]
         with self._looking() as cursor:
-            return cursor.execute(SQL[statement], parameters).fetchall()
+            return cursor.execute(text, parameters).fetchall()
 
     @contextlib.contextmanager
     def _looking(self) -> Iterator[Cursor]:

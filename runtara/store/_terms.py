@@ -158,8 +158,8 @@ class Notice(NamedTuple):
     """What one node tells the others. It may be lost, so it says only that it is worth looking.
 
     ``due``: an instance can be claimed, at the instant that `text` says. ``changed``: the instances whose digests (see
-    `digest_of`) are the words of `text` have changed, or, for ``*``, many. ``nodes``: a node has ended, or a document
-    has a new version.
+    `digest_of`) are words of `text` have changed, or, for ``*``, many; the other words are the numbers of their rows,
+    each behind a ``#``. ``nodes``: a node has ended, or a document has a new version.
     """
 
     kind: Literal["due", "changed", "nodes"]

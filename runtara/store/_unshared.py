@@ -1,10 +1,10 @@
 """What a store says about its nodes that nobody shares: there are none."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from runtara.errors import ConfigError
 from runtara.ids import InstanceKey
-from runtara.messages import NodeInfo
+from runtara.messages import InstanceSummary, NodeInfo
 from runtara.records import Holder
 from runtara.store._contract import Listener
 
@@ -32,6 +32,10 @@ class Unshared:
 
 class UnsharedReader:
     """Part of the reader of such a store."""
+
+    def find_changed(self, _numbers: Sequence[int], _tenants: Sequence[str]) -> list[tuple[str, int, InstanceSummary]]:
+        """Return nothing: there is nobody else who could have changed anything."""
+        return []
 
     def list_nodes(self) -> list[NodeInfo]:
         """Return nothing: one process owns the store."""

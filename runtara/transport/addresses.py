@@ -6,32 +6,68 @@ from typing import Any, Final, NamedTuple
 
 from runtara.errors import InvalidInput, Unreachable
 
-__all__ = ["DEFAULT_PORT", "Address", "parse_address", "parse_addresses", "party_of", "resolve"]
+__all__ = [
+    "DEFAULT_PORT",
+    "HTTP_PORT",
+    "SCHEMES",
+    "Address",
+    "parse_address",
+    "parse_addresses",
+    "party_of",
+    "resolve",
+]
 
 DEFAULT_PORT: Final = 8001
 """UDP port of the QUIC door."""
 
+HTTP_PORT: Final = 8002
+"""TCP port of the HTTP door."""
+
+SCHEMES: Final = ("quic", "ws", "wss", "http", "https")
+"""How to speak to a server. Without any of them, an address is one of QUIC."""
+
+_SECURE: Final = frozenset({"quic", "wss", "https"})
+
 
 class Address(NamedTuple):
-    """A host (name, IPv4 or IPv6 address) and a port."""
+    """A host (name, IPv4 or IPv6 address), a port, and how to speak to whoever is there: one of `SCHEMES`."""
 
     host: str
     port: int
+    scheme: str = "quic"
+
+    @property
+    def authority(self) -> str:
+        """Host and port, as a URL has them."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def is_secure(self) -> bool:
+        """Whether the server shows a certificate."""
+        return self.scheme in _SECURE
 
     def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        return self.authority if self.scheme == "quic" else f"{self.scheme}://{self.authority}"
 
 
 def parse_address(text: str, default_port: int = DEFAULT_PORT) -> Address:
-    """Read ``host``, ``host:port``, ``[::1]:port`` or a bare IPv6 address. Raises `InvalidInput` for anything else."""
-    host, port = _split(text.strip())
-    if not host or any(char.isspace() or char in "[]/@" for char in host):
+    """Read ``host``, ``host:port``, ``[::1]:port`` or a bare IPv6 address. Raises `InvalidInput` for anything else.
+
+    One of the other `SCHEMES` may come first, as in ``wss://host:port``; then the port must be given.
+    """
+    scheme, separator, rest = text.strip().removesuffix("/").rpartition("://")
+    if not separator:
+        scheme = "quic"
+    host, port = _split(rest)
+    if scheme not in SCHEMES or not host or any(char.isspace() or char in "[]/@" for char in host):
         raise _unreadable(text)
     if port is None:
+        if separator:
+            raise InvalidInput(f"address {text!a} names no port: write it, as in {scheme}://{host}:{HTTP_PORT}")
         return Address(host, default_port)
     if not (port.isascii() and port.isdigit()) or not 0 <= int(port) <= 65_535:
         raise _unreadable(text)
-    return Address(host, int(port))
+    return Address(host, int(port), scheme)
 
 
 def parse_addresses(text: str, default_port: int = DEFAULT_PORT) -> tuple[Address, ...]:
@@ -56,11 +92,14 @@ def _split(text: str) -> tuple[str, str | None]:
 
 
 def _unreadable(text: str) -> InvalidInput:
-    return InvalidInput(f"address {text!a} is not readable: write host:port, and an IPv6 address as [::1]:port")
+    return InvalidInput(
+        f"address {text!a} is not readable: write host:port, an IPv6 address as [::1]:port, and wss:// or https:// "
+        "before it for another way than QUIC"
+    )
 
 
 async def resolve(address: Address) -> list[tuple[socket.AddressFamily, Any]]:
-    """Return the addresses to which datagrams may be sent, best first, each with its family. Raises `Unreachable`."""
+    """Return the addresses of a host, best first, each with its family. Raises `Unreachable`."""
     import trio  # takes 200 ms, and who only reads addresses need not wait for it
 
     try:

@@ -32,6 +32,7 @@ class Caller:
     """A client that was let in, for as long as it is connected."""
 
     __slots__ = (
+        "door",
         "epoch",
         "good_until",
         "is_node",
@@ -49,6 +50,8 @@ class Caller:
         self.epoch = epoch
         """The attempt that speaks, where one does."""
         self.line = line
+        self.door = "other"
+        """A word for the way that it comes: ``quic``, ``http``, ``websocket``; whoever let it in says so."""
         self.role: Role | None = None
         """What it may ask of its tenant; None where no role says so: for a token, a node, and where nobody is asked."""
         self.tenant_key: TenantKey | None = None

@@ -28,6 +28,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.x509.verification import PolicyBuilder, Store, VerificationError
 
 from runtara.clock import Clock, SystemClock
 from runtara.disk import sync_folder
@@ -36,7 +37,15 @@ from runtara.errors import ConfigError, InvalidInput
 from runtara.ids import check_id, new_id
 from runtara.transport._private_file import open_folder, read_private, write_private
 
-__all__ = ["LIFETIME_DAYS", "Claim", "Identity", "ensure_certificate", "identity_of_certificate", "read_identity"]
+__all__ = [
+    "LIFETIME_DAYS",
+    "Claim",
+    "ClientAuthorities",
+    "Identity",
+    "ensure_certificate",
+    "identity_of_certificate",
+    "read_identity",
+]
 
 LIFETIME_DAYS: Final = 3_650
 """How long the certificate that is made is good."""
@@ -171,6 +180,30 @@ def identity_of_certificate(der: bytes) -> Claim | None:
         return None
     expires_at = int(certificate.not_valid_after_utc.timestamp() * 1000)
     return Claim(tenant_id, role, expires_at) if role in ROLES else None
+
+
+class ClientAuthorities:
+    """Those whose clients may show a certificate, for doors whose TLS does not look at who has signed one."""
+
+    def __init__(self, file: Path, clock: Clock | None = None) -> None:
+        """Read the certificates of the authorities, PEM. Raises `ConfigError`."""
+        try:
+            self._store = Store(x509.load_pem_x509_certificates(file.read_bytes()))
+        except OSError as error:
+            raise ConfigError(f"{file} cannot be read: {error.strerror}; look at RUNTARA_CLIENT_CA_FILE") from error
+        except ValueError as error:
+            raise ConfigError(f"{file} holds no certificates as PEM: look at RUNTARA_CLIENT_CA_FILE") from error
+        self._clock = clock or SystemClock()
+
+    def trusts(self, chain: Sequence[bytes]) -> bool:
+        """Return whether one of them has signed a client's certificate, the first of a chain of DER, and it is good."""
+        now = datetime.fromtimestamp(self._clock.now_ms() / 1000, UTC)
+        try:
+            leaf, *others = map(x509.load_der_x509_certificate, chain)
+            PolicyBuilder().store(self._store).time(now).build_client_verifier().verify(leaf, others)
+        except (VerificationError, ValueError):
+            return False
+        return True
 
 
 # Make -----------------------------------------------------------------------------------------------------------------

@@ -41,12 +41,17 @@ MESSAGE_MAX_CHARS: Final = 4_096
 class Conversation:
     """What one client says, and what it is told.
 
-    `peer` is its address. `wake` is called whenever there is something to send that neither `received` nor `goodbye`
-    has brought about; then `outgoing` has it.
+    `peer` is its address, `door` a word for the way that it comes, and `certificate` the one that it has shown to the
+    door, which has verified it. `wake` is called whenever there is something to send that neither `received` nor
+    `goodbye` has brought about; then `outgoing` has it.
     """
 
-    def __init__(self, gate: Gate, peer: str, wake: Callable[[], None]) -> None:
+    def __init__(
+        self, gate: Gate, peer: str, wake: Callable[[], None], certificate: bytes | None = None, door: str = "quic"
+    ) -> None:
         self._gate = gate
+        self._certificate = certificate
+        self._door = door
         self._peer = peer
         self._wake = wake
         self._caller: Caller | None = None
@@ -109,6 +114,14 @@ class Conversation:
         else:
             assert_never(frame)
 
+    def turn_down(self, stream_id: int, body: bytes | bytearray, error: RuntaraError) -> None:
+        """Take one complete frame as `received` does, except that a call is refused with `error` without being read."""
+        ask_id = None if self._caller is None else read_ask_id(body)
+        if ask_id is None or ask_id in self._asked:
+            self.received(stream_id, body)
+        elif not self._closed:
+            self._refuse(stream_id, ask_id, error)
+
     def _garbled(self, stream_id: int, body: bytes | bytearray, error: RuntaraError) -> None:
         """Refuse a call with a command that is not known here, as from a newer client; anything else ends it all."""
         ask_id = None if self._caller is None else read_ask_id(body)
@@ -121,14 +134,15 @@ class Conversation:
     def _hello(self, stream_id: int, hello: Hello) -> None:
         self._first_stream = stream_id
         try:
-            caller = self._gate.admit(hello, self._peer)
+            caller = self._gate.admit(hello, self._peer, self._certificate)
+            caller.door = self._door
             if caller.epoch is not None:
-                self._attach(caller.key)
+                self._attach_own(caller)
         except RuntaraError as error:
             raise self._turned_away(error) from None
         self._caller = caller
         self._send(stream_id, self._gate.welcome(caller))
-        if caller.epoch is not None:  # what it may have missed while it was away, it is told to look for
+        if caller.key.instance_id in self._watched:  # what it may have missed while it was away, it is told to look for
             self._pushed[caller.key.instance_id] = None
 
     def _ask(self, caller: Caller, stream_id: int, ask: Ask) -> None:
@@ -137,7 +151,7 @@ class Conversation:
         self._asked[ask.id] = stream_id
         try:
             if type(ask.command) is RegisterInstance and ask.instance_id is None:
-                self._attach(caller.key)  # before it, so that nothing is missed after it
+                self._attach_own(caller)  # before it, so that nothing is missed after it
             self._gate.ask(caller, ask, partial(self._settle, caller, stream_id, ask))
         except RuntaraError as error:
             self._asked.pop(ask.id, None)
@@ -172,6 +186,10 @@ class Conversation:
             self._gate.attach(watcher)
             self._watched[key.instance_id] = watcher
 
+    def _attach_own(self, caller: Caller) -> None:
+        if self._gate.may_watch(caller, caller.key.instance_id):
+            self._attach(caller.key)
+
     def _detach(self, watcher: "_Watcher") -> None:
         watcher.end()
         try:
@@ -184,6 +202,8 @@ class Conversation:
     def outgoing(self) -> list[tuple[int, bytes]]:
         """Return what is to be sent, each frame with the stream that it goes to, and forget it."""
         self._awake = False
+        if self._pushed and not (self._caller and self._gate.is_good(self._caller)):
+            self._pushed.clear()
         if self._pushed and self._first_stream is not None:
             stream_id = self._first_stream
             self._out.extend((stream_id, encode_frame(Pushed(instance_id=name))) for name in self._pushed)

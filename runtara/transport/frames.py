@@ -19,6 +19,7 @@ from runtara.errors import InvalidInput, TooLarge
 __all__ = [
     "ALPN",
     "HELLO_MAX_BYTES",
+    "LENGTH_BYTES",
     "OVERHEAD_MAX_BYTES",
     "Answer",
     "Ask",
@@ -49,6 +50,9 @@ OVERHEAD_MAX_BYTES: Final = 256 * 1024
 """What a frame may hold beside the one payload of its command: ids, an environment, an error text."""
 
 _LENGTH: Final = struct.Struct(">I")
+
+LENGTH_BYTES: Final = _LENGTH.size
+"""What precedes each frame on a stream; a WebSocket message knows its own length and has no such thing."""
 
 _AskId = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
 
@@ -103,6 +107,8 @@ class Ask(msgspec.Struct, frozen=True, gc=False, tag=True, kw_only=True, omit_de
     """How long the client will wait for the answer."""
     on_behalf: OnBehalf | None = None
     """Who asks, where a node passes on what it was asked itself; `instance_id` is then what it is about."""
+    trace: str | None = None
+    """The ``traceparent`` (W3C) that the call is a part of, where its client is traced."""
 
 
 class Watch(msgspec.Struct, frozen=True, tag=True, kw_only=True):
@@ -276,10 +282,10 @@ class FrameCutter:
     def _cut(self) -> Iterator[bytearray]:
         while True:
             if self._length is None:
-                if len(self._buffer) < _LENGTH.size:
+                if len(self._buffer) < LENGTH_BYTES:
                     return
                 (self._length,) = _LENGTH.unpack_from(self._buffer)
-                del self._buffer[: _LENGTH.size]
+                del self._buffer[:LENGTH_BYTES]
             if self._length > self.limit:  # looked at again for each piece: the limit may be another one by now
                 raise TooLarge(f"a frame of {self._length} bytes was announced: at most {self.limit} are allowed")
             if len(self._buffer) < self._length:

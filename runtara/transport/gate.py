@@ -5,28 +5,32 @@ takes. Conversations carry them out; who answers a call is found by the `line` t
 """
 
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import msgspec
 
 from runtara.clock import Clock
 from runtara.endpoints import ENDPOINTS, ROLES, Role
-from runtara.errors import Forbidden, InstanceNotFound
+from runtara.errors import Forbidden, InstanceNotFound, Unauthenticated
 from runtara.ids import InstanceKey, check_id
+from runtara.logs import about
 from runtara.messages import (
     ForkInstance,
     GetStatus,
     Heartbeat,
     InstanceRegistered,
+    ReadLog,
     RegisterInstance,
     StartInstance,
     StartMany,
 )
+from runtara.metrics import Metrics
 from runtara.records import Signal
 from runtara.transport._admission import Admission
 from runtara.transport._known import IfKnown, draining
 from runtara.transport.callers import Caller, Line, Outcome, Then
-from runtara.transport.credentials import KeyRing, TokenMint
+from runtara.transport.calls import Calls
+from runtara.transport.credentials import KeyRing, TokenMint, not_accepted
 from runtara.transport.frames import OVERHEAD_MAX_BYTES, Ask, Hello, Welcome
 
 __all__ = ["CALL_TIMEOUT_MAX_MS", "Caller", "Gate", "Line", "Outcome", "Then", "Watcher"]
@@ -66,6 +70,7 @@ class Gate:
         heartbeat_interval_ms: int,
         payload_max_bytes: int,
         passed_line: Callable[[InstanceKey], Line] | None = None,
+        calls: Calls | None = None,
     ) -> None:
         self.attach: Final = attach
         self.detach: Final = detach
@@ -77,6 +82,7 @@ class Gate:
         self._clock = clock
         self._version = version
         self._heartbeat_interval_ms = heartbeat_interval_ms
+        self._calls = calls or Calls(Metrics())
         self._admission = Admission(
             line=line, mint=mint, keys=keys, require_credentials=require_credentials, clock=clock
         )
@@ -93,7 +99,8 @@ class Gate:
         `certificate` is that of the client as DER, which the door has verified; it counts where there is no credential.
         Raises `Unauthenticated`, `InvalidInput` for malformed ids, and `Busy` where too many credentials were wrong.
         """
-        return self._admission.admit(hello, peer, certificate)
+        with about(tenant_id=hello.tenant_id, instance_id=hello.instance_id):
+            return self._admission.admit(hello, peer, certificate)
 
     def tenant_of(
         self, credential: str | None, claimed: str | None, peer: str, certificate: bytes | None = None
@@ -121,10 +128,22 @@ class Gate:
             token=self._renewed(caller),
         )
 
+    def is_good(self, caller: Caller) -> bool:
+        """Return whether what a client was let in by is still good; see `check`."""
+        try:
+            self._admission.check(caller)
+        except Unauthenticated:
+            return False
+        return True
+
     # What they may ask
 
     def ask(self, caller: Caller, ask: Ask, then: Then) -> None:
         """Have `then` called with what came of a call, once; maybe before this returns. Raises what refuses it."""
+        with self._calls.follow(caller.door, caller.key, caller.epoch, ask, then) as followed:
+            self._let_through(caller, ask, followed)
+
+    def _let_through(self, caller: Caller, ask: Ask, then: Then) -> None:
         self._admission.check(caller)
         kind = type(ask.command)
         if caller.role is not None and ENDPOINTS[kind].right not in ROLES[caller.role]:
@@ -136,6 +155,8 @@ class Gate:
             line, epoch = self._beside(caller, kind, ask.instance_id)
         elif caller.token_only:
             self._check_program(kind)
+        if kind is ReadLog:
+            then = _IfStillGood(self, caller, then)
         timeout = None if ask.timeout_ms is None else min(ask.timeout_ms, CALL_TIMEOUT_MAX_MS) / 1000
         if self.draining and kind is StartMany:
             raise draining()
@@ -198,6 +219,25 @@ class Gate:
             return None
         caller.token_until = now + self._mint.lifetime_ms
         return self._mint.mint(caller.key, caller.epoch)
+
+
+class _IfStillGood:
+    """Has an answer that was waited for told only if the client may still hear it."""
+
+    __slots__ = ("_caller", "_gate", "_then", "error", "value")
+
+    def __init__(self, gate: Gate, caller: Caller, then: Then) -> None:
+        self._gate = gate
+        self._caller = caller
+        self._then = then
+        self.value: Any = None
+        self.error: BaseException | None = None
+
+    def __call__(self, outcome: Outcome) -> None:
+        self.value, self.error = outcome.value, outcome.error
+        if not self._gate.is_good(self._caller):
+            self.value, self.error = None, not_accepted()
+        self._then(self)
 
 
 def _forbidden(role: Role, kind: type) -> Forbidden:

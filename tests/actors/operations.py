@@ -47,7 +47,10 @@ EXAMPLES: dict[type, Any] = {
     messages.ListRetries: messages.ListRetries(checkpoint_id="step"),
     messages.ListCheckpoints: messages.ListCheckpoints(),
     messages.ListEvents: messages.ListEvents(event_type="custom", subtype="note"),
+    messages.ListSteps: messages.ListSteps(status="running", step_type="sleep"),
     messages.ListInstances: messages.ListInstances(status=Status.RUNNING),
+    messages.CountInstances: messages.CountInstances(),
+    messages.GetTenantMetrics: messages.GetTenantMetrics(tenant_id="acme", from_ms=NOW, to_ms=NOW + 1),
     messages.ReadLog: messages.ReadLog(),
     messages.ListNodes: messages.ListNodes(),
     messages.PutSchedule: messages.PutSchedule(name="nightly", plan=PLAN),
@@ -66,6 +69,10 @@ EXAMPLES: dict[type, Any] = {
     messages.UseImageVersion: messages.UseImageVersion(image="report@1"),
     messages.DeleteImage: messages.DeleteImage(image="report"),
     messages.RunChore: messages.RunChore(chore="instances", dry_run=True),
+    messages.ListKeys: messages.ListKeys(),
+    messages.AddKey: messages.AddKey(role="operator", request_id="add"),
+    messages.RotateKey: messages.RotateKey(key_id="0123456789ab", request_id="rotate"),
+    messages.RevokeKey: messages.RevokeKey(key_id="0123456789ab"),
 }
 """One command of every kind that a running instance, to which ``signal`` was sent, answers."""
 
@@ -89,6 +96,7 @@ IMAGE = messages.ImageInfo(
     defaults=None,
     options=ImageOptions(),
 )
+TENANT_KEY = messages.TenantKey(key_id="0123456789ab", tenant_id="acme", role="operator", created_at=NOW)
 OF_IMAGES: dict[type, object] = {
     messages.StartInstance: messages.InstanceStarted(instance_id="one", status=Status.PENDING, created=True),
     messages.PushImage: messages.ImagePushed(offset=0),
@@ -107,8 +115,12 @@ OF_IMAGES: dict[type, object] = {
     messages.DeleteSchedule: messages.ScheduleDeleted(name="nightly", deleted=True),
     messages.PauseSchedule: SCHEDULE,
     messages.RunChore: messages.ChoreDone(chore="instances", dry_run=True, removed=0),
+    messages.ListKeys: messages.KeysFound(keys=()),
+    messages.AddKey: messages.KeyMade(secret="rtk_made", key=TENANT_KEY),
+    messages.RotateKey: messages.KeyMade(secret="rtk_made", key=TENANT_KEY),
+    messages.RevokeKey: messages.KeyRevoked(key_id="0123456789ab", revoked=True),
 }
-"""What is answered about images, chores, schedules and many instances."""
+"""What is answered about images, chores, schedules, keys and many instances."""
 
 
 class Desk(Actor):
@@ -152,6 +164,7 @@ async def host(stage: Stage) -> Stage:
         schedules="root/desk",
         images="root/desk",
         upkeep="root/desk",
+        keys="root/desk",
         answers=ANSWERS,
         check_program=check_program,
     )

@@ -98,5 +98,5 @@ def test_the_log_of_the_host_tells_launch_and_end_but_nothing_that_the_program_s
 
     launched, ended = caplog.records
     assert (launched.message, launched.__dict__["program"], launched.__dict__["epoch"]) == ("launched", "job.py", 7)
-    assert (ended.message, ended.__dict__["exit_code"], ended.__dict__["instance"]) == ("ended", 3, "one")
+    assert (ended.message, ended.__dict__["exit_code"], ended.__dict__["instance_id"]) == ("ended", 3, "one")
     assert "secret" not in repr([record.__dict__ for record in caplog.records])

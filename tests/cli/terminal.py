@@ -23,8 +23,10 @@ SECONDS: Final = 30
 def type_command(
     *arguments: str, obj: OpenDoor | None = None, stdin: bytes | None = None, **environment: str
 ) -> Result:
-    """Run a command in this process, as if typed."""
-    return CliRunner(env=environment).invoke(main, arguments, obj=obj, input=stdin, catch_exceptions=False)
+    """Run a command in this process, as if typed by somebody who works with no other server."""
+    return CliRunner(env={"XDG_CONFIG_HOME": "/nonexistent"} | environment).invoke(
+        main, arguments, obj=obj, input=stdin, catch_exceptions=False
+    )
 
 
 class Terminal:

@@ -4,14 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from runtara.cli._reach import Reach, Where, load_given, open_quic_door
+from runtara.cli._reach import Reach, Where, load_given, open_door
 from runtara.errors import Code, ConfigError
 from runtara.ids import InstanceKey
 from runtara.messages import GetStatus
 from runtara.settings import Settings
 from runtara.transport import EmbeddedDoor, Session
+from runtara.transport.client.door import RemoteDoor
 from runtara.transport.connection_file import ConnectionFile, write_connection_file
-from runtara.transport.quic.client import QuicDoor
 from tests.cli.terminal import Terminal, type_command
 
 NOBODY = "127.0.0.1:9"
@@ -72,10 +72,10 @@ def test_the_server_of_a_data_folder_is_found_by_its_file(tmp_path: Path) -> Non
     written = ConnectionFile(address="127.0.0.1:4711", ca_file="/ca.pem", fingerprint="ab", pid=1, version="1")
     write_connection_file(tmp_path, written)
 
-    found, asked = (open_quic_door(Where(data_dir=str(tmp_path), server=server)) for server in (None, "h:1"))
+    found, asked = (open_door(Where(data_dir=str(tmp_path), server=server)) for server in (None, "h:1"))
 
-    assert isinstance(found, QuicDoor)
-    assert isinstance(asked, QuicDoor)
+    assert isinstance(found, RemoteDoor)
+    assert isinstance(asked, RemoteDoor)
     assert (found._trunk.server.address, found._trunk.server.ca_file) == ("127.0.0.1:4711", "/ca.pem")
     assert (asked._trunk.server.address, asked._trunk.server.ca_file) == ("h:1", None)
 

@@ -131,25 +131,60 @@ def test_a_setting_that_makes_no_sense_is_refused(
     assert done.stderr.endswith("[config-error]\n")
 
 
-@pytest.mark.slow
-def test_who_asks_for_keys_says_so_while_there_is_none(serving: Starting, tmp_path: Path) -> None:
+def ps(folder: Path, **environment: str) -> tuple[int, bytes]:
+    done = popen("ps", cwd=folder, **environment)
+    _, errors = done.communicate(timeout=SECONDS)
+    return done.returncode, errors
+
+
+def test_the_first_start_says_where_the_first_key_lies_and_it_is_good(serving: Starting, tmp_path: Path) -> None:
     server = serving(RUNTARA_REQUIRE_CREDENTIALS="true")
+    assert server.process.stdout is not None
+    told = server.process.stdout.readline().decode()
 
-    def ps(**environment: str) -> tuple[int, bytes]:
-        done = popen("ps", cwd=tmp_path, **environment)
-        _, errors = done.communicate(timeout=SECONDS)
-        return done.returncode, errors
-
-    refused = ps()
-    key = server("keys", "add", "default").stdout.strip()
-    accepted = ps(RUNTARA_TOKEN=key)
+    path = tmp_path / ".data" / "bootstrap-key"
+    key = path.read_text().strip()
+    refused = ps(tmp_path)
+    accepted = ps(tmp_path, RUNTARA_TOKEN=key)
     _, log = server.stop()
 
+    assert str(path.resolve()) in told
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert refused[0] == Code.UNAUTHENTICATED.exit_code
     assert refused[1].endswith(b"[unauthenticated]\n")
     assert accepted == (0, b"")
+    assert "nobody-can-connect" not in events_in(log)
+    assert key not in told + "".join(log)
+
+
+@pytest.mark.slow
+def test_a_second_start_makes_no_key_and_who_has_revoked_all_is_told_so(serving: Starting, tmp_path: Path) -> None:
+    serving(RUNTARA_REQUIRE_CREDENTIALS="true").stop()
+    path = tmp_path / ".data" / "bootstrap-key"
+    key = path.read_text()
+
+    second = serving(RUNTARA_REQUIRE_CREDENTIALS="true")
+    kept = path.read_text()
+    second("keys", "revoke", key.split("_")[1])
+    refused = ps(tmp_path, RUNTARA_TOKEN=key.strip())
+    second.stop()
+    _, log = serving(RUNTARA_REQUIRE_CREDENTIALS="true").stop()
+
+    assert kept == key
+    assert refused[0] == Code.UNAUTHENTICATED.exit_code
+    assert not path.exists()
     assert "nobody-can-connect" in events_in(log)
-    assert key not in "".join(log)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::"])
+def test_a_server_that_others_can_reach_does_not_start_without_credentials(tmp_path: Path, host: str) -> None:
+    done = type_command(
+        "serve", "--host", host, "--data-dir", str(tmp_path / "data"), RUNTARA_REQUIRE_CREDENTIALS="false"
+    )
+
+    assert (done.exit_code, done.stdout) == (Code.CONFIG_ERROR.exit_code, "")
+    assert all(word in done.stderr for word in (host, "RUNTARA_REQUIRE_CREDENTIALS", "127.0.0.1", "[config-error]"))
+    assert not (tmp_path / "data" / "bootstrap-key").exists()
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ them. `way` is the fixture that gives each in turn; a folder of tests takes it, 
 """
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -12,10 +13,11 @@ import msgspec
 import pytest
 
 from runtara.messages import ListEvents, Request
-from tests.postgres import Cluster, fresh_database
+from tests.postgres import fresh_database
 from tests.sdk.faces import Awaited, Face, RemoteFace
 from tests.shared import THREADS
 from tests.transport.quic.serving import Serving
+from tests.transport.websocket.serving import TcpServing
 
 __all__ = [
     "DOORS",
@@ -26,13 +28,16 @@ __all__ = [
     "Way",
     "ask",
     "events_of",
-    "memory_server",
-    "postgres_server",
-    "sqlite_server",
+    "memory_quic_server",
+    "memory_tcp_server",
+    "postgres_quic_server",
+    "postgres_tcp_server",
+    "sqlite_quic_server",
+    "sqlite_tcp_server",
     "way",
 ]
 
-DOORS: Final = ("embedded", "quic")
+DOORS: Final = ("embedded", "quic", "ws", "http")
 FACES: Final = ("sync", "trio", "asyncio")
 STORES: Final = ("memory", "sqlite", "postgres")
 
@@ -51,9 +56,19 @@ class Kind(NamedTuple):
         return "-".join(self)
 
 
+def _is_fast(kind: Kind) -> bool:
+    """Whether a way belongs to the fast tests.
+
+    A face does not know the store: they are content with every face over one, and every store below one. Clients over
+    TCP are those over QUIC but for the connection, which no face and no store knows: one way is enough.
+    """
+    if kind.door in ("ws", "http"):
+        return kind == (kind.door, "trio", "sqlite")
+    return kind.store == "sqlite" or kind.face == "trio"
+
+
 WAYS: Final = [
-    # A face does not know the store: the fast tests are content with every face over one, and every store below one.
-    kind if kind.store == "sqlite" or kind.face == "trio" else pytest.param(kind, marks=pytest.mark.slow)
+    kind if _is_fast(kind) else pytest.param(kind, marks=pytest.mark.slow)
     for kind in (Kind(door, face, store) for door in DOORS for face in FACES for store in STORES)
 ]
 
@@ -67,7 +82,7 @@ class Way:
         self._options: dict[str, Any] = {}
         if isinstance(self.face, RemoteFace):
             assert server is not None, "this way leads over a network"
-            self.face.server = server
+            self.face.server = server.at(kind.door) if isinstance(server, TcpServing) else server
         else:
             self._options = {"url": url, **SETTINGS}
 
@@ -89,43 +104,51 @@ async def events_of(sdk: Any, **filters: Any) -> list[Any]:
     return list((await ask(sdk, ListEvents(limit=1000, **filters))).events)
 
 
-def _serving(folder: Path, url: str) -> Serving:
-    server = Serving(folder, **SETTINGS)
+@contextmanager
+def _serving(kind: type[Serving], folder: Path, url: str) -> Iterator[Serving]:
+    server = kind(folder, **SETTINGS)
     server.settings = msgspec.structs.replace(server.settings, database_url=url)
+    with server:
+        THREADS.add(server.thread)
+        yield server
+
+
+@contextmanager
+def _store(name: str, folder: Path, request: pytest.FixtureRequest) -> Iterator[str]:
+    """Give the URL of a fresh store."""
+    if name == "postgres":
+        with fresh_database(request.getfixturevalue("cluster")) as url:
+            yield url
+    else:
+        yield "memory://" if name == "memory" else f"sqlite:///{folder / 'runtara.db'}"
+
+
+def _fixture(kind: type[Serving], store: str) -> Any:
+    @pytest.fixture(scope="session")
+    def server(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Serving]:
+        """A server over one kind of store; whoever uses it keeps to a tenant of its own."""
+        folder = tmp_path_factory.mktemp(store)
+        with _store(store, folder, request) as url, _serving(kind, folder, url) as running:
+            yield running
+
     return server
 
 
-@pytest.fixture(scope="session")
-def memory_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
-    """A server that keeps everything in memory; whoever uses it keeps to a tenant of its own."""
-    with _serving(tmp_path_factory.mktemp("memory"), "memory://") as running:
-        THREADS.add(running.thread)
-        yield running
-
-
-@pytest.fixture(scope="session")
-def sqlite_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
-    """A server that keeps everything in a file; whoever uses it keeps to a tenant of its own."""
-    folder = tmp_path_factory.mktemp("sqlite")
-    with _serving(folder, f"sqlite:///{folder / 'runtara.db'}") as running:
-        THREADS.add(running.thread)
-        yield running
-
-
-@pytest.fixture(scope="session")
-def postgres_server(tmp_path_factory: pytest.TempPathFactory, cluster: Cluster) -> Iterator[Serving]:
-    """A server that keeps everything in PostgreSQL; whoever uses it keeps to a tenant of its own."""
-    with fresh_database(cluster) as url, _serving(tmp_path_factory.mktemp("postgres"), url) as running:
-        THREADS.add(running.thread)
-        yield running
+memory_quic_server = _fixture(Serving, "memory")
+sqlite_quic_server = _fixture(Serving, "sqlite")
+postgres_quic_server = _fixture(Serving, "postgres")
+memory_tcp_server = _fixture(TcpServing, "memory")
+sqlite_tcp_server = _fixture(TcpServing, "sqlite")
+postgres_tcp_server = _fixture(TcpServing, "postgres")
 
 
 @pytest.fixture(params=WAYS, ids=str)
 def way(request: pytest.FixtureRequest, tmp_path: Path) -> Way:
     """Every door with every face over every store."""
     kind: Kind = request.param
-    if kind.door == "quic":
-        return Way(kind, request.getfixturevalue(f"{kind.store}_server"), None)
+    if kind.door != "embedded":
+        door = "quic" if kind.door == "quic" else "tcp"
+        return Way(kind, request.getfixturevalue(f"{kind.store}_{door}_server"), None)
     if kind.store == "postgres":
         return Way(kind, None, request.getfixturevalue("database"))
     return Way(kind, None, "memory://" if kind.store == "memory" else f"sqlite:///{tmp_path / 'runtara.db'}")

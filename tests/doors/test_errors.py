@@ -10,7 +10,7 @@ from runtara.actors import instance
 from runtara.errors import ERRORS, Code
 from runtara.messages import GetInput, GetStatus, TakeSignal
 from runtara.sdk import InstanceStatus, SignalType
-from runtara.transport.quic._client_call import RETRIED
+from runtara.transport.client.call import RETRIED
 from tests.doors.matrix import SETTINGS, Way, ask
 
 TEXT = "what happened to i: try this – äöü ✓"
@@ -23,7 +23,7 @@ def test_an_error_that_an_instance_raises_arrives_as_it_is(way: Way, monkeypatch
             await system.sdk("i").register()
             anybody = system.sdk("anybody")
             for code in Code:
-                if way.kind.door == "quic" and code in RETRIED:
+                if way.kind.door != "embedded" and code in RETRIED:
                     continue  # see the next test
                 planted[:] = [ERRORS[code](TEXT)]
                 with pytest.raises(ERRORS[code]) as raised:
@@ -149,9 +149,9 @@ ELSEWHERE: Final = {
     Code.CONFIG_ERROR: "settings are read before there is a door: tests/sdk/test_config.py, tests/test_settings.py",
     Code.UNAUTHENTICATED: "the embedded door asks for no credentials: tests/transport/test_gate.py",
     Code.FORBIDDEN: "likewise: tests/transport/test_gate.py",
-    Code.UNTRUSTED_SERVER: "only a door to a server has certificates: tests/transport/quic/test_client.py",
+    Code.UNTRUSTED_SERVER: "only a door to a server has certificates: tests/transport/client/test_door.py",
     Code.BUSY: "who is far away asks again until there is room: tests/doors/test_limits.py",
-    Code.UNREACHABLE: "only a server can be away: tests/transport/quic/test_client_calls.py",
+    Code.UNREACHABLE: "only a server can be away: tests/transport/client/test_calls.py",
     Code.MAILBOX_FULL: "no program of its own can fill one: tests/actors/test_region.py",
     Code.INTERNAL: "a bug, which no test knows how to make",
     Code.ACTOR_FAILED: "a bug: tests/actors/test_ref.py",

@@ -93,9 +93,10 @@ def run_python(*arguments: str, cwd: Path, timeout: float = 60, **more: str) -> 
 
 
 def environment() -> dict[str, str]:
-    """Our environment as a user would have it: without our settings, every warning being an error."""
+    """Our environment as a user would have it: without our settings and contexts, every warning being an error."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("RUNTARA_", "PYTEST_", "COV_"))}
     kept["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), kept.get("PATH", os.defpath)])
+    kept["XDG_CONFIG_HOME"] = "/nonexistent"
     ours = {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error", "PYTHONIOENCODING": "utf-8", "COLUMNS": "100"}
     return kept | ours
 

@@ -15,6 +15,7 @@ ELSEWHERE = {
     "runtara/messages/_host.py": "only messages; tests/test_messages.py sends each of them over the wire",
     "runtara/messages/_images.py": "only messages; tests/test_messages.py sends each of them over the wire",
     "runtara/messages/_instances.py": "only messages; tests/test_messages.py sends each of them over the wire",
+    "runtara/messages/_keys.py": "only messages; tests/test_messages.py sends each of them over the wire",
     "runtara/messages/_many.py": "only messages; tests/test_messages.py sends each of them over the wire",
     "runtara/messages/_queries.py": "only messages; tests/test_messages.py sends each of them over the wire",
     "runtara/messages/_schedules.py": "only messages; tests/test_messages.py sends each of them over the wire",
@@ -27,7 +28,9 @@ ELSEWHERE = {
     "runtara/settings/_values.py": "only types; tests/test_settings.py reads values that do not fit",
     "runtara/actors/_schedule_calls.py": "the desk of an actor; the tests of that actor, schedules, ask for everything",
     "runtara/actors/_schedule_checks.py": "a table of checks; the tests of schedules hold it to every bad call",
+    "runtara/actors/launcher.py": "only data; the tests of the system and of the host give it to them",
     "runtara/actors/places.py": "only messages; the tests of the scheduler and of the runner say and hear them",
+    "runtara/transport/callers.py": "only what is known of a client; tests/transport/test_admission.py lets them in",
     "runtara/store/_contract.py": "only promises; the store's conformance suite holds every store to them",
 }
 """Modules without a test file of their own, each with the place that tests it."""

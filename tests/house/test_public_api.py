@@ -15,12 +15,19 @@ from typing import Any
 import msgspec
 import pytest
 
-from runtara.sdk import AsyncRuntaraSdk, RetryConfig, RuntaraSdk, embedded
+from runtara.sdk import AsyncRuntaraSdk, RetryConfig, RuntaraSdk, embedded, management
 from tests.house.source import PACKAGE, ROOT
 from tests.house.test_documentation import PAGES, programs
 
-MODULES = ["runtara.sdk", "runtara.sdk.embedded", "runtara.sdk.testing"]
-TWINS = [(RuntaraSdk, AsyncRuntaraSdk), (embedded.Embedded, embedded.AsyncEmbedded)]
+MODULES = ["runtara.sdk", "runtara.sdk.embedded", "runtara.sdk.management", "runtara.sdk.testing"]
+TWINS = [
+    (RuntaraSdk, AsyncRuntaraSdk),
+    (embedded.Embedded, embedded.AsyncEmbedded),
+    (management.Management, management.TrioManagement),
+    (management.Management, management.AsyncioManagement),
+    (management.Rows, management.AsyncRows),
+    (management.Stream, management.AsyncStream),
+]
 
 
 STRICT = ["--config-file=", "--strict", "--scripts-are-modules", "--follow-imports=silent"]

@@ -60,6 +60,7 @@ def test_the_environment_gives_names_and_defaults_of_the_reference() -> None:
         "heartbeat_interval_ms": 30_000,
         "park_after_ms": None,
         "epoch": None,
+        "otel": False,
         "data_dir": ".data",
     }
 

@@ -262,13 +262,13 @@ async def test_what_comes_garbled_or_ends_early_is_not_kept(client: Client, tmp_
 def pushing(server: Server, path: Path, log: Path) -> "subprocess.Popen[bytes]":
     """Push from a process of its own that stops in the middle."""
     code = (
-        "import os, signal, sys; from runtara.cli._reach import Where, open_quic_door\n"
+        "import os, signal, sys; from runtara.cli._reach import Where, open_door\n"
         "from runtara.sdk.images import push_image\n"
         "stopped = []\n"
         "def progress(sent, size):\n"
         f"    if sent >= {2 * PART_BYTES} and not stopped:\n"
         "        stopped.append(print(sent, flush=True)); os.kill(os.getpid(), signal.SIGSTOP)\n"
-        "push_image(open_quic_door(Where(data_dir=sys.argv[1])), 'report', sys.argv[2], progress=progress)\n"
+        "push_image(open_door(Where(data_dir=sys.argv[1])), 'report', sys.argv[2], progress=progress)\n"
     )
     with log.open("wb") as errors:
         process = subprocess.Popen(
@@ -291,9 +291,9 @@ def killed(process: "subprocess.Popen[bytes]") -> None:
 
 
 def offset_of(server: Server, content: bytes) -> int:
-    from runtara.cli._reach import Where, open_quic_door
+    from runtara.cli._reach import Where, open_door
 
-    door = open_quic_door(Where(data_dir=str(server.folder / ".data")))
+    door = open_door(Where(data_dir=str(server.folder / ".data")))
     try:
         digest = hashlib.sha256(content).hexdigest()
         return door.call_from_thread(

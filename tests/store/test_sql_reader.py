@@ -23,7 +23,7 @@ class Recorded(SqlReader):
         self.rows = rows
         self.asked: list[tuple[str, Mapping[str, object]]] = []
 
-    def _rows(self, statement: str, parameters: Mapping[str, object]) -> Sequence[Row]:
+    def _rows(self, statement: str, parameters: Mapping[str, object], **_filling: str) -> Sequence[Row]:
         self.asked.append((statement, parameters))
         if isinstance(self.rows, Exception):
             raise self.rows

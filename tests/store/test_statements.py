@@ -13,9 +13,11 @@ import pytest
 from runtara.messages import CheckpointInfo, InstanceSummary
 from runtara.records import Checkpoint, Event, Image, ImageVersion, Instance, Retry, Schedule, Signal, Wait
 from runtara.store import Copies, _postgres_batch, _statements
+from runtara.store._finding import ORDERS, Order
 from runtara.store._postgres_batch import rounds_of, statement_of
 from runtara.store._postgres_door import PostgresLimits, connect
 from runtara.store._postgres_migrate import migrate
+from runtara.store._sql_lists import filling_of
 from runtara.store._sqlite_door import SQL, connect_memory, run_script, statements_of
 from runtara.store._statements import Statement, load_migrations, load_statements
 from tests.postgres import Cluster
@@ -107,6 +109,7 @@ def test_every_statement_that_is_used_exists(database: str) -> None:
 SCRIPTS = {
     *("configure_writer", "configure_reader", "take_ownership", "set_patience"),
     *("read_table", "write_row", "has_rows", "clear_table"),
+    *("find_instances", "find_place"),
 }
 """More than one statement, or one that is filled in."""
 
@@ -325,6 +328,30 @@ SEVERAL = {"configure", "make_schema", "configure_reader", "listen", "be_patient
 FILLED_IN = {"read_table", "write_rows", "has_rows", "clear_tables", "number_on", "vacuum_table"}
 """Those that are filled in with the name of a table: tests/store/test_postgres_upkeep.py runs them for every one."""
 
+ORDERED = {"find_instances", "find_place"}
+"""Those that are filled in with the columns of an order."""
+
+OF_ORDERS = {"id": "instances_by_status", "created": "instances_created", "finished": "instances_ended"}
+
+
+@pytest.mark.parametrize("name", sorted(ORDERED))
+@pytest.mark.parametrize("order", ORDERS.values(), ids=str)
+def test_an_index_serves_the_lists_in_every_order(tables: "psycopg.Connection[Any]", name: str, order: Order) -> None:
+    memory = connect_memory()
+    for migration in load_migrations("sqlite"):
+        run_script(memory, migration.script)
+    sqlite = SQL[name].format(**filling_of(order, ":{}"))
+    found = " ".join(row[3] for row in memory.execute(f"EXPLAIN QUERY PLAN {sqlite}", _parameters(sqlite)))
+    memory.close()
+    postgres = plan_of(tables, POSTGRES[name].format(**filling_of(order, "%({})s")))
+
+    index = OF_ORDERS[order.name.lstrip("-")]
+    assert index in found, found
+    assert "TEMP B-TREE" not in found, found
+    assert index in postgres, postgres
+    assert not re.search(r"\bSort\b(?! Key)|Seq Scan", postgres), postgres
+
+
 COMMANDS = {"begin_read", "begin_rest", "begin_write", "commit", "rollback"}
 
 
@@ -335,7 +362,7 @@ def prepared(sql: str) -> str:
     return text.replace("%%", "%").rstrip(";")
 
 
-@pytest.mark.parametrize("name", sorted(POSTGRES.keys() - SEVERAL - FILLED_IN - COMMANDS))
+@pytest.mark.parametrize("name", sorted(POSTGRES.keys() - SEVERAL - FILLED_IN - ORDERED - COMMANDS))
 def test_every_statement_of_postgres_fits_the_schema(tables: "psycopg.Connection[Any]", name: str) -> None:
     with tables.transaction(force_rollback=True):
         tables.execute(f"PREPARE one AS {prepared(POSTGRES[name])}".encode())
@@ -371,7 +398,7 @@ HOT: dict[str, tuple[str, ...]] = {
     "next_schedule_at": ("schedules_due",),
     "list_image_users": ("instances_of_images",),
     "list_finished": ("instances_finished",),
-    "count_finished": ("instances_finished",),
+    "count_finished": (),  # whichever, as long as it is one
 }
 """The statements that are run all the time, and the indexes that serve them."""
 

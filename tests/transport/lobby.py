@@ -12,6 +12,7 @@ from runtara.actors.sessions import Attach, Detach
 from runtara.errors import InvalidInput, Unauthenticated
 from runtara.messages import Request
 from runtara.system import SESSIONS
+from runtara.transport.calls import Calls
 from runtara.transport.conversation import Conversation
 from runtara.transport.credentials import KeyRing, TokenMint
 from runtara.transport.frames import Answer, Ask, Hello, Refusal, ServerFrame, decode_server_frame, encode_frame
@@ -32,6 +33,7 @@ class Lobby:
         self.gate = gate
         self.mint = mint
         self.keys = keys
+        self.metrics = stage.system.metrics
 
     def guest(self, peer: str = "127.0.0.1") -> "Guest":
         """Connect."""
@@ -134,5 +136,6 @@ async def open_lobby(
             heartbeat_interval_ms=30_000,
             payload_max_bytes=PAYLOAD_MAX,
             passed_line=partial(stage.dispatch.line, passed_on=True),
+            calls=Calls(stage.system.metrics),
         )
         yield Lobby(stage, gate, mint, keys)

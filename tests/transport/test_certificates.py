@@ -8,13 +8,24 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import trustme
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from runtara.clock import ManualClock, SystemClock
 from runtara.errors import ConfigError
-from runtara.transport.certificates import LIFETIME_DAYS, Identity, ensure_certificate, read_identity
+from runtara.transport.certificates import (
+    LIFETIME_DAYS,
+    Claim,
+    ClientAuthorities,
+    Identity,
+    ensure_certificate,
+    identity_of_certificate,
+    read_identity,
+)
 from tests.house.source import ROOT
+from tests.transport.passports import authority_file, der_of, make_passport
 
 DAY_MS = 86_400_000
 
@@ -220,3 +231,46 @@ def test_a_chain_begins_with_the_servers_own_certificate(made: Identity, folder:
     chain.write_bytes((folder / "cert.pem").read_bytes() + (folder / "ca.pem").read_bytes())
 
     assert read_identity(chain, folder / "key.pem").fingerprint == made.fingerprint
+
+
+# Clients --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", ["good", "of another authority", "expired", "not yet good", "through another one"])
+def test_clients_are_those_whom_an_authority_has_signed(tmp_path: Path, how: str) -> None:
+    authority = trustme.CA()
+    signer = {"of another authority": trustme.CA(), "through another one": authority.create_child_ca()}.get(
+        how, authority
+    )
+    passport = der_of(make_passport(signer, tmp_path, "runtara://tenant/acme"))
+    clock = ManualClock(SystemClock().now_ms())
+    clock.jump_ms({"expired": 2, "not yet good": -3}.get(how, 0) * 86_400_000)
+    authorities = ClientAuthorities(authority_file(authority, tmp_path), clock)
+    between = x509.load_pem_x509_certificate(signer.cert_pem.bytes()).public_bytes(Encoding.DER)
+
+    trusted = authorities.trusts([passport, between] if how == "through another one" else [passport])
+
+    assert trusted is (how in ("good", "through another one"))
+
+
+@pytest.mark.parametrize("chain", [[], [b""], [b"nonsense"]])
+def test_what_is_no_certificate_is_of_no_authority(tmp_path: Path, chain: list[bytes]) -> None:
+    assert not ClientAuthorities(authority_file(trustme.CA(), tmp_path)).trusts(chain)
+
+
+def test_a_server_is_no_client(tmp_path: Path) -> None:
+    identity = ensure_certificate(tmp_path / "tls")
+    assert identity.ca_file is not None
+    der = x509.load_pem_x509_certificate(identity.cert_file.read_bytes()).public_bytes(Encoding.DER)
+
+    assert not ClientAuthorities(identity.ca_file).trusts([der])
+    assert identity_of_certificate(der) is None
+
+
+def test_a_client_is_known_until_its_certificate_ends(tmp_path: Path) -> None:
+    passport = make_passport(trustme.CA(), tmp_path, "https://else.where", "runtara://tenant/acme.x/read-only")
+    ends = x509.load_pem_x509_certificate(passport.read_bytes()).not_valid_after_utc
+
+    claim = identity_of_certificate(der_of(passport))
+
+    assert claim == Claim("acme.x", "read-only", int(ends.timestamp() * 1000))

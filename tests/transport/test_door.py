@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from runtara.transport import Door, EmbeddedDoor
-from runtara.transport.quic.client import QuicDoor
+from runtara.transport.client.door import RemoteDoor
 
 PROMISED = {name: value for name, value in vars(Door).items() if not name.startswith("_")}
 
@@ -15,7 +15,7 @@ def parameters(call: Any) -> list[tuple[str, Any, Any]]:
     return [(one.name, one.kind, one.default) for one in inspect.signature(call).parameters.values()]
 
 
-@pytest.mark.parametrize("door", [EmbeddedDoor, QuicDoor])
+@pytest.mark.parametrize("door", [EmbeddedDoor, RemoteDoor])
 @pytest.mark.parametrize("name", sorted(PROMISED.keys() - {"session"}))  # set by each of them
 def test_a_door_has_what_every_door_has(door: type, name: str) -> None:
     promised: Any = PROMISED[name]

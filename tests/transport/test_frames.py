@@ -13,6 +13,7 @@ from runtara import messages
 from runtara.endpoints import ENDPOINTS
 from runtara.errors import InvalidInput, RuntaraError, TooLarge
 from runtara.ids import CHECKPOINT_ID_MAX_BYTES, ID_MAX_CHARS
+from runtara.transport import close_codes
 from runtara.transport.conversation import WATCHES_MAX
 from runtara.transport.frames import (
     ALPN,
@@ -37,7 +38,6 @@ from runtara.transport.frames import (
     read_ask_id,
 )
 from runtara.transport.gate import CALL_TIMEOUT_MAX_MS
-from runtara.transport.quic import protocol
 from tests.house.source import ROOT
 
 LIMIT = 1_000
@@ -373,6 +373,6 @@ def test_the_page_lists_every_code_with_which_a_server_closes() -> None:
     codes = re.findall(r"(?m)^\| (\d) \| ([\w-]+) \|", PAGE)
 
     assert {name.upper().replace("-", "_"): int(code) for code, name in codes} == {
-        name: getattr(protocol, name)
+        name: getattr(close_codes, name)
         for name in ("DONE", "INVALID_FRAME", "TOO_LARGE", "UNAUTHENTICATED", "GOING_AWAY", "FLOOD", "TOO_SLOW")
     }

@@ -12,9 +12,7 @@ from runtara.endpoints import ENDPOINTS
 from runtara.errors import Unauthenticated
 from runtara.ids import InstanceKey
 from runtara.lifecycle import Status
-from runtara.transport import _failures as failures
 from runtara.transport import frames
-from runtara.transport._failures import FAILURE_FORGOTTEN_AFTER, FAILURES_MAX
 from runtara.transport.credentials import NODE_PREFIX, TOKEN_PREFIX, TokenMint, not_accepted
 from runtara.transport.frames import Hello, OnBehalf, Pushed, Refusal, Renewed, Welcome
 from tests.actors.operations import EXAMPLES, running
@@ -316,78 +314,6 @@ async def test_no_credential_is_written_into_the_log(lobby: Lobby, caplog: pytes
     assert not [secret for secret in (key, token, "canary") if secret in shown]
 
 
-# Wrong credentials ----------------------------------------------------------------------------------------------------
-
-
-class Watch:
-    """A clock that is set by hand."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.now = 100.0
-        monkeypatch.setattr(failures, "monotonic", lambda: self.now)
-
-
-async def test_an_address_with_many_wrong_credentials_has_to_wait(
-    lobby: Lobby, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    watch, good = Watch(monkeypatch), lobby.keys.add("acme")
-
-    wrong = [lobby.meet(credential="rtk_wrong", peer=AWAY).turned_away for _ in range(FAILURES_MAX + 5)]
-    good_too = lobby.meet(credential=good, peer=AWAY).turned_away
-    elsewhere = lobby.meet(credential=good, peer="203.0.113.8").turned_away
-    watch.now += FAILURE_FORGOTTEN_AFTER
-    later = [lobby.meet(credential=credential, peer=AWAY).turned_away for credential in (good, "rtk_wrong", good)]
-
-    assert wrong == ["unauthenticated"] * FAILURES_MAX + ["busy"] * 5
-    assert (good_too, elsewhere) == ("busy", None)
-    assert later == [None, "unauthenticated", "busy"]
-
-
-@pytest.mark.parametrize("peer", ["127.0.0.1", "127.8.0.1", "::1", "::ffff:127.0.0.1"])
-async def test_loopback_is_shared_and_never_has_to_wait(
-    lobby: Lobby, monkeypatch: pytest.MonkeyPatch, peer: str
-) -> None:
-    Watch(monkeypatch)
-
-    wrong = {lobby.meet(credential="rtk_wrong", peer=peer).turned_away for _ in range(3 * FAILURES_MAX)}
-
-    assert wrong == {"unauthenticated"}
-
-
-@pytest.mark.parametrize(
-    ("one", "other", "same"),
-    [
-        ("2001:db8::1", "2001:db8::ffff:2", True),
-        ("2001:db8::1", "2001:db8:0:1::1", False),
-        ("fe80::1%eth0", "fe80::2%eth1", True),
-        ("::ffff:203.0.113.7", "203.0.113.7", True),
-        ("203.0.113.7", "203.0.113.8", False),
-        ("a socket", "a socket", True),
-    ],
-)
-async def test_who_shares_an_address_is_one(
-    lobby: Lobby, monkeypatch: pytest.MonkeyPatch, one: str, other: str, same: bool
-) -> None:
-    Watch(monkeypatch)
-    for _ in range(FAILURES_MAX):
-        lobby.meet(credential="rtk_wrong", peer=one)
-
-    assert (lobby.meet(credential="rtk_wrong", peer=other).turned_away == "busy") is same
-
-
-async def test_only_so_many_addresses_are_remembered(lobby: Lobby, monkeypatch: pytest.MonkeyPatch) -> None:
-    Watch(monkeypatch)
-    monkeypatch.setattr(failures, "ADDRESSES_MAX", 3)
-    for host in range(1, 6):
-        for _ in range(FAILURES_MAX):
-            lobby.meet(credential="rtk_wrong", peer=f"203.0.113.{host}")
-
-    answers = [lobby.meet(credential="rtk_wrong", peer=f"203.0.113.{host}").turned_away for host in (5, 4, 3, 1)]
-
-    assert answers == ["busy", "busy", "busy", "unauthenticated"]
-    assert len(lobby.gate._admission.failures._counts) == 3
-
-
 # Tokens ---------------------------------------------------------------------------------------------------------------
 
 REGISTER = messages.RegisterInstance(attempt_id="mine")
@@ -486,62 +412,6 @@ async def test_no_client_waits_for_ever(open_lobby_door: Lobby, autojump_clock: 
 
     assert is_reply(waits, await guest.ask(waits, timeout_ms=2**62))
     assert code_of(await guest.ask(waits, timeout_ms=59_000)) == "deadline-exceeded"
-
-
-# Drain ----------------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("command", [EXAMPLES[kind] for kind in BEGINS], ids=lambda command: type(command).__name__)
-async def test_a_host_that_goes_down_begins_nothing_new(open_lobby_door: Lobby, command: Any) -> None:
-    lobby = open_lobby_door
-    lobby.gate.drain()
-
-    answer = await lobby.meet("new").ask(command)
-
-    assert code_of(answer) == "draining"
-    assert code_of(await lobby.meet().ask(messages.GetStatus(), instance_id="new")) == "instance-not-found"
-
-
-async def test_a_host_that_goes_down_starts_nobody_of_many(open_lobby_door: Lobby) -> None:
-    lobby = open_lobby_door
-    lobby.gate.drain()
-
-    assert code_of(await lobby.meet().ask(EXAMPLES[messages.StartMany])) == "draining"
-    assert is_reply(EXAMPLES[messages.SignalMany], await lobby.meet().ask(EXAMPLES[messages.SignalMany]))
-
-
-async def test_a_host_that_goes_down_still_talks_to_those_it_knows(open_lobby_door: Lobby) -> None:
-    lobby = open_lobby_door
-    await running(lobby.stage)
-    await lobby.stage.ask("started", EXAMPLES[messages.StartInstance])
-    lobby.gate.drain()
-    guest = lobby.meet()
-
-    registered = await guest.ask(messages.RegisterInstance(attempt_id="again"))
-    saved = await guest.ask(EXAMPLES[messages.SaveCheckpoint])
-    started = await lobby.meet("started").ask(EXAMPLES[messages.StartInstance])
-
-    assert registered.epoch == 2
-    assert is_reply(EXAMPLES[messages.SaveCheckpoint], saved)
-    assert not started.created
-
-
-async def test_a_host_that_goes_down_refuses_what_is_wrong_as_ever(open_lobby_door: Lobby) -> None:
-    lobby = open_lobby_door
-    await running(lobby.stage)
-    await lobby.stage.ask("one", messages.CompleteInstance(), epoch=1)
-    lobby.gate.drain()
-
-    malformed = await lobby.meet().ask(messages.RegisterInstance(attempt_id="a b"))
-    finished = await lobby.meet().ask(REGISTER)
-    late = await lobby.meet("new").ask(REGISTER, timeout_ms=0)
-
-    assert [code_of(answer) for answer in (malformed, finished, late)] == [
-        "invalid-input",
-        "invalid-state",
-        "deadline-exceeded",
-    ]
-    assert (await lobby.stage.ask("one", messages.GetStatus())).status is Status.COMPLETED
 
 
 async def test_admission_is_the_gates_own_word(lobby: Lobby) -> None:

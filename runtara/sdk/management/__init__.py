@@ -5,9 +5,20 @@ Each of them has a method for whatever a server can be asked for on behalf of a 
 What is returned are the structs of [operations](operations.md). Errors are raised as the classes of `runtara.errors`.
 """
 
+from runtara.sdk._wishes import AsyncStream, Stream
+from runtara.sdk.management._async import AsyncioManagement, TrioManagement
 from runtara.sdk.management._rows import AsyncRows, Rows
+from runtara.sdk.management._sync import Management
 from runtara.sdk.management._values import new_start, output_of
-from runtara.sdk.management.aio import AsyncioManagement, TrioManagement
-from runtara.sdk.management.sync import Management
 
-__all__ = ["AsyncRows", "AsyncioManagement", "Management", "Rows", "TrioManagement", "new_start", "output_of"]
+__all__ = [
+    "AsyncRows",
+    "AsyncStream",
+    "AsyncioManagement",
+    "Management",
+    "Rows",
+    "Stream",
+    "TrioManagement",
+    "new_start",
+    "output_of",
+]

@@ -10,8 +10,8 @@ from runtara.records import ImageKind, ImageOptions
 from runtara.sdk._drive import drive
 from runtara.sdk._flows import Flow
 from runtara.sdk._wishes import ask, perform
-from runtara.sdk.images import Source, pulling, pushing
-from runtara.sdk.management import _lists as lists
+from runtara.sdk.images import Source, pulling, pushing, unwatched
+from runtara.sdk.management import _rows as lists
 from runtara.sdk.management._base import ManagementBase
 from runtara.sdk.management._rows import AsyncRows
 from runtara.sdk.management._values import Span, new_plan, tree_of
@@ -39,7 +39,7 @@ class AsyncHost(ManagementBase):
         metadata: Mapping[str, Any] | None = None,
         defaults: Mapping[str, Any] | None = None,
         options: ImageOptions | None = None,
-        progress: Callable[[int, int], None] = lambda _sent, _size: None,
+        progress: Callable[[int, int], None] = unwatched,
     ) -> messages.ImageInfo:
         """Push a file or folder as the newest version of an image, make it the current one, and return it.
 

@@ -13,7 +13,7 @@ from runtara.sdk._drive import drive
 from runtara.sdk._flows import Flow
 from runtara.sdk._wishes import AsyncStream, ask, perform
 from runtara.sdk.management import _flows as flows
-from runtara.sdk.management import _lists as lists
+from runtara.sdk.management import _rows as lists
 from runtara.sdk.management._base import ManagementBase
 from runtara.sdk.management._flows import LogStream, Many
 from runtara.sdk.management._rows import AsyncRows

@@ -3,6 +3,7 @@
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, Self
 
+from runtara.errors import NotFound
 from runtara.ids import check_id
 from runtara.messages import InstanceFilter
 from runtara.sdk._base import TENANT
@@ -10,8 +11,9 @@ from runtara.sdk._flows import Flow
 from runtara.sdk.config import SdkConfig
 from runtara.sdk.management._flows import instance_filter
 from runtara.sdk.management._values import Span, instant_of, ms_of
-from runtara.settings import load_program_settings
+from runtara.settings import configuration_folder, is_given, load_program_settings
 from runtara.transport import Door
+from runtara.transport.contexts import Contexts
 
 if TYPE_CHECKING:
     from runtara.sdk.embedded import AsyncEmbedded, Embedded
@@ -65,9 +67,33 @@ class ManagementBase:
     def from_env(cls) -> Self:
         """Return the client of the server that the ``RUNTARA_…`` variables name: address, tenant, key and the others.
 
-        See `SdkConfig` for them. Raises `ConfigError` for a value that does not fit.
+        Where they name a context (RUNTARA_CONTEXT) and no address, it is the server of that. See `SdkConfig` for all of
+        them. Raises `ConfigError` for a value that does not fit, and `NotFound` for a context that is not known.
         """
-        return cls(_from_env().open_door())
+        config = load_program_settings(SdkConfig, None, instance_id=MANAGER, epoch=None)
+        if config.context is None or is_given("server_addr"):
+            return cls(config.open_door())
+        return cls.from_context(config.context)
+
+    @classmethod
+    def from_context(cls, name: str | None = None) -> Self:
+        """Return the client of a server that `runtara login` has kept: the one called so, or the one in use.
+
+        Raises `NotFound` where there is none, and `ConfigError` for a file of contexts that cannot be used.
+        """
+        contexts = Contexts(configuration_folder())
+        context = contexts.current() if name is None else contexts.get(name)
+        if context is None:
+            raise NotFound("no context is in use: say which one, or log in with `runtara login`")
+        config = SdkConfig(
+            MANAGER,
+            context.tenant,
+            context.server,
+            credential=context.key,
+            ca_file=context.ca_file,
+            server_fingerprint=context.fingerprint,
+        )
+        return cls(config.open_door())
 
     @classmethod
     def local(cls, tenant: str = TENANT, *, data_dir: str = ".data", key: str | None = None) -> Self:
@@ -106,7 +132,3 @@ class ManagementBase:
     def _watching(self, instance_id: str) -> Door:
         """Return a door whose session hears what happens to an instance; whoever asked for it closes it."""
         return self._door.beside(check_id(instance_id, "instance id"), watch=True)
-
-
-def _from_env(**given: Any) -> SdkConfig:
-    return load_program_settings(SdkConfig, None, instance_id=MANAGER, epoch=None, **given)

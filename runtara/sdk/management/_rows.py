@@ -3,24 +3,28 @@
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any, Final, Generic, TypeVar
 
+from msgspec.structs import replace
+
+from runtara import messages
 from runtara.sdk._drive import drive, drive_blocking
 from runtara.sdk._flows import Flow
-from runtara.sdk._wishes import AsyncStream, Emit, Stream, perform, perform_blocking
+from runtara.sdk._wishes import AsyncStream, Emit, Stream, ask, perform, perform_blocking
+from runtara.transport import Door
 
-__all__ = ["AsyncRows", "Rows"]
+__all__ = ["AsyncRows", "Rows", "instances", "of_instance", "of_tenant"]
 
 R = TypeVar("R")
 P = TypeVar("P")
 
-_Ask = Callable[[str | None], Flow[P]]
+AskPage = Callable[[str | None], Flow[P]]
+"""Asks for the page at a cursor."""
 
 
 class _Pages(Generic[R, P]):
     """A list, of which nothing is read before it is looked at."""
 
-    def __init__(self, ask_page: _Ask[P], rows: str) -> None:
+    def __init__(self, ask_page: AskPage[P], rows: str) -> None:
         self._ask: Final = ask_page
-        """Asks for the page at a cursor."""
         self._rows: Final = rows
         """The field of a page that holds its rows."""
 
@@ -78,3 +82,37 @@ class AsyncRows(_Pages[R, P]):
     def pages(self) -> AsyncIterator[P]:
         """Return page after page."""
         return AsyncStream[P](self._emit_pages())
+
+
+# Which command fetches a page ----------------------------------------------------------------------------------------
+
+
+def of_tenant(door: Door, command: Any) -> AskPage[Any]:
+    """Return what asks for the pages of a list of the tenant's."""
+    return lambda cursor: ask(door, replace(command, cursor=cursor))
+
+
+def of_instance(door: Door, command: Any) -> AskPage[Any]:
+    """Return what asks for the pages of a list of an instance's, which must be there.
+
+    Of one that is unknown, a list would be empty.
+    """
+
+    def ask_page(cursor: str | None) -> Flow[Any]:
+        if cursor is None:
+            yield from ask(door, messages.GetStatus())
+        return (yield from ask(door, replace(command, cursor=cursor)))
+
+    return ask_page
+
+
+def instances(door: Door, wanted: Callable[[], Flow[messages.InstanceFilter]], limit: int) -> AskPage[Any]:
+    """Return what asks for the pages of the instances that are wanted; who that is, is found out once."""
+    found: list[messages.InstanceFilter] = []
+
+    def ask_page(cursor: str | None) -> Flow[messages.InstancePage]:
+        if not found:
+            found.append((yield from wanted()))
+        return (yield from ask(door, messages.ListInstances(filter=found[0], limit=limit, cursor=cursor)))
+
+    return ask_page

@@ -4,23 +4,22 @@ Owns the names of our own headers and of the cookie. Who may do what is the gate
 """
 
 import re
-from collections.abc import Mapping
-from typing import Final
+from typing import Final, Protocol
 
 from runtara.errors import InvalidInput, Unauthenticated
 from runtara.transport.frames import Hello
 from runtara.transport.gate import Caller, Gate
+from runtara.transport.http._exchange import Headers
 
 __all__ = [
     "CSRF",
     "EPOCH",
     "IDEMPOTENCY_KEY",
     "INSTANCE_ID",
-    "REQUEST_ID",
     "TENANT_ID",
     "TIMEOUT_MS",
     "TOKEN",
-    "Headers",
+    "Asker",
     "cookie_of",
     "credential_of",
     "key_of",
@@ -28,14 +27,10 @@ __all__ = [
     "number_of",
 ]
 
-Headers = Mapping[bytes, bytes]
-"""Those of one request, names in small letters."""
-
 TENANT_ID: Final = b"runtara-tenant-id"
 INSTANCE_ID: Final = b"runtara-instance-id"
 EPOCH: Final = b"runtara-epoch"
 TIMEOUT_MS: Final = b"runtara-timeout-ms"
-REQUEST_ID: Final = b"runtara-request-id"
 CSRF: Final = b"runtara-csrf"
 TOKEN: Final = b"runtara-token"
 """In an answer: a newer credential of the attempt that has asked."""
@@ -48,14 +43,32 @@ _KEY: Final = re.compile(rb"[\x21-\x7e]{1,255}\Z")
 _NUMBER: Final = re.compile(rb"[0-9]{1,15}\Z")
 
 
-def let_in(gate: Gate, headers: Headers, instance_id: str | None, peer: str, cookie_name: bytes) -> Caller:
+class Asker(Protocol):
+    """What is known of whoever asks, before the gate has seen it."""
+
+    @property
+    def headers(self) -> Headers:
+        """Those of the request."""
+
+    @property
+    def peer(self) -> str:
+        """Where it comes from."""
+
+    @property
+    def certificate(self) -> bytes | None:
+        """What it has shown to the door, DER."""
+
+
+def let_in(gate: Gate, asker: Asker, instance_id: str | None, cookie_name: bytes) -> Caller:
     """Return who asks. Raises what the gate refuses with, and `InvalidInput` for headers that cannot be read."""
+    headers, peer, certificate = asker.headers, asker.peer, asker.certificate
     credential = credential_of(headers, cookie_name)
-    claimed = _text_of(headers, TENANT_ID)
-    tenant_id = (claimed or "default") if credential is None else gate.tenant_of(credential, claimed, peer)
+    tenant_id = gate.tenant_of(credential, _text_of(headers, TENANT_ID), peer, certificate)
     own = _text_of(headers, INSTANCE_ID) or instance_id or _NOBODY
     hello = Hello(tenant_id=tenant_id, instance_id=own, credential=credential, epoch=number_of(headers, EPOCH))
-    return gate.admit(hello, peer)
+    caller = gate.admit(hello, peer, certificate)
+    caller.door = "http"
+    return caller
 
 
 def credential_of(headers: Headers, cookie_name: bytes) -> str | None:

@@ -4,6 +4,7 @@ import logging
 import socket as sockets
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any, Final
 from wsgiref.handlers import format_date_time
 
@@ -69,7 +70,6 @@ class Connection:
         self._stream = stream
         self._is_busy = False
         self._nursery: trio.Nursery | None = None
-        self._finished: trio.Event | None = None
         self._protocol = Http1(
             house.app,  # type: ignore[arg-type]  # it is only handed to `spawn_app`, below
             house,
@@ -85,16 +85,18 @@ class Connection:
     @property
     def websocket(self) -> WebSocket | None:
         """The WebSocket that this connection has become."""
-        stream = self._protocol.stream
-        return stream if isinstance(stream, WebSocket) and stream.is_open else None
+        websocket = self._protocol.websocket
+        return websocket if websocket is not None and websocket.is_open else None
 
     async def run(self) -> None:
         """Serve until the connection is over, and everything that was asked on it is answered."""
         try:
             async with trio.open_nursery() as self._nursery:
-                await self._listen()
+                is_heard = await self._listen()
                 await self._protocol.handle(Closed())
-                await self._stream.linger()
+                if not is_heard:
+                    await self._part()
+            await self._part()
         except BaseException:
             await self._say_goodbye(shield=True)
             raise
@@ -109,23 +111,29 @@ class Connection:
         elif not self._is_busy:
             self._stream.end()
 
-    async def _listen(self) -> None:
+    async def _listen(self) -> bool:
+        """Hand on what the peer says, to its end. Whether it may still hear what is answered."""
         try:
             while data := await self._stream.receive():
                 await self._protocol.handle(RawData(data))
         except Refused as error:
             await self._refuse(error)
         except Broken:
-            return
+            return False
+        else:
+            return True
+        return False
 
     async def _refuse(self, error: Refused) -> None:
-        """Answer instead of the application, once what it answers is said."""
+        """Answer instead of the application, unless that has begun to."""
         self._house.counts[f"refused_{error.status}"] += 1
-        if self._is_busy and not self._stream.messages.is_in_body:
-            self._finished = trio.Event()
-            await self._finished.wait()
         if self._protocol.is_unanswered and not self._stream.is_broken:
-            await self._send(refusal(error.status, error.detail))
+            with suppress(Broken):
+                await self._stream.send(refusal(error.status, error.detail), is_last=True)
+
+    async def _part(self) -> None:
+        websocket = self._protocol.websocket
+        await self._stream.linger(is_settled=websocket is not None and websocket.is_settled)
 
     async def _say_goodbye(self, *, shield: bool = False) -> None:
         if self.websocket is not None and not self._stream.is_broken:
@@ -143,8 +151,6 @@ class Connection:
         elif isinstance(event, Closed):
             self._is_busy = False
             self._stream.end()
-        if self._finished is not None and not self._is_busy:
-            self._finished.set()
 
     async def _send(self, data: bytes) -> None:
         if data.startswith(b"HTTP/1.1 101"):
@@ -177,12 +183,11 @@ class Connection:
         self._house.counts[scope["type"]] += 1
         try:
             await app(scope, inbox.receive, say)
-        except Broken:
-            pass
         except Exception as error:  # noqa: BLE001 - logged and answered with 500: a bug in one call ends no other
-            self._house.failed(error)
-            _log.exception("the application has failed: %s", scope["path"])
-            await self._apologise(scope, send)
+            if not _is_departure(error):
+                self._house.failed(error)
+                _log.exception("the application has failed: %s", scope["path"])
+                await self._apologise(scope, send)
         await send(None)
 
     async def _apologise(self, scope: Any, send: Any) -> None:
@@ -192,6 +197,11 @@ class Connection:
         headers = [(b"content-type", b"application/problem+json"), (b"content-length", b"%d" % len(body))]
         await send({"type": "http.response.start", "status": 500, "headers": headers})
         await send({"type": "http.response.body", "body": body})
+
+
+def _is_departure(error: Exception) -> bool:
+    """Whether nothing is wrong, but that the peer has gone."""
+    return isinstance(error, Broken) or (isinstance(error, ExceptionGroup) and error.split(Broken)[1] is None)
 
 
 def _address(address: Any) -> tuple[str, int]:

@@ -4,26 +4,51 @@ Owns what is read of a request once (headers, peer, id) and how an answer is sen
 """
 
 import re
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from typing import Any, Final
 from urllib.parse import quote
 
 from runtara.errors import TooLarge
 from runtara.ids import new_id
-from runtara.transport.http._callers import REQUEST_ID, Headers
+from runtara.transport.http.peer import peer_of
 
-__all__ = ["Answer", "ClientGone", "Exchange", "Pairs", "Receive", "Scope", "Send", "exchange_of", "read_body"]
+__all__ = [
+    "ASGI",
+    "Answer",
+    "Body",
+    "ClientGone",
+    "Exchange",
+    "Headers",
+    "Pairs",
+    "Receive",
+    "Scope",
+    "Send",
+    "exchange_of",
+    "read_body",
+]
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Any], Awaitable[None]]
+ASGI = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+Headers = Mapping[bytes, bytes]
+"""Those of one request, names in small letters."""
+
 Pairs = list[tuple[bytes, bytes]]
+
+REQUEST_ID: Final = b"runtara-request-id"
 
 _KEY: Final = "runtara"
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}\Z")
 
-_ALWAYS: Final[tuple[tuple[bytes, bytes], ...]] = (
-    (b"x-content-type-options", b"nosniff"),
+_NOSNIFF: Final = (b"x-content-type-options", b"nosniff")
+
+_OF_DATA: Final = (_NOSNIFF, (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"))
+"""What every answer of the API tells a browser: this is no page."""
+
+_OF_PAGES: Final = (
+    _NOSNIFF,
     (b"referrer-policy", b"no-referrer"),
     (b"cross-origin-opener-policy", b"same-origin"),
     (b"cross-origin-resource-policy", b"same-origin"),
@@ -32,7 +57,7 @@ _ALWAYS: Final[tuple[tuple[bytes, bytes], ...]] = (
         b"default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'",
     ),
 )
-"""What every answer tells a browser."""
+"""What every page and file tells a browser."""
 
 
 class ClientGone(Exception):
@@ -42,7 +67,20 @@ class ClientGone(Exception):
 class Exchange:
     """What is known of a request before anybody looks at what it wants."""
 
-    __slots__ = ("_send", "has_begun", "headers", "is_secure", "peer", "raw_path", "receive", "request_id", "verb")
+    __slots__ = (
+        "_send",
+        "certificate",
+        "has_begun",
+        "headers",
+        "is_secure",
+        "peer",
+        "raw_path",
+        "receive",
+        "request_id",
+        "route",
+        "status",
+        "verb",
+    )
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.receive: Final = receive
@@ -50,12 +88,16 @@ class Exchange:
         self.headers: Final[Headers] = dict(scope["headers"])
         client = scope.get("client")
         self.peer: Final[str] = client[0] if client else ""
+        self.certificate: Final = peer_of(scope).certificate
         self.is_secure: Final = scope["scheme"] == "https"
         given = self.headers.get(REQUEST_ID, b"")
         self.request_id: Final = given.decode("ascii") if _REQUEST_ID.match(given) else new_id()
         raw_path = scope.get("raw_path")
         self.raw_path: Final = raw_path.decode("ascii", "replace") if raw_path else quote(scope["path"])
         self.has_begun = False
+        self.route = "other"
+        """The pattern of the path."""
+        self.status = 0
         self._send = send
         scope[_KEY] = self
 
@@ -63,7 +105,9 @@ class Exchange:
         """Send a part of the answer: every answer has the headers that all have, and one to HEAD has no body."""
         if message["type"] == "http.response.start":
             self.has_begun = True
-            headers = [*message["headers"], (REQUEST_ID, self.request_id.encode()), *_ALWAYS]
+            self.status = message["status"]
+            more = _OF_DATA if self.raw_path.startswith("/api/") else _OF_PAGES
+            headers = [*message["headers"], (REQUEST_ID, self.request_id.encode()), *more]
             message = {**message, "headers": headers}
         elif self.verb == "HEAD":
             if message.get("more_body"):
@@ -100,23 +144,40 @@ async def read_body(receive: Receive, headers: Headers, most: int) -> bytes | by
     announced = headers.get(b"content-length", b"0")
     if announced.isdigit() and int(announced) > most:
         raise _too_large(most)
-    message = await receive()
-    if message["type"] == "http.disconnect":
-        raise ClientGone
-    first: bytes = message.get("body", b"")
-    if not message.get("more_body"):
-        if len(first) > most:
-            raise _too_large(most)
+    body = Body(receive)
+    first = await body.read()
+    if len(first) > most:
+        raise _too_large(most)
+    if body.is_over:
         return first
     found = bytearray(first)
-    while message.get("more_body"):
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ClientGone
-        found += message.get("body", b"")
+    while piece := await body.read():
+        found += piece
         if len(found) > most:
             raise _too_large(most)
     return found
+
+
+class Body:
+    """The body of a request, a piece at a time."""
+
+    __slots__ = ("_receive", "is_over")
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self.is_over = False
+
+    async def read(self) -> bytes:
+        """Return the next bytes, or nothing at the end. Raises `ClientGone`."""
+        while not self.is_over:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                raise ClientGone
+            self.is_over = not message.get("more_body")
+            found: bytes = message.get("body", b"")
+            if found:
+                return found
+        return b""
 
 
 def _too_large(most: int) -> TooLarge:

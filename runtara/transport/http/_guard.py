@@ -6,13 +6,14 @@ does not read is let go, and a WebSocket that is silent is asked whether it is s
 
 import socket as sockets
 import struct
+from contextlib import suppress
 from math import inf
 from typing import Any, Final
 
 import msgspec
 import trio
 
-from runtara.transport.http._head import RequestFilter
+from runtara.transport.http._filter import RequestFilter
 from runtara.transport.http._refusals import Refused
 
 __all__ = ["PING", "Broken", "GuardedStream", "Spans"]
@@ -63,7 +64,9 @@ class GuardedStream:
         self._spans = spans
         self._lock = trio.Lock()
         self._wait: trio.CancelScope | None = None
+        self._idle: trio.Event | None = None
         self._is_ending = False
+        self._is_aborted = self._has_lingered = False
         self._burst = 0
         self._is_busy = False
         self._idle_since = self._begun_at = self._heard_at = trio.current_time()
@@ -74,16 +77,20 @@ class GuardedStream:
     # What is heard
 
     async def receive(self) -> bytes:
-        """Return what has come and is in order, nothing at the end. Raises `Refused`, or `Broken`."""
+        """Return what has come and is in order, nothing at the end. Raises `Refused`, or `Broken`.
+
+        Another request is only taken when the last one was answered.
+        """
         messages = self.messages
         while True:
-            if messages.has_more:
-                data = messages.feed(b"")
-            else:
+            got = b""
+            if not messages.has_more:
                 got = await self._read()
                 if not got:
                     return b""
-                data = messages.feed(got)
+            if self._is_busy and messages.is_next:
+                await self._wait_until_idle()
+            data = messages.feed(got)
             if data:
                 return data
 
@@ -92,6 +99,8 @@ class GuardedStream:
         self._is_busy = busy
         self._idle_since = trio.current_time()
         self._window_spent, self._window_bytes = 0.0, 0
+        if self._idle is not None:
+            self._idle.set()
         self._rearm()
 
     def upgraded(self) -> None:
@@ -103,8 +112,17 @@ class GuardedStream:
     def end(self) -> None:
         """Let nothing more be received; whoever waits for it is told so."""
         self._is_ending = True
+        if self._idle is not None:
+            self._idle.set()
         if self._wait is not None:
             self._wait.cancel()
+
+    async def _wait_until_idle(self) -> None:
+        self._idle = trio.Event()
+        await self._idle.wait()
+        self._idle = None
+        if self._is_ending:
+            raise Broken("the connection ends")
 
     async def _read(self) -> bytes:
         while not self._is_ending:
@@ -145,7 +163,7 @@ class GuardedStream:
         elif messages.is_transparent:
             self._heard_at, self._pinged = trio.current_time(), False
         elif not messages.is_in_head:
-            self._begun_at = began if self._is_busy else trio.current_time()
+            self._begun_at = trio.current_time()
 
     def _due(self, now: float) -> float:
         messages = self.messages
@@ -184,8 +202,11 @@ class GuardedStream:
 
     # What is said
 
-    async def send(self, data: bytes) -> None:
-        """Send all of it. Raises `Broken`, also where the peer does not take it in time."""
+    async def send(self, data: bytes, *, is_last: bool = False) -> None:
+        """Send all of it, and nothing after what `is_last`. Raises `Broken`, also if the peer does not take it in time.
+
+        Who is cancelled meanwhile breaks the connection, since half of it may have gone.
+        """
         try:
             self._lock.acquire_nowait()
         except trio.WouldBlock:
@@ -194,8 +215,9 @@ class GuardedStream:
             if self.is_broken:
                 raise Broken("the connection is over")
             await self._send(data)
+            self.is_broken = is_last
         except BaseException:
-            self.abort()  # half of it may have gone
+            self.abort()
             raise
         finally:
             self._lock.release()
@@ -236,33 +258,30 @@ class GuardedStream:
 
     def abort(self) -> None:
         """Give up: what was not sent yet never is."""
-        if not self.is_broken:
-            self.is_broken = True
+        if not self._is_aborted:
+            self.is_broken = self._is_aborted = True
             self.end()
             try:
                 self._socket.setsockopt(sockets.SOL_SOCKET, sockets.SO_LINGER, struct.pack("ii", 1, 0))
             except OSError:
                 return  # it is gone already
 
-    async def linger(self) -> None:
-        """Say that nothing more will come, and listen a little, so that the peer hears what was said last."""
-        if self.is_broken:
-            return
-        try:
-            self._socket.shutdown(sockets.SHUT_WR)
-            if self.messages.is_between:
-                return
-            left = _LINGER_MAX_BYTES
-            with trio.move_on_after(_LINGER):
-                while left > 0:
-                    await trio.lowlevel.wait_readable(self._socket)
-                    got = len(self._socket.recv(_HEAD_BYTES))
-                    left -= got or left
-        except OSError:
-            return  # it hears nothing more
+    async def linger(self, *, is_settled: bool = False) -> None:
+        """Say that nothing more will come, and listen a little, so that the peer hears what was said last.
 
-    def close(self) -> None:
-        """Close the socket."""
+        There is no need to where everything `is_settled`.
+        """
+        if self._is_aborted or self._has_lingered:
+            return
+        self._has_lingered = True
         self.is_broken = True
-        trio.lowlevel.notify_closing(self._socket)
-        self._socket.close()
+        with suppress(OSError, trio.BrokenResourceError, trio.ClosedResourceError), trio.move_on_after(_LINGER):
+            async with self._lock:
+                if self._tls is not None:
+                    await self._tls.unwrap()
+                self._socket.shutdown(sockets.SHUT_WR)
+            left = 0 if is_settled or self.messages.is_between else _LINGER_MAX_BYTES
+            while left > 0:
+                await trio.lowlevel.wait_readable(self._socket)
+                got = len(self._socket.recv(_HEAD_BYTES))
+                left -= got or left

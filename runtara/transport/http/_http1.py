@@ -25,6 +25,7 @@ class Http1(H11Protocol):
     """One connection of HTTP/1.1, without I/O."""
 
     connection: Any  # of two kinds, told apart by what is asked of them
+    websocket: WebSocket | None = None
     _head = b""
 
     @property
@@ -66,22 +67,13 @@ class Http1(H11Protocol):
 
     async def _create_stream(self, request: h11.Request) -> None:
         headers = list(request.headers)
-        is_websocket = any(name == b"upgrade" for name, _ in headers)
-        kind: Any = WebSocket if is_websocket else HTTPStream
-        self.stream = kind(
-            self.app,
-            self.config,
-            self.context,
-            self.task_group,
-            self.ssl,
-            self.client,
-            self.server,
-            self.stream_send,
-            STREAM_ID,
-        )
-        if is_websocket:
+        around = (self.app, self.config, self.context, self.task_group, self.ssl, self.client, self.server)
+        if any(name == b"upgrade" for name, _ in headers):
+            self.stream = self.websocket = WebSocket(*around, self.stream_send, STREAM_ID)
             self.connection = H11WSConnection(self.connection)
             headers = [(name, value) for name, value in headers if name != b"sec-websocket-extensions"]
+        else:
+            self.stream = HTTPStream(*around, self.stream_send, STREAM_ID)
         await self.stream.handle(
             Request(
                 stream_id=STREAM_ID,

@@ -7,7 +7,7 @@ of the door is made of them too, so that neither can say something else than the
 import hashlib
 import re
 from collections.abc import Mapping
-from typing import Any, Final, get_args
+from typing import Any, Final, TypeVar, get_args, get_origin
 from urllib.parse import parse_qsl, unquote_to_bytes
 
 import msgspec
@@ -24,6 +24,8 @@ QUERY_FIELDS_MAX: Final = 64
 
 _MADE_UP: Final = frozenset({(SendSignal, "signal_id"), (SignalMany, "signal_id")})
 """What a body may leave out although the command has it: it is made up, of the key of the request if it has one."""
+
+T = TypeVar("T", bound=msgspec.Struct)
 
 _IN_BRACES: Final = re.compile(r"\{(\w+)\}")
 
@@ -58,7 +60,8 @@ class Operation:
         self.needs_body: Final = self.body is not None and any(f.required for f in msgspec.structs.fields(self.body))
         self._plain = all(self._type_in_path(name) is str for name in self.path_fields)
         self._decoder = None if self.body is None else msgspec.json.Decoder(self.body)
-        self._flattened = {field.name: _struct_of(field.type) for field in rest} if self.query else {}
+        nested = {field.name: _struct_of(field.type) for field in rest} if self.query else {}
+        self._flattened = {name: kind for name, kind in nested.items() if kind is not None}
 
     def read(self, path: Mapping[str, str], query: bytes, body: bytes | bytearray, key: str | None) -> Wanted:
         """Return what a request asks for. `key` is the key by which it is known when it is sent again, if it has one.
@@ -92,13 +95,9 @@ class Operation:
             return {}
         found = msgspec.structs.asdict(decode_query(query, self.query))
         for name, kind in self._flattened.items():
-            if kind is not None:
-                parts = {
-                    field.name: found.pop(field.name) for field in msgspec.structs.fields(kind) if field.name in found
-                }
-                parts = {part: value for part, value in parts.items() if part not in self._fields}
-                given = kind(**parts)
-                found[name] = given if given != kind() else None
+            parts = {part: found.pop(part) for part in kind.__struct_fields__ if part not in self._fields}
+            given = kind(**parts)
+            found[name] = None if given == kind() else given
         return found
 
     def _read_body(self, body: bytes | bytearray) -> dict[str, Any]:
@@ -138,9 +137,10 @@ def decode_path(path: Mapping[str, str], kind: type[msgspec.Struct]) -> msgspec.
         raise InvalidInput(f"the path does not fit: {error}") from None
 
 
-def decode_query(query: bytes, kind: type[msgspec.Struct]) -> msgspec.Struct:
+def decode_query(query: bytes, kind: type[T]) -> T:
     """Return what a query says, by type. Raises `InvalidInput` for anything else, fields that come twice included."""
-    found: dict[str, str] = {}
+    several = {field.name for field in msgspec.structs.fields(kind) if get_origin(field.type) is tuple}
+    found: dict[str, str | list[str]] = {}
     try:
         pairs = parse_qsl(
             query.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=QUERY_FIELDS_MAX
@@ -148,6 +148,9 @@ def decode_query(query: bytes, kind: type[msgspec.Struct]) -> msgspec.Struct:
     except ValueError as error:
         raise InvalidInput(f"the query cannot be read: {error}") from None
     for name, value in pairs:
+        if name in several:
+            found.setdefault(name, []).append(value)  # type: ignore[union-attr]  # always a list
+            continue
         if name in found:
             raise InvalidInput(f"{name!a:.80} stands twice in the query: once is enough")
         found[name] = value

@@ -1,43 +1,23 @@
-"""From which web pages the door may be used, and under which names it may be asked for.
+"""From which web pages the door may be used.
 
 A browser sends requests on behalf of any page that it shows. Whatever changes something, and every WebSocket, must come
-from a page of ours or one that is allowed by name; and no page may reach us under a name of its own.
+from a page of ours or one that is allowed by name. Under which names the door is asked for, the server sees to.
 """
 
-import ipaddress
 from collections.abc import Collection
 from typing import Final
 from urllib.parse import urlsplit
 
 from runtara.errors import Code
 from runtara.settings import Settings
-from runtara.transport.http._callers import CSRF, Headers
+from runtara.transport.http._callers import CSRF
+from runtara.transport.http._exchange import Headers
 from runtara.transport.http._problems import Turned
 
-__all__ = ["SAFE_VERBS", "Names", "check_csrf", "check_origin"]
+__all__ = ["SAFE_VERBS", "check_csrf", "check_origin"]
 
 SAFE_VERBS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 """Verbs that change nothing."""
-
-
-class Names:
-    """The host names under which the door may be asked for. Addresses are no names: nobody else can own them."""
-
-    def __init__(self, settings: Settings, own: Collection[str] = ()) -> None:
-        given = (name.strip().lower() for name in settings.http_hosts.split(","))
-        self._known = {"localhost", settings.host.lower(), *(name.lower() for name in own), *filter(None, given)}
-
-    def check(self, headers: Headers) -> None:
-        """Raise `Turned` (421) unless the request names a host that is ours."""
-        host = headers.get(b"host", b"").decode("latin-1").lower()
-        name = _name_of(host)
-        if name in self._known or host in self._known or _is_address(name):
-            return
-        raise Turned(
-            421,
-            f"this server is not {name!a:.100}: ask for it by its address, or name it in RUNTARA_HTTP_HOSTS",
-            code=Code.FORBIDDEN,
-        )
 
 
 def check_origin(headers: Headers, settings: Settings, own: Collection[str] = ()) -> None:
@@ -74,18 +54,3 @@ def _foreign(what: str) -> Turned:
     return Turned(
         403, f"pages {what} may not use this server: name their origin in RUNTARA_HTTP_ORIGINS", code=Code.FORBIDDEN
     )
-
-
-def _name_of(host: str) -> str:
-    """Return a host without its port."""
-    if host.startswith("["):
-        return host[1:].partition("]")[0]
-    return host.rpartition(":")[0] if ":" in host else host
-
-
-def _is_address(name: str) -> bool:
-    try:
-        ipaddress.ip_address(name.partition("%")[0])
-    except ValueError:
-        return False
-    return True

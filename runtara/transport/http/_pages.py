@@ -4,17 +4,20 @@ The files are read once, from the package; each has an entity tag, so that a bro
 """
 
 import hashlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from importlib.resources import files
-from typing import Final
+from importlib.resources.abc import Traversable
+from typing import Final, Protocol
 
-from runtara.errors import Code, RuntaraError
+from runtara.errors import Code
+from runtara.metrics import content_type
 from runtara.transport.http._exchange import Answer, Exchange, Pairs
 from runtara.transport.http._problems import Turned
+from runtara.transport.http._replies import JSON, NO_STORE
 
-__all__ = ["Pages", "read_files"]
+__all__ = ["Fitness", "Pages", "read_files"]
 
-_NO_STORE: Final = (b"cache-control", b"no-store")
+_ALIVE: Final = b'{"status":"alive"}'
 
 _TYPES: Final = {
     "html": b"text/html; charset=utf-8",
@@ -33,11 +36,24 @@ _NAMES: Final = {"/": "index.html", "/docs": "docs.html"}
 """Pages with a path of their own."""
 
 
+class Fitness(Protocol):
+    """What was found when it was looked whether the system serves."""
+
+    @property
+    def is_good(self) -> bool:
+        """Whether nothing is wrong."""
+
+    def body(self) -> bytes:
+        """Return it as JSON."""
+
+
 class Pages:
     """Finds what there is at a path outside the API."""
 
-    def __init__(self, is_ready: Callable[[], Awaitable[None]], render_metrics: Callable[[], bytes] | None) -> None:
-        self._is_ready = is_ready
+    def __init__(
+        self, fitness: Callable[[], Awaitable[Fitness]], render_metrics: Callable[[], Awaitable[bytes]]
+    ) -> None:
+        self._fitness = fitness
         self._render_metrics = render_metrics
         self._files = read_files()
 
@@ -57,21 +73,14 @@ class Pages:
 
     async def _find(self, path: str, exchange: Exchange) -> Answer | None:
         if path == "/healthz":
-            return Answer(200, b"ok\n", [(b"content-type", _TYPES["txt"]), _NO_STORE])
+            return Answer(200, _ALIVE, [JSON, NO_STORE])
         if path == "/readyz":
-            return await self._ready()
-        if path == "/metrics" and self._render_metrics is not None:
-            kind = b"text/plain; version=0.0.4; charset=utf-8"
-            return Answer(200, self._render_metrics(), [(b"content-type", kind), _NO_STORE])
+            found = await self._fitness()
+            more = [] if found.is_good else [(b"retry-after", b"1")]
+            return Answer(200 if found.is_good else 503, found.body(), [JSON, NO_STORE, *more])
+        if path == "/metrics":
+            return Answer(200, await self._render_metrics(), [(b"content-type", content_type().encode()), NO_STORE])
         return self._file(_NAMES.get(path) or path.removeprefix("/ui/"), exchange)
-
-    async def _ready(self) -> Answer:
-        kind = [(b"content-type", _TYPES["txt"]), _NO_STORE]
-        try:
-            await self._is_ready()
-        except RuntaraError as error:
-            return Answer(503, f"{error.code.wire}\n".encode(), [*kind, (b"retry-after", b"1")])
-        return Answer(200, b"ready\n", kind)
 
     def _file(self, name: str, exchange: Exchange) -> Answer | None:
         found = self._files.get(name)
@@ -87,10 +96,18 @@ class Pages:
 def read_files() -> dict[str, tuple[bytes, bytes, bytes]]:
     """Return the files of the console by their names: type, entity tag and content of each."""
     found = {}
-    for file in files("runtara.transport.http").joinpath("ui").iterdir():
-        kind = _TYPES.get(file.name.rpartition(".")[2])
+    for name, file in _below(files("runtara.transport.http").joinpath("ui"), ""):
+        kind = _TYPES.get(name.rpartition(".")[2])
         if kind is not None:
             content = file.read_bytes()
             tag = b'"' + hashlib.blake2b(content, digest_size=16).hexdigest().encode() + b'"'
-            found[file.name] = (kind, tag, content)
+            found[name] = (kind, tag, content)
     return found
+
+
+def _below(folder: Traversable, prefix: str) -> Iterator[tuple[str, Traversable]]:
+    for entry in folder.iterdir():
+        if entry.is_dir():
+            yield from _below(entry, f"{prefix}{entry.name}/")
+        else:
+            yield prefix + entry.name, entry

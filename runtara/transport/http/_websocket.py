@@ -25,6 +25,11 @@ class WebSocket(WSStream):
         """Whether messages may go both ways."""
         return self.state is ASGIWebsocketState.CONNECTED and not self.closed
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether both sides have said that they close."""
+        return self.handshake.accepted and self.connection.state is ConnectionState.CLOSED
+
     async def leave(self) -> None:
         """Tell the peer that the server goes down. The application hears of it when the peer has replied."""
         if self.is_open:
@@ -60,6 +65,8 @@ class WebSocket(WSStream):
 
     async def _part(self, event: CloseConnection) -> None:
         """The peer closes, or has said what is no WebSocket."""
+        put: Any = self.app_put
+        await put({"type": "websocket.disconnect", "code": int(event.code), "reason": event.reason or ""})
         if self.connection.state is ConnectionState.REMOTE_CLOSING:
             await self._send_wsproto_event(event.response())
         elif self.connection.state is ConnectionState.OPEN:

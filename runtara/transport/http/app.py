@@ -6,25 +6,30 @@ of errors. Litestar finds the handler of what is below ``/api``.
 
 import logging
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, Final
 
 import msgspec
 from litestar import Litestar
 from litestar.exceptions import HTTPException
 
+from runtara.clock import monotonic
 from runtara.errors import Code, RuntaraError
+from runtara.live import FeedSource
 from runtara.settings import Settings
 from runtara.transport.gate import Gate
 from runtara.transport.http._callers import cookie_of
-from runtara.transport.http._exchange import Answer, ClientGone, Exchange, Receive, Scope, Send
-from runtara.transport.http._origin import SAFE_VERBS, Names, check_csrf, check_origin
-from runtara.transport.http._pages import Pages
+from runtara.transport.http._exchange import ASGI, Answer, ClientGone, Exchange, Receive, Scope, Send
+from runtara.transport.http._guard import Broken
+from runtara.transport.http._live import serve_live
+from runtara.transport.http._openapi import openapi_json
+from runtara.transport.http._origin import SAFE_VERBS, check_csrf, check_origin
+from runtara.transport.http._pages import Fitness, Pages
+from runtara.transport.http._paths import Paths
 from runtara.transport.http._problems import Turned, problem_of
 from runtara.transport.http._routes import Desk, make_handlers
 
 __all__ = ["ASGI", "Application", "Parts", "make_app"]
-
-ASGI = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _log: Final = logging.getLogger(__name__)
 
@@ -36,13 +41,16 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     settings: Settings
     is_secure: bool
     """Whether the door speaks TLS."""
-    is_ready: Callable[[], Awaitable[None]]
-    """Returns if the system serves; raises what keeps it from serving."""
-    render_metrics: Callable[[], bytes] | None = None
+    fitness: Callable[[], Awaitable[Fitness]]
+    """Looks whether the system serves."""
+    render_metrics: Callable[[], Awaitable[bytes]]
+    """Returns the metrics in the text format of Prometheus."""
+    count: Callable[[str, str, int, float], None]
+    """Takes note of a request: its verb, the pattern of its path, the status of its answer, and its seconds."""
     serve_session: ASGI | None = None
     """Serves a WebSocket on which a program speaks."""
-    serve_live: ASGI | None = None
-    """Serves a WebSocket on which somebody watches."""
+    feed: FeedSource | None = None
+    """Tells those who watch what happens."""
 
 
 def make_app(parts: Parts) -> "Application":
@@ -55,11 +63,12 @@ class Application:
 
     def __init__(self, parts: Parts) -> None:
         self._settings = parts.settings
-        self._names = Names(parts.settings)
-        self._cookie_name = b"__Host-runtara" if parts.is_secure else b"runtara"
-        desk = Desk(parts.gate, parts.settings, self._cookie_name)
-        self._pages = Pages(parts.is_ready, parts.render_metrics)
-        self._sockets = {"/api/v1/session": parts.serve_session, "/api/v1/live": parts.serve_live}
+        desk = Desk(parts.gate, parts.settings, is_secure=parts.is_secure, document=openapi_json)
+        self._cookie_name = desk.cookie_name
+        self._pages = Pages(parts.fitness, parts.render_metrics)
+        self._count = parts.count
+        self._sockets = {"/api/v1/session": parts.serve_session, "/api/v1/live": _live(parts, self._cookie_name)}
+        self._paths = Paths(desk.handles())
         self._api: Any = Litestar(  # Any: its own idea of ASGI types is narrower than ours
             make_handlers(desk),
             openapi_config=None,
@@ -76,24 +85,32 @@ class Application:
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = Exchange(scope, receive, send)
+        began = monotonic()
         try:
             self._check(exchange)
-            page = await self._pages.find(exchange)
-            if page is not None:
-                await page(scope, receive, exchange.send)
-            else:
-                scope["path"] = (
-                    exchange.raw_path
-                )  # what a segment holds is decoded by the handler, so that it may hold /
-                await self._api(scope, receive, exchange.send)
-        except ClientGone:
-            return
+            answer = await self._find(exchange, scope)
+            await answer(scope, receive, exchange.send)
+        except (ClientGone, Broken):
+            return  # nobody is there any more
         except Exception as error:  # noqa: BLE001 - every error has an answer
             await self._refuse(exchange, error)
+        finally:
+            self._count(exchange.verb, exchange.route, exchange.status, monotonic() - began)
+
+    async def _find(self, exchange: Exchange, scope: Scope) -> ASGI:
+        path, verb = exchange.raw_path, exchange.verb
+        found = self._paths.find("GET" if verb == "HEAD" else verb, path)
+        if found is not None:
+            handle, exchange.route, scope["path_params"] = found
+            return await handle(scope)
+        page = await self._pages.find(exchange)
+        if page is not None:
+            return page
+        scope["path"] = path  # what a segment holds is decoded by the handler, so that it may hold a slash
+        return self._api  # type: ignore[no-any-return]  # see above
 
     def _check(self, exchange: Exchange) -> None:
         headers = exchange.headers
-        self._names.check(headers)
         if exchange.verb in SAFE_VERBS:
             return
         if b"authorization" not in headers and cookie_of(headers, self._cookie_name) is not None:
@@ -115,7 +132,6 @@ class Application:
         headers = dict(scope["headers"])
         serve = self._sockets.get(scope["path"])
         try:
-            self._names.check(headers)
             check_origin(headers, self._settings)
             if serve is None:
                 raise Turned(404, "there is no WebSocket here", code=Code.NOT_FOUND)
@@ -145,3 +161,10 @@ def _known(error: Exception) -> Exception:
     if cause.status_code == 404:
         return Turned(404, "there is nothing at this path: see /docs for what there is", code=Code.NOT_FOUND)
     return Turned(cause.status_code, str(cause.detail)) if cause.status_code < 500 else error
+
+
+def _live(parts: Parts, cookie_name: bytes) -> ASGI | None:
+    """Return what serves those who watch, where there is something to watch."""
+    if parts.feed is None:
+        return None
+    return partial(serve_live, gate=parts.gate, feed=parts.feed, settings=parts.settings, cookie_name=cookie_name)

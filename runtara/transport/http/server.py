@@ -6,6 +6,8 @@ What is asked is answered by an application (ASGI 3); what a peer may do wrong i
 import errno
 import socket as sockets
 import ssl
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Final
 
 import trio
@@ -15,9 +17,11 @@ from runtara.errors import ConfigError, Unreachable
 from runtara.settings import Settings
 from runtara.transport.addresses import party_of
 from runtara.transport.http._connection import Application, Connection, House
+from runtara.transport.http._filter import RequestFilter
 from runtara.transport.http._guard import GuardedStream, Spans
-from runtara.transport.http._head import RequestFilter
+from runtara.transport.http._hosts import is_host, names_of
 from runtara.transport.http._places import Places
+from runtara.transport.http._refusals import refusal
 from runtara.transport.http.peer import Peer
 
 __all__ = ["Application", "HttpServer", "open_tcp_socket"]
@@ -27,6 +31,8 @@ _BACKLOG: Final = 1_024
 
 _TURN_CONNECTIONS: Final = 64
 """Most connections accepted before others have a turn."""
+
+_FULL: Final = refusal(503, "the server has no room for another connection, or is going down")
 
 _SCARCE: Final = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 _SCARCE_WAIT: Final = 1.0
@@ -75,6 +81,7 @@ class HttpServer:
         self._tls = tls
         self._house = House(app, clock or SystemClock())
         self._spans = _spans(settings)
+        self._names = names_of(settings, socket.getsockname()[0])
         self._places = Places(settings.http_max_connections, settings.http_max_per_address)
         self._connections: set[Connection] = set()
         self._is_open = True
@@ -124,11 +131,18 @@ class HttpServer:
                 return
             party = party_of(address[0])
             if not self._is_open or not self._places.take(party):
-                self._house.counts["turned_away"] += 1
-                socket.close()
+                self._turn_away(socket)
                 continue
             self._house.counts["accepted"] += 1
             nursery.start_soon(self._serve, socket, party)
+
+    def _turn_away(self, socket: sockets.socket) -> None:
+        self._house.counts["turned_away"] += 1
+        with socket, suppress(OSError):
+            socket.setblocking(False)
+            if self._tls is None:
+                socket.send(_FULL)
+                socket.shutdown(sockets.SHUT_WR)
 
     async def _serve(self, socket: sockets.socket, party: str | None) -> None:
         """Serve one connection. Nothing that goes wrong with it touches the others."""
@@ -138,7 +152,7 @@ class HttpServer:
                 socket.setsockopt(sockets.IPPROTO_TCP, sockets.TCP_NODELAY, 1)
                 with trio.fail_after(self._spans.head):
                     tls = None if self._tls is None else await self._shake_hands(socket, self._tls)
-                stream = GuardedStream(socket, tls, RequestFilter(), self._spans)
+                stream = GuardedStream(socket, tls, RequestFilter(self._known(socket)), self._spans)
                 certificate = None if tls is None else tls.getpeercert(binary_form=True)
                 await self._converse(socket, stream, Peer(certificate))
         except (trio.BrokenResourceError, trio.TooSlowError):
@@ -158,7 +172,13 @@ class HttpServer:
         await secured.do_handshake()
         return secured
 
+    def _known(self, socket: sockets.socket) -> Callable[[bytes], bool | None]:
+        names, address = self._names, socket.getsockname()[0]
+        return lambda value: is_host(value, names, address)
+
     async def _converse(self, socket: sockets.socket, stream: GuardedStream, peer: Peer) -> None:
+        if not self._is_open:
+            return
         connection = Connection(self._house, stream, socket, peer, tls=self._tls is not None)
         self._connections.add(connection)
         try:

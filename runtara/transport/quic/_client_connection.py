@@ -10,17 +10,13 @@ from typing import Any, Final
 
 import trio
 
-from runtara.errors import Busy, InvalidInput, RuntaraError, TooLarge, Unauthenticated, UntrustedServer
+from runtara.errors import InvalidInput, RuntaraError, TooLarge
+from runtara.transport.client.calls import Calls
+from runtara.transport.client.connection import TRY, ended_by_server, not_trusted
+from runtara.transport.client.pulse import Pulse
+from runtara.transport.close_codes import DONE, INVALID_FRAME
 from runtara.transport.frames import FrameCutter
-from runtara.transport.quic._client_calls import Calls
-from runtara.transport.quic._client_pulse import Pulse
 from runtara.transport.quic.protocol import (
-    CLOSE_CODES,
-    DONE,
-    FLOOD,
-    INVALID_FRAME,
-    TOO_LARGE,
-    UNAUTHENTICATED,
     ClientTls,
     Connected,
     Disconnected,
@@ -30,10 +26,7 @@ from runtara.transport.quic.protocol import (
     open_client_wire,
 )
 
-__all__ = ["TRY", "Connection"]
-
-TRY: Final = 3.0
-"""Seconds that the way to the welcome may take."""
+__all__ = ["Connection"]
 
 DATAGRAMS: Final = 64
 """Most datagrams taken from the socket before the answers to them are sent."""
@@ -211,17 +204,8 @@ class Connection:
         if self.why is not None:
             return
         if event.untrusted:
-            self.why = f"the server's certificate is not the expected one ({event.reason})"
-            self.error = UntrustedServer(f"{self.why}: give its CA file or fingerprint, if you trust it")
-        elif not event.by_application:
-            self.why = f"the connection failed ({event.reason or event.code})"
+            self.why, self.error = not_trusted(event.reason)
+        elif event.by_application:
+            self.why, self.error = ended_by_server(event.code, event.reason, self._calls)
         else:
-            self.why = event.reason or CLOSE_CODES.get(event.code, f"closed with code {event.code}")
-            if event.code == UNAUTHENTICATED:
-                self.error = Unauthenticated(self.why)
-            elif event.code in _BLAMED:
-                self._calls.blame(_BLAMED[event.code](f"the server has closed the connection: {self.why}"))
-
-
-_BLAMED: Final[dict[int, type[RuntaraError]]] = {INVALID_FRAME: InvalidInput, TOO_LARGE: TooLarge, FLOOD: Busy}
-"""Close codes that say that something sent was at fault, and what its askers are told; it is not sent again."""
+            self.why = f"the connection failed ({event.reason or event.code})"

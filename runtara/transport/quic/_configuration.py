@@ -1,9 +1,7 @@
 """What the sides of a connection bring along: certificates and whom to trust, windows, lengths of datagrams."""
 
-import hashlib
 import ipaddress
 import ssl
-from pathlib import Path
 from typing import Any, Final
 
 import msgspec
@@ -11,6 +9,7 @@ from aioquic.quic.configuration import QuicConfiguration
 from aioquic.tls import CipherSuite
 
 from runtara.errors import ConfigError
+from runtara.transport.client.trust import check_ca_file
 from runtara.transport.frames import ALPN
 from runtara.transport.quic._guard import check_version
 
@@ -26,7 +25,6 @@ __all__ = [
     "configure_server",
     "datagram_bytes",
     "is_loopback",
-    "read_fingerprint",
 ]
 
 CLIENT_STREAM_WINDOW: Final = 4 * 1024 * 1024
@@ -53,6 +51,8 @@ class ServerTls(msgspec.Struct, frozen=True, kw_only=True):
     cert_file: str
     key_file: str
     idle_timeout: float = 120.0
+    client_ca_file: str | None = None
+    """PEM file of authorities whose clients may show a certificate; by default none is asked for."""
 
 
 class ClientTls(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,6 +65,8 @@ class ClientTls(msgspec.Struct, frozen=True, kw_only=True):
     """SHA-256 of the server's certificate (DER), hexadecimal, colons allowed. Then nothing else is checked."""
     skip_verification: bool = False
     idle_timeout: float = 120.0
+    cert_file: str | None = None
+    """PEM file with a certificate chain that the client shows to a server that asks for one, and its private key."""
 
 
 def configure_server(tls: ServerTls) -> QuicConfiguration:
@@ -72,10 +74,9 @@ def configure_server(tls: ServerTls) -> QuicConfiguration:
     check_version()
     configuration = _configuration(is_client=False, idle_timeout=tls.idle_timeout)
     configuration.max_data = configuration.max_stream_data = GREETING_WINDOW
-    try:
-        configuration.load_cert_chain(tls.cert_file, tls.key_file)
-    except (OSError, ValueError, TypeError, IndexError) as error:
-        raise ConfigError(f"certificate {tls.cert_file} and key {tls.key_file} cannot be used: {error}") from None
+    _load(configuration, tls.cert_file, tls.key_file)
+    if tls.client_ca_file is not None:
+        configuration.verify_mode = ssl.CERT_OPTIONAL  # aioquic looks at it in clients only; the guard has it asked for
     return configuration
 
 
@@ -95,10 +96,17 @@ def configure_client(tls: ClientTls, address: Any) -> QuicConfiguration:
     if tls.fingerprint is not None or tls.skip_verification:
         configuration.verify_mode = ssl.CERT_NONE
     elif tls.ca_file is not None:
-        if not Path(tls.ca_file).is_file():
-            raise ConfigError(f"there is no CA file {tls.ca_file}: take the one that the server has made")
-        configuration.load_verify_locations(cafile=tls.ca_file)
+        configuration.load_verify_locations(cafile=check_ca_file(tls.ca_file))
+    if tls.cert_file is not None:
+        _load(configuration, tls.cert_file, tls.cert_file)
     return configuration
+
+
+def _load(configuration: QuicConfiguration, cert_file: str, key_file: str) -> None:
+    try:
+        configuration.load_cert_chain(cert_file, key_file)
+    except (OSError, ValueError, TypeError, IndexError) as error:
+        raise ConfigError(f"certificate {cert_file} and key {key_file} cannot be used: {error}") from None
 
 
 def datagram_bytes(address: Any) -> int:
@@ -117,14 +125,3 @@ def _configuration(*, is_client: bool, idle_timeout: float) -> QuicConfiguration
             CipherSuite.CHACHA20_POLY1305_SHA256,
         ],
     )
-
-
-def read_fingerprint(fingerprint: str) -> bytes:
-    """Return the bytes of a fingerprint. Raises `ConfigError` if it is none."""
-    try:
-        pin = bytes.fromhex(fingerprint.replace(":", ""))
-    except ValueError:
-        pin = b""
-    if len(pin) != hashlib.sha256().digest_size:
-        raise ConfigError(f"server fingerprint {fingerprint!a} is not a SHA-256 in 64 hexadecimal digits")
-    return pin

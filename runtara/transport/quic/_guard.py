@@ -8,6 +8,7 @@ All this reaches into private methods. Hence the exact version, checked here, an
 attacks a connection in memory before a server opens its socket.
 """
 
+import ssl
 from typing import Any, Final
 
 import aioquic
@@ -19,10 +20,11 @@ from aioquic.quic.stream import QuicStream
 from aioquic.tls import Encoding, Epoch  # type: ignore[attr-defined]  # likewise
 
 from runtara.errors import ConfigError
+from runtara.transport.close_codes import FLOOD
 
 Epoch.__hash__ = object.__hash__  # type: ignore[method-assign]  # in C: it is looked up twenty times per datagram
 
-__all__ = ["AIOQUIC", "CRYPTO_MAX_BYTES", "FLOOD", "FRAGMENTS_MAX", "Buffer", "GuardedConnection", "check_version"]
+__all__ = ["AIOQUIC", "CRYPTO_MAX_BYTES", "FRAGMENTS_MAX", "Buffer", "GuardedConnection", "check_version"]
 
 AIOQUIC: Final = "1.7.2"
 """The version whose private methods are guarded here."""
@@ -32,9 +34,6 @@ FRAGMENTS_MAX: Final = 256
 
 CRYPTO_MAX_BYTES: Final = 64 * 1024
 """Most handshake bytes of a peer, at each level of encryption."""
-
-FLOOD: Final = 5
-"""Close code of this protocol for a peer that wants more than its share."""
 
 _ACK_AFTER: Final = 0.02
 """How long an acknowledgement may wait for something to travel with; peers are told to expect 0.025."""
@@ -81,6 +80,13 @@ class GuardedConnection(QuicConnection):
         """The certificate that the peer has shown, as DER."""
         certificate = self.tls._peer_certificate  # noqa: SLF001 - not offered
         return None if certificate is None else certificate.public_bytes(Encoding.DER)
+
+    @property
+    def peer_chain(self) -> list[bytes]:
+        """The same, and the certificates of those who have signed it."""
+        own = self.tls._peer_certificate  # noqa: SLF001 - not offered
+        chain = [] if own is None else [own, *self.tls._peer_certificate_chain]  # noqa: SLF001 - likewise
+        return [certificate.public_bytes(Encoding.DER) for certificate in chain]
 
     @property
     def is_closing(self) -> bool:
@@ -168,6 +174,12 @@ class GuardedConnection(QuicConnection):
             space.ack_at = 0.0
 
     # Guards: each of these replaces a private method of aioquic, and `_proof` shows that it is called.
+
+    def _initialize(self, peer_cid: bytes) -> None:
+        """As aioquic does it; a server that knows authorities of clients asks for a certificate, which may be none."""
+        super()._initialize(peer_cid)
+        asks = not self._is_client and self._configuration.verify_mode == ssl.CERT_OPTIONAL
+        self.tls._request_client_certificate = asks  # noqa: SLF001 - not offered
 
     def receive_datagram(self, data: bytes, addr: Any, now: float) -> None:
         """Handle a datagram; every second one is acknowledged at once, a single one may wait for an answer."""

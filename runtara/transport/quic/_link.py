@@ -11,15 +11,10 @@ from math import inf
 from typing import Any, Final
 
 from runtara.errors import InvalidInput, TooLarge, Unauthenticated
+from runtara.transport.close_codes import FLOOD, GOING_AWAY, INVALID_FRAME, TOO_LARGE, TOO_SLOW, UNAUTHENTICATED
 from runtara.transport.frames import HELLO_MAX_BYTES
 from runtara.transport.quic._link_terms import Incoming, Talk, Terms
 from runtara.transport.quic.protocol import (
-    FLOOD,
-    GOING_AWAY,
-    INVALID_FRAME,
-    TOO_LARGE,
-    TOO_SLOW,
-    UNAUTHENTICATED,
     Connected,
     Disconnected,
     StreamData,
@@ -112,9 +107,10 @@ class Link:
 
     def _other(self, event: object, now: float) -> None:
         match event:
-            case Connected():
+            case Connected(certificate):
                 self.deadline = now + self._limits.greeting_timeout
-                self._talk = self._converse(str(self.wire.address[0]), self._wake)
+                shown = () if certificate is None else (certificate,)
+                self._talk = self._converse(str(self.wire.address[0]), self._wake, *shown)
             case StreamReset(stream_id):
                 self._was_reset(stream_id)
             case Disconnected():

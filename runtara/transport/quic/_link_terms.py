@@ -6,8 +6,8 @@ from typing import Final, NamedTuple, Protocol
 
 import msgspec
 
+from runtara.transport.budget import Budget
 from runtara.transport.frames import FrameCutter
-from runtara.transport.quic._budget import Budget
 from runtara.transport.quic._configuration import SERVER_CONNECTION_WINDOW
 
 __all__ = ["Incoming", "LinkLimits", "Talk", "Terms"]
@@ -59,9 +59,12 @@ class LinkLimits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Terms(NamedTuple):
-    """What all links of a server have in common. `converse` begins the conversation with the client at an address."""
+    """What all links of a server have in common. `converse` begins the conversation with the client at an address.
 
-    converse: Callable[[str, Callable[[], None]], Talk]
+    It is also given the certificate of a client that has shown one; an empty one if that is not to be trusted.
+    """
+
+    converse: Callable[..., Talk]
     limits: LinkLimits
     frames: Budget
     """Room for large frames, reserved when they begin."""

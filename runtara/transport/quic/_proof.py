@@ -13,9 +13,12 @@ from aioquic.quic.rangeset import RangeSet
 from aioquic.quic.stream import QuicStream
 
 from runtara.errors import Internal
+from runtara.transport.close_codes import FLOOD
 from runtara.transport.frames import ALPN
 from runtara.transport.quic._configuration import GREETING_WINDOW, SERVER_CONNECTION_WINDOW, SERVER_STREAM_WINDOW
-from runtara.transport.quic._guard import CRYPTO_MAX_BYTES, FLOOD
+from runtara.transport.quic._guard import (
+    CRYPTO_MAX_BYTES,
+)
 from runtara.transport.quic.protocol import (
     Disconnected,
     Wire,

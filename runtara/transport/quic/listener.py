@@ -6,6 +6,7 @@ in the middle of their handshake. It moves no bytes: a pump hands datagrams in a
 
 import os
 from collections import Counter
+from pathlib import Path
 from typing import Any, Final
 
 import msgspec
@@ -23,6 +24,7 @@ from aioquic.quic.packet_builder import QuicPacketBuilder
 from aioquic.quic.retry import QuicRetryTokenHandler
 
 from runtara.transport.addresses import party_of
+from runtara.transport.certificates import ClientAuthorities
 from runtara.transport.quic._configuration import configure_server
 from runtara.transport.quic._guard import Buffer
 from runtara.transport.quic.protocol import ServerTls, Wire, accept_wire
@@ -54,6 +56,8 @@ class Listener:
         """Whether newcomers are let in."""
         self.configuration: Final = configure_server(tls)
         self._cid_bytes = self.configuration.connection_id_length
+        ca_file = tls.client_ca_file
+        self._authorities = None if ca_file is None else ClientAuthorities(Path(ca_file))
         self._limits = limits
         self._retry = QuicRetryTokenHandler()
         self._routes: dict[bytes, Wire] = {}
@@ -189,7 +193,12 @@ class Listener:
             self._refuse(header, address, QuicErrorCode.CONNECTION_REFUSED)
             return None
         wire = accept_wire(
-            self.configuration, address, original=original, retried=retried, streams=self._limits.streams
+            self.configuration,
+            address,
+            original=original,
+            retried=retried,
+            streams=self._limits.streams,
+            authorities=self._authorities,
         )
         self._cids[wire] = set()
         self._half_open.add(wire)

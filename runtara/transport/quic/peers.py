@@ -9,8 +9,9 @@ from typing import Final
 from runtara.clock import monotonic
 from runtara.ids import InstanceKey
 from runtara.records import Holder
+from runtara.transport.client.door import RemoteDoor, ServerSpec
 from runtara.transport.credentials import TokenMint
-from runtara.transport.quic.client import QuicDoor, ServerSpec, open_quic_door
+from runtara.transport.remote import open_remote_door
 
 __all__ = ["PEERS_MAX", "Peers"]
 
@@ -30,9 +31,9 @@ class Peers:
     def __init__(self, name: str, mint: TokenMint) -> None:
         self._name = name
         self._mint = mint
-        self._doors: dict[tuple[str, str | None], tuple[float, QuicDoor]] = {}
+        self._doors: dict[tuple[str, str | None], tuple[float, RemoteDoor]] = {}
 
-    def to(self, holder: Holder) -> QuicDoor:
+    def to(self, holder: Holder) -> RemoteDoor:
         """Return the way to a node that has an address."""
         assert holder.address is not None, "whoever has no address cannot be asked"
         key, now = (holder.address, holder.fingerprint), monotonic()
@@ -52,9 +53,9 @@ class Peers:
             door.close()
         self._doors.clear()
 
-    def _open(self, address: str, fingerprint: str | None) -> QuicDoor:
+    def _open(self, address: str, fingerprint: str | None) -> RemoteDoor:
         server = ServerSpec(address=address, fingerprint=fingerprint, connect_timeout=CONNECT)
-        return open_quic_door(server, _SELF, credential=self._mint.mint_for_node(self._name))
+        return open_remote_door(server, _SELF, credential=self._mint.mint_for_node(self._name))
 
     def _shrink(self) -> None:
         if len(self._doors) >= PEERS_MAX:

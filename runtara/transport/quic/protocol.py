@@ -7,7 +7,6 @@ a peer sends: the connection is closed, and says so with `Disconnected`.
 
 import dataclasses
 import hashlib
-import hmac
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
@@ -17,6 +16,9 @@ from aioquic.quic.connection import END_STATES, QuicConnectionState
 from aioquic.quic.packet import QuicErrorCode, QuicFrameType
 from aioquic.tls import AlertDescription
 
+from runtara.transport.certificates import ClientAuthorities
+from runtara.transport.client.trust import has_fingerprint, read_fingerprint
+from runtara.transport.close_codes import DONE
 from runtara.transport.quic._configuration import (
     CLIENT_CONNECTION_WINDOW,
     CLIENT_STREAM_WINDOW,
@@ -27,19 +29,12 @@ from runtara.transport.quic._configuration import (
     ServerTls,
     configure_client,
     datagram_bytes,
-    read_fingerprint,
 )
-from runtara.transport.quic._guard import FLOOD, GuardedConnection
+from runtara.transport.quic._guard import (
+    GuardedConnection,
+)
 
 __all__ = [
-    "CLOSE_CODES",
-    "DONE",
-    "FLOOD",
-    "GOING_AWAY",
-    "INVALID_FRAME",
-    "TOO_LARGE",
-    "TOO_SLOW",
-    "UNAUTHENTICATED",
     "ClientTls",
     "Connected",
     "Disconnected",
@@ -51,25 +46,6 @@ __all__ = [
     "accept_wire",
     "open_client_wire",
 ]
-
-# Why a connection was closed, as both sides say it.
-DONE: Final = 0
-INVALID_FRAME: Final = 1
-TOO_LARGE: Final = 2
-UNAUTHENTICATED: Final = 3
-GOING_AWAY: Final = 4
-TOO_SLOW: Final = 6
-
-CLOSE_CODES: Final[dict[int, str]] = {
-    DONE: "the connection is not needed any more",
-    INVALID_FRAME: "what was sent is not a frame of this protocol, or not allowed at its place",
-    TOO_LARGE: "a frame was announced that is larger than allowed",
-    UNAUTHENTICATED: "the credential is missing, wrong, expired or revoked",
-    GOING_AWAY: "the server is going down; connect again to whoever answers then",
-    FLOOD: "more fragments, or more memory, were used than one connection may",
-    TOO_SLOW: "the greeting, a frame that had begun, or the taking of answers took too long",
-}
-"""Application close codes of a QUIC connection, each with its meaning."""
 
 _CERTIFICATE_ALERTS: Final = frozenset(
     QuicErrorCode.CRYPTO_ERROR + alert
@@ -89,7 +65,10 @@ _CERTIFICATE_ALERTS: Final = frozenset(
 
 
 class Connected(NamedTuple):
-    """The handshake is done; for a client: the server is the expected one. `certificate` is the peer's, as DER."""
+    """The handshake is done; for a client: the server is the expected one.
+
+    `certificate` is the peer's, as DER: empty for that of a client whom no authority of the server knows.
+    """
 
     certificate: bytes | None
 
@@ -126,7 +105,13 @@ WireEvent = Connected | StreamData | StreamReset | Disconnected
 
 
 def accept_wire(
-    configuration: QuicConfiguration, address: Any, *, original: bytes, retried: bytes | None, streams: int
+    configuration: QuicConfiguration,
+    address: Any,
+    *,
+    original: bytes,
+    retried: bytes | None,
+    streams: int,
+    authorities: ClientAuthorities | None = None,
 ) -> "Wire":
     """Return the server's side of a connection from `address`, whose first datagram is about to be handed in."""
     connection = GuardedConnection(
@@ -137,7 +122,7 @@ def accept_wire(
         original_destination_connection_id=original,
         retry_source_connection_id=retried,
     )
-    return Wire(connection)
+    return Wire(connection, authorities=authorities)
 
 
 def open_client_wire(tls: ClientTls, address: Any, now: float) -> "Wire":
@@ -161,7 +146,12 @@ def open_client_wire(tls: ClientTls, address: Any, now: float) -> "Wire":
 class Wire:
     """One connection. `on_route` is told of the connection ids by which the peer may address this side."""
 
-    def __init__(self, connection: GuardedConnection, pin: bytes | None = None) -> None:
+    def __init__(
+        self,
+        connection: GuardedConnection,
+        pin: bytes | None = None,
+        authorities: ClientAuthorities | None = None,
+    ) -> None:
         self.is_closed = False
         """Whether nothing can be sent or received any more."""
         self.is_connected = False
@@ -170,6 +160,7 @@ class Wire:
         self.on_route: Callable[[bytes, bool], None] | None = None
         self._connection = connection
         self._pin = pin
+        self._authorities = authorities
         self._events: list[WireEvent] = []
         self._has_data = False
         self._pings = 0
@@ -343,11 +334,18 @@ class Wire:
 
     def _shaken(self, _event: quic.HandshakeCompleted) -> None:
         shown = self._connection.peer_certificate
-        if self._pin is not None and not hmac.compare_digest(hashlib.sha256(shown or b"").digest(), self._pin):
+        if self._pin is not None and not has_fingerprint(shown, self._pin):
             self._is_untrusted = True
             alert = QuicErrorCode.CRYPTO_ERROR + AlertDescription.bad_certificate
-            self._connection.close(alert, QuicFrameType.CRYPTO, "the certificate is another one")
+            found = hashlib.sha256(shown or b"").hexdigest()
+            self._connection.close(alert, QuicFrameType.CRYPTO, f"its fingerprint is {found}")
             return
+        if (
+            shown is not None
+            and self._authorities is not None
+            and not self._authorities.trusts(self._connection.peer_chain)
+        ):
+            shown = b""
         self.is_connected = True
         self._events.append(Connected(shown))
 

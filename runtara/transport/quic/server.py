@@ -16,14 +16,18 @@ import trio
 
 from runtara.errors import ConfigError, Unreachable
 from runtara.settings import Settings
+from runtara.transport.budget import Budget
+from runtara.transport.close_codes import GOING_AWAY
 from runtara.transport.frames import OVERHEAD_MAX_BYTES
-from runtara.transport.quic._budget import Budget
 from runtara.transport.quic._configuration import configure_server
 from runtara.transport.quic._link import Link
 from runtara.transport.quic._link_terms import LinkLimits, Talk, Terms
 from runtara.transport.quic._proof import prove_guards
 from runtara.transport.quic.listener import Listener, ListenerLimits
-from runtara.transport.quic.protocol import GOING_AWAY, ServerTls, Wire
+from runtara.transport.quic.protocol import (
+    ServerTls,
+    Wire,
+)
 
 __all__ = ["QuicServer", "open_socket", "self_test"]
 
@@ -80,7 +84,7 @@ class QuicServer:
         settings: Settings,
         socket: sockets.socket,
         tls: ServerTls,
-        converse: Callable[[str, Callable[[], None]], Talk],
+        converse: Callable[..., Talk],
     ) -> None:
         self._socket = socket
         self._listener = Listener(tls, _listener_limits(settings))

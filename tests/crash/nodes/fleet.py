@@ -33,8 +33,9 @@ from runtara.messages import (
     SendSignal,
     StartInstance,
 )
+from runtara.transport.client.door import RemoteDoor, ServerSpec
 from runtara.transport.connection_file import read_connection_file
-from runtara.transport.quic.client import QuicDoor, ServerSpec, open_quic_door
+from runtara.transport.remote import open_remote_door
 from tests.crash.host.server import Server
 from tests.crash.host.site import Site, free_port
 from tests.postgres import Cluster
@@ -139,7 +140,7 @@ class Client:
         self.told: dict[int, Told] = {}
         self.error: BaseException | None = None
         self._steps = steps
-        self._door = open_quic_door(spec, InstanceKey("default", name))
+        self._door = open_remote_door(spec, InstanceKey("default", name))
         self._thread = threading.Thread(target=self._work, name=name)
         self._thread.start()
 
@@ -197,7 +198,7 @@ class Fleet:
         program = site.path / "programs" / "steps.py"
         program.write_text(PROGRAM)
         self.nodes: list[Node] = []
-        self._doors: list[QuicDoor] = []
+        self._doors: list[RemoteDoor] = []
 
     def start(self, more: int, **environment: str) -> list[Node]:
         """Start so many servers more."""
@@ -216,9 +217,9 @@ class Fleet:
         front.write_text(front.read_text().replace(runtara.__version__, version))
         return self.start(more, **dict(zip(_EARLIER, (str(package.parent), "1"), strict=True)))
 
-    def manager(self, node: Node) -> QuicDoor:
+    def manager(self, node: Node) -> RemoteDoor:
         """Return a door to one server, of somebody who manages the tenant."""
-        door = open_quic_door(node.spec(), InstanceKey("default", "manager"))
+        door = open_remote_door(node.spec(), InstanceKey("default", "manager"))
         self._doors.append(door)
         return door
 
@@ -294,7 +295,7 @@ class Fleet:
         verdict = self._verify()
         assert verdict == [], verdict
 
-    def _audit_programs(self, door: QuicDoor, programs: list[str]) -> None:
+    def _audit_programs(self, door: RemoteDoor, programs: list[str]) -> None:
         saved = Counter((name, step) for name, step, _ in self.lines("saved"))
         assert not {key: count for key, count in saved.items() if count > 1}, "a saved step ran again"
         for name in programs:

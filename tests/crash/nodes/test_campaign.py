@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from runtara.transport.quic.client import ServerSpec
+from runtara.transport.client.door import ServerSpec
 from tests.crash.host.site import leave_nothing_running, open_site
 from tests.crash.nodes.fleet import LEASE_S, Client, Fleet, Node, open_fleet
 from tests.postgres import open_cluster

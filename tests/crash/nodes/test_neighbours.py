@@ -5,7 +5,7 @@ import pytest
 from runtara.lifecycle import Status
 from runtara.messages import ImageInfo, LogRead, ReadLog, StartInstance
 from runtara.sdk.images import push_image
-from runtara.transport.quic.client import QuicDoor
+from runtara.transport.client.door import RemoteDoor
 from tests.crash.nodes.fleet import LEDGER, Fleet, Node
 
 MANY = 9
@@ -53,7 +53,7 @@ def start(fleet: Fleet, node: Node, names: list[str]) -> None:
         door.beside(name).call_from_thread(command)
 
 
-def log_of(door: QuicDoor, name: str) -> LogRead:
+def log_of(door: RemoteDoor, name: str) -> LogRead:
     """What a program has written, asked for at a door."""
     found: LogRead = door.beside(name).call_from_thread(ReadLog())
     return found

@@ -36,11 +36,12 @@ __all__ = ["Client", "Door", "open_door"]
 class Door:
     """A server that serves, and what is behind it."""
 
-    def __init__(self, server: QuicServer, socket: sockets.socket, gate: Gate) -> None:
+    def __init__(self, server: QuicServer, socket: sockets.socket, gate: Gate, keys: KeyRing) -> None:
         self.server = server
         self.stop = trio.CancelScope()
         self.address = socket.getsockname()
         self.gate = gate
+        self.keys = keys
 
     async def serve(self, task_status: trio.TaskStatus[None]) -> None:
         with self.stop:
@@ -66,12 +67,13 @@ async def open_door(folder: Path, *, require_credentials: bool = False, **settin
     chosen = Settings(**given | settings)
     async with open_runtime(chosen) as runtime:
         sessions = runtime.system.ref(SESSIONS)
+        keys = KeyRing(folder / "keys.json")
         gate = Gate(
             line=runtime.dispatch.line,
             attach=lambda watcher: sessions.tell_nowait(Attach(watcher)),
             detach=lambda watcher: sessions.tell_nowait(Detach(watcher)),
             mint=TokenMint(folder / "secret", runtime.clock, chosen.token_lifetime_ms),
-            keys=KeyRing(folder / "keys.json"),
+            keys=keys,
             require_credentials=require_credentials,
             clock=runtime.clock,
             version="test",
@@ -79,8 +81,10 @@ async def open_door(folder: Path, *, require_credentials: bool = False, **settin
             payload_max_bytes=chosen.state_max_bytes,
         )
         with await open_socket(chosen) as socket:
-            server = QuicServer(chosen, socket, server_tls(), partial(Conversation, gate))
-            door = Door(server, socket, gate)
+            server = QuicServer(
+                chosen, socket, server_tls(client_ca_file=chosen.client_ca_file), partial(Conversation, gate)
+            )
+            door = Door(server, socket, gate, keys)
             async with trio.open_nursery() as nursery:
                 await nursery.start(door.serve)
                 yield door

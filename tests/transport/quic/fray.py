@@ -33,8 +33,8 @@ def identity() -> Identity:
     return ensure_certificate(Path(folder) / "tls")
 
 
-def server_tls() -> ServerTls:
-    return ServerTls(cert_file=str(identity().cert_file), key_file=str(identity().key_file))
+def server_tls(**more: Any) -> ServerTls:
+    return ServerTls(cert_file=str(identity().cert_file), key_file=str(identity().key_file), **more)
 
 
 def client_tls(**changes: Any) -> ClientTls:

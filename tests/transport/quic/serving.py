@@ -59,6 +59,11 @@ class Serving:
         """Where it listens."""
         return f"127.0.0.1:{self.port}"
 
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What the server says of itself."""
+        return self.server.describe()
+
     def __enter__(self) -> Self:
         self.thread.start()
         assert self._ready.wait(30)
@@ -119,6 +124,7 @@ class Serving:
         )
 
     async def _start(self) -> None:
+        """Be there. Whoever serves by other means than QUIC has its own `_start`, `_drain` and `_kill`."""
         settings = Settings(data_dir=str(self.folder), quic_port=self.port, env_http_port=0)
         self._socket = await open_socket(settings)
         self.port = self._socket.getsockname()[1]

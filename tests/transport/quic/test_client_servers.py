@@ -12,9 +12,10 @@ import pytest
 from runtara.errors import RuntaraError, UntrustedServer
 from runtara.ids import InstanceKey
 from runtara.messages import GetHealth, GetStatus, RecordEvent, RegisterInstance
+from runtara.transport.client.door import RemoteDoor, ServerSpec
 from runtara.transport.frames import Ask
 from runtara.transport.gate import Caller, Then
-from runtara.transport.quic.client import QuicDoor, ServerSpec, open_quic_door
+from runtara.transport.remote import open_remote_door
 from tests.transport.quic.serving import Serving
 
 A_LONG_TIME = 30.0
@@ -39,14 +40,14 @@ def first_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @contextlib.contextmanager
-def door(*addresses: str, trusts: Serving, timeout: float = A_LONG_TIME) -> Iterator[QuicDoor]:
+def door(*addresses: str, trusts: Serving, timeout: float = A_LONG_TIME) -> Iterator[RemoteDoor]:
     spec = ServerSpec(
         address=",".join(addresses),
         fingerprint=trusts.identity.fingerprint,
         request_timeout=timeout,
         connect_timeout=timeout,
     )
-    with contextlib.closing(open_quic_door(spec, InstanceKey("default", "i"))) as found:
+    with contextlib.closing(open_remote_door(spec, InstanceKey("default", "i"))) as found:
         yield found
 
 
@@ -99,7 +100,7 @@ def test_when_a_server_goes_in_the_middle_of_calls_the_other_one_answers_them(
     answered: list[object] = []
     begun = threading.Event()
 
-    def ask(client: QuicDoor) -> None:
+    def ask(client: RemoteDoor) -> None:
         for _ in range(60):
             answered.append(client.call_from_thread(GetHealth()))
             begun.set()

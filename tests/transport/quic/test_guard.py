@@ -3,10 +3,10 @@ from aioquic.quic.packet import QuicErrorCode
 from aioquic.tls import AlertDescription
 
 from runtara.errors import ConfigError
+from runtara.transport.close_codes import FLOOD
 from runtara.transport.quic._guard import (
     AIOQUIC,
     CRYPTO_MAX_BYTES,
-    FLOOD,
     FRAGMENTS_MAX,
     GuardedConnection,
     check_version,

@@ -13,9 +13,9 @@ from aioquic.quic.packet import QuicErrorCode
 from aioquic.tls import AlertDescription
 
 from runtara.messages import GetStatus
+from runtara.transport.close_codes import FLOOD, INVALID_FRAME, TOO_LARGE, TOO_SLOW, UNAUTHENTICATED
 from runtara.transport.frames import HELLO_MAX_BYTES, Ask, Hello, Watch, encode_frame
 from runtara.transport.quic._guard import FRAGMENTS_MAX
-from runtara.transport.quic.protocol import FLOOD, INVALID_FRAME, TOO_LARGE, TOO_SLOW, UNAUTHENTICATED
 from tests.transport.quic.attack import Attacker, resident_mib
 from tests.transport.quic.door import Client, Door, open_door
 

@@ -4,17 +4,12 @@ from math import inf
 import pytest
 
 from runtara.errors import InvalidInput, Unauthenticated
+from runtara.transport.budget import Budget
+from runtara.transport.close_codes import FLOOD, GOING_AWAY, INVALID_FRAME, TOO_LARGE, TOO_SLOW, UNAUTHENTICATED
 from runtara.transport.frames import HELLO_MAX_BYTES
-from runtara.transport.quic._budget import Budget
 from runtara.transport.quic._link import Link
 from runtara.transport.quic._link_terms import LinkLimits, Terms
 from runtara.transport.quic.protocol import (
-    FLOOD,
-    GOING_AWAY,
-    INVALID_FRAME,
-    TOO_LARGE,
-    TOO_SLOW,
-    UNAUTHENTICATED,
     Disconnected,
     StreamData,
     Wire,

@@ -13,12 +13,13 @@ from runtara.ids import InstanceKey
 from runtara.lifecycle import Status
 from runtara.messages import GetStatus, Heartbeat, InstanceInfo, RegisterInstance, SaveCheckpoint
 from runtara.records import Holder
+from runtara.transport.client.call import Call, encode_ask
+from runtara.transport.client.door import RemoteDoor, ServerSpec
 from runtara.transport.credentials import TokenMint
 from runtara.transport.frames import OnBehalf
 from runtara.transport.quic import peers as peers_module
-from runtara.transport.quic._client_call import Call, encode_ask
-from runtara.transport.quic.client import QuicDoor, ServerSpec, open_quic_door
 from runtara.transport.quic.peers import PEERS_MAX, Peers
+from runtara.transport.remote import open_remote_door
 from runtara.transport.session import Session
 from tests.transport.quic.serving import Serving
 
@@ -124,9 +125,9 @@ async def test_a_node_asks_nothing_for_itself(server: Serving) -> None:
 
 
 @contextlib.contextmanager
-def _door(server: Serving, credential: str | None, key: InstanceKey = ONE) -> Iterator[QuicDoor]:
+def _door(server: Serving, credential: str | None, key: InstanceKey = ONE) -> Iterator[RemoteDoor]:
     spec = ServerSpec(address=server.address, fingerprint=server.identity.fingerprint)
-    with contextlib.closing(open_quic_door(spec, key, credential=credential)) as door:
+    with contextlib.closing(open_remote_door(spec, key, credential=credential)) as door:
         yield door
 
 

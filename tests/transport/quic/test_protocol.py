@@ -1,11 +1,8 @@
 import pytest
 
 from runtara.errors import ConfigError
+from runtara.transport.close_codes import CLOSE_CODES, DONE, FLOOD, GOING_AWAY
 from runtara.transport.quic.protocol import (
-    CLOSE_CODES,
-    DONE,
-    FLOOD,
-    GOING_AWAY,
     Connected,
     Disconnected,
     StreamData,

@@ -8,9 +8,12 @@ import trio
 from runtara.errors import ConfigError, Internal, Unreachable
 from runtara.messages import GetCheckpoint, GetStatus
 from runtara.settings import Settings
+from runtara.transport.close_codes import GOING_AWAY, TOO_SLOW, UNAUTHENTICATED
 from runtara.transport.frames import Goodbye, Refusal, Welcome, encode_frame
 from runtara.transport.quic._guard import GuardedConnection
-from runtara.transport.quic.protocol import GOING_AWAY, TOO_SLOW, UNAUTHENTICATED, Disconnected
+from runtara.transport.quic.protocol import (
+    Disconnected,
+)
 from runtara.transport.quic.server import open_socket, self_test
 from tests.transport.quic.door import Door, open_door
 from tests.transport.quic.fray import server_tls

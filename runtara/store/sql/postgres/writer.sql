@@ -191,10 +191,10 @@ notified AS (
 ),
 told AS (
     SELECT pg_notify('runtara_changed', CASE WHEN count(*) > 200 THEN '*' ELSE string_agg(
-        left(md5(tenant_id || ' ' || instance_id), 16), ' '
+        left(md5(tenant_id || ' ' || instance_id), 16) || ' #' || stored.number, ' '
     ) END)
-    FROM given
-    WHERE told AND save IN (SELECT save FROM stored) AND EXISTS (SELECT FROM others)
+    FROM given JOIN stored USING (save)
+    WHERE told AND EXISTS (SELECT FROM others)
     HAVING count(*) > 0
 )
 SELECT (SELECT number FROM me), now_ms(), (SELECT saves FROM refused),

@@ -1,19 +1,37 @@
 // The frame around the views: navigation, theme, signing in and out.
 
 import { get, post, unauthenticated } from "./api.js";
-import { h, replace } from "./dom.js";
+import { h, replace, setText } from "./dom.js";
 import { icon } from "./icons.js";
 import { here, leave, link, route, show } from "./router.js";
 import { live, who } from "./session.js";
-import { attempt } from "./toast.js";
+import { attempt, complain } from "./toast.js";
+import { image, images } from "./views/images.js";
+import { instance } from "./views/instance.js";
 import { instances } from "./views/instances.js";
 import { login } from "./views/login.js";
+import { nodes } from "./views/nodes.js";
+import { overview } from "./views/overview.js";
+import { schedules } from "./views/schedules.js";
+import { tree } from "./views/tree.js";
 
 const PLACES = [
   ["instances", "Instances"],
+  ["overview", "Overview"],
+  ["images", "Images"],
+  ["schedules", "Schedules"],
+  ["nodes", "Nodes"],
+  ["tree", "Supervision"],
 ];
 
 route("/instances", instances);
+route("/instances/:id", instance);
+route("/overview", overview);
+route("/images", images);
+route("/images/:name", image);
+route("/schedules", schedules);
+route("/nodes", nodes);
+route("/tree", tree);
 
 const main = document.getElementById("main");
 let signedOut = false;
@@ -86,10 +104,24 @@ function signIn() {
   login(main, () => {
     signedOut = false;
     document.body.classList.remove("signed-out");
-    document.getElementById("logout").hidden = false;
     live.restart();
+    learnWho();
     showPlace();
   });
+}
+
+/** Learn whose key we have; where none is needed, there is nothing to sign out of. */
+async function learnWho() {
+  try {
+    const found = await get("/me");
+    Object.assign(who, { tenant: found.tenant_id, role: found.role ?? null });
+    setText(document.getElementById("tenant"), found.tenant_id);
+    document.getElementById("tenant").title = found.role ? `${found.tenant_id}, with a key for: ${found.role}` : found.tenant_id;
+    document.getElementById("logout").hidden = !found.role;
+    window.dispatchEvent(new Event("who"));
+  } catch (error) {
+    if (error.status !== 401) complain(error);
+  }
 }
 
 async function signOut() {
@@ -107,4 +139,5 @@ document.getElementById("theme").addEventListener("click", switchTheme);
 document.querySelector(".skip").addEventListener("click", (event) => { event.preventDefault(); main.focus(); });
 unauthenticated.addEventListener("needed", signIn);
 window.addEventListener("hashchange", showPlace);
+learnWho();
 showPlace();

@@ -45,19 +45,19 @@ export function ask({ title, text, action, danger = false, fields: wanted = [], 
   });
 }
 
-function field({ name, label, kind = "text", value = "", help, options, required = false, check, rows, accept, when }) {
+function field({ name, label, kind = "text", value = "", help, options, required = false, check, rows, half = false }) {
   const id = `field-${++fields}`;
   const describedBy = `${id}-help`;
   const attributes = { id, name, value, required, "aria-describedby": describedBy, autocomplete: "off", spellcheck: "false" };
   const control = kind === "choice" ? h("select", attributes, options.map(([key, word]) => h("option", { value: key }, word)))
     : kind === "long" ? h("textarea", { ...attributes, rows: rows || 5 })
-    : h("input", { ...attributes, type: kind, accept, step: kind === "datetime-local" ? "1" : null });
+    : h("input", { ...attributes, type: kind, step: kind === "datetime-local" ? "1" : null });
   if (kind === "choice") control.value = value || options[0][0];
   if (kind === "checkbox") control.checked = Boolean(value);
   const note = h("p", { id: describedBy, class: "help" }, help || "");
   const parts = kind === "checkbox" ? [h("label", { class: "check", for: id }, control, label)] : [h("label", { for: id }, label), control];
-  const element = h("div", { class: `field field-${kind}` }, parts, note);
-  return { name, kind, control, element, note, help: help || "", required, check, label, when };
+  const element = h("div", { class: `field field-${kind}${half ? " half" : ""}` }, parts, note);
+  return { name, kind, control, element, note, help: help || "", required, check, label };
 }
 
 function collect(inputs) {

@@ -18,6 +18,12 @@ export function replace(element, ...children) {
   return element;
 }
 
+/** Put children behind those that are there. */
+export function add(element, ...children) {
+  element.append(...usable(children));
+  return element;
+}
+
 /** Set the text of an element, but only if it changed: an unchanged one is neither laid out nor read out again. */
 export function setText(element, text) {
   const wanted = text ?? "";

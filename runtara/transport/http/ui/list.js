@@ -25,7 +25,7 @@ export class VirtualList {
     this.name = `list-${++lists}`;
     this.planned = false;
     this.space = h("div", { class: "list-space", role: "presentation" });
-    this.view = h("div", { class: "list-view", role: "presentation", onscroll: () => this.plan() }, this.space);
+    this.view = h("div", { class: "list-view", role: "presentation", onscroll: () => this.draw() }, this.space);
     this.element = h("div", { class: "list", role: "grid", tabindex: "0", "aria-label": label,
       "aria-colcount": columns.length, "aria-multiselectable": "true", onkeydown: (event) => this.#key(event) },
     h("div", { class: "list-head", role: "row", "aria-rowindex": "1" }, columns), this.view);

@@ -10,10 +10,11 @@ export function comparison(order) {
   return down ? (a, b) => compare(b, a) : compare;
 }
 
-/** Whether a row is one of those that a filter asks for. */
-export function fits(row, { status, search }) {
+/** Whether a row is one of those that a filter asks for; an order by the end has only those that have ended. */
+export function fits(row, { status, search }, order) {
   if (status && row.status !== status) return false;
-  return !search || row.instance_id.toLowerCase().includes(search.toLowerCase());
+  if (order.endsWith("finished") && !row.finished_at) return false;
+  return !search || row.instance_id.includes(search) || (row.program || "").includes(search);
 }
 
 export class Rows {
@@ -21,6 +22,7 @@ export class Rows {
 
   constructor(filter, order) {
     this.filter = filter;
+    this.order = order;
     this.compare = comparison(order);
     this.items = [];
     this.cursor = null;
@@ -40,9 +42,9 @@ export class Rows {
   /** Take in what was told about one instance; returns how many rows came in above `index`. */
   take(row, index = 0) {
     const place = this.#placeOf(row.instance_id);
-    if (place === undefined) return fits(row, this.filter) ? this.#insert(row, index) : 0;
+    if (place === undefined) return fits(row, this.filter, this.order) ? this.#insert(row, index) : 0;
     const before = this.items[place];
-    if (!fits(row, this.filter)) { this.items.splice(place, 1); this.#places = null; return place < index ? -1 : 0; }
+    if (!fits(row, this.filter, this.order)) { this.items.splice(place, 1); this.#places = null; return place < index ? -1 : 0; }
     if (this.compare(before, row) === 0) { this.items[place] = row; return 0; }
     this.items.splice(place, 1);
     this.#places = null;

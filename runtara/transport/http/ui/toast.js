@@ -12,7 +12,7 @@ export function tell(text) {
 
 /** Say that something was refused, with code and request id; stays until it is closed. */
 export function complain(error) {
-  if (error.name === "AbortError") return;
+  if (error.name === "AbortError" || error.status === 401) return; // given up, or about to be asked for a key
   const facts = [error.code, error.requestId && `request ${error.requestId}`].filter(Boolean).join(" · ");
   show("bad", [h("p", {}, error.message), facts && h("p", { class: "facts" }, facts)], null);
   if (!error.code) console.error(error);

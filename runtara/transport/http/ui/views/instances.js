@@ -59,7 +59,7 @@ class InstancesView {
     this.bulk = bulkBar({ chosen: () => [...this.selected], clear: () => this.#select([]),
       filter: () => this.filter, all: () => this.rows.items.length === this.selected.size && !this.rows.ended });
     place.append(
-      h("div", { class: "head" }, h("h1", {}, "Instances"),
+      h("div", { class: "head" }, h("h1", {}, "Instances"), this.#orderChoice(),
         h("button", { type: "button", class: "primary", onclick: () => askStart() }, icon("plus"), "Start an instance")),
       this.#filters(), this.bulk.element, h("div", { class: "list-card" }, this.list.element, this.over));
   }
@@ -71,7 +71,7 @@ class InstancesView {
       h("span", { role: "columnheader" }, h("span", { "data-select": true, role: "checkbox", "aria-checked": "false", tabindex: "0",
         "aria-label": "Select all that are listed", onclick: () => this.#toggleAll(),
         onkeydown: (event) => { if (event.key === " ") { event.preventDefault(); this.#toggleAll(); } } }, this.tickAll)),
-      head("Status"), head("Instance"), head("Program", "wide"), head("Attempt", "wide right"), head("Created", "mid"), head("Duration", "wide right"),
+      head("Status"), head("Instance"), head("Program", "wide"), head("Epoch", "wide right"), head("Created", "mid"), head("Duration", "wide right"),
     ];
   }
 
@@ -81,11 +81,15 @@ class InstancesView {
     this.chips = ["", ...STATUSES].map((status) => h("button", { type: "button", class: "chip", "data-filter": status || "all",
       onclick: () => this.#choose({ status }) },
     status && icon(status), status ? status[0].toUpperCase() + status.slice(1) : "All", h("span", { class: "count" })));
+    return h("div", { class: "filters", role: "search" }, h("div", { class: "search" }, icon("search"), search),
+      h("div", { class: "chips", role: "group", "aria-label": "Status" }, this.chips));
+  }
+
+  #orderChoice() {
     const order = h("select", { class: "order", "aria-label": "Order", onchange: () => { this.order = order.value; this.#choose({}); } },
       ORDERS.map(([name, word]) => h("option", { value: name }, word)));
     order.value = this.order;
-    return h("div", { class: "filters", role: "search" }, h("div", { class: "search" }, icon("search"), search),
-      h("div", { class: "chips", role: "group", "aria-label": "Status" }, this.chips), order);
+    return order;
   }
 
   // Reading and hearing -------------------------------------------------------------------------------------------
@@ -124,7 +128,7 @@ class InstancesView {
     for (const chip of this.chips) chip.setAttribute("aria-pressed", String(chip.dataset.filter === (this.filter.status || "all")));
     if (!this.list.items.length) this.#cover("reading");
     try {
-      const page = await get("/instances", { ...this.filter, order: this.order, limit: PAGE_ROWS, cursor: rows.cursor }, { signal: reading.signal });
+      const page = await get("/instances", { statuses: this.filter.status, search: this.filter.search, order: this.order, limit: PAGE_ROWS, cursor: rows.cursor }, { signal: reading.signal });
       if (this.reading !== reading) return;
       rows.addPage(page.instances, page.cursor);
       first();
@@ -133,9 +137,8 @@ class InstancesView {
     } catch (error) {
       if (this.reading !== reading) return;
       this.reading = null;
-      rows.ended = true;
       complain(error);
-      this.#show();
+      if (!this.rows.items.length) this.#cover("unread");
     }
   }
 
@@ -184,7 +187,8 @@ class InstancesView {
     this.over.hidden = what === null;
     if (what === this.covered) return;
     this.covered = what;
-    this.over.classList.toggle("empty", what === "empty");
+    this.over.classList.toggle("empty", what === "empty" || what === "unread");
+    if (what === "unread") replace(this.over, icon("warning"), h("h2", {}, "The list could not be read"), h("button", { type: "button", onclick: () => this.#read() }, "Try again"));
     if (what === "reading") replace(this.over, Array.from({ length: 6 }, () => h("i", { class: "bone", "aria-hidden": "true" })));
     if (what === "empty") replace(this.over, this.filter.status || this.filter.search ? nothingFits(() => this.#clear()) : nothingYet());
     if (what === "empty") this.covered = null;

@@ -6,7 +6,7 @@ import { go } from "../router.js";
 import { base64Of } from "../text.js";
 import { tell } from "../toast.js";
 
-const ID = /^[\p{L}\p{N}][\p{L}\p{N}._:@+-]{0,127}$/u;
+const ID = /^[A-Za-z0-9][A-Za-z0-9._:@+-]{0,127}$/;
 
 /** Refuses what is no id; for fields. */
 export const checkId = (text) => (ID.test(text) ? "" : "Letters, digits and . _ : @ + - only; a letter or digit first");
@@ -23,8 +23,8 @@ export async function askStart({ image = "" } = {}) {
         help: images.length ? `Images: ${images.join(", ")}` : "As in “reports/nightly.py”; an image also with a version, “report@3”" },
       { name: "instance_id", label: "Id", help: "Left empty, a random one. The same start twice under one id is one instance.", check: checkId },
       { name: "input", label: "Input (JSON)", kind: "long", help: "Left empty, none", check: checkJson },
-      { name: "priority", label: "Priority", kind: "number", value: "0", check: checkWhole(-100, 100) },
-      { name: "timeout", label: "Time limit in seconds", kind: "number", help: "All attempts together; rests do not count", check: checkWhole(1, 31_536_000) },
+      { name: "priority", label: "Priority", kind: "number", half: true, value: "0", help: "From -100 to 100, higher goes first", check: checkWhole(-100, 100) },
+      { name: "timeout", label: "Time limit in seconds", kind: "number", half: true, help: "All attempts together; rests do not count", check: checkWhole(1, 31_536_000) },
       { name: "start_at", label: "Not before", kind: "datetime-local", help: "Left empty, now" },
     ],
     work: (values) => post("/instances", startOf(values)),
