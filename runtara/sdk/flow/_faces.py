@@ -37,13 +37,19 @@ class TryTask(msgspec.Struct, frozen=True):
 
     def call(self) -> bytes:
         """Call a function that blocks."""
-        context_in_use.set(self.context)
-        return keep(self.codec, self.wish, self.wish.task.spec.function(*take(self.codec, self.wish)))
+        outer = context_in_use.set(self.context)
+        try:
+            return keep(self.codec, self.wish, self.wish.task.spec.function(*take(self.codec, self.wish)))
+        finally:
+            context_in_use.reset(outer)
 
     async def call_async(self) -> bytes:
         """Await an async function."""
-        context_in_use.set(self.context)
-        return keep(self.codec, self.wish, await self.wish.task.spec.function(*take(self.codec, self.wish)))
+        outer = context_in_use.set(self.context)
+        try:
+            return keep(self.codec, self.wish, await self.wish.task.spec.function(*take(self.codec, self.wish)))
+        finally:
+            context_in_use.reset(outer)
 
     def told(self, outcome: Outcome) -> Outcome:
         """Return an outcome in which a try that took too long says so."""

@@ -38,8 +38,12 @@ class Flow(Generic[I, O]):
     def then(self, function: Callable[[O], Awaitable[R]], *, name: str | None = None) -> "Flow[I, R]": ...
     @overload
     def then(self, function: Callable[[O], R], *, name: str | None = None) -> "Flow[I, R]": ...
-    def then(self, function: Callable[[O], Any], *, name: str | None = None) -> "Flow[I, Any]":
-        """Call a function, plain or async, with one argument. Its id is `name`, or that of its `@task`, or its own."""
+    @overload
+    def then(self, function: Callable[[], Awaitable[R]], *, name: str | None = None) -> "Flow[I, R]": ...
+    @overload
+    def then(self, function: Callable[[], R], *, name: str | None = None) -> "Flow[I, R]": ...
+    def then(self, function: Callable[..., Any], *, name: str | None = None) -> "Flow[I, Any]":
+        """Call a function, plain or async, with that value, or without one where it takes none. Its id is `name`, or that of its `@task`, or its own."""
         self._add(self._draft.task(function, name))
         return self
 

@@ -1,4 +1,5 @@
 import hashlib
+from typing import Any
 
 import pytest
 
@@ -7,12 +8,12 @@ from runtara.sdk.flow._definition import definition_text, difference
 from tests.sdk.flow.graphs import GRAPHS, Calls, Graph
 
 
-def same(x: int) -> int:
+def same(x: Any) -> Any:
     return x
 
 
-def named(name: str, **options: object) -> object:
-    return task(name, **options)(lambda x: x)  # type: ignore[call-overload]  # options of any kind
+def named(name: str, **options: Any) -> Any:
+    return task(name, **options)(lambda x: x)
 
 
 def test_the_hash_is_that_of_sayiir_bit_by_bit() -> None:
@@ -34,7 +35,7 @@ def test_a_multiplier_is_written_as_in_single_precision(multiplier: float, text:
 
 
 def test_every_kind_of_node_has_its_text() -> None:
-    def done(x: int) -> LoopResult[int]:
+    def done(x: Any) -> LoopResult[Any]:
         return LoopResult.Done(x)
 
     inner = Flow("inner").then(same, name="i").build()
@@ -79,8 +80,9 @@ def test_names_tags_and_priorities_are_no_part_of_it() -> None:
     assert plain.definition_hash == other.definition_hash
 
 
-def changed(**options: object) -> Workflow[object, object]:
-    return Flow("w").then(same, name="a").then(named("b", **options)).build()  # type: ignore[arg-type]  # see named
+def changed(**options: Any) -> Workflow[Any, Any]:
+    workflow: Workflow[Any, Any] = Flow("w").then(same, name="a").then(named("b", **options)).build()
+    return workflow
 
 
 def test_a_difference_says_what_is_gone_and_what_is_new() -> None:
