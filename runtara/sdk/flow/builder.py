@@ -43,7 +43,9 @@ class Flow(Generic[I, O]):
     @overload
     def then(self, function: Callable[[], R], *, name: str | None = None) -> "Flow[I, R]": ...
     def then(self, function: Callable[..., Any], *, name: str | None = None) -> "Flow[I, Any]":
-        """Call a function, plain or async, with that value, or without one where it takes none. Its id is `name`, or that of its `@task`, or its own."""
+        """Call a function, plain or async, with the value; one that takes nothing is called without.
+
+        Its id is `name`, or that of its `@task`, or its own."""
         self._add(self._draft.task(function, name))
         return self
 
