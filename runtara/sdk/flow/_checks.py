@@ -48,10 +48,10 @@ def _check_size(name: str, steps: Steps) -> Iterator[BuildError]:
 
 
 def _check_ids(steps: Steps, where: str, depth: int = 1) -> Iterator[BuildError]:
-    """A child has ids of its own: what is in it is told apart by the child's own id."""
+    """A child has ids of its own: what is in it is told apart by the child's own id. Of a fork, nothing is kept."""
     if depth > DEPTH_MAX:
         return  # said already
-    found = Counter(node.id for node in _of_one_workflow(steps))
+    found = Counter(node.id for node in _of_one_workflow(steps) if not isinstance(node, Fork))
     for node_id, times in found.items():
         if times > 1:
             yield BuildError("DuplicateTaskId", f"{where}{node_id}", f"{times} nodes have this id: give them name=")

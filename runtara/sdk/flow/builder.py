@@ -45,7 +45,8 @@ class Flow(Generic[I, O]):
     def then(self, function: Callable[..., Any], *, name: str | None = None) -> "Flow[I, Any]":
         """Call a function, plain or async, with the value; one that takes nothing is called without.
 
-        Its id is `name`, or that of its `@task`, or its own."""
+        Its id is `name`, or that of its `@task`, or its own.
+        """
         self._add(self._draft.task(function, name))
         return self
 
