@@ -34,7 +34,7 @@ class Where(msgspec.Struct, frozen=True, kw_only=True):
     """Where the server is, whose instances are meant, and how to know that it is the right server."""
 
     server: str | None = None
-    """As host:port; by default what a server on this machine has written into the data folder."""
+    """As host:port or URL; by default what a server on this machine has written into the data folder."""
     tenant: str = "default"
     ca_file: str | None = None
     fingerprint: str | None = None
@@ -100,10 +100,11 @@ tenant_option = click.option(
 _OPTIONS: Final = (
     click.option(
         "--server",
-        metavar="HOST:PORT",
+        metavar="ADDRESS",
         envvar="RUNTARA_SERVER_ADDR",
         show_envvar=True,
-        help="Where the server listens; by default what `runtara serve` has written into the data folder.",
+        help="Where the server listens, as host:port, or as wss://host:port or https://host:port where UDP is blocked; "
+        "by default what `runtara serve` has written into the data folder.",
     ),
     click.option(
         "--context",
