@@ -140,8 +140,9 @@ def operations_page() -> Iterator[str]:
             for row in rows
         ),
     )
-    yield "\nA right is what a key must be good for. What each role has, [credentials](../how-to/credentials.md) says:\n"
-    yield from table("Role | Rights", (f"{role} | {', '.join(sorted(has))}" for role, has in endpoints.ROLES.items()))
+    yield "\nA right is what a key must be good for; which role has which, and [more](../how-to/credentials.md):\n"
+    roles = endpoints.ROLES.items()
+    yield from table("Role | Rights", (f"{role} | {', '.join(sorted(rights))}" for role, rights in roles))
     yield "\n## Commands"
     for row in rows:
         yield from struct_section(

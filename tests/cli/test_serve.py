@@ -156,7 +156,7 @@ def ps(folder: Path, **environment: str) -> tuple[int, bytes]:
 def test_the_first_start_says_where_the_first_key_lies_and_it_is_good(serving: Starting, tmp_path: Path) -> None:
     server = serving(RUNTARA_REQUIRE_CREDENTIALS="true")
     assert server.process.stdout is not None
-    told = server.process.stdout.readline().decode()
+    told = "".join(server.process.stdout.readline().decode() for _ in ("where to browse", "where the key lies"))
 
     path = tmp_path / ".data" / "bootstrap-key"
     key = path.read_text().strip()
