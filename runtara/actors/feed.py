@@ -27,13 +27,29 @@ from runtara.ids import InstanceKey
 from runtara.live import Item, Outlet, Refused, Stream, Wanted, Watching
 from runtara.messages import Call, Command, EventPage, InstanceSummary, LogRead, ReadLog, Request, TenantMetrics
 
-__all__ = ["FOLLOWED_MAX", "KEPT_S", "Feed", "FeedDoor", "Roster", "Unwatch", "Watch"]
+__all__ = [
+    "FOLLOWED_MAX",
+    "FOLLOWED_PER_TENANT",
+    "KEPT_S",
+    "TENANTS_MAX",
+    "Feed",
+    "FeedDoor",
+    "Roster",
+    "Unwatch",
+    "Watch",
+]
 
 KEPT_S: Final = 60.0
 """Seconds for which a tenant's changes are still kept when nobody watches them any more."""
 
 FOLLOWED_MAX: Final = 1_000
 """Most watches of single instances at a time."""
+
+FOLLOWED_PER_TENANT: Final = 500
+"""Most of them that are one tenant's."""
+
+TENANTS_MAX: Final = 10_000
+"""Most tenants of whom something is known."""
 
 _EVERY_S: Final = 1.0
 """Seconds between two looks at what only a look can tell: the tree, and how much gets done."""
@@ -164,10 +180,14 @@ class Feed(Actor):
         self._begin_looks(outlet, number)
 
     def _watch_instance(self, outlet: Outlet, number: int, wanted: Wanted) -> None:
-        if sum(len(tenant.followers) for tenant in self._tenants.values()) >= FOLLOWED_MAX:
-            raise Busy(f"{FOLLOWED_MAX} watches of single instances are open, the bound: try again later")
+        place, tenant = Place(wanted.after), self._tenant(wanted.tenant_id)
+        followed = [len(one.followers) for one in self._tenants.values()]
+        if sum(followed) >= FOLLOWED_MAX or len(tenant.followers) >= FOLLOWED_PER_TENANT:
+            raise Busy(
+                f"{FOLLOWED_PER_TENANT} single instances of a tenant are watched, or {FOLLOWED_MAX} of all, the bounds: "
+                "try again later"
+            )
         key = InstanceKey(wanted.tenant_id, wanted.instance_id or "")
-        place = Place(wanted.after)
         self._roster[outlet, number] = wanted, place
         runner = self._paths[2]
         follower = Follower(
@@ -179,12 +199,14 @@ class Feed(Actor):
             read_log=None if runner is None else partial(self._read_log, self.system.ref(runner), key),
         )
         scope = trio.CancelScope()
-        self._tenant(wanted.tenant_id).followers[outlet, number] = key.instance_id, follower, scope
+        tenant.followers[outlet, number] = key.instance_id, follower, scope
         self.start_soon(self._follow, outlet, number, follower, scope)
 
     def _tenant(self, tenant_id: str) -> Tenant:
         tenant = self._tenants.get(tenant_id)
         if tenant is None:
+            if len(self._tenants) >= TENANTS_MAX:
+                raise Busy(f"{TENANTS_MAX} tenants are watched, the bound: try again later")
             tenant = self._tenants[tenant_id] = Tenant(trio.current_time())
             self._watched.tenants.add(tenant_id)
         if tenant.forgetting is not None:

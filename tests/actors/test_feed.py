@@ -376,10 +376,11 @@ async def test_a_place_that_no_instance_has_is_refused(after: str, autojump_cloc
         assert isinstance(await seat.next(), Refused)
 
 
+@pytest.mark.parametrize("bound", ["FOLLOWED_MAX", "FOLLOWED_PER_TENANT"])
 async def test_no_more_instances_are_followed_than_may_be(
-    monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
+    bound: str, monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
 ) -> None:
-    monkeypatch.setattr(feed_module, "FOLLOWED_MAX", 2)
+    monkeypatch.setattr(feed_module, bound, 2)
     async with open_stage() as stage:
         await start(stage, "one")
         seat = Seat(stage)
@@ -389,6 +390,18 @@ async def test_no_more_instances_are_followed_than_may_be(
         heard = [await seat.next() for _ in range(3)]
 
         assert [one.code for one in heard if isinstance(one, Refused)] == ["busy"]
+
+
+async def test_no_more_tenants_are_watched_than_may_be(
+    monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
+) -> None:
+    monkeypatch.setattr(feed_module, "TENANTS_MAX", 1)
+    async with open_stage() as stage:
+        seat = Seat(stage)
+        for number, tenant_id in enumerate(("acme", "globex", "acme")):
+            seat.watch(number=number, tenant_id=tenant_id)
+
+        assert [type(await seat.next()) for _ in range(3)] == [Watching, Refused, Watching]
 
 
 async def test_a_store_that_is_away_for_a_while_costs_a_follower_nothing(autojump_clock: MockClock) -> None:
