@@ -184,8 +184,8 @@ class Feed(Actor):
         followed = [len(one.followers) for one in self._tenants.values()]
         if sum(followed) >= FOLLOWED_MAX or len(tenant.followers) >= FOLLOWED_PER_TENANT:
             raise Busy(
-                f"{FOLLOWED_PER_TENANT} single instances of a tenant are watched, or {FOLLOWED_MAX} of all, the bounds: "
-                "try again later"
+                f"{FOLLOWED_PER_TENANT} single instances of a tenant are watched, or {FOLLOWED_MAX} in all, the bounds:"
+                " try again later"
             )
         key = InstanceKey(wanted.tenant_id, wanted.instance_id or "")
         self._roster[outlet, number] = wanted, place
