@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 import msgspec
+from http_page import http_page
 from metrics_page import metrics_page
 from parts import code_span, default, docs_below, head, inline, records, sentence, struct_section, table, unit
 from schema_page import schema_page
@@ -228,6 +229,7 @@ def _option(option: click.Option, context: click.Context) -> str:
 PAGES: dict[str, Callable[[], Iterable[str]]] = {
     "cli.md": cli_page,
     "errors.md": errors_page,
+    "http.md": http_page,
     "lifecycle.md": lifecycle_page,
     "metrics.md": metrics_page,
     "operations.md": operations_page,
