@@ -67,6 +67,7 @@ DOCUMENTED = {
     "root/instances": "supervisor",
     "root/instances/region": "region",
     "root/instances/sessions": "service",
+    "root/instances/feed": "service",
     "root/runner": "supervisor",
     "root/runner/programs": "service",
     "root/timers": "supervisor",

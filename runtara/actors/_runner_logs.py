@@ -20,8 +20,8 @@ from runtara.records import Holder
 
 __all__ = ["FOLLOWERS_MAX", "Logs"]
 
-FOLLOWERS_MAX: Final = 256
-"""Most questions for logs at a time."""
+FOLLOWERS_MAX: Final = 2_500
+"""Most questions for logs at a time: two for each instance that somebody watches, and some more."""
 
 _ANSWER_BEFORE: Final = 1.0
 """Seconds before the asker gives up at which a wait ends."""

@@ -13,9 +13,9 @@ import msgspec
 import trio
 from msgspec.structs import replace
 
-from runtara.actors._feed_board import Board
 from runtara.actors._feed_follow import Follower, Place
-from runtara.actors._feed_meter import Meter, is_transition
+from runtara.actors._feed_meter import is_transition
+from runtara.actors._feed_tenant import Tenant, new_boot
 from runtara.actors._ref import Ref
 from runtara.actors._service import Actor, hears
 from runtara.actors.sessions import Changed
@@ -23,17 +23,33 @@ from runtara.actors.storage import Query
 from runtara.actors.watched import Stored, Watched
 from runtara.clock import Clock
 from runtara.errors import Busy, RuntaraError
-from runtara.ids import InstanceKey, new_id
+from runtara.ids import InstanceKey
 from runtara.live import Item, Outlet, Refused, Stream, Wanted, Watching
 from runtara.messages import Call, Command, EventPage, InstanceSummary, LogRead, ReadLog, Request, TenantMetrics
 
-__all__ = ["FOLLOWED_MAX", "KEPT_S", "Feed", "FeedDoor", "Roster", "Unwatch", "Watch"]
+__all__ = [
+    "FOLLOWED_MAX",
+    "FOLLOWED_PER_TENANT",
+    "KEPT_S",
+    "TENANTS_MAX",
+    "Feed",
+    "FeedDoor",
+    "Roster",
+    "Unwatch",
+    "Watch",
+]
 
 KEPT_S: Final = 60.0
 """Seconds for which a tenant's changes are still kept when nobody watches them any more."""
 
 FOLLOWED_MAX: Final = 1_000
 """Most watches of single instances at a time."""
+
+FOLLOWED_PER_TENANT: Final = 500
+"""Most of them that are one tenant's."""
+
+TENANTS_MAX: Final = 10_000
+"""Most tenants of whom something is known."""
 
 _EVERY_S: Final = 1.0
 """Seconds between two looks at what only a look can tell: the tree, and how much gets done."""
@@ -74,52 +90,8 @@ class _ResetAll(msgspec.Struct, frozen=True):
     """Something was missed."""
 
 
-class FeedDoor:
-    """The feed, as doors know it: a `FeedSource`."""
-
-    def __init__(self, feed: Ref) -> None:
-        self._feed = feed
-
-    def watch(self, outlet: Outlet, number: int, wanted: Wanted) -> None:
-        """Begin a watch. Raises `MailboxFull` or `ActorStopped`."""
-        self._feed.tell_nowait(Watch(outlet, number, wanted))
-
-    def unwatch(self, outlet: Outlet, number: int | None = None) -> None:
-        """End a watch."""
-        try:
-            self._feed.tell_nowait(Unwatch(outlet, number))
-        except RuntaraError:
-            return  # an outlet that has ended is forgotten anyway
-
-
 Roster: TypeAlias = dict[tuple[Outlet, int], tuple[Wanted, Place | None]]
 """Every watch; that of one instance with its place."""
-
-
-def _new_boot() -> str:
-    return new_id()[:12]
-
-
-class _Tenant:
-    """What is known of a tenant that somebody watches."""
-
-    def __init__(self, now: float) -> None:
-        self.board = Board(_new_boot())  # of its own: what was before it was known is not known
-        self.meter = Meter(now)
-        self.metrics: dict[tuple[Outlet, int], None] = {}
-        self.followers: dict[tuple[Outlet, int], tuple[str, Follower, trio.CancelScope]] = {}
-        self.forgetting: trio.CancelScope | None = None
-
-    @property
-    def is_watched(self) -> bool:
-        """Whether anybody watches it."""
-        return bool(self.board.watches or self.metrics or self.followers)
-
-    def wake(self, instance_id: str | None) -> None:
-        """Have those look who follow an instance, or all of them."""
-        for followed, follower, _ in self.followers.values():
-            if instance_id is None or followed == instance_id:
-                follower.changed()
 
 
 class Feed(Actor):
@@ -142,8 +114,8 @@ class Feed(Actor):
         self._watched: Final = watched
         self._roster: Final = roster
         self._clock: Final = clock
-        self._boot: Final = _new_boot()
-        self._tenants: Final[dict[str, _Tenant]] = {}
+        self._boot: Final = new_boot()
+        self._tenants: Final[dict[str, Tenant]] = {}
         self._tree: Final[dict[tuple[Outlet, int], bytes]] = {}
         """Who watches the tree, and what he was told last."""
         self._looks = 0
@@ -208,10 +180,14 @@ class Feed(Actor):
         self._begin_looks(outlet, number)
 
     def _watch_instance(self, outlet: Outlet, number: int, wanted: Wanted) -> None:
-        if sum(len(tenant.followers) for tenant in self._tenants.values()) >= FOLLOWED_MAX:
-            raise Busy(f"{FOLLOWED_MAX} watches of single instances are open, the bound: try again later")
+        place, tenant = Place(wanted.after), self._tenant(wanted.tenant_id)
+        followed = [len(one.followers) for one in self._tenants.values()]
+        if sum(followed) >= FOLLOWED_MAX or len(tenant.followers) >= FOLLOWED_PER_TENANT:
+            raise Busy(
+                f"{FOLLOWED_PER_TENANT} single instances of a tenant are watched, or {FOLLOWED_MAX} in all, the bounds:"
+                " try again later"
+            )
         key = InstanceKey(wanted.tenant_id, wanted.instance_id or "")
-        place = Place(wanted.after)
         self._roster[outlet, number] = wanted, place
         runner = self._paths[2]
         follower = Follower(
@@ -223,13 +199,15 @@ class Feed(Actor):
             read_log=None if runner is None else partial(self._read_log, self.system.ref(runner), key),
         )
         scope = trio.CancelScope()
-        self._tenant(wanted.tenant_id).followers[outlet, number] = key.instance_id, follower, scope
+        tenant.followers[outlet, number] = key.instance_id, follower, scope
         self.start_soon(self._follow, outlet, number, follower, scope)
 
-    def _tenant(self, tenant_id: str) -> _Tenant:
+    def _tenant(self, tenant_id: str) -> Tenant:
         tenant = self._tenants.get(tenant_id)
         if tenant is None:
-            tenant = self._tenants[tenant_id] = _Tenant(trio.current_time())
+            if len(self._tenants) >= TENANTS_MAX:
+                raise Busy(f"{TENANTS_MAX} tenants are watched, the bound: try again later")
+            tenant = self._tenants[tenant_id] = Tenant(trio.current_time())
             self._watched.tenants.add(tenant_id)
         if tenant.forgetting is not None:
             tenant.forgetting.cancel()
@@ -360,7 +338,7 @@ class Feed(Actor):
                 self._tree[outlet, number] = tree
                 outlet.put(number, Item(self._look_seq, msgspec.Raw(tree)))
 
-    async def _look_at_tenant(self, tenant_id: str, tenant: _Tenant) -> None:
+    async def _look_at_tenant(self, tenant_id: str, tenant: Tenant) -> None:
         now_ms = self._clock.now_ms()
         at = now_ms // _MINUTE_MS * _MINUTE_MS
         try:
@@ -399,3 +377,21 @@ _BEGIN: Final[dict[Stream, Callable[[Feed, Outlet, int, Wanted], None]]] = {
     "tree": Feed._watch_tree,  # noqa: SLF001 - the table of this class
     "metrics": Feed._watch_metrics,  # noqa: SLF001 - the table of this class
 }
+
+
+class FeedDoor:
+    """The feed, as doors know it: a `FeedSource`."""
+
+    def __init__(self, feed: Ref) -> None:
+        self._feed = feed
+
+    def watch(self, outlet: Outlet, number: int, wanted: Wanted) -> None:
+        """Begin a watch. Raises `MailboxFull` or `ActorStopped`."""
+        self._feed.tell_nowait(Watch(outlet, number, wanted))
+
+    def unwatch(self, outlet: Outlet, number: int | None = None) -> None:
+        """End a watch."""
+        try:
+            self._feed.tell_nowait(Unwatch(outlet, number))
+        except RuntaraError:
+            return  # an outlet that has ended is forgotten anyway

@@ -224,7 +224,7 @@ class Instances(Region[InstanceKey, InstanceState]):
             self._persisted = persisting
             settle(kept if not isinstance(reply.error, Exception) else reply.error)
             self._persisted = None
-            if self._watched.tenants:
+            if self._watched.tenants and (kept is not None or isinstance(reply.error, OutcomeUnknown)):
                 self._tell_of(saves, kept, began)
 
         # No deadline: the writer always answers, and what it has not read yet may still be stored later.

@@ -204,4 +204,5 @@ def _changed(text: str) -> Changed:
         return Changed(None)
     words = text.split()
     numbers = frozenset(int(word[1:]) for word in words if word[0] == "#" and word[1:].isdecimal())
-    return Changed(frozenset(word for word in words if word[0] != "#"), numbers)
+    # One that names no rows comes from a node of before: then anybody's may have changed.
+    return Changed(frozenset(word for word in words if word[0] != "#"), numbers or None)

@@ -1,5 +1,8 @@
 """Those who watch are told of what is stored, and of nothing that is not theirs."""
 
+import base64
+import os
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -12,10 +15,18 @@ from runtara.actors.feed import FeedDoor
 from runtara.errors import StoreUnavailable
 from runtara.lifecycle import Status
 from runtara.live import Heard, Item, Outlet, Refused, Reset, Wanted, Watching
-from runtara.messages import CompleteInstance, InstanceSummary, RecordEvent, RegisterInstance, SaveCheckpoint
+from runtara.messages import (
+    CompleteInstance,
+    InstanceSummary,
+    RecordEvent,
+    RegisterInstance,
+    SaveCheckpoint,
+    StartInstance,
+)
 from runtara.system import FEED, Runtime
 from tests.actors.stage import Stage, open_stage
 from tests.actors.village import PATIENCE_S, Village
+from tests.test_host import KEY, opened, script
 
 __all__ = ["Seat"]
 
@@ -365,10 +376,11 @@ async def test_a_place_that_no_instance_has_is_refused(after: str, autojump_cloc
         assert isinstance(await seat.next(), Refused)
 
 
+@pytest.mark.parametrize("bound", ["FOLLOWED_MAX", "FOLLOWED_PER_TENANT"])
 async def test_no_more_instances_are_followed_than_may_be(
-    monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
+    bound: str, monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
 ) -> None:
-    monkeypatch.setattr(feed_module, "FOLLOWED_MAX", 2)
+    monkeypatch.setattr(feed_module, bound, 2)
     async with open_stage() as stage:
         await start(stage, "one")
         seat = Seat(stage)
@@ -378,6 +390,18 @@ async def test_no_more_instances_are_followed_than_may_be(
         heard = [await seat.next() for _ in range(3)]
 
         assert [one.code for one in heard if isinstance(one, Refused)] == ["busy"]
+
+
+async def test_no_more_tenants_are_watched_than_may_be(
+    monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
+) -> None:
+    monkeypatch.setattr(feed_module, "TENANTS_MAX", 1)
+    async with open_stage() as stage:
+        seat = Seat(stage)
+        for number, tenant_id in enumerate(("acme", "globex", "acme")):
+            seat.watch(number=number, tenant_id=tenant_id)
+
+        assert [type(await seat.next()) for _ in range(3)] == [Watching, Refused, Watching]
 
 
 async def test_a_store_that_is_away_for_a_while_costs_a_follower_nothing(autojump_clock: MockClock) -> None:
@@ -396,6 +420,39 @@ async def test_a_store_that_is_away_for_a_while_costs_a_follower_nothing(autojum
         items = [await seat.next_item() for _ in range(3)]
 
         assert [item["event"]["type"] for item in items[:2]] == ["created", "registered"]
+
+
+async def test_what_a_program_writes_is_told_as_it_comes_and_again_from_any_place(tmp_path: Path) -> None:
+    """A process of the host says something, waits for us to have heard it, and says the rest."""
+    sign = tmp_path / "sign"
+    os.mkfifo(sign)
+    text = f"echo one; echo wrong >&2; read answer < {sign}; echo two"
+    async with opened(tmp_path) as host:
+        seat = Seat(host.runtime)
+        await host.runtime.dispatch.call(KEY, StartInstance(program=script(tmp_path, text)))
+        seat.watch("instance", tenant_id=KEY.tenant_id, instance_id=KEY.instance_id)
+        written = {"stdout": b"", "stderr": b""}
+        ended, place = False, ""
+
+        while not (ended and written == {"stdout": b"one\ntwo\n", "stderr": b"wrong\n"}):
+            heard = await seat.next()
+            data = msgspec.json.decode(heard.data) if isinstance(heard, Item) else {}
+            ended = ended or data.get("status", {}).get("status") == "completed"
+            if "log" in data:
+                log = data["log"]
+                assert log["offset"] == len(written[log["stream"]])
+                written[log["stream"]] += base64.b64decode(log["data"])
+                if written == {"stdout": b"one\n", "stderr": b"wrong\n"}:
+                    assert isinstance(heard, Item)
+                    place = heard.seq
+                    await trio.to_thread.run_sync(sign.write_text, "go\n", abandon_on_cancel=True)
+
+        again = Seat(host.runtime)
+        again.watch("instance", tenant_id=KEY.tenant_id, instance_id=KEY.instance_id, after=place)
+        while "log" not in (item := await again.next_item()):
+            pass
+
+    assert base64.b64decode(item["log"]["data"]) == b"two\n"
 
 
 # What only a look can tell --------------------------------------------------------------------------------------------

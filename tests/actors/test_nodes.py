@@ -9,7 +9,7 @@ import trio
 
 from runtara.actors import nodes
 from runtara.actors.programs import Program
-from runtara.actors.sessions import Attach
+from runtara.actors.sessions import Attach, Changed
 from runtara.errors import StoreInUse, StoreUnavailable
 from runtara.ids import InstanceKey
 from runtara.lifecycle import Status
@@ -349,6 +349,25 @@ async def test_a_program_at_one_node_is_kept_alive_at_the_node_that_owns_its_ins
 
 
 # What others say ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "digests", "numbers"),
+    [
+        ("*", None, None),
+        ("aa #1 bb #22", {"aa", "bb"}, {1, 22}),
+        ("aa bb", {"aa", "bb"}, None),
+        ("aa #x #1", {"aa"}, {1}),
+        ("", set(), None),
+    ],
+    ids=["many", "rows", "of before", "garbled", "nothing"],
+)
+def test_a_notice_says_which_instances_and_which_rows(
+    text: str, digests: set[str] | None, numbers: set[int] | None
+) -> None:
+    assert nodes._changed(text) == Changed(
+        None if digests is None else frozenset(digests), None if numbers is None else frozenset(numbers)
+    )
 
 
 async def test_a_session_is_told_what_another_node_has_changed(village: Village) -> None:

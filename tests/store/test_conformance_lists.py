@@ -1,6 +1,8 @@
 """Lists of instances in every order and with every filter, and counts of them; the same from every store."""
 
 import random
+import time
+from pathlib import Path
 
 import pytest
 
@@ -11,7 +13,8 @@ from runtara.messages import InstanceFilter, InstanceOrder, InstanceSummary
 from runtara.records import Instance
 from runtara.store import Reader, Save, Writer, _sql_lists
 from runtara.store._finding import ORDERS
-from tests.store.samples import NOW, pages_of, put, save
+from runtara.store._sqlite import SqliteStore
+from tests.store.samples import NOW, opened, pages_of, put, save
 
 IMAGE = "a" * 32
 NAMES = ["a", "a.b", "ab", "b", "b-1", "b-2", "c", "order-1", "order-2", "z"]
@@ -187,3 +190,37 @@ def test_a_tenants_instances_are_counted_by_status(reader: Reader, filled: None,
     assert counts == {status: sum(row.status is status for row in rows) for status in Status if status in counts}
     assert sum(counts.values()) == 60
     assert reader.count_instances("nobody") == {}
+
+
+@pytest.mark.slow
+def test_the_first_page_of_a_hundred_thousand_comes_within_fifty_milliseconds(tmp_path: Path) -> None:
+    def numbered(number: int) -> Save:
+        status = Status.RUNNING if number % 20_000 == 7 else Status.COMPLETED
+        at = NOW + number * 10
+        key = InstanceKey("acme", f"order-{number:06}")
+        return save(key, status=status, program="ship.py", created_at=at, finished_at=at if status in FINAL else None)
+
+    wanted = [
+        InstanceFilter(),
+        InstanceFilter(status=Status.RUNNING),
+        InstanceFilter(statuses=(Status.RUNNING, Status.FAILED)),
+        InstanceFilter(search="9"),
+        InstanceFilter(search="nowhere"),
+    ]
+    with opened(SqliteStore(str(tmp_path / "runtara.db"))) as (writer, reader):
+        for start in range(0, 100_000, 1_000):
+            put(writer, *map(numbered, range(start, start + 1_000)))
+        slow = {
+            (order, str(one)): best
+            for order in ORDERS
+            for one in wanted
+            if (best := min(_seconds(reader, one, order) for _ in range(5))) > 0.05
+        }
+
+    assert slow == {}
+
+
+def _seconds(reader: Reader, wanted: InstanceFilter, order: InstanceOrder) -> float:
+    began = time.perf_counter()
+    reader.find_instances("acme", wanted, order, 100, None)
+    return time.perf_counter() - began

@@ -1,4 +1,5 @@
 import json
+import socket as sockets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -9,18 +10,17 @@ import trio
 from trio.testing import MockClock
 from trio_websocket import WebSocketConnection
 
-from runtara.actors.feed import FeedDoor
+from runtara.host import Host
 from runtara.messages import RegisterInstance
-from runtara.settings import Settings
 from runtara.system import FEED
 from runtara.transport.http import _live
 from runtara.transport.http._live import CHECK_EVERY_S, MESSAGE_MAX_BYTES, WATCHES_MAX
-from runtara.transport.http.app import Parts, make_app
 from tests.actors.operations import running
 from tests.actors.stage import key_of
-from tests.transport.http.serving import Serving, open_server, open_websocket
+from tests.test_host import opened
+from tests.transport.http.serving import Client as RawClient
+from tests.transport.http.serving import open_websocket
 from tests.transport.http.watching import Gallery, open_gallery
-from tests.transport.lobby import Lobby, open_lobby
 
 
 @pytest.fixture
@@ -358,27 +358,37 @@ async def test_a_watcher_that_takes_its_time_is_told_that_it_is_behind(
 
 
 class Hall:
-    """The whole HTTP door on loopback, and a system behind it."""
+    """A real host on loopback, which asks for no credentials."""
 
-    def __init__(self, lobby: Lobby, serving: Serving) -> None:
-        self.stage = lobby.stage
-        self.key = lobby.keys.add("acme")
-        self.serving = serving
-        self.url = f"ws://{serving.authority}/api/v1/live"
-        self.headers = [(b"authorization", f"Bearer {self.key}".encode())]
+    def __init__(self, host: Host) -> None:
+        self.host = host
+        self.authority = (host.http_address or "").partition("://")[2]
+        self.url = f"ws://{self.authority}/api/v1/live"
+        self.headers = [(b"runtara-tenant-id", b"acme")]
+
+    @property
+    def watches(self) -> int:
+        """How many there are."""
+        found = [info for info in self.host.runtime.system.inspect().walk() if info.path == FEED]
+        return int(found[0].facts["watches"])
+
+    async def start(self, name: str) -> None:
+        await self.host.runtime.dispatch.call(key_of(name), RegisterInstance(attempt_id="a"))
+
+    @asynccontextmanager
+    async def client(self, **options: Any) -> AsyncIterator[RawClient]:
+        host, _, port = self.authority.rpartition(":")
+        stream = await trio.open_tcp_stream(host, int(port))
+        async with stream:
+            for name, value in options.items():
+                stream.setsockopt(sockets.SOL_SOCKET, getattr(sockets, name), value)
+            yield RawClient(stream, self.authority.encode())
 
 
 @asynccontextmanager
 async def open_hall(folder: Path, **settings: Any) -> AsyncIterator[Hall]:
-    async def is_ready() -> None:
-        """It is."""
-
-    chosen = Settings(database_url="memory://", env_http_port=0, **settings)
-    async with open_lobby(folder) as lobby:
-        feed = FeedDoor(lobby.stage.system.ref(FEED))
-        app = make_app(Parts(gate=lobby.gate, settings=chosen, is_secure=False, is_ready=is_ready, feed=feed))
-        async with open_server(app, **settings) as serving:
-            yield Hall(lobby, serving)
+    async with opened(folder, **settings) as host:
+        yield Hall(host)
 
 
 async def test_what_happens_is_heard_over_a_real_connection_within_a_tenth_of_a_second(tmp_path: Path) -> None:
@@ -388,7 +398,7 @@ async def test_what_happens_is_heard_over_a_real_connection_within_a_tenth_of_a_
         delays = []
         for number in range(50):
             began = trio.current_time()
-            await hall.stage.ask(f"i{number}", RegisterInstance(attempt_id="a"))
+            await hall.start(f"i{number}")
             item = json.loads(await socket.get_message())
             delays.append(trio.current_time() - began)
             assert item["data"]["instance_id"] == f"i{number}"
@@ -400,12 +410,12 @@ def handshake(hall: Hall, *lines: bytes) -> bytes:
     """The request that begins a WebSocket."""
     told = (
         b"GET /api/v1/live HTTP/1.1",
-        b"Host: " + hall.serving.authority.encode(),
+        b"Host: " + hall.authority.encode(),
         b"Upgrade: websocket",
         b"Connection: Upgrade",
         b"Sec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==",
         b"Sec-WebSocket-Version: 13",
-        b"Authorization: Bearer " + hall.key.encode(),
+        b"Runtara-Tenant-Id: acme",
     )
     return b"\r\n".join([*told, *lines, b"", b""])
 
@@ -417,7 +427,7 @@ def masked(text: bytes) -> bytes:
 
 
 async def test_a_page_of_somebody_else_cannot_watch(tmp_path: Path) -> None:
-    async with open_hall(tmp_path) as hall, hall.serving.client() as client:
+    async with open_hall(tmp_path) as hall, hall.client() as client:
         await client.say(handshake(hall, b"Origin: http://evil.example"))
 
         assert b" 403 " in await client.until(b"\r\n")
@@ -427,7 +437,7 @@ async def test_a_watcher_that_stops_reading_is_let_go_and_slows_nobody(tmp_path:
     """It watches the same two hundred times and takes nothing from its socket; everybody else goes on as before."""
     async with (
         open_hall(tmp_path, http_write_timeout_ms=1_000) as hall,
-        hall.serving.client(SO_RCVBUF=4_096) as stopped,
+        hall.client(SO_RCVBUF=4_096) as stopped,
     ):
         await stopped.say(handshake(hall))
         await stopped.until(b"\r\n\r\n")
@@ -439,7 +449,7 @@ async def test_a_watcher_that_stops_reading_is_let_go_and_slows_nobody(tmp_path:
             await quick.get_message()
             times = await _work(hall, quick)
 
-        assert hall.stage.facts(FEED)["watches"] <= 1
+        assert hall.watches <= 1
         assert sorted(times)[len(times) * 99 // 100] < 0.25
 
 
@@ -447,9 +457,9 @@ async def _work(hall: Hall, quick: WebSocketConnection) -> list[float]:
     """Start instances until the one who stopped is gone; return how long each took until the other one heard of it."""
     times: list[float] = []
     with trio.fail_after(60):
-        while hall.stage.facts(FEED)["watches"] > 1:
+        while hall.watches > 1:
             began = trio.current_time()
-            await hall.stage.ask(f"i{len(times)}", RegisterInstance(attempt_id="a"))
+            await hall.start(f"i{len(times)}")
             await quick.get_message()
             times.append(trio.current_time() - began)
     return times
