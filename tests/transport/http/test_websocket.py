@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import trio
+from trio.testing import wait_all_tasks_blocked
 from trio_websocket import ConnectionClosed
 
 from runtara.transport.http.peer import GREETING_MAX_BYTES, peer_of
@@ -77,6 +78,38 @@ async def test_the_application_may_allow_larger_ones() -> None:
         said = await socket.get_message()
 
     assert said == "1000000"
+
+
+async def test_large_messages_share_their_memory() -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        peer_of(scope).message_max_bytes = 10_000_000
+        await receive()
+        await send({"type": "websocket.accept"})
+        while (await receive())["type"] == "websocket.receive":
+            await send({"type": "websocket.send", "text": "all of it"})
+
+    async with open_server(app, quic_frames_max_bytes=1_000_000) as serving:
+        async with serving.client() as one, serving.client() as two, serving.client() as small:
+            for client in (one, two, small):
+                await upgrade(client)
+            await one.say(frame(bytes(700_000), final=False))
+            await wait_all_tasks_blocked(0.02)
+            held = serving.facts["message_bytes"]
+            await two.say(frame(bytes(700_000), final=False))
+            told = await two.rest()
+            await small.say(frame(bytes(200_000)))
+            await small.until(b"all of it")
+            await one.say(frame(bytes(100), 0))
+            await one.until(b"all of it")
+            left = serving.facts["message_bytes"]
+            await one.say(frame(bytes(500_000), final=False))
+            await wait_all_tasks_blocked(0.02)
+        while serving.facts["connections"]:
+            await serving.server._left.wait()
+        in_the_end = serving.facts["message_bytes"]
+
+    assert closing(1013) in told
+    assert (held, left, in_the_end) == (700_000, 0, 0)
 
 
 async def test_what_is_no_frame_ends_the_connection_with_a_word() -> None:
