@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from functools import cache
 from math import inf
 from pathlib import Path
-from typing import Self
+from typing import Final, Self
 
 from msgspec.structs import replace
 
@@ -24,7 +24,7 @@ __all__ = ["SdkConfig", "UnverifiedServerWarning"]
 
 
 class UnverifiedServerWarning(RuntimeWarning):
-    """The server's certificate is not checked: whoever answers at its address is believed."""
+    """The server's certificate is not checked, or it shows none: whoever answers at its address is believed."""
 
 
 class SdkConfig(ProgramSettings, frozen=True):
@@ -52,7 +52,7 @@ class SdkConfig(ProgramSettings, frozen=True):
         return replace(self, tenant_id=tenant_id)
 
     def with_server_addr(self, server_addr: str) -> Self:
-        """Say where the server is, as host:port."""
+        """Say where the server is, as host:port, or as wss://host:port or https://host:port where UDP is blocked."""
         return replace(self, server_addr=server_addr)
 
     def with_server_name(self, server_name: str) -> Self:
@@ -113,9 +113,12 @@ class SdkConfig(ProgramSettings, frozen=True):
         if self.server_fingerprint is not None or ca_file is not None:
             skip = False
         elif skip:
-            _warn_once(self.server_addr)
+            _warn_once(self.server_addr, "the certificate of {} is not verified", _TRUST_ONE)
         else:
             ca_file = self._local_ca_file()
+        for address in parse_addresses(self.server_addr):
+            if not address.is_secure and not address.is_loopback:
+                _warn_once(str(address), "what is sent to {} is not encrypted", "use wss:// or https:// instead")
         return ServerSpec(
             address=self.server_addr,
             server_name=self.server_name,
@@ -132,7 +135,8 @@ class SdkConfig(ProgramSettings, frozen=True):
         if found is None:
             return None
         try:
-            is_ours = parse_address(found.address) in parse_addresses(self.server_addr)
+            ours = {parse_address(text).authority for text in (found.address, found.http_address) if text is not None}
+            is_ours = any(address.authority in ours for address in parse_addresses(self.server_addr))
         except InvalidInput:
             return None
         return found.ca_file if is_ours else None
@@ -147,12 +151,14 @@ def _traces() -> Traces:
 _warned: list[str] = []
 
 
-def _warn_once(server: str) -> None:
+_TRUST_ONE: Final = "give its CA file (RUNTARA_CA_FILE) or fingerprint (RUNTARA_SERVER_FINGERPRINT) instead"
+
+
+def _warn_once(server: str, fact: str, advice: str) -> None:
     if not _warned:
         _warned.append(server)
         warnings.warn(
-            f"the certificate of {server} is not verified: anybody at that address can read and change what is sent; "
-            "give its CA file (RUNTARA_CA_FILE) or fingerprint (RUNTARA_SERVER_FINGERPRINT) instead",
+            f"{fact.format(server)}: anybody there or on the way can read and change what is sent; {advice}",
             UnverifiedServerWarning,
             stacklevel=4,
         )

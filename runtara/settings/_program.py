@@ -22,10 +22,11 @@ class ProgramSettings(
     tenant_id: str = "default"
     """Whose instance it is."""
     server_addr: str = "127.0.0.1:8001"
-    """Where the server is, as host:port; an IPv6 address as [::1]:8001. Several with commas between them, where any of
-    these servers will do: while one is away, another one is asked."""
+    """Where the server is, as host:port; an IPv6 address as [::1]:8001. Where UDP is blocked, the address of its HTTP
+    door, as wss://host:8002 or https://host:8002 (ws:// and http:// without TLS). Several with commas between them,
+    where any of these will do: while one is away, another one is asked."""
     server_name: str = "localhost"
-    """Name that the server's certificate must be made out to."""
+    """Name that the server's certificate must be made out to, whichever host the address names."""
     skip_cert_verification: bool = False
     """Whether to trust any server at the address; for trying things out only."""
     ca_file: str | None = None

@@ -46,6 +46,14 @@ class Address(NamedTuple):
         """Whether the server shows a certificate."""
         return self.scheme in _SECURE
 
+    @property
+    def is_loopback(self) -> bool:
+        """Whether it is this machine itself, by what the address says."""
+        try:
+            return ipaddress.ip_address(self.host.partition("%")[0]).is_loopback
+        except ValueError:
+            return self.host == "localhost"
+
     def __str__(self) -> str:
         return self.authority if self.scheme == "quic" else f"{self.scheme}://{self.authority}"
 

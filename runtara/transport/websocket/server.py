@@ -5,6 +5,7 @@ slow to take its answers is not heard until it has; one that does not greet in t
 go. How long bytes may take on their way is watched over by the HTTP server.
 """
 
+from collections import deque
 from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import suppress
 from math import inf
@@ -79,13 +80,15 @@ class _Session:
     """One client. Whatever is asked of it from elsewhere happens on the loop, between its own steps."""
 
     def __init__(self, settings: Settings, gate: Gate, answers: Budget, peer: Peer, host: str) -> None:
-        self._conversation = Conversation(gate, host, self._resume)
+        self._conversation = Conversation(gate, host, self._resume, peer.certificate, "websocket")
         self._peer = peer
         self._answers = answers
         self._calls_max = settings.quic_calls_in_flight
         self._frame_max_bytes = settings.state_max_bytes + OVERHEAD_MAX_BYTES
         self._greet_by = trio.current_time() + settings.http_head_timeout_ms / 1000
+        self._waiting: deque[bytes] = deque()
         self._unsent = 0
+        """Bytes of frames that wait, the one that is being sent included."""
         self._typical = 0
         """Size of recent answers, the largest of them."""
         self._is_leaving = False
@@ -180,47 +183,47 @@ class _Session:
     # Out
 
     def _resume(self) -> None:
-        """There is something to say, or to end."""
+        """There may be something to say, or to end."""
+        frames = [frame for _, frame in self._conversation.outgoing()]
+        if frames:
+            sizes = list(map(len, frames))
+            self._typical = max(*sizes, self._typical // 2)
+            self._waiting.extend(frames)
+            self._count(sum(sizes))
+            if self._answers.is_over(self._unsent - 8 * _CLOGGED_BYTES):
+                self._waiting.clear()
+                self._close(FLOOD, "too many answers wait to be taken")
         self._to_say.set()
 
     def _close(self, code: int, reason: str) -> None:
         """End the session, once what there is to say has been said."""
         if self._closing is None:
             self._closing = code, reason
-            self._resume()
+            self._to_say.set()
             self._has_room.set()
 
     async def _speak(self, send: Send) -> None:
         """Send what the conversation says, until the session is to end."""
         while not self._is_gone:
-            frames = self._conversation.outgoing()
-            if frames:
-                await self._say(send, [frame for _, frame in frames])
+            if self._waiting:
+                await self._say(send)
             elif self._closing is not None:
                 return
             elif self._is_leaving and not self._conversation.in_flight:
                 self._close(GOING_AWAY, "the server is going down")
             else:
                 await self._to_say.wait()
-            self._to_say = trio.Event()
+                self._to_say = trio.Event()
 
-    async def _say(self, send: Send, frames: list[bytes]) -> None:
-        sizes = list(map(len, frames))
-        self._typical = max(*sizes, self._typical // 2)
-        self._count(sum(sizes))
-        if self._answers.is_over(self._unsent - 8 * _CLOGGED_BYTES):
-            self._close(FLOOD, "too many answers wait to be taken")
-            return
-        for frame in frames:
-            if self._is_gone:
-                return
-            try:
-                await send({"type": "websocket.send", "bytes": frame[LENGTH_BYTES:]})
-            except OSError:
-                self._is_gone = True
-                return
-            self._count(-len(frame))
-        self._has_room.set()
+    async def _say(self, send: Send) -> None:
+        frame = self._waiting.popleft()
+        try:
+            await send({"type": "websocket.send", "bytes": frame[LENGTH_BYTES:]})
+        except OSError:
+            self._is_gone = True
+        self._count(-len(frame))
+        if self._unsent <= _CLOGGED_BYTES:
+            self._has_room.set()
 
     def _count(self, difference: int) -> None:
         self._unsent += difference

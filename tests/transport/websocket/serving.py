@@ -7,6 +7,8 @@ from typing import Any, Self
 import trio
 from msgspec.structs import replace
 
+from runtara.actors.feed import FeedDoor
+from runtara.system import FEED
 from runtara.transport.http.app import Parts, make_app
 from runtara.transport.http.server import HttpServer, open_tcp_socket
 from runtara.transport.http.tls import configure_tls
@@ -54,6 +56,7 @@ class TcpServing(Serving):
             fitness=self.runtime.readiness.ready,
             render_metrics=self.runtime.gauges.render,
             count=self.runtime.system.metrics.count_request,
+            feed=FeedDoor(self.runtime.system.ref(FEED)),
             serve_session=self.sessions.serve,
         )
         self.http = HttpServer(self.settings, self._socket, make_app(parts), tls)
