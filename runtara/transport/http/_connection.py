@@ -202,7 +202,8 @@ class Connection:
                 self._house.failed(error)
                 _log.exception("the application has failed: %s", scope["path"])
                 await self._apologise(scope, send)
-        await send(None)
+        with suppress(Broken):
+            await send(None)
 
     async def _apologise(self, scope: Any, send: Any) -> None:
         if scope["type"] != "http" or not self._protocol.is_unanswered:
