@@ -190,7 +190,8 @@ class Connection:
 
     async def _answer(self, app: Application, scope: Any, inbox: Inbox, send: Any) -> None:
         async def say(message: Any) -> None:
-            if self._stream.is_broken:
+            websocket = self._protocol.websocket
+            if self._stream.is_broken or (websocket is not None and websocket.is_over):
                 raise Broken("the peer has gone")
             await send(message)
 

@@ -29,6 +29,11 @@ class WebSocket(WSStream):
         return self.state is ASGIWebsocketState.CONNECTED and not self.closed
 
     @property
+    def is_over(self) -> bool:
+        """Whether nothing can be said any more."""
+        return self.closed or (self.handshake.accepted and self.connection.state is not ConnectionState.OPEN)
+
+    @property
     def is_settled(self) -> bool:
         """Whether both sides have said that they close."""
         return self.handshake.accepted and self.connection.state is ConnectionState.CLOSED

@@ -151,6 +151,32 @@ async def test_the_application_hears_with_what_code_the_peer_has_closed() -> Non
     assert [(end["type"], end["code"]) for end in ends] == [("websocket.disconnect", 4001)] * 2
 
 
+async def test_an_application_that_only_speaks_hears_of_the_end_by_speaking() -> None:
+    heard: list[Any] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "websocket.accept"})
+        try:
+            while True:
+                await send({"type": "websocket.send", "text": "x" * 1_000})
+        except OSError as error:
+            heard.append(error)
+            raise
+
+    async with open_server(app) as serving:
+        async with serving.client() as client:
+            await upgrade(client)
+            await client.say(frame(closing(1000), 8))
+            await client.until(b"\x88\x02" + closing(1000))
+        while serving.facts["connections"]:
+            await serving.server._left.wait()
+        facts = serving.facts
+
+    assert len(heard) == 1
+    assert facts.get("failures") is None
+
+
 async def test_pings_are_answered() -> None:
     async with open_server() as serving, serving.client() as client:
         await upgrade(client)
