@@ -167,7 +167,8 @@ class Connection:
             self._stream.end()
 
     async def _send(self, data: bytes) -> None:
-        if data.startswith(b"HTTP/1.1 101"):
+        websocket = self._protocol.websocket
+        if websocket is not None and websocket.handshake.accepted and not self._stream.messages.is_transparent:
             self._stream.upgraded()
         try:
             await self._stream.send(data)
@@ -202,7 +203,8 @@ class Connection:
             if not _is_departure(error):
                 self._house.failed(error)
                 _log.exception("the application has failed: %s", scope["path"])
-                await self._apologise(scope, send)
+                with suppress(Broken):
+                    await self._apologise(scope, send)
         with suppress(Broken):
             await send(None)
 

@@ -180,6 +180,21 @@ async def test_frames_before_a_websocket_is_open_are_refused() -> None:
     assert facts.get("failures") is None
 
 
+async def test_an_answer_that_looks_like_an_upgrade_is_none() -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"17")]})
+        await send({"type": "http.response.body", "body": b"body\n", "more_body": True})
+        await send({"type": "http.response.body", "body": b"HTTP/1.1 101"})
+
+    async with open_server(app) as serving, serving.client() as client:
+        assert await client.get() == b"body\nHTTP/1.1 101"
+        await client.say(b"GET / HTTP/1.1\nHost: localhost\n\n")
+        heard = await client.rest()
+
+    assert heard.startswith(b"HTTP/1.1 400")
+    assert b"problem+json" in heard
+
+
 async def test_an_answer_that_promises_more_than_it_holds_closes_the_connection() -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"100")]})
