@@ -184,11 +184,6 @@ class Connection:
         self._nursery.start_soon(self._answer, app, scope, inbox, send)
         return inbox.put
 
-    def spawn(self, action: Any, *args: Any) -> None:
-        """Start what the protocol wants to run beside the application."""
-        assert self._nursery is not None, "whoever is spoken to runs"
-        self._nursery.start_soon(action, *args)
-
     async def _answer(self, app: Application, scope: Any, inbox: Inbox, send: Any) -> None:
         async def say(message: Any) -> None:
             websocket = self._protocol.websocket
