@@ -15,9 +15,11 @@ from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ConnectionState
 
 from runtara.clock import Clock
+from runtara.transport.budget import Budget
 from runtara.transport.http._guard import Broken, GuardedStream
 from runtara.transport.http._http1 import Http1
 from runtara.transport.http._inbox import Inbox
+from runtara.transport.http._places import Places
 from runtara.transport.http._refusals import Refused, problem, refusal
 from runtara.transport.http._websocket import WebSocket
 from runtara.transport.http.peer import Peer
@@ -33,8 +35,11 @@ _log: Final = logging.getLogger(__name__)
 class House(Config):
     """What all connections of a server share: the application, and how Hypercorn is set up."""
 
-    def __init__(self, app: Application, clock: Clock) -> None:
+    def __init__(self, app: Application, clock: Clock, places: Places, messages: Budget) -> None:
         self.app: Final = app
+        self.places: Final = places
+        self.messages: Final = messages
+        """Memory for large WebSocket messages while they arrive, all connections together."""
         self.context: Final = WorkerContext(None)
         self.counts: Final[Counter[str]] = Counter()
         self.last_failure = ""
@@ -90,6 +95,7 @@ class Connection:
 
     async def run(self) -> None:
         """Serve until the connection is over, and everything that was asked on it is answered."""
+        self._house.places.rests(self, self._stream.abort)
         try:
             async with trio.open_nursery() as self._nursery:
                 is_heard = await self._listen()
@@ -100,6 +106,10 @@ class Connection:
         except BaseException:
             await self._say_goodbye(shield=True)
             raise
+        finally:
+            self._house.places.works(self)
+            if self._protocol.websocket is not None:
+                self._protocol.websocket.release()
 
     async def leave(self, retry_after_ms: int) -> None:
         """Have it end as soon as nothing is owed to the peer any more."""
@@ -148,12 +158,17 @@ class Connection:
         elif isinstance(event, Updated):
             self._is_busy = not event.idle
             self._stream.is_busy(self._is_busy)
+            if self._is_busy:
+                self._house.places.works(self)
+            else:
+                self._house.places.rests(self, self._stream.abort)
         elif isinstance(event, Closed):
             self._is_busy = False
             self._stream.end()
 
     async def _send(self, data: bytes) -> None:
-        if data.startswith(b"HTTP/1.1 101"):
+        websocket = self._protocol.websocket
+        if websocket is not None and websocket.handshake.accepted and not self._stream.messages.is_transparent:
             self._stream.upgraded()
         try:
             await self._stream.send(data)
@@ -169,14 +184,10 @@ class Connection:
         self._nursery.start_soon(self._answer, app, scope, inbox, send)
         return inbox.put
 
-    def spawn(self, action: Any, *args: Any) -> None:
-        """Start what the protocol wants to run beside the application."""
-        assert self._nursery is not None, "whoever is spoken to runs"
-        self._nursery.start_soon(action, *args)
-
     async def _answer(self, app: Application, scope: Any, inbox: Inbox, send: Any) -> None:
         async def say(message: Any) -> None:
-            if self._stream.is_broken:
+            websocket = self._protocol.websocket
+            if self._stream.is_broken or (websocket is not None and websocket.is_over):
                 raise Broken("the peer has gone")
             await send(message)
 
@@ -187,8 +198,10 @@ class Connection:
             if not _is_departure(error):
                 self._house.failed(error)
                 _log.exception("the application has failed: %s", scope["path"])
-                await self._apologise(scope, send)
-        await send(None)
+                with suppress(Broken):
+                    await self._apologise(scope, send)
+        with suppress(Broken):
+            await send(None)
 
     async def _apologise(self, scope: Any, send: Any) -> None:
         if scope["type"] != "http" or not self._protocol.is_unanswered:

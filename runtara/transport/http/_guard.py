@@ -215,7 +215,8 @@ class GuardedStream:
             if self.is_broken:
                 raise Broken("the connection is over")
             await self._send(data)
-            self.is_broken = is_last
+            if is_last:
+                self.is_broken = True
         except BaseException:
             self.abort()
             raise

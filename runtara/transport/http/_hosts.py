@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import Final
 
 from runtara.settings import Settings
+from runtara.transport.addresses import parse_address
 
 __all__ = ["is_host", "names_of", "parse_host"]
 
@@ -26,6 +27,8 @@ _HOST: Final = re.compile(rb"(?:\[([0-9A-Fa-f:.]{2,45})\]|([A-Za-z0-9._-]{1,255}
 def names_of(settings: Settings, address: str) -> frozenset[str]:
     """Return the names of a door that listens at `address`: that, local ones, and those that the settings say."""
     said = [settings.host, address, *settings.http_hosts.split(",")]
+    if settings.core_addr is not None:
+        said.append(parse_address(settings.core_addr).host)
     return frozenset([*_LOCAL, *(_plain(name.strip()) for name in said)]) - _NOBODY
 
 

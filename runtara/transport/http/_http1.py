@@ -13,6 +13,7 @@ from hypercorn.protocol.events import Event as StreamEvent
 from hypercorn.protocol.h11 import STREAM_ID, H11Protocol, H11WSConnection
 from hypercorn.protocol.http_stream import HTTPStream
 
+from runtara.transport.http._guard import Broken
 from runtara.transport.http._websocket import WebSocket
 
 __all__ = ["Http1"]
@@ -51,10 +52,10 @@ class Http1(H11Protocol):
     def _render(self, event: Any) -> bytes:
         try:
             return self.connection.send(event) or b""
-        except h11.LocalProtocolError:
+        except h11.LocalProtocolError as error:
             if self.connection.their_state is not h11.ERROR:
                 raise
-            return b""  # the peer has broken off in the middle of its request, and cannot be answered
+            raise Broken("the peer has said what is no HTTP, and cannot be answered") from error
 
     async def _say(self, data: bytes) -> None:
         head, self._head = self._head, b""

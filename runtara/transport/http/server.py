@@ -16,6 +16,7 @@ from runtara.clock import Clock, SystemClock
 from runtara.errors import ConfigError, Unreachable
 from runtara.settings import Settings
 from runtara.transport.addresses import party_of
+from runtara.transport.budget import Budget
 from runtara.transport.http._connection import Application, Connection, House
 from runtara.transport.http._filter import RequestFilter
 from runtara.transport.http._guard import GuardedStream, Spans
@@ -82,10 +83,10 @@ class HttpServer:
     ) -> None:
         self._socket = socket
         self._tls = tls
-        self._house = House(app, clock or SystemClock())
+        self._places = Places(settings.http_max_connections, settings.http_max_per_address)
+        self._house = House(app, clock or SystemClock(), self._places, Budget(settings.quic_frames_max_bytes))
         self._spans = _spans(settings)
         self._names = names_of(settings, socket.getsockname()[0])
-        self._places = Places(settings.http_max_connections, settings.http_max_per_address)
         self._connections: set[Connection] = set()
         self._is_open = True
         self._left = trio.Event()
@@ -93,7 +94,13 @@ class HttpServer:
     def describe(self) -> dict[str, Any]:
         """Return how many there are of what, for people who look at the running system."""
         websockets = sum(connection.websocket is not None for connection in self._connections)
-        facts: dict[str, Any] = {"connections": self._places.taken, "websockets": websockets, **self._house.counts}
+        facts: dict[str, Any] = {
+            "connections": self._places.taken,
+            "websockets": websockets,
+            "evicted": self._places.evicted,
+            "message_bytes": self._house.messages.used,
+            **self._house.counts,
+        }
         if self._house.last_failure:
             facts["last_failure"] = self._house.last_failure
         return facts
@@ -153,8 +160,7 @@ class HttpServer:
             with socket:
                 socket.setblocking(False)
                 _tune(socket)
-                with trio.fail_after(self._spans.head):
-                    tls = None if self._tls is None else await self._shake_hands(socket, self._tls)
+                tls = None if self._tls is None else await self._shake_hands(socket, self._tls)
                 stream = GuardedStream(socket, tls, RequestFilter(self._known(socket)), self._spans)
                 certificate = None if tls is None else tls.getpeercert(binary_form=True)
                 await self._converse(socket, stream, Peer(certificate))
@@ -172,7 +178,12 @@ class HttpServer:
     async def _shake_hands(self, socket: sockets.socket, tls: ssl.SSLContext) -> trio.SSLStream[trio.SocketStream]:
         stream = trio.SocketStream(trio.socket.from_stdlib_socket(socket))
         secured = trio.SSLStream(stream, tls, server_side=True, https_compatible=True)
-        await secured.do_handshake()
+        try:
+            with trio.fail_after(self._spans.head) as patience:
+                self._places.rests(patience, patience.cancel)
+                await secured.do_handshake()
+        finally:
+            self._places.works(patience)
         return secured
 
     def _known(self, socket: sockets.socket) -> Callable[[bytes], bool | None]:

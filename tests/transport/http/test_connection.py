@@ -7,8 +7,10 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from runtara.clock import ManualClock
+from runtara.transport.budget import Budget
 from runtara.transport.http._connection import House
 from runtara.transport.http._guard import Broken
+from runtara.transport.http._places import Places
 from tests.transport.http.hostile import WEBSOCKET, get, post
 from tests.transport.http.serving import echo, open_server
 
@@ -59,7 +61,7 @@ async def test_a_client_that_says_nothing_more_still_hears_its_answer() -> None:
     async with open_server(app) as serving, serving.client() as client:
         await client.say(post(b"Content-Length: 5", body=b"hello"))
         await client.stream.send_eof()
-        await wait_all_tasks_blocked()
+        await wait_all_tasks_blocked(0.02)
         go.set()
         heard = await client.rest()
 
@@ -129,7 +131,7 @@ async def test_a_body_that_breaks_off_in_disorder_is_refused_before_the_applicat
 
     async with open_server(app) as serving, serving.client() as client:
         await client.say(post(b"Transfer-Encoding: chunked", body=b"5\r\nhello\r\n"))
-        await wait_all_tasks_blocked()
+        await wait_all_tasks_blocked(0.02)
         await client.say(b"nonsense\r\n")
         said = await client.rest()
         facts = serving.facts
@@ -167,7 +169,7 @@ async def test_frames_before_a_websocket_is_open_are_refused() -> None:
 
     async with open_server(app) as serving, serving.client() as client:
         await client.say(get(*WEBSOCKET))
-        await wait_all_tasks_blocked()
+        await wait_all_tasks_blocked(0.02)
         await client.say(b"\x81\x80\x00\x00\x00\x00")
         await client.until(b"before the WebSocket was open")
         go.set()
@@ -176,6 +178,21 @@ async def test_frames_before_a_websocket_is_open_are_refused() -> None:
 
     assert b"101" not in rest
     assert facts.get("failures") is None
+
+
+async def test_an_answer_that_looks_like_an_upgrade_is_none() -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"17")]})
+        await send({"type": "http.response.body", "body": b"body\n", "more_body": True})
+        await send({"type": "http.response.body", "body": b"HTTP/1.1 101"})
+
+    async with open_server(app) as serving, serving.client() as client:
+        assert await client.get() == b"body\nHTTP/1.1 101"
+        await client.say(b"GET / HTTP/1.1\nHost: localhost\n\n")
+        heard = await client.rest()
+
+    assert heard.startswith(b"HTTP/1.1 400")
+    assert b"problem+json" in heard
 
 
 async def test_an_answer_that_promises_more_than_it_holds_closes_the_connection() -> None:
@@ -205,7 +222,7 @@ async def test_an_application_that_does_not_answer_is_a_failure_that_is_said() -
 
 def test_every_answer_says_when_it_was_given() -> None:
     clock = ManualClock(1_700_000_000_000)
-    house = House(echo, clock)
+    house = House(echo, clock, Places(1, 1), Budget(1))
     first = house.response_headers("h11")
     clock.jump_ms(1_000)
     second = house.response_headers("h11")

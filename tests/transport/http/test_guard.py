@@ -219,6 +219,25 @@ async def test_who_is_cancelled_in_the_middle_of_a_message_breaks_the_connection
             await stream.send(b"the rest of something else")
 
 
+async def test_what_was_given_up_stays_so_although_the_last_message_still_arrives(autojump_clock: MockClock) -> None:
+    with pair() as (stream, peer):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(stream.send, bytes(1_000_000))
+            await trio.testing.wait_all_tasks_blocked()
+            stream.abort()
+            nursery.start_soon(_hear, peer, 1_000_000)
+        with pytest.raises(Broken):
+            await stream.send(b"more")
+
+    assert stream.is_broken
+
+
+async def _hear(peer: sockets.socket, size: int) -> None:
+    while size > 0:
+        await trio.lowlevel.wait_readable(peer)
+        size -= len(peer.recv(1_000_000))
+
+
 async def test_nothing_is_said_after_the_last_word() -> None:
     with pair() as (stream, peer):
         await stream.send(b"last", is_last=True)

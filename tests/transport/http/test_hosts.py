@@ -62,6 +62,10 @@ def test_so_are_the_names_of_the_settings() -> None:
     assert not is_host(b"example", names, "192.0.2.7")
 
 
+def test_so_is_the_name_by_which_programs_are_told_to_connect() -> None:
+    assert is_host(b"gate.example:8002", names_of(Settings(core_addr="gate.example:8001"), "10.0.0.1"), "10.0.0.1")
+
+
 def test_who_listens_at_every_address_is_found_at_that_at_which_one_has_come_in() -> None:
     names = names_of(Settings(host="0.0.0.0"), "0.0.0.0")
 

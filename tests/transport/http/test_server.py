@@ -8,6 +8,7 @@ import httpx
 import pytest
 import trio
 import trustme
+from trio.testing import wait_all_tasks_blocked
 from trio_websocket import ConnectionClosed
 
 from runtara.actors import child, open_system, supervisor
@@ -144,19 +145,47 @@ async def test_a_handshake_that_never_ends_is_ended() -> None:
 
 
 async def test_no_more_connections_than_may_be() -> None:
-    async with open_server(http_max_connections=2) as serving:
-        async with serving.client() as one, serving.client() as two:
-            await one.get()
-            await two.get()
-            async with serving.client() as three:
-                turned_away = await three.rest()
-            facts = serving.facts
-        async with serving.client() as four:
-            answered = await four.get()
+    app = Slow()
+    async with open_server(app, http_max_connections=1) as serving, serving.client() as one:
+        await one.say(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        await app.began.wait()
+        async with serving.client() as two:
+            turned_away = await two.rest()
+        facts = serving.facts
+        app.go.set()
+        status, _ = await one.answer()
 
-    assert b"503" in turned_away.split(b"\r\n")[0]
+    assert turned_away.startswith(b"HTTP/1.1 503")
     assert facts["turned_away"] == 1
+    assert status == 200
+
+
+@pytest.mark.parametrize("said", [b"", b"GET / HTTP/1.1\r\nHost: ", b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"])
+async def test_a_connection_without_a_request_makes_room_for_a_newcomer(said: bytes) -> None:
+    async with open_server(http_max_connections=1) as serving, serving.client() as one:
+        await one.say(said)
+        if said.endswith(b"\r\n\r\n"):
+            await one.answer()
+        await wait_all_tasks_blocked(0.02)
+        async with serving.client() as two:
+            answered = await two.get()
+            facts = serving.facts
+        await one.rest()
+
     assert answered == b""
+    assert (facts["connections"], facts["evicted"]) == (1, 1)
+
+
+async def test_a_handshake_makes_room_for_a_newcomer() -> None:
+    server, trusting = certificates("127.0.0.1")
+    async with open_server(tls=server, http_max_connections=1) as serving, serving.client() as one:
+        await one.say(b"\x16\x03\x01\x02\x00")
+        await wait_all_tasks_blocked(0.02)
+        async with httpx.AsyncClient(verify=trusting) as client:
+            answer = await client.get(f"https://{serving.authority}/")
+        await one.rest()
+
+    assert answer.status_code == 200
 
 
 async def test_no_more_connections_from_one_address_than_may_be(monkeypatch: pytest.MonkeyPatch) -> None:

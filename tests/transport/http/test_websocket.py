@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import trio
+from trio.testing import wait_all_tasks_blocked
 from trio_websocket import ConnectionClosed
 
 from runtara.transport.http.peer import GREETING_MAX_BYTES, peer_of
@@ -79,6 +80,38 @@ async def test_the_application_may_allow_larger_ones() -> None:
     assert said == "1000000"
 
 
+async def test_large_messages_share_their_memory() -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        peer_of(scope).message_max_bytes = 10_000_000
+        await receive()
+        await send({"type": "websocket.accept"})
+        while (await receive())["type"] == "websocket.receive":
+            await send({"type": "websocket.send", "text": "all of it"})
+
+    async with open_server(app, quic_frames_max_bytes=1_000_000) as serving:
+        async with serving.client() as one, serving.client() as two, serving.client() as small:
+            for client in (one, two, small):
+                await upgrade(client)
+            await one.say(frame(bytes(700_000), final=False))
+            await wait_all_tasks_blocked(0.02)
+            held = serving.facts["message_bytes"]
+            await two.say(frame(bytes(700_000), final=False))
+            told = await two.rest()
+            await small.say(frame(bytes(200_000)))
+            await small.until(b"all of it")
+            await one.say(frame(bytes(100), 0))
+            await one.until(b"all of it")
+            left = serving.facts["message_bytes"]
+            await one.say(frame(bytes(500_000), final=False))
+            await wait_all_tasks_blocked(0.02)
+        while serving.facts["connections"]:
+            await serving.server._left.wait()
+        in_the_end = serving.facts["message_bytes"]
+
+    assert closing(1013) in told
+    assert (held, left, in_the_end) == (700_000, 0, 0)
+
+
 async def test_what_is_no_frame_ends_the_connection_with_a_word() -> None:
     async with open_server() as serving, serving.client() as client:
         await upgrade(client)
@@ -116,6 +149,32 @@ async def test_the_application_hears_with_what_code_the_peer_has_closed() -> Non
 
     assert closing(4001) in heard
     assert [(end["type"], end["code"]) for end in ends] == [("websocket.disconnect", 4001)] * 2
+
+
+async def test_an_application_that_only_speaks_hears_of_the_end_by_speaking() -> None:
+    heard: list[Any] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "websocket.accept"})
+        try:
+            while True:
+                await send({"type": "websocket.send", "text": "x" * 1_000})
+        except OSError as error:
+            heard.append(error)
+            raise
+
+    async with open_server(app) as serving:
+        async with serving.client() as client:
+            await upgrade(client)
+            await client.say(frame(closing(1000), 8))
+            await client.until(b"\x88\x02" + closing(1000))
+        while serving.facts["connections"]:
+            await serving.server._left.wait()
+        facts = serving.facts
+
+    assert len(heard) == 1
+    assert facts.get("failures") is None
 
 
 async def test_pings_are_answered() -> None:
