@@ -81,6 +81,9 @@ FIGURES = (
     Figure("image pushed over QUIC, to a process of its own", "images.quic_apart", "MB/s", goal=200),
     Figure("image pushed over QUIC, within one process", "images.quic", "MB/s", goal=200),
     Figure("the same: memory it grows by", "images.quic_growth", "MiB", at_most=64),
+    Figure("console: until its first paint", "console.first_paint", "ms", at_most=1000),
+    Figure("console: until the first instances are listed", "console.first_rows", "ms", at_most=1000),
+    Figure("console: from a change until it is in the document, p99", "console.commit_to_console", "ms", at_most=100),
 )
 
 

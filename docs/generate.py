@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 import msgspec
+from metrics_page import metrics_page
 from parts import code_span, default, docs_below, head, inline, records, sentence, struct_section, table, unit
 from schema_page import schema_page
 from sdk_page import sdk_page
@@ -130,14 +131,16 @@ def operations_page() -> Iterator[str]:
     yield from head("Operations", "`ENDPOINTS` in runtara/endpoints.py and runtara/messages")
     yield "All are idempotent: sent again with the same ids and `request` numbers, they change nothing more.\n"
     yield from table(
-        "Command | Reply | Asked by | Answered by",
+        "Command | Reply | Asked by | Right | Answered by",
         (
             f"[{row.command.__name__}](#{row.command.__name__.lower()}) "
             f"| [{row.reply.__name__}](#{row.reply.__name__.lower()}) "
-            f"| {'program, manager' if row.caller == 'both' else row.caller} | {row.owner}"
+            f"| {'program, manager' if row.caller == 'both' else row.caller} | {row.right} | {row.owner}"
             for row in rows
         ),
     )
+    yield "\nA right is what a key must be good for. What each role has, [credentials](../how-to/credentials.md) says:\n"
+    yield from table("Role | Rights", (f"{role} | {', '.join(sorted(has))}" for role, has in endpoints.ROLES.items()))
     yield "\n## Commands"
     for row in rows:
         yield from struct_section(
@@ -226,6 +229,7 @@ PAGES: dict[str, Callable[[], Iterable[str]]] = {
     "cli.md": cli_page,
     "errors.md": errors_page,
     "lifecycle.md": lifecycle_page,
+    "metrics.md": metrics_page,
     "operations.md": operations_page,
     "schema.md": schema_page,
     "sdk.md": sdk_page,

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
+from runtara.ids import new_id
+
 __all__ = [
     "code_span",
     "default",
@@ -60,7 +62,7 @@ def default(field: msgspec.structs.FieldInfo) -> str:
     if field.required:
         return "required"
     if field.default_factory is not msgspec.NODEFAULT:
-        return code_span(repr(field.default_factory()))
+        return "a new one" if field.default_factory is new_id else code_span(repr(field.default_factory()))
     if field.default is None:
         return "none"
     if field.default == (Exception,):

@@ -27,7 +27,7 @@ from runtara.messages import Call, GetStatus, Request
 from runtara.records import Holder, Snapshot
 from runtara.store import LoadError, Save, Tenure
 
-__all__ = ["Adopt", "Effected", "Instances", "TakeHeard"]
+__all__ = ["Adopt", "Effected", "Forget", "Instances", "TakeHeard"]
 
 
 class Effected(msgspec.Struct, frozen=True):
@@ -48,6 +48,12 @@ class TakeHeard(msgspec.Struct, Request[dict[InstanceKey, int]], frozen=True):
 
 class Adopt(msgspec.Struct, frozen=True):
     """These instances were another node's: see to it that all that they need is done here from now on."""
+
+    keys: tuple[InstanceKey, ...]
+
+
+class Forget(msgspec.Struct, frozen=True):
+    """These instances were deleted: what is asked about them from now on is to be looked up."""
 
     keys: tuple[InstanceKey, ...]
 
@@ -275,6 +281,14 @@ class Instances(Region[InstanceKey, InstanceState]):
         """Have done what instances need, as after any change that was in doubt."""
         self._doubtful.update(message.keys)
         self.look_again(_LookAgain())
+
+    @hears(Forget)
+    def forget(self, message: Forget) -> None:
+        """Have deleted instances loaded again, should anybody speak to them."""
+        for key in message.keys:
+            cell = self._cells.get(key)
+            if cell is not None:
+                cell.state = None
 
     def _resolve(self, key: InstanceKey, state: InstanceState | LoadError | Elsewhere) -> None:
         if isinstance(state, _Held) and state.holder.lost:

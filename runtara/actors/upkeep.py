@@ -13,7 +13,9 @@ import trio
 
 from runtara.actors._ref import Ref
 from runtara.actors._service import Actor, Deferred, hears
+from runtara.actors.instances import Forget
 from runtara.errors import ActorStopped, Busy, NotFound, RuntaraError
+from runtara.ids import InstanceKey
 from runtara.messages import Call, ChoreDone, RunChore
 
 __all__ = ["ASKED_MAX", "NAMES_MAX", "ChoreWork", "Removed", "Upkeep"]
@@ -52,12 +54,15 @@ class _Due(msgspec.Struct, frozen=True):
 
 
 class Upkeep(Actor):
-    """Does `chores`, by name, every so many seconds. `reader` and `writer` are paths of actors."""
+    """Does `chores`, by name, every so many seconds. `reader`, `writer` and `instances` are paths of actors."""
 
     AT_ONCE = False  # chores take their time
 
-    def __init__(self, *, reader: str, writer: str, chores: Mapping[str, ChoreWork], every: float) -> None:
+    def __init__(
+        self, *, reader: str, writer: str, instances: str, chores: Mapping[str, ChoreWork], every: float
+    ) -> None:
         self._paths: Final = (reader, writer)
+        self._instances: Final = instances
         self._chores: Final = chores
         self._every: Final = every
         self._locks: Final = {name: trio.Lock() for name in chores}
@@ -127,6 +132,9 @@ class Upkeep(Actor):
             removed = await self._chores[name].do(reader, writer, dry_run=dry_run)
         if not dry_run:
             self._removed[name] += len(removed)
+            if name == "instances" and removed:
+                keys = (InstanceKey(thing.tenant_id, thing.name) for thing in removed if thing.tenant_id is not None)
+                self.system.ref(self._instances).tell_nowait(Forget(tuple(keys)))
         return removed
 
 

@@ -106,5 +106,11 @@ def _upkeep(settings: Settings, clock: Clock, *, elsewhere: bool) -> Child:
         runs, library = Runs(home_of(settings)), library_of(settings)
         chores["runs"] = RunFolderChore(clock, runs, settings.keep_runs_ms)
         chores["images"] = ImageChore(clock, library, settings.keep_images_ms, settings.keep_image_versions)
-    kwargs = {"reader": READER, "writer": WRITER, "chores": chores, "every": settings.upkeep_every_ms / 1000}
+    kwargs = {
+        "reader": READER,
+        "writer": WRITER,
+        "instances": INSTANCES,
+        "chores": chores,
+        "every": settings.upkeep_every_ms / 1000,
+    }
     return child("chores", Upkeep, kwargs=kwargs)

@@ -23,7 +23,7 @@ milliseconds all of them together and the longest one took."""
 def check_spans(from_ms: int, to_ms: int, granularity: Granularity) -> range:
     """Return the numbers of the spans that are asked for. Raises `InvalidInput` where they are none, or too many."""
     width = WIDTHS[granularity]
-    spans = range(from_ms // width, -(-to_ms // width))
+    spans = range(from_ms // width, -(-to_ms // width) if from_ms < to_ms else 0)
     if not 1 <= len(spans) <= BUCKETS_MAX:
         raise InvalidInput(
             f"there are {len(spans)} spans of time from {from_ms} to {to_ms}: ask for 1 to {BUCKETS_MAX}, "

@@ -70,11 +70,13 @@ class Admission:
             self._count(peer)
             raise
 
-    def tenant_of(self, credential: str | None, claimed: str | None, peer: str, certificate: bytes | None) -> str:
-        """Return whose tenant's a client is; see `Gate.tenant_of`."""
+    def whose(
+        self, credential: str | None, claimed: str | None, peer: str, certificate: bytes | None
+    ) -> tuple[str, str | None]:
+        """Return whose a credential is; see `Gate.whose`."""
         if credential is None and certificate is None:
             self._check_not_required()
-            return check_id(claimed or DEFAULT_TENANT, "tenant id")
+            return check_id(claimed or DEFAULT_TENANT, "tenant id"), None
         self.failures.check(peer)
         try:
             shown = self._look_at(credential, certificate)
@@ -83,7 +85,7 @@ class Admission:
         except Unauthenticated:
             self._count(peer)
             raise
-        return shown.tenant_id
+        return shown.tenant_id, shown.instance_id
 
     def check(self, caller: Caller) -> None:
         """Raise `Unauthenticated` if what a client was let in by has become worthless since then."""

@@ -105,12 +105,19 @@ class Gate:
     def tenant_of(
         self, credential: str | None, claimed: str | None, peer: str, certificate: bytes | None = None
     ) -> str:
-        """Return the tenant of whoever shows a credential: for doors whose requests do not begin with a greeting.
+        """Return the tenant of whoever shows a credential; see `whose`."""
+        return self._admission.whose(credential, claimed, peer, certificate)[0]
 
-        Without one, where none is required, that is the one that is `claimed`, or the default one. Raises like `admit`,
-        also where the credential is of another tenant than is claimed.
+    def whose(
+        self, credential: str | None, claimed: str | None, peer: str, certificate: bytes | None = None
+    ) -> tuple[str, str | None]:
+        """Return the tenant of whoever shows a credential, and the instance if it is the token of an attempt.
+
+        For doors whose requests do not begin with a greeting. Without a credential, where none is required, the tenant
+        is the one that is `claimed`, or the default one. Raises like `admit`, also where the credential is of another
+        tenant than is claimed.
         """
-        return self._admission.tenant_of(credential, claimed, peer, certificate)
+        return self._admission.whose(credential, claimed, peer, certificate)
 
     def check(self, caller: Caller) -> None:
         """Raise `Unauthenticated` if what a client was let in by has become worthless since then.

@@ -13,8 +13,9 @@ from runtara.errors import StoreUnavailable
 from runtara.lifecycle import Status
 from runtara.live import Heard, Item, Outlet, Refused, Reset, Wanted, Watching
 from runtara.messages import CompleteInstance, InstanceSummary, RecordEvent, RegisterInstance, SaveCheckpoint
-from runtara.system import FEED
+from runtara.system import FEED, Runtime
 from tests.actors.stage import Stage, open_stage
+from tests.actors.village import PATIENCE_S, Village
 
 __all__ = ["Seat"]
 
@@ -22,7 +23,7 @@ __all__ = ["Seat"]
 class Seat:
     """Somebody who watches."""
 
-    def __init__(self, stage: Stage, bound: int = 1_000) -> None:
+    def __init__(self, stage: Stage | Runtime, bound: int = 1_000) -> None:
         self.outlet = Outlet(bound)
         self.door = FeedDoor(stage.system.ref(FEED))
         self._heard: list[tuple[int, Heard]] = []
@@ -243,11 +244,11 @@ async def test_an_unwatched_number_is_told_nothing_more(autojump_clock: MockCloc
         seat.watch("instance", number=4, instance_id="one")
         await start(stage, "one")
         await trio.sleep(3)
-        await seat.outlet.receive()
 
         for number in (1, 2, 3, 4, 5):
             seat.door.unwatch(seat.outlet, number)
-        await trio.sleep(3)
+        await trio.sleep(0.5)
+        assert await seat.outlet.receive()
         await start(stage, "two")
 
         assert stage.facts(FEED)["watches"] == 0
@@ -447,3 +448,70 @@ async def test_looks_end_with_the_last_watcher_and_begin_with_the_next(autojump_
             seat.watch("tree")
             await seat.next_item()
             seat.door.unwatch(seat.outlet)
+
+
+# Many nodes -----------------------------------------------------------------------------------------------------------
+
+
+async def test_a_watcher_at_any_node_is_told_of_what_every_node_has_stored(database: str) -> None:
+    village = Village(database)
+    async with village.open("a") as a, village.open("b") as b:
+        here, there, foreign = Seat(a.runtime), Seat(b.runtime), Seat(b.runtime)
+        for seat, tenant_id in ((here, "acme"), (there, "acme"), (foreign, "globex")):
+            seat.watch(tenant_id=tenant_id)
+            await seat.next()
+
+        await a.ask("one", RegisterInstance(attempt_id="x"))
+        await a.ask("one", CompleteInstance(), 1)
+
+        with trio.fail_after(PATIENCE_S):
+            told: dict[str, list[Status]] = {"here": [], "there": []}
+            for name, seat in (("here", here), ("there", there)):
+                while told[name][-1:] != [Status.COMPLETED]:
+                    row = summary(await seat.next())
+                    assert row.instance_id == "one"
+                    told[name].append(row.status)
+            await b.ask("end", RegisterInstance(attempt_id="x"))
+            assert (await there.next_item())["instance_id"] == "end"
+        assert told["here"] == [Status.RUNNING, Status.COMPLETED]
+        with trio.move_on_after(0.1) as waited:
+            await foreign.next()
+        assert waited.cancelled_caught
+
+
+async def test_one_instance_may_be_watched_at_another_node_than_its_own(database: str) -> None:
+    village = Village(database)
+    async with village.open("a") as a, village.open("b") as b:
+        await a.ask("one", RegisterInstance(attempt_id="x"))
+        seat = Seat(b.runtime)
+        seat.watch("instance", instance_id="one")
+        events, statuses = list[str](), list[str]()
+
+        async def until(event: str, status: str) -> None:
+            with trio.fail_after(PATIENCE_S):
+                while [*events[-1:], *statuses[-1:]] != [event, status]:
+                    item = await seat.next_item()
+                    if "event" in item:
+                        events.append(item["event"]["type"])
+                    else:
+                        statuses.append(item["status"]["status"])
+
+        await until("registered", "running")
+        await a.ask("one", RecordEvent(subtype="note"), 1)
+        await until("custom", "running")
+        await a.ask("one", CompleteInstance(), 1)
+        await until("completed", "completed")
+
+    assert events == ["created", "registered", "custom", "completed"]
+
+
+async def test_more_changes_than_a_notice_can_name_make_all_read_anew(database: str) -> None:
+    village = Village(database)
+    async with village.open("a") as a:
+        seat = Seat(a.runtime)
+        seat.watch()
+        await seat.next()
+        await village.execute("NOTIFY runtara_changed, '*'")
+
+        with trio.fail_after(PATIENCE_S):
+            assert isinstance(await seat.next(), Reset)

@@ -12,12 +12,14 @@ import trio.testing
 
 from runtara.actors import child
 from runtara.actors._ref import Ref
+from runtara.actors.chores import InstanceChore
 from runtara.actors.upkeep import ASKED_MAX, NAMES_MAX, ChoreWork, Removed, Upkeep
-from runtara.errors import Busy, InvalidInput, NotFound, RuntaraError, StoreUnavailable
+from runtara.clock import ManualClock
+from runtara.errors import Busy, InstanceNotFound, InvalidInput, NotFound, RuntaraError, StoreUnavailable
 from runtara.ids import InstanceKey
-from runtara.messages import ChoreDone, RunChore
+from runtara.messages import ChoreDone, CompleteInstance, GetStatus, RegisterInstance, RunChore
 from runtara.settings import Settings
-from runtara.system import READER, UPKEEP, WRITER, Runtime, in_process, open_runtime
+from runtara.system import INSTANCES, READER, UPKEEP, WRITER, Runtime, in_process, open_runtime
 from tests.actors.stage import crash_actor
 
 EVERY_S = 100.0
@@ -50,7 +52,7 @@ class Chore:
 
 @asynccontextmanager
 async def opened(chores: Mapping[str, ChoreWork]) -> AsyncIterator[Runtime]:
-    kwargs = {"reader": READER, "writer": WRITER, "chores": chores, "every": EVERY_S}
+    kwargs = {"reader": READER, "writer": WRITER, "instances": INSTANCES, "chores": chores, "every": EVERY_S}
     launcher = msgspec.structs.replace(in_process({}), upkeep=child("chores", Upkeep, kwargs=kwargs))
     async with open_runtime(Settings(database_url="memory://"), launcher=launcher) as runtime:
         yield runtime
@@ -236,3 +238,19 @@ async def test_a_system_without_upkeep_says_so(autojump_clock: object) -> None:
     async with open_runtime(Settings(database_url="memory://")) as runtime:
         with pytest.raises(NotFound, match="no upkeep of its own"):
             await ask(runtime)
+
+
+async def test_an_instance_that_was_deleted_is_not_there_any_more_for_anybody(autojump_clock: object) -> None:
+    clock = ManualClock()
+    key = InstanceKey("acme", "done")
+
+    async with opened({"instances": InstanceChore(clock, 1)}) as runtime:
+        begun = await runtime.dispatch.call(key, RegisterInstance(attempt_id="a"))
+        await runtime.dispatch.call(key, CompleteInstance(), begun.epoch)
+        assert (await runtime.dispatch.call(key, GetStatus())).status == "completed"
+        clock.jump_ms(10 * 365 * 86_400_000)
+        done = await ask(runtime, "instances")
+
+        assert done.names == ("done",)
+        with pytest.raises(InstanceNotFound):
+            await runtime.dispatch.call(key, GetStatus())

@@ -49,16 +49,16 @@ class World:
     async def start(self, instance_id: str, *steps: list[Any], **more: Any) -> None:
         """Start an instance that does these steps."""
         content = json.dumps({"steps": steps}).encode()
-        await self._call(instance_id, StartInstance(program=PROGRAM, input=content, **more))
+        await self.ask(instance_id, StartInstance(program=PROGRAM, input=content, **more))
 
     async def signal(self, instance_id: str, name: str, content: object) -> None:
         """Send a custom signal."""
         payload = json.dumps(content).encode()
-        await self._call(instance_id, SendSignal(kind="custom", signal_id=name, name=name, payload=payload))
+        await self.ask(instance_id, SendSignal(kind="custom", signal_id=name, name=name, payload=payload))
 
     async def status(self, instance_id: str) -> InstanceInfo:
         """Return how an instance stands."""
-        info: InstanceInfo = await self._call(instance_id, GetStatus())
+        info: InstanceInfo = await self.ask(instance_id, GetStatus())
         return info
 
     async def visit(self, place: str = "#/instances", **options: Any) -> Page:
@@ -83,7 +83,8 @@ class World:
                 with trio.move_on_after(1):  # an instance that rests tells nobody that it begins again
                     await watch.heard.wait()
 
-    async def _call(self, instance_id: str, command: Any) -> Any:  # as `Dispatch.call`
+    async def ask(self, instance_id: str, command: Any) -> Any:  # as `Dispatch.call`
+        """Ask the host itself, on behalf of the tenant."""
         return await self.host.runtime.dispatch.call(InstanceKey(TENANT, instance_id), command)
 
 
@@ -104,10 +105,12 @@ async def open_world(folder: Path, chromium: str, **settings: Any) -> AsyncItera
     (folder / "data").mkdir(mode=0o700, exist_ok=True)
     key = KeyRing(Path(wanted.data_dir) / "keys.json", SystemClock()).add(TENANT)
     async with open_host(wanted) as host, open_browser(chromium) as browser:
-        yield World(host, browser, key, folder)
-        with trio.CancelScope(shield=True):
-            host.hurry()
-            await host.drain()
+        try:
+            yield World(host, browser, key, folder)
+        finally:
+            with trio.CancelScope(shield=True):
+                host.hurry()
+                await host.drain()
 
 
 def quiet(page: Page) -> bool:

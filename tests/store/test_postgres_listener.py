@@ -1,5 +1,6 @@
 """What nodes tell each other: heard by the others, not by oneself, and never for longer than the connection."""
 
+import re
 import select
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
@@ -50,11 +51,31 @@ def say(url: str, channel: str, text: str) -> None:
         connection.execute("SELECT pg_notify(%s, %s)", (channel, text))
 
 
-def test_a_change_that_is_to_be_told_is_told_by_its_digest(pair: Pair) -> None:
+def test_a_change_that_is_to_be_told_is_told_by_its_digest_and_the_number_of_its_row(pair: Pair) -> None:
     pair.first.commit([save(events=(event(),), told=True)])
     say(pair.url, "runtara_nodes", "end")
 
-    assert heard(pair.other, "end") == [Notice("changed", digest_of(KEY))]
+    ((kind, text),) = heard(pair.other, "end")
+    assert kind == "changed"
+    assert re.fullmatch(rf"{digest_of(KEY)} #[0-9]+", text)
+
+
+def test_the_numbers_of_a_notice_lead_to_the_rows_of_those_tenants_that_are_asked_for(pair: Pair) -> None:
+    foreign = KEY._replace(tenant_id="globex")
+    assert pair.first.commit([save(told=True), save(foreign, told=True)]) == [True, True]
+    say(pair.url, "runtara_nodes", "end")
+    (notice,) = heard(pair.other, "end")
+    numbers = [int(word[1:]) for word in notice.text.split() if word.startswith("#")]
+    with closing(pair.stores[1].open_reader()) as reader:
+        found = reader.find_changed(numbers, ["acme"])
+        nothing = [
+            reader.find_changed([], ["acme"]),
+            reader.find_changed(numbers, []),
+            reader.find_changed([10**9], ["acme"]),
+        ]
+
+    assert [(tenant_id, version, row.instance_id) for tenant_id, version, row in found] == [("acme", 1, "order-1")]
+    assert nothing == [[], [], []]
 
 
 def test_a_change_that_is_not_to_be_told_is_not(pair: Pair) -> None:
@@ -122,7 +143,7 @@ def test_the_first_thing_that_a_newcomer_and_its_elder_say_is_heard(database: st
         told = [heard(ear, "end") for ear in ears]
 
     other = digest_of(KEY._replace(instance_id="other"))
-    assert told == [[Notice("changed", other)], [Notice("changed", digest_of(KEY))]]
+    assert [[one.text.partition(" ")[0] for one in each] for each in told] == [[other], [digest_of(KEY)]]
 
 
 def test_a_connection_that_is_lost_is_noticed_at_once(pair: Pair, cluster: Cluster) -> None:

@@ -32,9 +32,8 @@ def make_passport(
     signer = load_pem_private_key(authority.private_key_pem.bytes(), None)
     assert isinstance(signer, ec.EllipticCurvePrivateKey)
     key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
-    names: list[x509.GeneralName] = [x509.UniformResourceIdentifier(uri) for uri in uris] or [
-        x509.DNSName("client.example.org")
-    ]
+    names: list[x509.GeneralName] = [x509.UniformResourceIdentifier(uri) for uri in uris]
+    names = names or [x509.DNSName("client.example.org")]
     certificate = (
         x509.CertificateBuilder()
         .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]))

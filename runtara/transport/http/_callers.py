@@ -63,8 +63,8 @@ def let_in(gate: Gate, asker: Asker, instance_id: str | None, cookie_name: bytes
     """Return who asks. Raises what the gate refuses with, and `InvalidInput` for headers that cannot be read."""
     headers, peer, certificate = asker.headers, asker.peer, asker.certificate
     credential = credential_of(headers, cookie_name)
-    tenant_id = gate.tenant_of(credential, _text_of(headers, TENANT_ID), peer, certificate)
-    own = _text_of(headers, INSTANCE_ID) or instance_id or _NOBODY
+    tenant_id, attempts = gate.whose(credential, _text_of(headers, TENANT_ID), peer, certificate)
+    own = _text_of(headers, INSTANCE_ID) or attempts or instance_id or _NOBODY
     hello = Hello(tenant_id=tenant_id, instance_id=own, credential=credential, epoch=number_of(headers, EPOCH))
     caller = gate.admit(hello, peer, certificate)
     caller.door = "http"

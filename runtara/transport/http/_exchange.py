@@ -42,6 +42,9 @@ REQUEST_ID: Final = b"runtara-request-id"
 _KEY: Final = "runtara"
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}\Z")
 
+_UNWANTED_MAX_BYTES: Final = 64 * 1024
+"""Longest body that is read although nobody wants it, so that the connection can be used again."""
+
 _NOSNIFF: Final = (b"x-content-type-options", b"nosniff")
 
 _OF_DATA: Final = (_NOSNIFF, (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"))
@@ -68,6 +71,8 @@ class Exchange:
     """What is known of a request before anybody looks at what it wants."""
 
     __slots__ = (
+        "_owes_body",
+        "_receive",
         "_send",
         "certificate",
         "has_begun",
@@ -75,7 +80,6 @@ class Exchange:
         "is_secure",
         "peer",
         "raw_path",
-        "receive",
         "request_id",
         "route",
         "status",
@@ -83,7 +87,6 @@ class Exchange:
     )
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self.receive: Final = receive
         self.verb: Final[str] = scope["method"]
         self.headers: Final[Headers] = dict(scope["headers"])
         client = scope.get("client")
@@ -98,8 +101,16 @@ class Exchange:
         self.route = "other"
         """The pattern of the path."""
         self.status = 0
+        self._receive = receive
         self._send = send
+        self._owes_body = self.headers.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in self.headers
         scope[_KEY] = self
+
+    async def receive(self) -> Any:
+        """Return what comes next of the request."""
+        message = await self._receive()
+        self._owes_body = message["type"] == "http.request" and message.get("more_body", False)
+        return message
 
     async def send(self, message: Any) -> None:
         """Send a part of the answer: every answer has the headers that all have, and one to HEAD has no body."""
@@ -108,12 +119,23 @@ class Exchange:
             self.status = message["status"]
             more = _OF_DATA if self.raw_path.startswith("/api/") else _OF_PAGES
             headers = [*message["headers"], (REQUEST_ID, self.request_id.encode()), *more]
+            if self._owes_body:
+                headers += await self._settle_body()
             message = {**message, "headers": headers}
         elif self.verb == "HEAD":
             if message.get("more_body"):
                 return
             message = {"type": "http.response.body", "body": b"", "more_body": False}
         await self._send(message)
+
+    async def _settle_body(self) -> Pairs:
+        """Take the rest of a body that nobody wanted, or say in a header that the connection ends with the answer."""
+        length = self.headers.get(b"content-length", b"")
+        if length.isdigit() and int(length) <= _UNWANTED_MAX_BYTES and b"expect" not in self.headers:
+            while self._owes_body:
+                await self.receive()
+            return []
+        return [(b"connection", b"close")]
 
 
 def exchange_of(scope: Scope) -> Exchange:

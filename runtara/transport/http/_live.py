@@ -12,7 +12,7 @@ import msgspec
 import trio
 
 from runtara.errors import InvalidInput, RuntaraError, Unauthenticated
-from runtara.live import FeedSource, Item, Outlet, Refused, Reset, Stream, Wanted, Watching
+from runtara.live import FeedSource, Heard, Item, Outlet, Refused, Reset, Stream, Wanted, Watching
 from runtara.messages import GetStatus, GetTree, ListInstances, Request
 from runtara.settings import Settings
 from runtara.transport.frames import Ask
@@ -97,6 +97,12 @@ class _Asker(NamedTuple):
     headers: dict[bytes, bytes]
     peer: str
     certificate: bytes | None
+
+
+class _NotBegun(Refused):
+    """A watch is refused that has not begun; one of the same number may go on."""
+
+    __slots__ = ()
 
 
 class _Watcher:
@@ -234,7 +240,7 @@ class _Watcher:
         except Unauthenticated as error:
             await self._end(_POLICY, _refused(0, error))
         except RuntaraError as error:
-            self._outlet.put(message.id, Refused(error.code.wire, str(error)))
+            self._outlet.put(message.id, _NotBegun(error.code.wire, str(error)))
 
     def _check_watch(self, message: _Watch) -> None:
         if message.id in self._watches:
@@ -269,9 +275,9 @@ class _Watcher:
                 await self._end(_TRY_LATER, {"type": "behind"})
             await self._check(caller)
             for number, heard in told:
-                if isinstance(heard, Refused):
+                if type(heard) is Refused:
                     self._watches.discard(number)
-                await self._say(_WORDS[type(heard)](number, heard))
+                await self._say(_word(number, heard))
 
     async def _say(self, word: object) -> None:
         try:
@@ -288,22 +294,22 @@ _READS: Final[dict[Stream, Request[Any]]] = {
 }
 """Stream to the call that reads the same."""
 
-# Any: each row takes its own kind.
-_WORDS: Final[dict[type, Callable[[int, Any], dict[str, object]]]] = {
-    Item: lambda number, item: {"type": "item", "id": number, "seq": item.seq, "data": item.data},
-    Watching: lambda number, watching: {"type": "watching", "id": number, "seq": watching.seq},
-    Reset: lambda number, reset: {"type": "reset", "id": number, "seq": reset.seq},
-    Refused: lambda number, refused: {
-        "type": "refused",
-        "id": number,
-        "code": refused.code,
-        "message": refused.message,
-    },
+_TYPES: Final[dict[type, str]] = {
+    Item: "item",
+    Watching: "watching",
+    Reset: "reset",
+    Refused: "refused",
+    _NotBegun: "refused",
 }
 
 
+def _word(number: int, heard: Heard) -> dict[str, object]:
+    """Return a message: its type, the number of the watch, and what is heard."""
+    return {"type": _TYPES[type(heard)], "id": number, **heard._asdict()}
+
+
 def _refused(number: int, error: RuntaraError) -> dict[str, object]:
-    return _WORDS[Refused](number, Refused(error.code.wire, str(error)))
+    return _word(number, Refused(error.code.wire, str(error)))
 
 
 def _headers_of(hello: _Hello) -> dict[bytes, bytes]:

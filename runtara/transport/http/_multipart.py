@@ -36,7 +36,7 @@ class Form:
         self._name = ""
         self._content = bytearray()
         try:
-            self._parser = PushMultipartParser(boundary, max_segment_count=_FIELDS_MAX, strict=True)
+            self._parser = PushMultipartParser(boundary, max_segment_count=_FIELDS_MAX)
         except MultipartError as error:
             raise _unreadable(error) from None
 

@@ -141,7 +141,9 @@ def _headers(operation: Operation) -> list[Node]:
     names = ["TenantId", "TimeoutMs"]
     if row.caller != "manager":
         names.append("Epoch")
-    if operation.body is not None and {"instance_id", "signal_id"} & set(operation.body.__struct_fields__):
+    if operation.body is not None and {"instance_id", "signal_id", "request_id"} & set(
+        operation.body.__struct_fields__
+    ):
         names.append("IdempotencyKey")
     if row.command in TAGGED:
         names.append("IfNoneMatch")

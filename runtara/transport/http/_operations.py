@@ -15,14 +15,19 @@ import msgspec
 from runtara.endpoints import ENDPOINTS, Endpoint
 from runtara.errors import InvalidInput
 from runtara.ids import new_id
-from runtara.messages import SendSignal, SignalMany
+from runtara.messages import AddKey, RotateKey, SendSignal, SignalMany
 
 __all__ = ["OPERATIONS", "QUERY_FIELDS_MAX", "Operation", "Wanted", "decode_path", "decode_query", "decode_segment"]
 
 QUERY_FIELDS_MAX: Final = 64
 """Most fields that the query of a request may have."""
 
-_MADE_UP: Final = frozenset({(SendSignal, "signal_id"), (SignalMany, "signal_id")})
+_MADE_UP: Final[dict[type, str]] = {
+    SendSignal: "signal_id",
+    SignalMany: "signal_id",
+    AddKey: "request_id",
+    RotateKey: "request_id",
+}
 """What a body may leave out although the command has it: it is made up, of the key of the request if it has one."""
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -51,6 +56,8 @@ class Operation:
         rest = [field for name, field in self._fields.items() if name not in self.path_fields]
         self.names_instance: Final = row.owner == "instance" and "instance_id" not in self.path_fields
         """Whether the body may give the id of the instance that comes into being."""
+        self.makes_up: Final = self.names_instance or row.command in _MADE_UP
+        """Whether the body may leave out an id, which is then made of the key of the request."""
         self.query: Final = _query_type(self.name, rest) if row.verb == "GET" and rest else None
         """The type of the query; None where it must be empty."""
         self.body: Final = None if row.verb == "GET" else self._body_type(rest)
@@ -79,8 +86,9 @@ class Operation:
             found.pop("instance_id", None)
         if self.names_instance and instance_id is None:
             instance_id = self._id_of("instance", key, "")
-        if (self.row.command, "signal_id") in _MADE_UP and found["signal_id"] is None:
-            found["signal_id"] = self._id_of("signal", key, instance_id or "")
+        made_up = _MADE_UP.get(self.row.command)
+        if made_up is not None and found[made_up] is None:
+            found[made_up] = self._id_of(made_up, key, instance_id or "")
         return Wanted(self.row.command(**found), instance_id, tenant_id)
 
     def _type_in_path(self, name: str) -> object:
@@ -105,8 +113,8 @@ class Operation:
             if body:
                 raise InvalidInput(f"{self.name} takes no body: send it without one")
             return {}
-        if not body and not self.needs_body:
-            body = b"{}"
+        if not body:
+            body = b"{}"  # what is missing in it is then said by name
         try:
             return msgspec.structs.asdict(self._decoder.decode(body))
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
@@ -115,7 +123,7 @@ class Operation:
             raise InvalidInput(f"the body of {self.name} is nested too deeply") from None
 
     def _body_type(self, rest: list[msgspec.structs.FieldInfo]) -> type[msgspec.Struct] | None:
-        fields = [_field(field, optional=(self.row.command, field.name) in _MADE_UP) for field in rest]
+        fields = [_field(field, optional=field.name == _MADE_UP.get(self.row.command)) for field in rest]
         if self.names_instance:
             fields.insert(0, ("instance_id", str | None, None))
         if not fields and self.row.verb == "DELETE":

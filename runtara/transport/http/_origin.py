@@ -6,7 +6,6 @@ from a page of ours or one that is allowed by name. Under which names the door i
 
 from collections.abc import Collection
 from typing import Final
-from urllib.parse import urlsplit
 
 from runtara.errors import Code
 from runtara.settings import Settings
@@ -35,7 +34,8 @@ def check_origin(headers: Headers, settings: Settings, own: Collection[str] = ()
     allowed = {part.strip().lower().rstrip("/") for part in settings.http_origins.split(",")} - {""}
     if found in allowed or found in own:
         return
-    if urlsplit(found).netloc != headers.get(b"host", b"").decode("latin-1").lower() or found == "null":
+    _, separator, host = found.partition("://")
+    if not separator or host != headers.get(b"host", b"").decode("latin-1").lower():
         raise _foreign(f"{found!a:.100}")
 
 

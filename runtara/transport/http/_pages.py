@@ -12,7 +12,7 @@ from typing import Final, Protocol
 from runtara.errors import Code
 from runtara.metrics import content_type
 from runtara.transport.http._exchange import Answer, Exchange, Pairs
-from runtara.transport.http._problems import Turned
+from runtara.transport.http._problems import NOTHING_HERE, Turned
 from runtara.transport.http._replies import JSON, NO_STORE
 
 __all__ = ["Fitness", "Pages", "read_files"]
@@ -64,7 +64,7 @@ class Pages:
             return None
         answer = await self._find(path, exchange)
         if answer is None:
-            raise Turned(404, "there is nothing at this path: see /docs for what there is", code=Code.NOT_FOUND)
+            raise Turned(404, NOTHING_HERE, code=Code.NOT_FOUND)
         if exchange.verb == "OPTIONS":
             return Answer(204, b"", [(b"allow", b"GET, HEAD, OPTIONS")])
         if exchange.verb not in ("GET", "HEAD"):

@@ -10,12 +10,14 @@ import msgspec
 
 from runtara.errors import Code, Internal, RuntaraError
 
-__all__ = ["MESSAGE_MAX_CHARS", "PROBLEM_JSON", "RETRY_AFTER_S", "Problem", "Turned", "problem_of"]
+__all__ = ["MESSAGE_MAX_CHARS", "NOTHING_HERE", "PROBLEM_JSON", "RETRY_AFTER_S", "Problem", "Turned", "problem_of"]
 
 PROBLEM_JSON: Final = b"application/problem+json"
 
 MESSAGE_MAX_CHARS: Final = 4_096
 """Longest text of a problem; the rest is left out."""
+
+NOTHING_HERE: Final = "there is nothing at this path: see /docs for what there is"
 
 RETRY_AFTER_S: Final[dict[int, int]] = {429: 1, 503: 1}
 """After how many seconds whoever gets one of these may ask again."""

@@ -8,7 +8,7 @@ import msgspec
 
 from runtara.errors import Code
 
-__all__ = ["CODES", "METHODS", "Refused", "refusal"]
+__all__ = ["CODES", "METHODS", "Refused", "problem", "refusal"]
 
 METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 """The methods that go on to the application."""

@@ -139,7 +139,14 @@ def _call(wanted: Wanted, exchange: Exchange, caller: Caller) -> Ask:
         raise NotFound(f"there is no tenant {wanted.tenant_id!a:.140}, or it is not yours")
     beside = wanted.instance_id if wanted.instance_id != caller.key.instance_id else None
     timeout_ms = number_of(exchange.headers, TIMEOUT_MS)
-    return Ask(id=1, command=wanted.command, instance_id=beside, timeout_ms=timeout_ms)
+    trace = exchange.headers.get(b"traceparent")
+    return Ask(
+        id=1,
+        command=wanted.command,
+        instance_id=beside,
+        timeout_ms=timeout_ms,
+        trace=None if trace is None else trace.decode("latin-1"),
+    )
 
 
 def make_handlers(desk: Desk) -> list[HTTPRouteHandler]:

@@ -5,6 +5,7 @@ finds out at the end whether everything is what its SHA-256 says.
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, Final
 
 import msgspec
@@ -72,7 +73,8 @@ async def receive_upload(client: Client, exchange: Exchange, query: bytes, most:
     else:
         source = form = _FromForm(body, Form(boundary, _FILE))
         upload = _of_form(await form.fields(), client.caller.key.tenant_id)
-    push = _push(upload, most)
+    announced = None if boundary is not None else _length_of(exchange)
+    push = _push(upload, announced or await _size_of(client, upload) or most)
     begun: messages.ImagePushed = await client.ask(Ask(id=1, command=push))
     if begun.image is not None:
         while await source.read():
@@ -95,7 +97,7 @@ def _push(upload: Upload, size: int) -> messages.PushImage:
         name=upload.name,
         kind=upload.kind,
         digest=upload.digest.lower(),
-        size=size,  # the most that it may be: how many bytes will come is not known yet
+        size=size,  # or the most that it may be, where it is not known yet
         description=upload.description,
         metadata=upload.metadata.encode(),
         defaults=None if upload.defaults is None else upload.defaults.encode(),
@@ -105,9 +107,22 @@ def _push(upload: Upload, size: int) -> messages.PushImage:
 
 def _check_size(exchange: Exchange, most: int) -> None:
     """Raise `TooLarge` for what is larger than any image may be, before any of it is read."""
-    length = exchange.headers.get(b"content-length", b"0")
-    if length.isdigit() and int(length) > most:
-        raise TooLarge(f"the upload has {int(length)} bytes, more than RUNTARA_IMAGE_MAX_BYTES: leave something out")
+    length = _length_of(exchange)
+    if length is not None and length > most:
+        raise TooLarge(f"the upload has {length} bytes, more than RUNTARA_IMAGE_MAX_BYTES: leave something out")
+
+
+def _length_of(exchange: Exchange) -> int | None:
+    length = exchange.headers.get(b"content-length", b"")
+    return int(length) if length.isdigit() else None
+
+
+async def _size_of(client: Client, upload: Upload) -> int | None:
+    """Return the size of an image where it is there already: how many bytes will come is not known otherwise."""
+    with suppress(NotFound):
+        found: messages.ImageInfo = await client.ask(Ask(id=1, command=messages.GetImage(image=upload.name)))
+        return found.size if found.digest == upload.digest.lower() else None
+    return None
 
 
 def _of_form(fields: Mapping[str, str], own: str) -> Upload:

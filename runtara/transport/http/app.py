@@ -16,6 +16,7 @@ from litestar.exceptions import HTTPException
 from runtara.clock import monotonic
 from runtara.errors import Code, RuntaraError
 from runtara.live import FeedSource
+from runtara.logs import about
 from runtara.settings import Settings
 from runtara.transport.gate import Gate
 from runtara.transport.http._callers import cookie_of
@@ -26,7 +27,7 @@ from runtara.transport.http._openapi import openapi_json
 from runtara.transport.http._origin import SAFE_VERBS, check_csrf, check_origin
 from runtara.transport.http._pages import Fitness, Pages
 from runtara.transport.http._paths import Paths
-from runtara.transport.http._problems import Turned, problem_of
+from runtara.transport.http._problems import NOTHING_HERE, Turned, problem_of
 from runtara.transport.http._routes import Desk, make_handlers
 
 __all__ = ["ASGI", "Application", "Parts", "make_app"]
@@ -88,8 +89,9 @@ class Application:
         began = monotonic()
         try:
             self._check(exchange)
-            answer = await self._find(exchange, scope)
-            await answer(scope, receive, exchange.send)
+            with about(request_id=exchange.request_id):
+                answer = await self._find(exchange, scope)
+                await answer(scope, receive, exchange.send)
         except (ClientGone, Broken):
             return  # nobody is there any more
         except Exception as error:  # noqa: BLE001 - every error has an answer
@@ -106,6 +108,8 @@ class Application:
         page = await self._pages.find(exchange)
         if page is not None:
             return page
+        if "//" in path or path.endswith("/"):
+            raise Turned(404, NOTHING_HERE, code=Code.NOT_FOUND)  # an empty segment names nothing
         scope["path"] = path  # what a segment holds is decoded by the handler, so that it may hold a slash
         return self._api  # type: ignore[no-any-return]  # see above
 
@@ -159,7 +163,7 @@ def _known(error: Exception) -> Exception:
         allow = headers.get("allow", "").encode()
         return Turned(405, "this path does not offer that verb: see Allow", (b"allow", allow), code=Code.NOT_FOUND)
     if cause.status_code == 404:
-        return Turned(404, "there is nothing at this path: see /docs for what there is", code=Code.NOT_FOUND)
+        return Turned(404, NOTHING_HERE, code=Code.NOT_FOUND)
     return Turned(cause.status_code, str(cause.detail)) if cause.status_code < 500 else error
 
 

@@ -34,6 +34,9 @@ _TURN_CONNECTIONS: Final = 64
 
 _FULL: Final = refusal(503, "the server has no room for another connection, or is going down")
 
+_UNSENT_BYTES: Final = 128 * 1024
+"""How much the system holds of what is not on its way yet to a peer."""
+
 _SCARCE: Final = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 _SCARCE_WAIT: Final = 1.0
 """How long newcomers wait while the system has no room for them, unless somebody leaves before."""
@@ -149,7 +152,7 @@ class HttpServer:
         try:
             with socket:
                 socket.setblocking(False)
-                socket.setsockopt(sockets.IPPROTO_TCP, sockets.TCP_NODELAY, 1)
+                _tune(socket)
                 with trio.fail_after(self._spans.head):
                     tls = None if self._tls is None else await self._shake_hands(socket, self._tls)
                 stream = GuardedStream(socket, tls, RequestFilter(self._known(socket)), self._spans)
@@ -185,6 +188,13 @@ class HttpServer:
             await connection.run()
         finally:
             self._connections.discard(connection)
+
+
+def _tune(socket: sockets.socket) -> None:
+    """Have the system send at once, and keep little for a peer that does not read (by itself it keeps megabytes)."""
+    socket.setsockopt(sockets.IPPROTO_TCP, sockets.TCP_NODELAY, 1)
+    if hasattr(sockets, "TCP_NOTSENT_LOWAT"):
+        socket.setsockopt(sockets.IPPROTO_TCP, sockets.TCP_NOTSENT_LOWAT, _UNSENT_BYTES)
 
 
 def _spans(settings: Settings) -> Spans:

@@ -155,15 +155,15 @@ class Client:
 
     async def greet(self, **hello: Any) -> ServerFrame:
         """Say who speaks, and return what the server says to that."""
-        await self.say(encode_frame(Hello(tenant_id="default", instance_id=self.instance_id, **hello)))
+        await self.say(encode_frame(Hello(**{"tenant_id": "default", "instance_id": self.instance_id} | hello)))
         await self.until(lambda: self.frames or self.over)
         return self.frames[0][1]
 
-    async def ask(self, command: Any, stream_id: int = 0, *, ended: bool = False) -> Any:
+    async def ask(self, command: Any, stream_id: int = 0, *, ended: bool = False, **fields: Any) -> Any:
         """Ask, and return the reply or the refusal."""
         self._asked += 1
         asked = self._asked
-        await self.say(encode_frame(Ask(id=asked, command=command)), stream_id, ended=ended)
+        await self.say(encode_frame(Ask(id=asked, command=command, **fields)), stream_id, ended=ended)
         found: list[Any] = []
 
         def answered() -> bool:

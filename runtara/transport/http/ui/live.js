@@ -1,9 +1,12 @@
 // What the server tells by itself: one WebSocket, any number of watches on it, each resumed where it was.
 //
-// A watch hears `item(data, seq)` for every change and `again()` whenever it has to read its list: at its beginning,
-// and after the server has forgotten the place that it was at. Both come in an order in which nothing is missed: the
-// watch is there before the list is read.
+// A watch hears `item(data, seq)` for every change, and `again(isReset)` whenever it has to read its list: once the
+// server has begun to watch, and when it has forgotten the place to go on from. So nothing is missed: the watch is there
+// before the list is read.
 
+import { get } from "./api.js";
+
+const NOT_ALLOWED = 1008;
 const WAIT_FIRST_MS = 250;
 const WAIT_MAX_MS = 8_000;
 
@@ -70,8 +73,8 @@ export class Live {
     const request = { type: "watch", id: watch.id, stream: watch.stream };
     if (watch.instanceId !== null) request.instance_id = watch.instanceId;
     if (watch.after !== null) request.after = watch.after;
+    watch.isNew = watch.after === null;
     this.#socket.send(JSON.stringify(request));
-    if (watch.after === null) watch.again();
   }
 
   #heard(message) {
@@ -79,12 +82,14 @@ export class Live {
     if (!watch) return;
     if (message.seq !== undefined) watch.after = message.seq;
     if (message.type === "item") watch.item(message.data, message.seq);
-    else if (message.type === "reset") watch.again();
+    else if (message.type === "reset") watch.again(true);
+    else if (message.type === "watching" && watch.isNew) watch.again(false);
     else if (message.type === "refused") watch.refused(message);
   }
 
-  #closed() {
+  #closed({ code }) {
     this.#socket = null;
+    if (code === NOT_ALLOWED) get("/me").catch(() => {}); // where our key is not good any more, this asks for another
     if (!this.#watches.size) return;
     this.#told("waiting");
     this.#timer = setTimeout(() => this.#connect(), this.#wait * (0.75 + Math.random() / 2));

@@ -74,6 +74,7 @@ export function relative(at, now = Date.now()) {
 /** A span with two units at most: "820 ms", "4.2 s", "3 min 5 s", "2 d 4 h". */
 export function span(ms) {
   if (ms === null || ms === undefined || Number.isNaN(ms)) return "–";
+  if (ms < 10 && !Number.isInteger(ms)) return `${ms.toFixed(1)} ms`;
   if (ms < 1000) return `${Math.round(ms)} ms`;
   if (ms < 60_000) return `${(ms / 1000).toFixed(ms < 10_000 ? 1 : 0)} s`;
   const units = [["d", 86_400_000], ["h", 3_600_000], ["min", 60_000], ["s", 1000]];

@@ -2,6 +2,11 @@
 
 import { readable, span, words } from "./text.js";
 
+const DURABLE = /^durable::(?:__main__\.)?(.+)\([0-9a-f]{24}\)$/s;
+
+/** What a step is called: of a durable function its name, without the sum of its arguments. */
+export const stepName = (step) => step.name || (DURABLE.exec(step.step_id)?.[1] ?? step.step_id);
+
 export const LANES = [
   ["attempts", "Attempts"],
   ["waits", "Rests"],
@@ -85,8 +90,8 @@ const RESTS = new Set(["sleep", "signal"]);
 function restsOf(steps, now) {
   return steps.filter((step) => RESTS.has(step.type)).map((step) => ({
     lane: "steps", from: step.started_at, to: step.completed_at ?? now, open: !step.completed_at, kind: step.type,
-    title: step.type === "sleep" ? `Sleep ${step.name || step.step_id}` : `Wait for the signal ${step.name || step.step_id}`,
-    text: step.error || "", label: step.name || step.step_id,
+    title: step.type === "sleep" ? `Sleep ${stepName(step)}` : `Wait for the signal ${stepName(step)}`,
+    text: step.error || "", label: stepName(step),
   }));
 }
 
@@ -97,7 +102,7 @@ function marksOf(steps) {
     const lasts = step.completed_at && step.completed_at > step.started_at && step.type !== "checkpoint" && step.type !== "retry";
     return { lane: "steps", from: step.started_at, to: lasts ? step.completed_at : null,
       kind: step.type === "retry" ? "retry" : failed ? "bad" : step.type === "checkpoint" ? "checkpoint" : "step",
-      title: `${what} ${step.name || step.step_id}` + (step.attempt ? `, try ${step.attempt}` : ""),
+      title: `${what} ${stepName(step)}` + (step.attempt ? `, try ${step.attempt}` : ""),
       text: step.error || (lasts ? `took ${span(step.completed_at - step.started_at)}` : "") };
   });
 }

@@ -130,7 +130,7 @@ export class TimelineView {
 
   #explain(item, x, y) {
     replace(this.tip, h("strong", {}, title(item)), item.text && h("p", { class: "tip-text" }, item.text.slice(0, 400)),
-      h("p", { class: "soft" }, [instant(item.from), lasts(item)].filter(Boolean).join(" · ")));
+      h("p", { class: "soft" }, instant(item.from) + (item.to === null ? "" : ` · ${lasts(item)}`)));
     this.tip.hidden = false;
     const left = Math.max(8, Math.min(x - this.tip.offsetWidth / 2, this.shown.width - this.tip.offsetWidth - 8));
     this.tip.style.left = `${left}px`;

@@ -101,6 +101,6 @@ export const bones = () => h("div", { class: "card-body", "aria-hidden": "true" 
 function nothingYet(read) {
   return h("div", { class: "empty" }, icon("images"), h("h2", {}, "No images yet"),
     h("p", {}, "An image is a program that the server keeps: an executable, a Python project, a container, a WASI module. Push one from a shell with ",
-      h("code", {}, "runtara images push NAME FILE"), ", or upload one here."),
+      h("code", {}, "runtara image push NAME FILE"), ", or upload one here."),
     h("button", { type: "button", class: "primary", onclick: async () => { if (await askUpload()) read(); } }, icon("upload"), "Upload an image"));
 }

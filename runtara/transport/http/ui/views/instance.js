@@ -52,6 +52,7 @@ class InstanceView {
       chosen: (name) => { if (this.tabs) note({ tab: name }); }, entries: this.#entries() });
     this.place.append(this.tabs.element);
     this.shownStatus = this.story.info.status;
+    this.shownOutput = this.story.info.output;
   }
 
   #entries() {
@@ -80,10 +81,11 @@ class InstanceView {
     }
     this.tabs.count("checkpoints", info.checkpoint_count);
     const changes = { status: ["output"], events: ["events"], steps: ["steps", "checkpoints"] }[what];
-    const finished = info.status !== this.shownStatus;
+    const news = info.status !== this.shownStatus || info.output !== this.shownOutput;
     const reads = this.tabs.panel.querySelector(".opened") !== null; // what somebody has opened is not taken away
-    if (changes.includes(this.tabs.current()) && !reads && (what !== "status" || finished)) this.tabs.again();
+    if (changes.includes(this.tabs.current()) && !reads && (what !== "status" || news)) this.tabs.again();
     this.shownStatus = info.status;
+    this.shownOutput = info.output;
   }
 
   #showFacts() {

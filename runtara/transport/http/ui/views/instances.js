@@ -34,8 +34,8 @@ class InstancesView {
     this.reading = null;
     this.counting = false;
     this.#draw(place);
-    this.rows = new Rows(this.filter, this.order);
-    this.unwatch = live.watch("instances", { item: (row) => this.#hear(row), again: () => this.#read(), refused: complain });
+    this.rows = new Rows({ ...this.filter }, this.order);
+    this.unwatch = live.watch("instances", { item: (row) => this.#hear(row), again: () => this.#read(this.rows?.items.length), refused: complain });
     this.ticking = setInterval(() => this.list.refresh(), 1000);
     this.#read();
   }
@@ -108,37 +108,41 @@ class InstancesView {
     this.#read();
   }
 
-  /** Read the list from its beginning; what is told meanwhile is newer and taken in after that. */
-  #read() {
+  /** Read the list from its beginning, as far as it is shown; what is told meanwhile is taken in after that. */
+  async #read(least = 0) {
     this.reading?.abort();
-    this.reading = null;
-    const rows = new Rows({ ...this.filter }, this.order);
+    this.replacing = true;
     this.waiting = [];
-    this.#page(rows, () => { this.rows = rows; });
-    this.#count();
-  }
-
-  #more() {
-    if (!this.reading && !this.rows.ended) this.#page(this.rows, () => {});
-  }
-
-  async #page(rows, first) {
-    const reading = new AbortController();
-    this.reading = reading;
+    const rows = new Rows({ ...this.filter }, this.order);
     for (const chip of this.chips) chip.setAttribute("aria-pressed", String(chip.dataset.filter === (this.filter.status || "all")));
     if (!this.list.items.length) this.#cover("reading");
+    this.#count();
+    let wanted = true;
+    while (wanted && !rows.ended) wanted = (await this.#page(rows)) && rows.items.length < least;
+    if (!rows.items.length && !rows.ended) return;
+    if (rows.ended || rows.items.length >= least) { this.rows = rows; this.replacing = false; this.#catchUp(); }
+  }
+
+  async #more() {
+    if (!this.reading && !this.replacing && !this.rows.ended && (await this.#page(this.rows))) this.#catchUp();
+  }
+
+  /** Read one page more; tells whether it came, and was not given up for another one. */
+  async #page(rows) {
+    const reading = new AbortController();
+    this.reading = reading;
     try {
       const page = await get("/instances", { statuses: this.filter.status, search: this.filter.search, order: this.order, limit: PAGE_ROWS, cursor: rows.cursor }, { signal: reading.signal });
-      if (this.reading !== reading) return;
+      if (this.reading !== reading) return false;
       rows.addPage(page.instances, page.cursor);
-      first();
       this.reading = null;
-      this.#catchUp();
+      return true;
     } catch (error) {
-      if (this.reading !== reading) return;
+      if (this.reading !== reading) return false;
       this.reading = null;
       complain(error);
-      if (!this.rows.items.length) this.#cover("unread");
+      if (!this.rows?.items.length) this.#cover("unread");
+      return false;
     }
   }
 
@@ -166,7 +170,7 @@ class InstancesView {
   }
 
   #catchUp() {
-    if (this.reading && !this.rows.items.length) return;
+    if (this.replacing) return;
     const heard = this.waiting;
     this.waiting = [];
     const top = Math.floor(this.list.view.scrollTop / ROW_HEIGHT);
@@ -187,6 +191,7 @@ class InstancesView {
     this.over.hidden = what === null;
     if (what === this.covered) return;
     this.covered = what;
+    if (what === null) replace(this.over);
     this.over.classList.toggle("empty", what === "empty" || what === "unread");
     if (what === "unread") replace(this.over, icon("warning"), h("h2", {}, "The list could not be read"), h("button", { type: "button", onclick: () => this.#read() }, "Try again"));
     if (what === "reading") replace(this.over, Array.from({ length: 6 }, () => h("i", { class: "bone", "aria-hidden": "true" })));

@@ -19,11 +19,10 @@ export function logPane(logs) {
     replace(text, log.text);
     log.changed = (added) => { if (added === null) replace(text, log.text); else if (added) text.append(added); settle(log); };
     settle(log);
-    log.read();
   }
 
   function settle(log) {
-    note.textContent = log.next === null ? "Reading…" : !log.text ? `Nothing was written to ${log.stream} yet.` : log.dropped ? "Older lines are not shown." : "";
+    note.textContent = !log.text ? `Nothing was written to ${log.stream} yet.` : log.dropped ? "Older lines are not shown." : "";
     if (follow.checked) text.scrollTop = text.scrollHeight;
   }
 

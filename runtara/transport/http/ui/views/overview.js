@@ -30,8 +30,9 @@ class Overview {
       series: [{ name: "started", kind: "running", value: (one) => one.started }] });
     this.latency = chart({ title: "How long they take", note: "From the first attempt to the end, rests included", shape: "lines", text: span,
       series: [{ name: "average", kind: "running", value: (one) => one.average_ms }, { name: "longest", kind: "suspended", value: (one) => one.max_ms }] });
+    this.now = h("p", { class: "lead number" });
     this.spans = SPANS.map((one) => h("button", { type: "button", class: "chip", "aria-pressed": String(one === this.span), onclick: () => this.#choose(one) }, one[3]));
-    place.append(h("div", { class: "head" }, h("h1", {}, "Overview"), h("div", { class: "chips", role: "group", "aria-label": "Span of time" }, this.spans)),
+    place.append(h("div", { class: "head" }, h("h1", {}, "Overview"), h("div", { class: "chips", role: "group", "aria-label": "Span of time" }, this.spans), this.now),
       h("ul", { class: "tiles" }, Object.values(this.tiles).map((one) => one.element)),
       this.throughput.element, h("div", { class: "charts" }, this.starts.element, this.latency.element));
     this.unwatch = live.watch("metrics", { item: (data) => this.#hear(data), again: () => this.#read(), refused: complain });
@@ -69,6 +70,7 @@ class Overview {
   #hear(data) {
     if (data.counts) this.#showCounts(data.counts);
     else this.#countSoon();
+    this.#showNow(data);
     if (data.at === undefined) return;
     if (this.span[2] === MINUTE_MS) { this.points.set(data.at, data); this.#show(); }
   }
@@ -79,6 +81,13 @@ class Overview {
       this.counting = undefined;
       try { this.#showCounts((await get("/instances-by-status")).counts); } catch (error) { complain(error); }
     }, 1000);
+  }
+
+  #showNow({ starts, finishes, commit_p50_ms: usual, commit_p99_ms: slow }) {
+    if (starts === undefined) return;
+    const rate = (value) => number(Math.round(value * 10) / 10);
+    const commits = usual === null || usual === undefined ? "" : ` A commit takes ${span(usual)}, one in a hundred ${span(slow)}.`;
+    setText(this.now, `Now ${rate(starts)} starts and ${rate(finishes)} ends per second.${commits}`);
   }
 
   #show() {

@@ -11,6 +11,7 @@ import { complain } from "../toast.js";
 const SHOWN = 1000;
 
 export function outputPanel(panel, { info }) {
+  if (FINAL.has(info.status) && info.output === undefined) { panel.append(h("i", { class: "bone", "aria-hidden": "true" })); return; }
   const empty = FINAL.has(info.status) ? "It has left no output." : "There is no output before it has completed.";
   panel.append(payload(info.output, { name: `${info.instance_id} output`, empty }));
 }

@@ -18,7 +18,7 @@ export async function askUpload({ name = "" } = {}) {
   const upload = new Upload(progress);
   const asked = ask({ title: name ? `A new version of ${name}` : "Upload an image", action: "Upload",
     fields: [
-      { name: "file", label: "File", kind: "file", required: true, check: (file) => (file.size > MOST_BYTES ? `Too large for a browser (${size(file.size)}): use runtara images push` : "") },
+      { name: "file", label: "File", kind: "file", required: true, check: (file) => (file.size > MOST_BYTES ? `Too large for a browser (${size(file.size)}): use runtara image push` : "") },
       { name: "name", label: "Name", value: name, required: true, check: checkId },
       { name: "kind", label: "Kind", kind: "choice", options: KINDS },
       { name: "description", label: "Description" },
@@ -71,5 +71,5 @@ const hex = (buffer) => Array.from(new Uint8Array(buffer), (byte) => byte.toStri
 
 function explain() {
   return ask({ title: "Use the command line here", action: "Understood", work: () => true,
-    text: "Over plain HTTP from another machine this browser cannot take the sum of a file. Use `runtara images push NAME FILE`, or open the console over HTTPS." });
+    text: "Over plain HTTP from another machine this browser cannot take the sum of a file. Use `runtara image push NAME FILE`, or open the console over HTTPS." });
 }
