@@ -1,5 +1,6 @@
 import os
 import warnings
+from contextlib import closing
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from runtara.sdk import AsyncRuntaraSdk, RuntaraSdk, SdkConfig, UnverifiedServer
 from runtara.transport.connection_file import ConnectionFile, write_connection_file
 from tests.house.source import run_python
 from tests.transport.quic.serving import Serving
+from tests.transport.websocket.serving import TcpServing
 
 IDS = {"RUNTARA_INSTANCE_ID": "i", "RUNTARA_TENANT_ID": "t"}
 
@@ -203,6 +205,37 @@ def test_whoever_skips_the_check_is_warned_once(server: Serving) -> None:
 
     assert sdk.health().version
     sdk.close()
+
+
+@pytest.mark.parametrize("address", ["ws://jobs.example.org:8002", "host:1,http://192.0.2.1:80"])
+def test_whoever_sends_without_encryption_to_another_machine_is_warned(address: str) -> None:
+    with pytest.warns(UnverifiedServerWarning, match="not encrypted: .* use wss:// or https://"):
+        SdkConfig("i", server_addr=address).open_door()
+
+
+@pytest.mark.parametrize(
+    "address", ["ws://localhost:1", "http://[::1]:1", "wss://jobs.example.org:8002", "https://h:1"]
+)
+def test_on_this_machine_and_with_encryption_nobody_is_warned(address: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        SdkConfig("i", server_addr=address).open_door()
+
+
+def test_the_authority_of_a_server_on_this_machine_is_found_by_its_http_door_too(tmp_path: Path) -> None:
+    with TcpServing(tmp_path / "data", scheme="wss") as server:
+        content = ConnectionFile(
+            address="127.0.0.1:1",
+            ca_file=str(server.identity.ca_file),
+            fingerprint=server.identity.fingerprint,
+            pid=os.getpid(),
+            version="1",
+            http_address=server.address.replace("wss", "https"),
+        )
+        write_connection_file(tmp_path, content)
+        for address in (server.address, server.address.replace("wss", "https")):
+            with closing(RuntaraSdk.new(SdkConfig("i", server_addr=address, data_dir=str(tmp_path)))) as sdk:
+                assert sdk.health().version
 
 
 @pytest.mark.parametrize("trust", ["ca_file", "fingerprint"])

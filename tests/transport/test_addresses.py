@@ -23,10 +23,35 @@ def test_an_address_is_read_as_people_write_it(text: str, host: str, port: int) 
     assert parse_address(text) == Address(host, port)
 
 
+@pytest.mark.parametrize("scheme", ["ws", "wss", "http", "https"])
+def test_another_way_than_quic_is_named_before_the_address(scheme: str) -> None:
+    address = parse_address(f"{scheme}://[::1]:8002/")
+
+    assert address == Address("::1", 8002, scheme)
+    assert (str(address), address.authority) == (f"{scheme}://[::1]:8002", "[::1]:8002")
+    assert parse_address(str(address)) == address
+    assert address.is_secure is (scheme in ("wss", "https"))
+    with pytest.raises(InvalidInput, match=f"names no port: write it, as in {scheme}://host:8002"):
+        parse_address(f"{scheme}://host")
+
+
+@pytest.mark.parametrize(
+    ("host", "is_loopback"),
+    [("127.0.0.9", True), ("::1", True), ("localhost", True), ("192.0.2.1", False), ("h", False)],
+)
+def test_an_address_says_whether_it_is_this_machine(host: str, is_loopback: bool) -> None:
+    assert Address(host, 1).is_loopback is is_loopback
+
+
 @pytest.mark.parametrize(
     "text",
     [
         "",
+        "ftp://h:1",
+        "://h:1",
+        "ws://ws://h:1",
+        "ws://h:1/path",
+        "ws://u@h:1",
         ":",
         ":8001",
         "host:",

@@ -32,7 +32,15 @@ CALM_S = 120.0
 TRIES = 20
 """Looks for somebody to kill."""
 
-CLIENTS = {"s0": "sync", "a0": "asyncio", "s1": "sync", "a1": "trio"}
+CLIENTS = {
+    "s0": ("sync", "quic"),
+    "a0": ("asyncio", "quic"),
+    "s1": ("sync", "ws"),
+    "a1": ("trio", "ws"),
+    "a2": ("trio", "http"),
+}
+"""How each of those who register by themselves waits, and by which door."""
+
 SLOTS = 5
 """Programs that are started and have not ended: more than there are places for."""
 
@@ -116,7 +124,7 @@ class _Round:
         self._clients["manager"] = self._spawn("manager", str(SLOTS))
 
     def _start_client(self, slot: str) -> None:
-        self._clients[slot] = self._spawn("client", slot, CLIENTS[slot])
+        self._clients[slot] = self._spawn("client", slot, *CLIENTS[slot])
 
     def _spawn(self, module: str, *arguments: str) -> "subprocess.Popen[bytes]":
         command = [sys.executable, "-m", f"tests.crash.host.{module}", self.site.folder, *arguments]

@@ -1,4 +1,4 @@
-"""A client of a campaign that registers by itself: ``python -m tests.crash.host.client FOLDER SLOT FACE``.
+"""A client of a campaign that registers by itself: ``python -m tests.crash.host.client FOLDER SLOT FACE SCHEME``.
 
 It runs one instance after the other, and goes on where it was when it is killed and started again. When its standard
 input has come to an end, it ends the instance that it is in, and then itself.
@@ -26,12 +26,12 @@ PATIENCE_MS = 60_000
 """A server may be away for many seconds, on a machine that is busy; what waits for one longer is stuck."""
 
 
-def main(folder: str, slot: str, face: str) -> None:
+def main(folder: str, slot: str, face: str, scheme: str) -> None:
     """Run instances until told to end."""
     site = Site.load(folder)
     journal = site.open_journal()
     journal.write("born", "client", slot, value=str(Born.here()))
-    client = _Client(site, journal, slot)
+    client = _Client(site, journal, slot, scheme)
     try:
         FACES[face](client)
     except Exception as error:
@@ -39,11 +39,11 @@ def main(folder: str, slot: str, face: str) -> None:
         raise
 
 
-def config_of(site: Site, instance_id: str) -> SdkConfig:
-    """Return how to reach the server as an instance."""
+def config_of(site: Site, instance_id: str, scheme: str = "quic") -> SdkConfig:
+    """Return how to reach the server as an instance, by one of its doors."""
     return SdkConfig(
         instance_id=instance_id,
-        server_addr=site.address,
+        server_addr=site.address_by(scheme),
         ca_file=str(site.ca_file),
         heartbeat_interval_ms=500,
         connect_timeout_ms=PATIENCE_MS,
@@ -58,10 +58,11 @@ def is_over() -> bool:
 
 
 class _Client:
-    def __init__(self, site: Site, journal: Journal, slot: str) -> None:
+    def __init__(self, site: Site, journal: Journal, slot: str, scheme: str) -> None:
         self.journal = journal
         self._site = site
         self._slot = slot
+        self._scheme = scheme
         self._place = site.path / "slots" / slot
 
     def configs(self) -> Iterator[SdkConfig]:
@@ -69,7 +70,7 @@ class _Client:
         first = int(self._place.read_text()) if self._place.exists() else 0
         for number in count(first):
             self._note(number)
-            yield config_of(self._site, f"{self._slot}.{number}")
+            yield config_of(self._site, f"{self._slot}.{number}", self._scheme)
             if is_over():
                 return
 

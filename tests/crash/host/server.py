@@ -69,7 +69,7 @@ class Server:
         ours = {
             "data_dir": str(self._site.data_dir),
             "quic_port": str(self._site.port),
-            "env_http_port": "0",
+            "env_http_port": str(self._site.port),
             "core_addr": self._site.address,
             "programs": str(self._site.path / "programs"),
         } | self._settings

@@ -84,6 +84,10 @@ class Site(msgspec.Struct, frozen=True):
         """Where programs and clients find the server."""
         return f"127.0.0.1:{self.clients_port}"
 
+    def address_by(self, scheme: str) -> str:
+        """Where the server is found in another way than QUIC: at the TCP port of the same number."""
+        return self.address if scheme == "quic" else f"{scheme}://127.0.0.1:{self.port}"
+
     @property
     def ca_file(self) -> Path:
         return self.data_dir / "tls" / "ca.pem"
@@ -192,12 +196,13 @@ def open_site(folder: Path, port: int | None = None, clients_port: int | None = 
 
 
 def free_port() -> int:
-    """Return a UDP port that nobody uses, and that no client is given by chance."""
+    """Return a port that nobody uses, for UDP and TCP, and that no client is given by chance."""
     for number in range(PORTS):
         port = LOWEST_PORT + (os.getpid() * 7 + number) % PORTS
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as trial:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp, socket.socket() as tcp:
             try:
-                trial.bind(("127.0.0.1", port))
+                udp.bind(("127.0.0.1", port))
+                tcp.bind(("127.0.0.1", port))
             except OSError:
                 continue
             return port

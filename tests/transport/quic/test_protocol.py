@@ -1,7 +1,7 @@
 import pytest
 
 from runtara.errors import ConfigError
-from runtara.transport.close_codes import CLOSE_CODES, DONE, FLOOD, GOING_AWAY
+from runtara.transport.close_codes import DONE, FLOOD, GOING_AWAY
 from runtara.transport.quic.protocol import (
     Connected,
     Disconnected,
@@ -287,7 +287,3 @@ def test_who_has_nothing_left_to_say_is_not_to_come_back_at_a_time_that_has_pass
 
     assert {who: wire.unsent for who, wire in wires.items()} == {"client": 0, "server": 0}
     assert [who for who, wire in wires.items() if (wire.timer() or 0.0) <= meeting.now] == []
-
-
-def test_every_close_code_has_a_meaning() -> None:
-    assert sorted(CLOSE_CODES) == list(range(len(CLOSE_CODES)))

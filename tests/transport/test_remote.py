@@ -4,7 +4,8 @@ import contextlib
 import random
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,8 +18,11 @@ from runtara.transport.frames import Ask
 from runtara.transport.gate import Caller, Then
 from runtara.transport.remote import open_remote_door
 from tests.transport.quic.serving import Serving
+from tests.transport.websocket.serving import TcpServing
 
 A_LONG_TIME = 30.0
+
+KINDS = ("quic", "wss", "https")
 
 
 @pytest.fixture(scope="module")
@@ -27,9 +31,16 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("data")
 
 
+@pytest.fixture(params=[Serving, partial(TcpServing, scheme="wss"), partial(TcpServing, scheme="https")], ids=KINDS)
+def serving(request: pytest.FixtureRequest) -> Callable[..., Serving]:
+    """Makes servers of each kind."""
+    made: Callable[..., Serving] = request.param
+    return made
+
+
 @pytest.fixture
-def servers(folder: Path) -> Iterator[tuple[Serving, Serving]]:
-    with Serving(folder) as first, Serving(folder) as second:
+def servers(folder: Path, serving: Callable[..., Serving]) -> Iterator[tuple[Serving, Serving]]:
+    with serving(folder) as first, serving(folder) as second:
         yield first, second
 
 
@@ -49,6 +60,14 @@ def door(*addresses: str, trusts: Serving, timeout: float = A_LONG_TIME) -> Iter
     )
     with contextlib.closing(open_remote_door(spec, InstanceKey("default", "i"))) as found:
         yield found
+
+
+@contextlib.contextmanager
+def nobody_listens() -> Iterator[str]:
+    """Give an address at which what is sent goes nowhere, as where UDP is blocked."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+        silent.bind(("127.0.0.1", 0))
+        yield f"127.0.0.1:{silent.getsockname()[1]}"
 
 
 def known_to(server: Serving) -> bool:
@@ -132,23 +151,42 @@ def test_a_server_that_says_goodbye_is_left_at_once_however_long_it_wants_to_be_
 
         client.call_from_thread(GetHealth())
 
-    assert at_second == [GetHealth]
+    assert set(at_second) == {GetHealth}  # over HTTP, it is knocked at the door first
     first.start()
 
 
 def test_a_first_address_that_never_answers_costs_a_while_and_not_the_call(servers: tuple[Serving, Serving]) -> None:
     first, _ = servers
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
-        silent.bind(("127.0.0.1", 0))
-        with door(f"127.0.0.1:{silent.getsockname()[1]}", first.address, trusts=first) as client:
-            client.call_from_thread(RegisterInstance(attempt_id="a"))
+    with nobody_listens() as silent, door(silent, first.address, trusts=first) as client:
+        client.call_from_thread(RegisterInstance(attempt_id="a"))
 
     assert known_to(first)
 
 
+def test_where_udp_is_blocked_the_other_way_to_the_same_server_is_taken(folder: Path) -> None:
+    with TcpServing(folder, scheme="wss") as server, nobody_listens() as silent:
+        other = server.address.replace("wss", "https")
+        for addresses in ((silent, server.address), (silent, other), ("127.0.0.1:9", other, server.address)):
+            with door(*addresses, trusts=server) as client:
+                assert client.call_from_thread(GetHealth()).version
+
+
+def test_of_several_ways_the_first_one_is_preferred_whatever_chance_says(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(random, "random", lambda: 0.9)
+    with Serving(folder) as first, TcpServing(folder, scheme="wss") as second:
+        with door(first.address, second.address, trusts=first) as client:
+            client.call_from_thread(RegisterInstance(attempt_id="a"))
+
+        assert (known_to(first), known_to(second)) == (True, False)
+
+
 def test_a_first_address_at_which_nobody_is_costs_next_to_nothing(servers: tuple[Serving, Serving]) -> None:
     first, _ = servers
-    with door("nobody.invalid:1", "127.0.0.1:9", first.address, trusts=first) as client:
+    scheme = first.address.rpartition("//")[0]
+    nobody = [f"{scheme}{'//' if scheme else ''}{where}" for where in ("nobody.invalid:1", "127.0.0.1:9")]
+    with door(*nobody, first.address, trusts=first) as client:
         client.call_from_thread(RegisterInstance(attempt_id="a"))
 
     assert known_to(first)
@@ -156,10 +194,10 @@ def test_a_first_address_at_which_nobody_is_costs_next_to_nothing(servers: tuple
 
 @pytest.mark.parametrize("place", [0, 1])
 def test_a_server_that_cannot_be_trusted_is_passed_over(
-    servers: tuple[Serving, Serving], tmp_path: Path, place: int
+    servers: tuple[Serving, Serving], serving: Callable[..., Serving], tmp_path: Path, place: int
 ) -> None:
     first, _ = servers
-    with Serving(tmp_path) as stranger:
+    with serving(tmp_path) as stranger:
         addresses = [first.address]
         addresses.insert(place, stranger.address)
         with door(*addresses, trusts=first) as client:
@@ -169,9 +207,11 @@ def test_a_server_that_cannot_be_trusted_is_passed_over(
         assert (known_to(first), known_to(stranger)) == (True, False)
 
 
-def test_where_no_server_can_be_trusted_it_is_said_at_once(tmp_path: Path, servers: tuple[Serving, Serving]) -> None:
+def test_where_no_server_can_be_trusted_it_is_said_at_once(
+    tmp_path: Path, servers: tuple[Serving, Serving], serving: Callable[..., Serving]
+) -> None:
     first, second = servers
-    with Serving(tmp_path) as trusted:
+    with serving(tmp_path) as trusted:
         addresses = first.address, second.address
         with door(*addresses, trusts=trusted) as client, pytest.raises(UntrustedServer):
             client.call_from_thread(RegisterInstance(attempt_id="a"))
@@ -179,11 +219,11 @@ def test_where_no_server_can_be_trusted_it_is_said_at_once(tmp_path: Path, serve
 
 @pytest.mark.parametrize("place", [0, 1])
 def test_a_server_that_is_only_away_is_waited_for_however_many_strangers_there_are(
-    servers: tuple[Serving, Serving], tmp_path: Path, place: int
+    servers: tuple[Serving, Serving], serving: Callable[..., Serving], tmp_path: Path, place: int
 ) -> None:
     first, _ = servers
     first.stop()
-    with Serving(tmp_path) as stranger:
+    with serving(tmp_path) as stranger:
         addresses = [first.address]
         addresses.insert(place, stranger.address)
         with door(*addresses, trusts=first, timeout=1) as client:
