@@ -3,9 +3,12 @@
 from pathlib import Path
 from typing import Final
 
+import pytest
+import trio
+
 from runtara.clock import SystemClock
 from runtara.ids import InstanceKey
-from runtara.messages import NamedStart, StartInstance, StartMany
+from runtara.messages import InstanceFilter, NamedStart, SignalMany, StartInstance, StartMany
 from tests.console.cdp import Page
 from tests.console.world import PROGRAM, TENANT, World, open_world, quiet
 
@@ -57,6 +60,7 @@ async def scroll_to_the_end(page: Page) -> None:
     )
 
 
+@pytest.mark.slow
 async def test_ten_thousand_instances_scroll_without_a_long_task(tmp_path: Path, chromium: str, pictures: Path) -> None:
     async with open_world(tmp_path, chromium) as world:
         await start_many(world, MANY)
@@ -75,6 +79,44 @@ async def test_ten_thousand_instances_scroll_without_a_long_task(tmp_path: Path,
     assert quiet(page)
 
 
+FLOOD: Final = """
+new Promise((done) => {
+  const tasks = [];
+  const observer = new PerformanceObserver((list) => tasks.push(...list.getEntries().map((entry) => entry.duration)));
+  observer.observe({ type: "longtask" });
+  const look = () => {
+    if (document.querySelector("[data-filter=cancelled] .count").textContent !== "1,000") return;
+    changes.disconnect();
+    setTimeout(() => { observer.disconnect(); done(tasks); });
+  };
+  const changes = new MutationObserver(look);
+  changes.observe(document, { subtree: true, childList: true, characterData: true });
+})
+"""
+"""Long tasks until a thousand changes were told."""
+
+
+@pytest.mark.slow
+async def test_a_thousand_changes_at_once_keep_a_long_list_quick(tmp_path: Path, chromium: str) -> None:
+    cancel = SignalMany(kind="cancel", signal_id="enough", filter=InstanceFilter(prefix="order-09"), limit=1000)
+    async with open_world(tmp_path, chromium) as world:
+        await start_many(world, MANY)
+        page = await world.visit("#/instances?order=id")
+        await page.wait_for(".row", "order-00000")
+        await scroll_to_the_end(page)
+        await page.wait_for("#connection", "Live")
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(world.ask, "many", cancel)
+            tasks = await page.evaluate(FLOOD)
+        await page.evaluate("document.querySelector('.list-view').scrollTop = 9500 * 44")
+        await page.wait_for("[data-id=order-09500] .badge", "cancelled")
+
+    assert max(tasks, default=0) <= 200
+    assert quiet(page)
+
+
+@pytest.mark.slow
 async def test_a_search_asks_the_server_and_stays_in_the_address(tmp_path: Path, chromium: str) -> None:
     async with open_world(tmp_path, chromium) as world:
         await start_many(world, 300)
@@ -94,6 +136,7 @@ async def test_a_search_asks_the_server_and_stays_in_the_address(tmp_path: Path,
     assert quiet(page)
 
 
+@pytest.mark.slow
 async def test_filters_count_and_show_only_what_fits(tmp_path: Path, chromium: str) -> None:
     async with open_world(tmp_path, chromium) as world:
         await start_many(world, 20)
@@ -109,6 +152,7 @@ async def test_filters_count_and_show_only_what_fits(tmp_path: Path, chromium: s
         assert await page.evaluate("document.querySelector('[data-filter=completed]').ariaPressed") == "true"
 
 
+@pytest.mark.slow
 async def test_orders_are_those_of_the_server(tmp_path: Path, chromium: str) -> None:
     async with open_world(tmp_path, chromium) as world:
         for name in ("b", "c", "a"):
@@ -123,6 +167,7 @@ async def test_orders_are_those_of_the_server(tmp_path: Path, chromium: str) -> 
             )
 
 
+@pytest.mark.slow
 async def test_many_are_cancelled_at_once_also_those_that_are_not_listed(tmp_path: Path, chromium: str) -> None:
     async with open_world(tmp_path, chromium) as world:
         await start_many(world, 620)
@@ -141,6 +186,7 @@ async def test_many_are_cancelled_at_once_also_those_that_are_not_listed(tmp_pat
         assert (await world.status("order-00619")).status == "cancelled"
 
 
+@pytest.mark.slow
 async def test_some_are_chosen_one_by_one_and_by_range(tmp_path: Path, chromium: str) -> None:
     async with open_world(tmp_path, chromium) as world:
         await start_many(world, 12)

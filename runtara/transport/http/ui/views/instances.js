@@ -30,7 +30,7 @@ class InstancesView {
     this.order = ORDERS.some(([name]) => name === query.get("order")) ? query.get("order") : ORDERS[0][0];
     this.selected = new Set();
     this.anchor = null;
-    this.waiting = [];
+    this.waiting = new Map();
     this.reading = null;
     this.counting = false;
     this.#draw(place);
@@ -60,7 +60,7 @@ class InstancesView {
       filter: () => this.filter, all: () => this.rows.items.length === this.selected.size && !this.rows.ended });
     place.append(
       h("div", { class: "head" }, h("h1", {}, "Instances"), this.#orderChoice(),
-        h("button", { type: "button", class: "primary", onclick: () => askStart() }, icon("plus"), "Start an instance")),
+        h("button", { type: "button", class: "primary", "data-needs": "operate", onclick: () => askStart() }, icon("plus"), "Start an instance")),
       this.#filters(), this.bulk.element, h("div", { class: "list-card" }, this.list.element, this.over));
   }
 
@@ -112,7 +112,7 @@ class InstancesView {
   async #read(least = 0) {
     this.reading?.abort();
     this.replacing = true;
-    this.waiting = [];
+    this.waiting = new Map();
     const rows = new Rows({ ...this.filter }, this.order);
     for (const chip of this.chips) chip.setAttribute("aria-pressed", String(chip.dataset.filter === (this.filter.status || "all")));
     if (!this.list.items.length) this.#cover("reading");
@@ -164,15 +164,16 @@ class InstancesView {
     }
   }
 
+  /** Keep the newest of each until the next frame: a thousand changes are one drawing. */
   #hear(row) {
-    this.waiting.push(row);
-    if (this.waiting.length === 1) queueMicrotask(() => this.#catchUp());
+    this.waiting.set(row.instance_id, row);
+    if (this.waiting.size === 1) requestAnimationFrame(() => this.#catchUp());
   }
 
   #catchUp() {
     if (this.replacing) return;
-    const heard = this.waiting;
-    this.waiting = [];
+    const heard = [...this.waiting.values()];
+    this.waiting.clear();
     const top = Math.floor(this.list.view.scrollTop / ROW_HEIGHT);
     let added = 0;
     for (const row of heard) added += this.rows.take(row, top + added);
@@ -267,5 +268,5 @@ function nothingFits(clear) {
 function nothingYet() {
   return [icon("instances"), h("h2", {}, "No instances yet"),
     h("p", {}, "Start one here, or from a shell with ", h("code", {}, "runtara start PROGRAM"), ". It will appear by itself."),
-    h("button", { type: "button", class: "primary", onclick: () => askStart() }, icon("plus"), "Start an instance")];
+    h("button", { type: "button", class: "primary", "data-needs": "operate", onclick: () => askStart() }, icon("plus"), "Start an instance")];
 }
