@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 import msgspec
+from metrics_page import metrics_page
 from parts import code_span, default, docs_below, head, inline, records, sentence, struct_section, table, unit
 from schema_page import schema_page
 from sdk_page import sdk_page
@@ -228,6 +229,7 @@ PAGES: dict[str, Callable[[], Iterable[str]]] = {
     "cli.md": cli_page,
     "errors.md": errors_page,
     "lifecycle.md": lifecycle_page,
+    "metrics.md": metrics_page,
     "operations.md": operations_page,
     "schema.md": schema_page,
     "sdk.md": sdk_page,

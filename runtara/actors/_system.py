@@ -185,11 +185,7 @@ async def open_system(
                     yield system
         except BaseException as raised:  # noqa: BLE001 - raised again below
             error = raised  # outside the nursery, which would wrap it into a group
-        with trio.CancelScope(shield=True):
-            if root.running:
-                root.slot.state = State.STOPPING
-            root.request_stop()
-            await root.gone.wait()
+        await _stop(root)
         try:
             system.close_slots(tree.name)
             system.ingress.close()
@@ -200,6 +196,14 @@ async def open_system(
         raise SystemFailed(f"{name} has failed: {root.failure}") from root.failure
     if error is not None:
         raise error
+
+
+async def _stop(root: Running) -> None:
+    with trio.CancelScope(shield=True):
+        if root.running:
+            root.slot.state = State.STOPPING
+        root.request_stop()
+        await root.gone.wait()
 
 
 async def _apart(scope: trio.CancelScope, task: Callable[..., Awaitable[object]], *args: object) -> None:

@@ -107,8 +107,7 @@ class WakeScheduler(CapReader):
         """How often something has happened after which others may go."""
         self._looking_past = False
         self._failures: dict[InstanceKey, int] = {}
-        self._traces: dict[InstanceKey, str] = {}
-        """What the wake-ups of those who are due are a part of, where that is traced."""
+        self._traces: dict[InstanceKey, str] = {}  # of those who are due, where they are traced
         self._tick: trio.CancelScope | None = None
         self._tick_at = inf
         self._woken = 0

@@ -8,6 +8,7 @@ import click
 import trio
 from msgspec.structs import replace
 
+from runtara.cli._completion import instance_argument
 from runtara.cli._follow import ask_patiently, wait_for_push
 from runtara.cli._instances import fetch
 from runtara.cli._reach import Door, Reach, client_options
@@ -27,7 +28,7 @@ _TYPE_WIDTH: Final = max(map(len, EVENTS))
 
 
 @click.command()
-@click.argument("instance_id", metavar="ID")
+@instance_argument
 @click.option("-f", "--follow", is_flag=True, help="Wait for further events until the instance has ended.")
 @click.option("--type", "type_", metavar="TYPE", help="Only events of this type, as in the third column.")
 @json_option

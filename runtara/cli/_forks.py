@@ -1,23 +1,18 @@
 """`runtara fork` and `retry`: go on from where an instance was, as another one."""
 
-import re
-from typing import Final
-
 import click
 import trio
 
+from runtara.cli._completion import complete_instances, instance_argument
 from runtara.cli._follow import conclude, wait_for_end
 from runtara.cli._program_options import read_input
 from runtara.cli._reach import Reach, client_options
 from runtara.cli._start import print_started
 from runtara.cli._tables import json_option
-from runtara.errors import InvalidState
-from runtara.lifecycle import Status
-from runtara.messages import ForkInstance, GetStatus
+from runtara.messages import ForkInstance
+from runtara.sdk.management import Management
 
-__all__ = ["fork", "id_of_retry", "retry"]
-
-_RETRIED: Final = re.compile(r"(.+)\.r([1-9][0-9]{0,8})", re.DOTALL)
+__all__ = ["fork", "retry"]
 
 _wait_option = click.option(
     "--wait", is_flag=True, help="Wait for the end, print the output, and exit like `runtara run`."
@@ -25,7 +20,7 @@ _wait_option = click.option(
 
 
 @click.command()
-@click.argument("source", metavar="SOURCE")
+@click.argument("source", metavar="SOURCE", shell_complete=complete_instances)
 @click.argument("new", metavar="NEW")
 @click.option("--checkpoint", "checkpoint_id", metavar="ID", help="The last one to take along; by default all.")
 @click.option("--input", "input_", metavar="JSON|@FILE|-", help="Another input than that of SOURCE.")
@@ -52,7 +47,7 @@ def fork(
 
 
 @click.command()
-@click.argument("instance_id", metavar="ID")
+@instance_argument
 @_wait_option
 @json_option
 @client_options
@@ -62,20 +57,15 @@ def retry(reach: Reach, instance_id: str, wait: bool, as_json: bool) -> None:
     The new instance is called ID.r1, that for ID.r1 is called ID.r2, and so on. Retrying the same again starts nothing
     new.
     """
-    with reach.door(instance_id) as door:
-        status = door.call_from_thread(GetStatus()).status
-    if status not in (Status.FAILED, Status.CANCELLED):
-        raise InvalidState(
-            f"instance {instance_id!r} is {status}: only one that has failed or was cancelled is retried; "
-            "to go on from any other, use `runtara fork`"
-        )
-    _fork(reach, id_of_retry(instance_id), ForkInstance(source=instance_id), wait=wait, as_json=as_json)
-
-
-def id_of_retry(instance_id: str) -> str:
-    """Return the id under which an instance is retried."""
-    found = _RETRIED.fullmatch(instance_id)
-    return f"{found[1]}.r{int(found[2]) + 1}" if found else f"{instance_id}.r1"
+    with reach.door() as door:
+        started = Management(door).retry(instance_id)
+    if not wait:
+        print_started(started, as_json)
+        return
+    click.echo(started.instance_id, err=True)
+    with reach.door(started.instance_id, watch=True) as door:
+        info = trio.run(wait_for_end, door)
+    conclude(info, as_json)
 
 
 def _fork(reach: Reach, new: str, command: ForkInstance, *, wait: bool, as_json: bool) -> None:

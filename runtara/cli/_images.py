@@ -137,10 +137,7 @@ def push(
             progress=progress,
             **given,
         )
-    if as_json:
-        print_json(info)
-    else:
-        click.echo(f"{info.name}@{info.version}")
+    _name(info, as_json)
 
 
 def _options(
@@ -235,29 +232,39 @@ def show(reach: Reach, named: str, as_json: bool) -> None:
 
 @image.command()
 @click.argument("named", metavar="IMAGE@VERSION")
+@json_option
 @client_options
-def use(reach: Reach, named: str) -> None:
+def use(reach: Reach, named: str, as_json: bool) -> None:
     """Make another version of an image the current one. Instances keep the version that they were started with."""
     with reach.door() as door:
-        info = door.call_from_thread(UseImageVersion(image=named))
-    click.echo(f"{info.name}@{info.version}")
+        _name(door.call_from_thread(UseImageVersion(image=named)), as_json)
 
 
 @image.command()
 @click.argument("named", metavar="IMAGE")
 @click.argument("path", type=click.Path())
+@json_option
 @client_options
-def pull(reach: Reach, named: str, path: str) -> None:
+def pull(reach: Reach, named: str, path: str, as_json: bool) -> None:
     """Write what was pushed as IMAGE into a new file at PATH."""
     with reach.door() as door:
-        info = pull_image(door, named, path)
-    click.echo(f"{info.name}@{info.version}")
+        _name(pull_image(door, named, path), as_json)
 
 
 @image.command()
 @click.argument("named", metavar="IMAGE")
+@json_option
 @client_options
-def delete(reach: Reach, named: str) -> None:
+def delete(reach: Reach, named: str, as_json: bool) -> None:
     """Delete an image with all its versions. Refused while an instance that is not finished uses it."""
     with reach.door() as door:
-        door.call_from_thread(DeleteImage(image=named))
+        deleted = door.call_from_thread(DeleteImage(image=named))
+    if as_json:
+        print_json(deleted)
+
+
+def _name(info: ImageInfo, as_json: bool) -> None:
+    if as_json:
+        print_json(info)
+    else:
+        click.echo(f"{info.name}@{info.version}")

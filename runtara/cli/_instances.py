@@ -1,11 +1,13 @@
 """`runtara ps`, `status` and `checkpoints`: look at instances."""
 
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import click
 import msgspec
 from msgspec.structs import replace
 
+from runtara.cli._completion import instance_argument
+from runtara.cli._filters import filter_of, filter_options
 from runtara.cli._reach import Door, Reach, client_options
 from runtara.cli._tables import (
     CHECKPOINTS,
@@ -17,7 +19,7 @@ from runtara.cli._tables import (
     print_page,
 )
 from runtara.lifecycle import Status
-from runtara.messages import GetStatus, ListCheckpoints, ListEvents, ListInstances
+from runtara.messages import CountInstances, GetStatus, InstanceOrder, ListCheckpoints, ListEvents, ListInstances
 from runtara.sdk.progress import PROGRESS, Progress
 
 __all__ = ["all_option", "checkpoints", "fetch", "limit_option", "ps", "status"]
@@ -33,20 +35,50 @@ all_option = click.option("--all", "every", is_flag=True, help="Print every row,
 
 @click.command()
 @click.option("--status", type=click.Choice([status.value for status in Status]), help="Only those that stand so.")
+@filter_options
+@click.option(
+    "--order",
+    type=click.Choice(get_args(InstanceOrder)),
+    default="id",
+    show_default=True,
+    help="By what they are listed; with a minus, the last one first. Only finished ones have a place by finished.",
+)
+@click.option("--count", is_flag=True, help="Only say how many of the tenant's instances stand where.")
 @limit_option
 @all_option
 @json_option
 @client_options
-def ps(reach: Reach, status: str | None, limit: int, every: bool, as_json: bool) -> None:
-    """List the instances of a tenant, by id."""
+def ps(
+    reach: Reach,
+    *,
+    order: InstanceOrder,
+    count: bool,
+    limit: int,
+    every: bool,
+    as_json: bool,
+    **wanted: Any,  # the filter's options
+) -> None:
+    """List the instances of a tenant."""
     with reach.door() as door:
-        command = ListInstances(status=None if status is None else Status(status), limit=limit)
+        if count:
+            _count(door, as_json)
+            return
+        command = ListInstances(limit=limit, filter=filter_of(door, **wanted), order=order)
         page = fetch(door, command, "instances", every)
     print_page(INSTANCES, page, "instances", as_json)
 
 
+def _count(door: Door, as_json: bool) -> None:
+    counted = door.call_from_thread(CountInstances())
+    if as_json:
+        print_json(counted)
+    else:
+        for status in Status:
+            click.echo(f"{status:<9} {counted.counts.get(status, 0):,}")
+
+
 @click.command()
-@click.argument("instance_id", metavar="ID")
+@instance_argument
 @limit_option
 @all_option
 @json_option
@@ -60,7 +92,7 @@ def checkpoints(reach: Reach, instance_id: str, limit: int, every: bool, as_json
 
 
 @click.command()
-@click.argument("instance_id", metavar="ID")
+@instance_argument
 @click.option("--output", "only_output", is_flag=True, help="Print the output alone, byte for byte.")
 @json_option
 @client_options

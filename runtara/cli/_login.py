@@ -95,11 +95,11 @@ def _local(where: Where) -> Where:
     return replace(where, server=found.address, ca_file=found.ca_file, fingerprint=fingerprint)
 
 
-def _trusted(open_door: OpenDoor, where: Where) -> Where:
+def _trusted(opened: OpenDoor, where: Where) -> Where:
     """Return the server with what it is known by; asks whoever sits there where nothing else says it."""
     if where.ca_file is not None or where.fingerprint is not None:
         return where
-    shown = _shown(open_door, where)
+    shown = _shown(opened, where)
     if shown is None:
         return where
     click.echo(f"{where.server} shows a certificate with the fingerprint (SHA-256)\n  {shown}", err=True)
@@ -112,9 +112,9 @@ def _trusted(open_door: OpenDoor, where: Where) -> Where:
     return replace(where, fingerprint=shown)
 
 
-def _shown(open_door: OpenDoor, where: Where) -> str | None:
+def _shown(opened: OpenDoor, where: Where) -> str | None:
     """Return the fingerprint of the certificate that a server shows; None for one that shows none."""
-    door = open_door(replace(where, fingerprint=_NOBODY, key=None))
+    door = opened(replace(where, fingerprint=_NOBODY, key=None))
     try:
         door.connect_from_thread()
     except UntrustedServer as error:
@@ -138,9 +138,9 @@ def _key(text: str | None) -> str | None:
     return found.strip() or None
 
 
-def _check(open_door: OpenDoor, where: Where) -> None:
+def _check(opened: OpenDoor, where: Where) -> None:
     """Raise what a server refuses a key with."""
-    door = open_door(where)
+    door = opened(where)
     try:
         door.connect_from_thread()
         door.call_from_thread(GetHealth())

@@ -7,6 +7,7 @@ from typing import Final, Literal, TypeAlias
 import click
 import trio
 
+from runtara.cli._completion import instance_argument
 from runtara.cli._follow import ask_patiently
 from runtara.cli._reach import Door, Reach, client_options
 from runtara.messages import GetStatus, LogRead, ReadLog
@@ -29,7 +30,7 @@ TAIL_BYTES: Final = 64 * 1024
 
 
 @click.command()
-@click.argument("instance_id", metavar="ID")
+@instance_argument
 @click.option("-f", "--follow", is_flag=True, help="Wait for more until the instance has ended.")
 @click.option("--stream", type=click.Choice(list(STREAMS)), default="both", show_default=True, help="What to print.")
 @click.option("--tail", type=click.IntRange(0), metavar="N", help="Begin with the last N lines.")

@@ -18,28 +18,39 @@ COMMANDS: Final = {
     "run": "_run",
     "serve": "_serve",
     "start": "_start",
+    "start-many": "_many",
     "fork": "_forks",
     "retry": "_forks",
     "schedule": "_schedules",
     "image": "_images",
     "ps": "_instances",
+    "watch": "_watch",
     "status": "_instances",
     "logs": "_logs",
     "events": "_events",
+    "steps": "_steps",
+    "input": "_states",
     "checkpoints": "_instances",
+    "checkpoint": "_states",
+    "retries": "_states",
     "signal": "_signals",
     "stop": "_signals",
+    "pause": "_signals",
     "resume": "_signals",
     "cancel": "_many",
-    "nodes": "_nodes",
-    "tree": "_tree",
+    "signal-many": "_many",
     "login": "_login",
     "logout": "_login",
     "contexts": "_contexts",
+    "metrics": "_metrics",
+    "health": "_health",
+    "nodes": "_nodes",
+    "tree": "_tree",
     "keys": "_keys",
     "upkeep": "_upkeep",
     "db": "_db",
     "doctor": "_doctor",
+    "completion": "_completion",
 }
 """Command to the module that defines it, in the order in which `--help` lists them."""
 
@@ -58,7 +69,7 @@ class _Commands(click.Group):
         home = COMMANDS.get(cmd_name)
         if home is None:
             return None
-        found: click.Command = getattr(importlib.import_module(f"runtara.cli.{home}"), cmd_name)
+        found: click.Command = getattr(importlib.import_module(f"runtara.cli.{home}"), cmd_name.replace("-", "_"))
         return found
 
     def invoke(self, ctx: click.Context) -> object:

@@ -4,7 +4,7 @@ A command asks through a `Door` and knows nothing else; tests give it the door o
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial, wraps
 from pathlib import Path
 from typing import Any, Final
@@ -14,13 +14,25 @@ import msgspec
 from click.core import ParameterSource
 from msgspec.structs import replace
 
+from runtara.errors import RuntaraError
 from runtara.ids import check_id
 from runtara.settings import Settings, configuration_folder, load_program_settings, load_settings
 from runtara.transport.connection_file import read_connection_file
 from runtara.transport.contexts import Context, Contexts
 from runtara.transport.door import Door
 
-__all__ = ["Door", "OpenDoor", "Reach", "Where", "client_options", "data_dir_option", "load_given", "tenant_option"]
+__all__ = [
+    "Door",
+    "OpenDoor",
+    "Reach",
+    "Where",
+    "client_options",
+    "data_dir_option",
+    "load_given",
+    "open_door",
+    "tenant_option",
+    "where_of",
+]
 
 MANAGER: Final = "cli"
 """The instance that a connection names where its command is about none."""
@@ -97,6 +109,14 @@ tenant_option = click.option(
     help="Whose instances.",
 )
 
+
+def _complete_contexts(_ctx: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
+    with suppress(RuntaraError):
+        known = Contexts(configuration_folder()).list()
+        return [context.name for context in known if context.name.startswith(incomplete)]
+    return []
+
+
 _OPTIONS: Final = (
     click.option(
         "--server",
@@ -111,6 +131,7 @@ _OPTIONS: Final = (
         metavar="NAME",
         envvar="RUNTARA_CONTEXT",
         show_envvar=True,
+        shell_complete=_complete_contexts,
         help="A server and tenant that `runtara login` has kept; by default the one in use, if one is.",
     ),
     tenant_option,
@@ -153,14 +174,18 @@ def client_options(command: Callable[..., Any]) -> Callable[..., Any]:
     @click.pass_context
     def with_reach(ctx: click.Context, /, *args: Any, **kwargs: Any) -> Any:
         load_settings()  # refuses a variable whose name is not known: a mistyped one would be ignored in silence
-        given = {name: kwargs.pop(name) for name in _GIVEN}
-        where = _in_context(ctx, Where(**given), kwargs.pop("context"))
-        return command(Reach(where, ctx.obj or open_door), *args, **kwargs)
+        return command(Reach(where_of(ctx, kwargs), ctx.obj or open_door), *args, **kwargs)
 
     options: Callable[..., Any] = with_reach
     for option in reversed(_OPTIONS):
         options = option(options)
     return options
+
+
+def where_of(ctx: click.Context, options: dict[str, Any]) -> Where:
+    """Return where the server is that the options of a command mean, and take these options out."""
+    given = {name: options.pop(name) for name in _GIVEN if name in options}
+    return _in_context(ctx, Where(**given), options.pop("context", None))
 
 
 _GIVEN: Final = tuple(name for name in Where.__struct_fields__ if name != "key")

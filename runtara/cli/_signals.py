@@ -1,10 +1,11 @@
-"""`runtara signal`, `stop` and `resume`: say something to an instance."""
+"""`runtara signal`, `stop`, `pause` and `resume`: say something to an instance."""
 
 from typing import Final
 
 import click
 import trio
 
+from runtara.cli._completion import instance_argument
 from runtara.cli._follow import conclude, wait_for_end
 from runtara.cli._payloads import read_payload
 from runtara.cli._reach import Door, Reach, client_options
@@ -13,14 +14,14 @@ from runtara.clock import span_ms
 from runtara.ids import new_id
 from runtara.messages import SendSignal, SignalAccepted, SignalKind
 
-__all__ = ["resume", "signal", "stop"]
+__all__ = ["pause", "resume", "signal", "stop"]
 
 KINDS: Final[dict[str, SignalKind]] = {"cancel": "cancel", "pause": "pause", "resume": "resume", "shutdown": "shutdown"}
 """Words that mean a signal to the instance as a whole; every other word is the name of a custom signal."""
 
 
 @click.command()
-@click.argument("instance_id", metavar="ID")
+@instance_argument
 @click.argument("name", metavar="KIND|NAME")
 @click.option("--payload", metavar="TEXT|@FILE|-", help="What a custom signal carries.")
 @click.option("--custom", is_flag=True, help="NAME is that of a custom signal, even if it is also a kind.")
@@ -43,7 +44,7 @@ def signal(
 
 
 @click.command()
-@click.argument("instance_id", metavar="ID")
+@instance_argument
 @click.option("--grace", type=float, metavar="SECONDS", help="How long the program may take to clean up and end.")
 @click.option("--wait", is_flag=True, help="Wait for the end.")
 @json_option
@@ -60,13 +61,26 @@ def stop(reach: Reach, instance_id: str, grace: float | None, wait: bool, as_jso
 
 
 @click.command()
-@click.argument("instance_id", metavar="ID")
+@instance_argument
+@json_option
+@client_options
+def pause(reach: Reach, instance_id: str, as_json: bool) -> None:
+    """Have an instance rest until it is resumed: its program is told to end for now."""
+    _tell(reach, instance_id, "pause", as_json)
+
+
+@click.command()
+@instance_argument
 @json_option
 @client_options
 def resume(reach: Reach, instance_id: str, as_json: bool) -> None:
     """Have an instance that rests go on now."""
+    _tell(reach, instance_id, "resume", as_json)
+
+
+def _tell(reach: Reach, instance_id: str, kind: SignalKind, as_json: bool) -> None:
     with reach.door(instance_id) as door:
-        accepted = _send(door, "resume")
+        accepted = _send(door, kind)
         _conclude(door, accepted, wait=False, as_json=as_json)
 
 

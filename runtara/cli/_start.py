@@ -4,10 +4,12 @@ from typing import Any
 
 import click
 import trio
+from msgspec.structs import replace
 
 from runtara.cli._follow import conclude, wait_for_end
 from runtara.cli._program_options import program_options, wanted
 from runtara.cli._reach import Reach, client_options
+from runtara.cli._spans import typed_instant
 from runtara.cli._tables import json_option, print_json
 from runtara.messages import InstanceStarted
 
@@ -16,6 +18,7 @@ __all__ = ["print_started", "start"]
 
 @click.command()
 @program_options
+@click.option("--at", "start_at", type=typed_instant, metavar="INSTANT", help="Launch it then, not before.")
 @click.option("--wait", is_flag=True, help="Wait for the end, print the output, and exit like `runtara run`.")
 @json_option
 @client_options
@@ -23,6 +26,7 @@ def start(
     reach: Reach,
     *,
     program: str,
+    start_at: int | None,
     wait: bool,
     as_json: bool,
     **description: Any,  # the other program options
@@ -36,7 +40,7 @@ def start(
     """
     asked = wanted(program, **description)
     with reach.door(asked.instance_id, watch=wait) as door:
-        started = door.call_from_thread(asked.command)
+        started = door.call_from_thread(replace(asked.command, start_at=start_at))
         if not wait:
             print_started(started, as_json)
             return

@@ -21,6 +21,7 @@ import trio
 
 from runtara import __version__
 from runtara.actors.edge import Drain
+from runtara.actors.loop_meter import metering_loop
 from runtara.actors.neighbours import Shared
 from runtara.actors.places import AwaitEmpty, KillAttempts, ListAttempts, StopWaking
 from runtara.actors.runners import Engine
@@ -142,6 +143,7 @@ async def open_host(
         ) as runtime:
             gate = _gate(runtime, mint, KeyRing(folder / "keys.json", wall), sockets.exposed)
             hosts.append(Host(runtime, gate, sockets, home, store))
+            held.enter_context(metering_loop(runtime.system.metrics))
             await runtime.system.start_child("root", edges_of(runtime, sockets, identity, gate))
             yield hosts[0]
             await _part(runtime)

@@ -107,3 +107,21 @@ async def test_a_restart_is_counted_and_takes_no_count_with_it(autojump_clock: M
 
     assert found(samples, "runtara_actor_restarts_total")[WRITER,] == 1
     assert found(samples, "runtara_transitions_total") == {(): 1}
+
+
+async def test_a_store_that_counts_slowly_is_asked_seldom(autojump_clock: MockClock) -> None:
+    asked: list[str] = []
+
+    def take_a_while(method: str) -> None:
+        if method == "count_by_status":
+            asked.append(method)
+            autojump_clock.jump(0.2)
+
+    store = WatchedStore()
+    store.before_read = take_a_while
+    async with running(store) as runtime:
+        for _ in range(10):
+            await runtime.gauges.collect()
+            await trio.sleep(KEPT_S)
+
+    assert len(asked) == 3, "in fifty seconds, each kept for a hundred times as long as it took"

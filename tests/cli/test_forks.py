@@ -2,9 +2,6 @@
 
 import json
 
-import pytest
-
-from runtara.cli._forks import id_of_retry
 from runtara.errors import Code
 from runtara.sdk import InstanceStatus
 from tests.cli.terminal import Terminal
@@ -70,11 +67,3 @@ def test_an_instance_that_runs_or_has_completed_is_not_retried(terminal: Termina
 
     assert done.exit_code == Code.INVALID_STATE.exit_code
     assert "is completed: only one that has failed or was cancelled is retried" in done.stderr
-
-
-@pytest.mark.parametrize(
-    ("instance_id", "expected"),
-    [("a", "a.r1"), ("a.r1", "a.r2"), ("a.r9", "a.r10"), ("a.r0", "a.r0.r1"), (".r1", ".r1.r1"), ("a.rx", "a.rx.r1")],
-)
-def test_the_id_of_a_retry_counts(instance_id: str, expected: str) -> None:
-    assert id_of_retry(instance_id) == expected

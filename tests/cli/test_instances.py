@@ -4,6 +4,7 @@ import base64
 import json
 
 from runtara.errors import Code
+from runtara.lifecycle import Status
 from runtara.messages import CheckpointPage, InstanceInfo, InstancePage
 from tests.cli.terminal import Terminal
 
@@ -151,3 +152,21 @@ def test_what_a_program_says_cannot_write_to_the_terminal(terminal: Terminal) ->
 
     assert "\x1b" not in done.stdout
     assert r"\x1b[31mred\x1b[0m" in done.stdout
+
+
+def test_it_is_counted_how_many_stand_where(terminal: Terminal) -> None:
+    terminal("start", "/programs/greet.py", "--id", "g", "--wait")
+
+    counts = dict(line.split() for line in terminal.lines("ps", "--count"))
+
+    assert counts == dict.fromkeys(Status, "0") | {"completed": "1"}
+    assert json.loads(terminal("ps", "--count", "--json").stdout)["counts"] == {"completed": 1}
+
+
+def test_a_list_is_ordered_as_asked(terminal: Terminal) -> None:
+    for name in ("b", "a"):
+        terminal("start", "/programs/greet.py", "--id", name, "--wait")
+
+    rows = json.loads(terminal("ps", "--order", "created", "--json").stdout)["instances"]
+
+    assert [row["instance_id"] for row in rows] == ["b", "a"]

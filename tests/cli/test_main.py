@@ -7,12 +7,14 @@ from typing import Any
 import click
 import pytest
 
-from runtara import __version__
+from runtara import __version__, messages
 from runtara.cli import main
 from runtara.cli._main import COMMANDS
+from runtara.endpoints import ENDPOINTS
 from runtara.errors import ERRORS, Busy, Code
 from tests.cli.terminal import type_command
-from tests.house.source import run_python
+from tests.house.source import ROOT, run_python
+from tests.sdk.management.clients import Listening
 
 
 def commands() -> list[tuple[str, ...]]:
@@ -49,6 +51,91 @@ def test_every_option_that_has_a_variable_names_it(command: tuple[str, ...]) -> 
         ("--http-port", "RUNTARA_ENV_HTTP_PORT"),
     ):
         assert (f"{option} " in help_text) <= (variable in help_text)
+
+
+ASKING: dict[type, str] = {
+    messages.StartInstance: "start a.py",
+    messages.ForkInstance: "fork a b",
+    messages.StartMany: "start-many -",
+    messages.GetCheckpoint: "checkpoint a begun",
+    messages.GetStatus: "status a",
+    messages.GetInput: "input a",
+    messages.SendSignal: "signal a word",
+    messages.SignalMany: "signal-many pause --all",
+    messages.ListRetries: "retries a step",
+    messages.ListCheckpoints: "checkpoints a",
+    messages.ListEvents: "events a",
+    messages.ListSteps: "steps a",
+    messages.ListInstances: "ps",
+    messages.CountInstances: "ps --count",
+    messages.GetTenantMetrics: "metrics",
+    messages.ReadLog: "logs a",
+    messages.PushImage: f"image push a {__file__}",
+    messages.WriteImage: f"image push a {__file__}",
+    messages.ReadImage: f"image pull a {__file__}.never-written",
+    messages.GetImage: "image show a",
+    messages.ListImages: "image list",
+    messages.ListImageVersions: "image versions a",
+    messages.UseImageVersion: "image use a@1",
+    messages.DeleteImage: "image delete a",
+    messages.PutSchedule: "schedule put a a.py --every 1h",
+    messages.GetSchedule: "schedule show a",
+    messages.ListSchedules: "schedule list",
+    messages.DeleteSchedule: "schedule delete a",
+    messages.PauseSchedule: "schedule pause a",
+    messages.RunChore: "upkeep runs",
+    messages.ListKeys: "keys list --remote",
+    messages.AddKey: "keys add --remote",
+    messages.RotateKey: "keys rotate k --remote",
+    messages.RevokeKey: "keys revoke k --remote",
+    messages.ListNodes: "nodes",
+    messages.GetTree: "tree",
+    messages.GetHealth: "health",
+}
+"""What asks a command."""
+
+
+@pytest.mark.parametrize(
+    "command", [row.command for row in ENDPOINTS.values() if row.caller != "program"], ids=lambda kind: kind.__name__
+)
+def test_whatever_a_manager_may_ask_can_be_typed(command: type) -> None:
+    assert command in ASKING, f"no command of runtara asks {command.__name__}"
+
+    door = Listening(command)
+    done = type_command(*ASKING[command].split(), obj=lambda _: door, stdin=b'{"id": "a", "program": "p"}\n')  # type: ignore[arg-type,return-value]  # all that is used of a door
+
+    assert (done.exit_code, done.stderr) == (Code.FORBIDDEN.exit_code, "runtara: it was heard [forbidden]\n")
+    assert door.heard
+
+
+WITHOUT_JSON = {
+    ("serve",): "it prints one line, that it is ready",
+    ("logs",): "it prints what a program has written, byte for byte",
+    ("login",): "it asks a person",
+    ("logout",): "it prints one line",
+    ("contexts", "use"): "it prints nothing",
+    ("contexts", "remove"): "it prints nothing",
+    ("completion",): "it prints a script",
+    ("watch",): "it is a picture for people; `runtara events --follow --json` is for programs",
+    ("keys", "add"): "it prints the key, this once",
+    ("keys", "rotate"): "it prints the key, this once",
+    ("keys", "revoke"): "it prints nothing",
+}
+"""Commands that print no JSON, each with the reason."""
+
+
+@pytest.mark.parametrize("command", commands(), ids=" ".join)
+def test_every_command_prints_json_for_programs(command: tuple[str, ...]) -> None:
+    has_json = "--json" in type_command(*command, "--help").stdout
+
+    assert has_json is (command not in WITHOUT_JSON)
+
+
+@pytest.mark.parametrize("command", commands(), ids=" ".join)
+def test_every_command_is_on_the_page(command: tuple[str, ...]) -> None:
+    page = (ROOT / "docs" / "reference" / "cli.md").read_text(encoding="utf-8")
+
+    assert f"\n## runtara {' '.join(command)}\n" in page
 
 
 def test_help_lists_every_command_and_version_the_version() -> None:

@@ -74,8 +74,19 @@ def test_what_rests_goes_on_when_it_is_resumed(terminal: Terminal) -> None:
     assert (done.exit_code, done.stdout) == (0, "running\n")
 
 
+def test_what_runs_rests_when_it_is_paused(terminal: Terminal) -> None:
+    with terminal.system.sdk("i") as sdk:
+        done = terminal("pause", "i")
+        signal = sdk.poll_signal()
+
+    assert (done.exit_code, done.stdout) == (0, "running\n")
+    assert signal is not None
+    assert signal.signal_type == "pause"
+
+
 @pytest.mark.parametrize(
-    "arguments", [("signal", "i", "pause"), ("stop", "i"), ("resume", "i"), ("signal", "i", "word")]
+    "arguments",
+    [("signal", "i", "pause"), ("stop", "i"), ("pause", "i"), ("resume", "i"), ("signal", "i", "word")],
 )
 def test_an_instance_that_nobody_knows_cannot_be_told_anything(terminal: Terminal, arguments: tuple[str, ...]) -> None:
     done = terminal(*arguments)

@@ -79,3 +79,11 @@ def test_a_reserved_variable_is_refused_by_the_server(terminal: Terminal) -> Non
 
     assert done.exit_code == Code.INVALID_INPUT.exit_code
     assert "LD_PRELOAD" in done.stderr
+
+
+def test_a_start_may_be_put_off(terminal: Terminal) -> None:
+    terminal("start", WAIT, "--id", "later", "--at", "2999-01-01T00:00:00Z")
+    found = json.loads(terminal("status", "later", "--json").stdout)
+
+    assert (found["status"], found["wake_at"]) == ("pending", 32_472_144_000_000)
+    assert terminal("start", WAIT, "--at", "tomorrow").exit_code == 2

@@ -482,3 +482,13 @@ def test_the_indexes_serve_the_hot_reads_without_a_sort() -> None:
     assert "instances_finished" in plans["list_finished"]
     assert "schedules_due" in plans["list_due_schedules"]
     assert not [name for name, plan in plans.items() if "TEMP B-TREE" in plan or "SCAN instances " in plan], plans
+
+
+def test_instances_are_counted_from_an_index_without_a_look_at_their_rows() -> None:
+    memory = connect_memory()
+    for migration in load_migrations("sqlite"):
+        run_script(memory, migration.script)
+    plan = " ".join(row[3] for row in memory.execute(f"EXPLAIN QUERY PLAN {SQL['count_by_status']}"))
+    memory.close()
+
+    assert "USING COVERING INDEX instances_by_status" in plan

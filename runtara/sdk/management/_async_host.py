@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from runtara import messages
 from runtara.records import ImageKind, ImageOptions
 from runtara.sdk._drive import drive
-from runtara.sdk._flows import Flow
+from runtara.sdk._flows import Flow, instant_ms
 from runtara.sdk._wishes import ask, perform
 from runtara.sdk.images import Source, pulling, pushing, unwatched
 from runtara.sdk.management import _rows as lists
 from runtara.sdk.management._base import ManagementBase
 from runtara.sdk.management._rows import AsyncRows
-from runtara.sdk.management._values import Span, new_plan, tree_of
+from runtara.sdk.management._values import Span, instant_of, ms_of, new_plan, tree_of
 
 if TYPE_CHECKING:
     from runtara.actors import ActorInfo
@@ -124,6 +124,24 @@ class AsyncHost(ManagementBase):
         """Remove a schedule, if there is one; what it has started goes on."""
         return await self._run(ask(self._door, messages.DeleteSchedule(name=name)))
 
+    # Keys
+
+    async def keys(self) -> tuple[messages.TenantKey, ...]:
+        """Return what is known of the keys of the tenant, the oldest first. All about keys is for admins."""
+        return (await self._run(ask(self._door, messages.ListKeys()))).keys
+
+    async def add_key(self, role: messages.Role, *, expires_at: datetime | None = None) -> messages.KeyMade:
+        """Make a key of the tenant; `secret` is the key itself, which nobody can be told again."""
+        return await self._run(ask(self._door, messages.AddKey(role=role, expires_at=instant_of(expires_at))))
+
+    async def rotate_key(self, key_id: str, *, grace: Span = 0) -> messages.KeyMade:
+        """Make a key with the role of another one, which ends after `grace` seconds. Raises `NotFound`."""
+        return await self._run(ask(self._door, messages.RotateKey(key_id=key_id, grace_ms=ms_of(grace, "grace") or 0)))
+
+    async def revoke_key(self, key_id: str) -> messages.KeyRevoked:
+        """Make a key worthless at once, on open connections, too; but not that of the last admin."""
+        return await self._run(ask(self._door, messages.RevokeKey(key_id=key_id)))
+
     # The server
 
     async def health(self) -> messages.HealthFound:
@@ -133,6 +151,21 @@ class AsyncHost(ManagementBase):
     async def nodes(self) -> tuple[messages.NodeInfo, ...]:
         """Return the nodes that share the server's database, those that live first; none where it cannot be shared."""
         return (await self._run(ask(self._door, messages.ListNodes()))).nodes
+
+    async def tenant_metrics(
+        self, since: datetime, until: datetime, *, granularity: messages.Granularity = "hourly"
+    ) -> tuple[messages.MetricsBucket, ...]:
+        """Return how many instances were started and have ended in each span of time, and how long they took.
+
+        The spans are whole minutes, hours or days of UTC, without a gap, the earliest first.
+        """
+        command = messages.GetTenantMetrics(
+            tenant_id=self.tenant_id,
+            from_ms=instant_ms(since),
+            to_ms=instant_ms(until),
+            granularity=granularity,
+        )
+        return (await self._run(ask(self._door, command))).buckets
 
     async def tree(self) -> "ActorInfo":
         """Return what every actor of the server is doing."""

@@ -1,6 +1,5 @@
 """What all faces of the management client share: whose instances are meant, and the way to their server."""
 
-from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from runtara.errors import NotFound
@@ -22,6 +21,8 @@ __all__ = ["MANAGER", "ManagementBase"]
 
 MANAGER: Final = "management"
 """The instance that a connection names where it is about none."""
+
+_INSTANTS: Final = frozenset({"created_from", "created_before", "finished_from", "finished_before"})
 
 
 class ManagementBase:
@@ -119,12 +120,10 @@ class ManagementBase:
         """Let go of the server, until the next call. Harmless when repeated."""
         self._door.close()
 
-    def _filter(
-        self, *, created_from: datetime | None, created_before: datetime | None, **wanted: Any
-    ) -> Flow[InstanceFilter]:
-        """Return the filter that an image, which is looked up, and the other fields of it make."""
-        since, before = instant_of(created_from), instant_of(created_before)
-        return instance_filter(self._door, created_from=since, created_before=before, **wanted)
+    def _filter(self, *, image: str | None, **wanted: Any) -> Flow[InstanceFilter]:
+        """Return the filter that an image, which is looked up, and other fields of it make."""
+        instants = {name: instant_of(value) for name, value in wanted.items() if name in _INSTANTS}
+        return instance_filter(self._door, image, **wanted | instants)
 
     def _beside(self, instance_id: str) -> Door:
         return self._door.beside(check_id(instance_id, "instance id"))

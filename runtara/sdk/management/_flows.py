@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from math import inf
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from msgspec.structs import replace
 
@@ -193,28 +193,12 @@ def read_log(door: Door, stream: LogStream, offset: int) -> Flow[bytes]:
 # Many instances -------------------------------------------------------------------------------------------------------
 
 
-def instance_filter(
-    door: Door,
-    *,
-    status: Status | None,
-    program: str | None,
-    image: str | None,
-    prefix: str,
-    created_from: int | None,
-    created_before: int | None,
-) -> Flow[messages.InstanceFilter]:
-    """Return the filter that says so; an image is named by its name or id, and looked up."""
+def instance_filter(door: Door, image: str | None, **wanted: Any) -> Flow[messages.InstanceFilter]:
+    """Return the filter that has these fields; an image is named by its name or id, and looked up."""
     image_id = None
     if image is not None:
         image_id = (yield from ask(door, messages.GetImage(image=image))).image_id
-    return messages.InstanceFilter(
-        status=status,
-        program=program,
-        image_id=image_id,
-        prefix=prefix,
-        created_from=created_from,
-        created_before=created_before,
-    )
+    return messages.InstanceFilter(image_id=image_id, **wanted)
 
 
 def signal_many(

@@ -163,13 +163,18 @@ class Instances(ManagementBase):
         program: str | None = None,
         image: str | None = None,
         prefix: str = "",
+        search: str = "",
         created_from: datetime | None = None,
         created_before: datetime | None = None,
+        finished_from: datetime | None = None,
+        finished_before: datetime | None = None,
+        order: messages.InstanceOrder = "id",
         limit: int = 100,
     ) -> Rows[messages.InstanceSummary, messages.InstancePage]:
-        """Return the instances that all of this is true of, by id, read in pages of `limit`.
+        """Return the instances that all of this is true of, in order, read in pages of `limit`.
 
-        `image` is the name or id of an image, and `prefix` what the id begins with.
+        `image` is the name or id of an image, `prefix` what the id begins with, and `search` what it or the program has
+        somewhere in it. With a minus, as in `-created`, the last one comes first.
         """
         wanted = partial(
             self._filter,
@@ -177,10 +182,17 @@ class Instances(ManagementBase):
             program=program,
             image=image,
             prefix=prefix,
+            search=search,
             created_from=created_from,
             created_before=created_before,
+            finished_from=finished_from,
+            finished_before=finished_before,
         )
-        return Rows(lists.instances(self._door, wanted, limit), "instances")
+        return Rows(lists.instances(self._door, wanted, messages.ListInstances(order=order, limit=limit)), "instances")
+
+    def count_instances(self) -> dict[Status, int]:
+        """Return how many instances stand where; statuses without any are left out."""
+        return self._run(ask(self._door, messages.CountInstances())).counts
 
     def list_checkpoints(
         self, instance_id: str, *, limit: int = 100
@@ -204,6 +216,18 @@ class Instances(ManagementBase):
         """Return what has happened to an instance, and then what happens, until it has ended."""
         command = messages.ListEvents(event_type=type, subtype=subtype, limit=1000)
         return Stream(flows.follow_events(self._watching(instance_id), command))
+
+    def list_steps(
+        self,
+        instance_id: str,
+        *,
+        status: messages.StepStatus | None = None,
+        type: str | None = None,
+        limit: int = 100,
+    ) -> Rows[messages.Step, messages.StepPage]:
+        """Return what an instance has done, by when it began: checkpoints, sleeps, waits, failed tries, own steps."""
+        command = messages.ListSteps(status=status, step_type=type, limit=limit)
+        return Rows(lists.of_instance(self._beside(instance_id), command), "steps")
 
     def retries(self, instance_id: str, checkpoint_id: str) -> tuple[Retry, ...]:
         """Return the failed tries of a step, the oldest first."""
@@ -262,6 +286,7 @@ class Instances(ManagementBase):
         program: str | None = None,
         image: str | None = None,
         prefix: str = "",
+        search: str = "",
         created_from: datetime | None = None,
         created_before: datetime | None = None,
         grace: Span | None = None,
@@ -275,6 +300,7 @@ class Instances(ManagementBase):
             program=program,
             image=image,
             prefix=prefix,
+            search=search,
             created_from=created_from,
             created_before=created_before,
         )

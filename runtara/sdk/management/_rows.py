@@ -106,13 +106,15 @@ def of_instance(door: Door, command: Any) -> AskPage[Any]:
     return ask_page
 
 
-def instances(door: Door, wanted: Callable[[], Flow[messages.InstanceFilter]], limit: int) -> AskPage[Any]:
+def instances(
+    door: Door, wanted: Callable[[], Flow[messages.InstanceFilter]], command: messages.ListInstances
+) -> AskPage[Any]:
     """Return what asks for the pages of the instances that are wanted; who that is, is found out once."""
     found: list[messages.InstanceFilter] = []
 
     def ask_page(cursor: str | None) -> Flow[messages.InstancePage]:
         if not found:
             found.append((yield from wanted()))
-        return (yield from ask(door, messages.ListInstances(filter=found[0], limit=limit, cursor=cursor)))
+        return (yield from ask(door, replace(command, filter=found[0], cursor=cursor)))
 
     return ask_page

@@ -63,9 +63,10 @@ def _pinned(pin: bytes) -> type[ssl.SSLObject]:
     class Pinned(ssl.SSLObject):
         def do_handshake(self) -> None:
             super().do_handshake()
-            if not has_fingerprint(self.getpeercert(binary_form=True), pin):
+            shown = self.getpeercert(binary_form=True)
+            if not has_fingerprint(shown, pin):
                 refused = ssl.SSLCertVerificationError("another server than the expected one has answered")
-                refused.verify_message = "its fingerprint is another one"
+                refused.verify_message = f"its fingerprint is {hashlib.sha256(shown or b'').hexdigest()}"
                 raise refused
 
     return Pinned

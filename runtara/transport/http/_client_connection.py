@@ -157,6 +157,8 @@ class Connection(TimedConnection):
             headers[TIMEOUT_MS.decode()] = str(ask.timeout_ms)
         if ask is not None and ask.instance_id is None and calls.epoch is not None:
             headers[EPOCH.decode()] = str(calls.epoch)
+        if ask is not None and ask.trace is not None:
+            headers["traceparent"] = ask.trace
         return headers
 
     async def _exchange(self, request: Request, headers: dict[str, str]) -> httpx.Response:

@@ -16,6 +16,7 @@ from litestar.exceptions import HTTPException
 from runtara.clock import monotonic
 from runtara.errors import Code, RuntaraError
 from runtara.live import FeedSource
+from runtara.logs import about
 from runtara.settings import Settings
 from runtara.transport.gate import Gate
 from runtara.transport.http._callers import cookie_of
@@ -88,8 +89,9 @@ class Application:
         began = monotonic()
         try:
             self._check(exchange)
-            answer = await self._find(exchange, scope)
-            await answer(scope, receive, exchange.send)
+            with about(request_id=exchange.request_id):
+                answer = await self._find(exchange, scope)
+                await answer(scope, receive, exchange.send)
         except (ClientGone, Broken):
             return  # nobody is there any more
         except Exception as error:  # noqa: BLE001 - every error has an answer

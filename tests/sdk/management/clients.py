@@ -13,15 +13,21 @@ from typing import Any, Self
 
 import trio
 
+from runtara import messages
+from runtara.errors import Forbidden
+from runtara.ids import InstanceKey
+from runtara.lifecycle import Status
+from runtara.records import ImageOptions
 from runtara.sdk import embedded
 from runtara.sdk._doors import Doors
 from runtara.sdk._programs import ProgramHost
 from runtara.sdk.management import AsyncioManagement, Management, TrioManagement
 from runtara.sdk.sync import RuntaraSdk
 from runtara.system import open_runtime
+from runtara.transport import Session
 from tests.transport.quic.serving import Serving
 
-__all__ = ["CLIENTS", "PROGRAMS", "Client", "ServingPrograms", "blocking", "when_it_waits"]
+__all__ = ["CLIENTS", "PROGRAMS", "Client", "Listening", "ServingPrograms", "blocking", "when_it_waits"]
 
 CLIENTS = {"sync": Management, "trio": TrioManagement, "asyncio": AsyncioManagement}
 
@@ -199,3 +205,52 @@ def when_it_waits(client: Any, action: Callable[[Management], object]) -> None:
         return found
 
     door.beside = hook
+
+
+_INFO = messages.InstanceInfo(tenant_id="t", instance_id="a", status=Status.FAILED, epoch=1, created_at=0)
+_IMAGE = messages.ImageInfo(
+    image_id="a",
+    name="a",
+    version=1,
+    current=True,
+    kind="python",
+    digest="",
+    size=1,
+    pushed_at=0,
+    description="",
+    metadata=b"{}",
+    defaults=None,
+    options=ImageOptions(),
+)
+_FIRST: dict[type, Any] = {
+    messages.GetStatus: _INFO,
+    messages.GetImage: _IMAGE,
+    messages.PushImage: messages.ImagePushed(offset=0),
+}
+"""What is answered before it comes to the command that is meant."""
+
+
+class Listening:
+    """A door that hears whether a certain command is asked, and refuses it."""
+
+    def __init__(self, awaited: type) -> None:
+        self.session = Session(InstanceKey("t", "a"))
+        self.awaited = awaited
+        self.heard = False
+
+    def beside(self, instance_id: str, *, watch: bool = False) -> Self:
+        return self
+
+    async def call(self, command: Any, *, timeout: float | None = None) -> Any:
+        await trio.lowlevel.checkpoint()
+        return self.call_from_thread(command)
+
+    def call_from_thread(self, command: Any, *, timeout: float | None = None) -> Any:
+        if type(command) is self.awaited:
+            self.heard = True
+            raise Forbidden("it was heard")
+        return _FIRST[type(command)]
+
+    def connect_from_thread(self) -> None: ...
+
+    def close(self) -> None: ...

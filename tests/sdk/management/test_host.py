@@ -67,6 +67,19 @@ def test_the_server_says_how_it_is(client: Client) -> None:
     client.hold(conversation)
 
 
+def test_a_tenant_sees_how_much_it_gets_done(client: Client) -> None:
+    async def conversation(manage: Any) -> None:
+        await manage.run("greet", instance_id="g", wait=SECONDS)
+        created = datetime.fromtimestamp((await manage.status("g")).created_at / 1000, UTC)
+        hour = timedelta(hours=1)
+        buckets = await manage.tenant_metrics(created - hour, created + hour)
+
+        assert len(buckets) in (2, 3)
+        assert sum(bucket.started for bucket in buckets) == sum(bucket.completed for bucket in buckets) == 1
+
+    client.hold(conversation)
+
+
 # With a host that keeps images and launches processes -----------------------------------------------------------------
 
 
@@ -185,6 +198,21 @@ async def test_a_chore_is_done_at_once(face: str, host: Host) -> None:
         done = await manage.run_chore("images")
 
         assert (dry.dry_run, dry.removed, done.dry_run, done.chore) == (True, 0, False, "images")
+
+    await hold(face, host, conversation)
+
+
+@faces
+async def test_keys_are_made_rotated_and_revoked(face: str, host: Host) -> None:
+    async def conversation(manage: Any) -> None:
+        made = await manage.add_key("read-only", expires_at=datetime(2999, 1, 1, tzinfo=UTC))
+        rotated = await manage.rotate_key(made.key.key_id, grace=60)
+        ids = [key.key_id for key in await manage.keys()]
+
+        assert (made.key.role, rotated.key.role) == ("read-only", "read-only")
+        assert made.secret != rotated.secret
+        assert {made.key.key_id, rotated.key.key_id} <= set(ids)
+        assert [(await manage.revoke_key(rotated.key.key_id)).revoked for _ in range(2)] == [True, False]
 
     await hold(face, host, conversation)
 

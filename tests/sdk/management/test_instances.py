@@ -162,6 +162,7 @@ def test_what_is_unknown_is_refused_and_never_an_empty_list(client: Client) -> N
             listed(manage.follow_events("x")),
             listed(manage.list_events("x")),
             listed(manage.list_checkpoints("x")),
+            listed(manage.list_steps("x")),
             listed(manage.follow_log("x")),
         ):
             with pytest.raises(InstanceNotFound):
@@ -203,6 +204,10 @@ def test_a_list_holds_only_what_was_asked_for(client: Client) -> None:
         assert await names() == ["f", "g"]
         assert await names(status=Status.FAILED) == ["f"]
         assert await names(program="greet") == ["g"]
+        assert await names(search="ee") == ["g"]
+        assert await names(order="-created") == ["g", "f"]
+        assert await names(order="finished", finished_before=datetime(2999, 1, 1, tzinfo=UTC)) == ["f", "g"]
+        assert await manage.count_instances() == {Status.COMPLETED: 1, Status.FAILED: 1}
         assert await names(created_from=datetime(2999, 1, 1, tzinfo=UTC)) == []
         assert await names(created_before=datetime(2999, 1, 1, tzinfo=UTC)) == ["f", "g"]
         with pytest.raises(InvalidInput, match="no time zone"):
@@ -224,6 +229,9 @@ def test_what_an_instance_leaves_behind_can_be_read(client: Client) -> None:
         assert await listed(manage.follow_events("g")) == events
         assert [event.type for event in await listed(manage.follow_events("g", type="custom"))] == ["custom"]
         assert [retry.error for retry in await manage.retries("f", "step")] == ["no paper"]
+        steps = await listed(manage.list_steps("g", limit=1))
+        assert [(step.type, step.step_id) for step in steps] == [("checkpoint", "begun"), ("checkpoint", "greeted")]
+        assert [step.error for step in await listed(manage.list_steps("f", type="retry"))] == ["no paper"]
 
     client.hold(conversation)
 

@@ -1,0 +1,146 @@
+"""`runtara watch`, before a real system."""
+
+import io
+import re
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import trio
+from rich.console import Console
+from trio.testing import MockClock
+
+from runtara.cli._watch import Watch
+from runtara.errors import Draining
+from runtara.messages import InstanceFilter, RegisterInstance
+from runtara.sdk import embedded
+from runtara.sdk.embedded import AsyncEmbedded
+from runtara.sdk.management import TrioManagement
+from tests.cli.conftest import PROGRAMS
+from tests.cli.terminal import SECONDS, popen
+from tests.cli.test_login import Screen
+from tests.transport.quic.serving import Serving
+
+WAIT, GREET = "/programs/wait.py", "/programs/greet.py"
+
+
+class Paper(io.StringIO):
+    """What is printed, and a way to wait for some of it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._more = trio.Event()
+
+    def write(self, text: str) -> int:
+        self._more.set()
+        return super().write(text)
+
+    async def wait_for(self, pattern: str) -> None:
+        while not re.search(pattern, self.getvalue()):
+            self._more = trio.Event()
+            await self._more.wait()
+
+
+def watching(system: AsyncEmbedded, console: Console, wanted: InstanceFilter | None = None) -> Watch:
+    return Watch(system.open_door("cli", "default"), wanted or InstanceFilter(), console)
+
+
+async def beside(run: Callable[[], object], act: Callable[[], object]) -> None:
+    """Run something for as long as something else takes."""
+    with trio.fail_after(SECONDS):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(run)  # type: ignore[arg-type]  # both are async
+            await act()  # type: ignore[misc]  # likewise
+            nursery.cancel_scope.cancel()
+
+
+async def test_every_change_is_a_line_where_nobody_looks() -> None:
+    paper = Paper()
+    async with embedded.open(url="memory://", programs=PROGRAMS) as system:
+        manage = TrioManagement.embedded(system)
+
+        async def act() -> None:
+            await manage.start(WAIT, instance_id="w")
+            await paper.wait_for(r"w  (pending|running)\n")
+            await manage.signal("w", "word", b"go")
+            await paper.wait_for(r"w  \w+ → completed\n")
+            await manage.start("/programs/fail.py", instance_id="f")
+            await paper.wait_for(r"f  .*failed \(application-error\)\n")
+
+        await beside(watching(system, Console(file=paper)).run, act)
+
+    assert all(re.match(r"[0-9-]{10} [0-9:.]{12}Z  \w", line) for line in paper.getvalue().splitlines())
+
+
+async def test_on_a_terminal_it_is_a_picture_that_is_wiped_away() -> None:
+    paper = Paper()
+    console = Console(file=paper, force_terminal=True, width=100, height=20)
+    async with embedded.open(url="memory://", programs=PROGRAMS) as system:
+        manage = TrioManagement.embedded(system)
+
+        async def act() -> None:
+            await paper.wait_for("q ends")
+            await manage.start(WAIT, instance_id="w")
+            await paper.wait_for(r"w .*running")
+            await manage.cancel("w", grace=0)
+            await paper.wait_for(r"w .*cancelled")
+            await paper.wait_for(r"cancelled \x1b\[0m1 ")
+
+        await beside(watching(system, console).run, act)
+
+    assert "\x1b[?1049h" in paper.getvalue(), "it has a screen of its own"
+    assert paper.getvalue().rstrip().endswith(("\x1b[?1049l", "\x1b[?25h"))
+
+
+async def test_only_what_is_wanted_is_shown() -> None:
+    paper = Paper()
+    async with embedded.open(url="memory://", programs=PROGRAMS) as system:
+        manage = TrioManagement.embedded(system)
+        await manage.start(WAIT, instance_id="other")
+
+        async def act() -> None:
+            await manage.start(WAIT, instance_id="order-1")
+            await paper.wait_for("order-1")
+
+        await beside(watching(system, Console(file=paper), InstanceFilter(prefix="order-")).run, act)
+
+    assert "other" not in paper.getvalue()
+
+
+async def test_a_server_that_is_away_is_waited_for(autojump_clock: MockClock) -> None:
+    paper = Paper()
+
+    class Away:
+        async def call(self, _: object, *, timeout: float | None = None) -> object:
+            await trio.lowlevel.checkpoint()
+            raise Draining("it goes down for a while")
+
+    console = Console(file=paper, force_terminal=True, width=100, height=20)
+    watch = Watch(Away(), InstanceFilter(), console)  # type: ignore[arg-type]  # all that is used of a door
+    await beside(watch.run, lambda: paper.wait_for("it goes down for a while"))
+
+    assert trio.current_time() < SECONDS
+
+
+def test_a_signal_ends_it_cleanly(tmp_path: Path) -> None:
+    with Serving(tmp_path / "data") as server:
+        process = popen("watch", "--server", server.address, "--fingerprint", server.identity.fingerprint, cwd=tmp_path)
+        server.call("i", RegisterInstance(attempt_id="a"))
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=SECONDS)
+
+    assert b"  i  running" in line
+    assert (process.returncode, errors) == (0, b"")
+
+
+def test_q_ends_it_and_gives_the_terminal_back(tmp_path: Path) -> None:
+    with Serving(tmp_path / "data") as server:
+        where = ("--server", server.address, "--fingerprint", server.identity.fingerprint)
+        screen = Screen("watch", *where, TERM="xterm", COLUMNS="100", LINES="20")
+        screen.answer("q ends", "xq")
+        code = screen.end()
+
+    assert code == 0, screen.seen
+    assert "\x1b[?1049l" in screen.seen
