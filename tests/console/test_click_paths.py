@@ -243,7 +243,7 @@ async def test_a_lost_connection_is_said_made_again_and_gone_on_from(tmp_path: P
         await world.start("one", ["wait", "go"])
         page = await world.visit(url=f"http://127.0.0.1:{cable.port}")
         await page.wait_for("#connection", "Live")
-        await page.wait_for("[data-id=one]")
+        await page.wait_for("[data-watched] [data-id=one]")
         lists = [url for url in page.asked if "/instances?" in url]
 
         cable.cut()

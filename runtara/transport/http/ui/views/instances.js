@@ -35,7 +35,7 @@ class InstancesView {
     this.counting = false;
     this.#draw(place);
     this.rows = new Rows({ ...this.filter }, this.order);
-    this.unwatch = live.watch("instances", { item: (row) => this.#hear(row), again: () => this.#read(this.rows?.items.length), refused: complain });
+    this.unwatch = live.watch("instances", { item: (row) => this.#hear(row), again: () => this.#readAgain(), refused: complain });
     this.ticking = setInterval(() => this.list.refresh(), 1000);
     this.#read();
   }
@@ -112,34 +112,48 @@ class InstancesView {
   async #read(least = 0) {
     this.reading?.abort();
     this.replacing = true;
+    this.failed = false;
     this.waiting = new Map();
     const rows = new Rows({ ...this.filter }, this.order);
     for (const chip of this.chips) chip.setAttribute("aria-pressed", String(chip.dataset.filter === (this.filter.status || "all")));
     if (!this.list.items.length) this.#cover("reading");
     this.#count();
-    let wanted = true;
-    while (wanted && !rows.ended) wanted = (await this.#page(rows)) && rows.items.length < least;
-    if (!rows.items.length && !rows.ended) return;
-    if (rows.ended || rows.items.length >= least) { this.rows = rows; this.replacing = false; this.#catchUp(); }
+    do {
+      const came = await this.#page(rows);
+      if (came === null) return true; // another reading has begun
+      if (!came) { this.replacing = false; this.#catchUp(); return false; }
+    } while (rows.items.length < least && !rows.ended);
+    this.rows = rows;
+    this.replacing = false;
+    this.#catchUp();
+    return true;
+  }
+
+  /** Read it again because the server says so, as it has begun to watch or has lost the place. */
+  async #readAgain() {
+    const done = await this.#read(this.rows.items.length);
+    if (done) this.list.element.dataset.watched = "yes";
+    return done;
   }
 
   async #more() {
-    if (!this.reading && !this.replacing && !this.rows.ended && (await this.#page(this.rows))) this.#catchUp();
+    if (!this.reading && !this.replacing && !this.failed && !this.rows.ended && (await this.#page(this.rows))) this.#catchUp();
   }
 
-  /** Read one page more; tells whether it came, and was not given up for another one. */
+  /** Read one page more; tells whether it came, or null where it was given up for another reading. */
   async #page(rows) {
     const reading = new AbortController();
     this.reading = reading;
     try {
       const page = await get("/instances", { statuses: this.filter.status, search: this.filter.search, order: this.order, limit: PAGE_ROWS, cursor: rows.cursor }, { signal: reading.signal });
-      if (this.reading !== reading) return false;
+      if (this.reading !== reading) return null;
       rows.addPage(page.instances, page.cursor);
       this.reading = null;
       return true;
     } catch (error) {
-      if (this.reading !== reading) return false;
+      if (this.reading !== reading) return null;
       this.reading = null;
+      this.failed = true; // nobody asks again by scrolling: a button does, or the next connection
       complain(error);
       if (!this.rows?.items.length) this.#cover("unread");
       return false;
@@ -184,7 +198,7 @@ class InstancesView {
 
   #show(added = 0) {
     this.list.set(this.rows.items, { added, ended: this.rows.ended });
-    this.#cover(this.rows.items.length || !this.rows.ended ? null : "empty");
+    if (this.rows.items.length || this.rows.ended) this.#cover(this.rows.items.length ? null : "empty");
     this.bulk.show();
   }
 
