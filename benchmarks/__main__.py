@@ -81,6 +81,16 @@ FIGURES = (
     Figure("image pushed over QUIC, to a process of its own", "images.quic_apart", "MB/s", goal=200),
     Figure("image pushed over QUIC, within one process", "images.quic", "MB/s", goal=200),
     Figure("the same: memory it grows by", "images.quic_growth", "MiB", at_most=64),
+    Figure("status over HTTP, 64 clients", "http.status", "/s", goal=1_500),
+    Figure("the same: until the answer, p99", "http.status_p99", "ms", at_most=50),
+    Figure("the same: by the server's own processor time", "http.status_per_core", "/s", goal=1_500),
+    Figure("image pushed over HTTP, to a process of its own", "http.upload", "MB/s", goal=200),
+    Figure("the same: memory it grows by", "http.upload_growth", "MiB", at_most=64),
+    Figure("workflow of four tasks, kept nowhere, against sayiir", "flows.in_process", "/s", "sayiir_flows.in_process"),
+    Figure("the same, kept in memory", "flows.in_memory", "/s", "sayiir_flows.in_memory", at_least=0.33),
+    Figure(
+        "the same, kept in PostgreSQL", "flows.postgres_at_once", "/s", "sayiir_flows.postgres_at_once", at_least=10
+    ),
     Figure("console: until its first paint", "console.first_paint", "ms", at_most=1000),
     Figure("console: until the first instances are listed", "console.first_rows", "ms", at_most=1000),
     Figure("console: from a change until it is in the document, p99", "console.commit_to_console", "ms", at_most=100),

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 import msgspec
+from http_page import http_page
 from metrics_page import metrics_page
 from parts import code_span, default, docs_below, head, inline, records, sentence, struct_section, table, unit
 from schema_page import schema_page
@@ -139,8 +140,9 @@ def operations_page() -> Iterator[str]:
             for row in rows
         ),
     )
-    yield "\nA right is what a key must be good for. What each role has, [credentials](../how-to/credentials.md) says:\n"
-    yield from table("Role | Rights", (f"{role} | {', '.join(sorted(has))}" for role, has in endpoints.ROLES.items()))
+    yield "\nA right is what a key must be good for; which role has which, and [more](../how-to/credentials.md):\n"
+    roles = endpoints.ROLES.items()
+    yield from table("Role | Rights", (f"{role} | {', '.join(sorted(rights))}" for role, rights in roles))
     yield "\n## Commands"
     for row in rows:
         yield from struct_section(
@@ -228,6 +230,7 @@ def _option(option: click.Option, context: click.Context) -> str:
 PAGES: dict[str, Callable[[], Iterable[str]]] = {
     "cli.md": cli_page,
     "errors.md": errors_page,
+    "http.md": http_page,
     "lifecycle.md": lifecycle_page,
     "metrics.md": metrics_page,
     "operations.md": operations_page,

@@ -15,7 +15,7 @@ from parts import default, docs_below, head, inline, struct_section, table, unit
 
 from runtara import sdk
 from runtara.errors import RuntaraError
-from runtara.sdk import embedded, management, testing
+from runtara.sdk import embedded, flow, management, testing
 
 __all__ = ["sdk_page"]
 
@@ -48,6 +48,7 @@ def sdk_page() -> Iterator[str]:
     yield from _module(sdk)
     yield from _module(embedded)
     yield from _module(management)
+    yield from _module(flow)
     yield from _module(testing)
 
 

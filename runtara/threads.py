@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Future
 from functools import partial
 from math import inf
@@ -186,6 +186,48 @@ async def in_thread(call: Callable[[], T]) -> T:
     import asyncio  # takes 40 ms, and most programs never need it
 
     return await asyncio.to_thread(call)
+
+
+async def together(calls: Sequence[Callable[[], Awaitable[T]]]) -> list[T]:
+    """Await several calls at the same time, under trio or asyncio; return what each returns, in their order.
+
+    The first one that raises has the others cancelled, and its error is raised once they have ended.
+    """
+    results: list[Any] = [None] * len(calls)
+
+    async def run(i: int) -> None:
+        results[i] = await calls[i]()
+
+    try:
+        if sniffio.current_async_library() != "asyncio":
+            async with trio.open_nursery() as nursery:
+                for i in range(len(calls)):
+                    nursery.start_soon(run, i)
+        else:
+            import asyncio  # takes 40 ms, and most programs never need it
+
+            async with asyncio.TaskGroup() as group:
+                for i in range(len(calls)):
+                    group.create_task(run(i))
+    except BaseExceptionGroup as errors:
+        raise _first(errors) from None
+    return results
+
+
+def _first(errors: BaseException) -> BaseException:
+    while isinstance(errors, BaseExceptionGroup):
+        errors = errors.exceptions[0]
+    return errors
+
+
+async def pause(seconds: float) -> None:
+    """Wait so long, under trio or asyncio."""
+    if sniffio.current_async_library() != "asyncio":
+        await trio.sleep(seconds)
+        return
+    import asyncio  # takes 40 ms, and most programs never need it
+
+    await asyncio.sleep(seconds)
 
 
 def loop_time() -> float:

@@ -98,6 +98,10 @@ class Traces:
         context = None if parent is None else self._context_of(parent)
         return Span(self._tracer.start_span(name, context=context, kind=self._kinds[kind], attributes=named))
 
+    def is_under_way(self) -> bool:
+        """Return whether the library has a span of this task or thread."""
+        return bool(self._library.get_current_span().get_span_context().is_valid)
+
     def close(self) -> None:
         """Send what is not sent yet, where nobody else sees to that; nothing more comes."""
         if self._provider is not None:

@@ -65,9 +65,9 @@ def test_launched_programs_inherit_little_and_nothing_secret() -> None:
 
 
 def test_what_a_person_sets_lies_where_the_environment_says() -> None:
-    assert configuration_folder({"XDG_CONFIG_HOME": "/etc/me", "HOME": "/home/me"}) == Path("/etc/me/runtara")
+    assert configuration_folder({"XDG_CONFIG_HOME": "/etc/me", "HOME": "/people/me"}) == Path("/etc/me/runtara")
     for unusable in ({}, {"XDG_CONFIG_HOME": ""}, {"XDG_CONFIG_HOME": "relative"}):
-        assert configuration_folder({"HOME": "/home/me"} | unusable) == Path("/home/me/.config/runtara")
+        assert configuration_folder({"HOME": "/people/me"} | unusable) == Path("/people/me/.config/runtara")
 
 
 def test_it_is_known_what_was_given() -> None:

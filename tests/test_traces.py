@@ -45,10 +45,13 @@ def test_a_checkpoint_of_an_embedded_program_is_traced_to_the_commit(spans: Span
     assert call.start_time <= commit.start_time <= commit.end_time <= call.end_time
 
 
-async def test_a_checkpoint_over_quic_is_traced_to_the_commit(spans: Spans, tmp_path: Path) -> None:
+@pytest.mark.parametrize("door", ["quic", "websocket", "http"])
+async def test_a_checkpoint_through_a_door_is_traced_to_the_commit(spans: Spans, tmp_path: Path, door: str) -> None:
     async with opened(tmp_path, otel=True) as host:
-        config = SdkConfig("one", server_addr=host.address, ca_file=str(host.identity.ca_file), otel=True)
-        async with AsyncRuntaraSdk.new(config) as sdk:
+        http = host.http_address
+        address = {"quic": host.address, "websocket": http.replace("http", "ws"), "http": http}[door]
+        ca_file = str(host.identity.ca_file) if door == "quic" else None
+        async with AsyncRuntaraSdk.new(SdkConfig("one", server_addr=address, ca_file=ca_file, otel=True)) as sdk:
             await sdk.checkpoint("c", b"state")
 
     (commit,) = [span for span in spans.named("commit") if "SaveCheckpoint:client" in spans.line(span)]
@@ -59,7 +62,7 @@ async def test_a_checkpoint_over_quic_is_traced_to_the_commit(spans: Spans, tmp_
         "persist:internal",
         "commit:internal",
     ]
-    assert dict(server.attributes or {}) == {"runtara.door": "quic"}
+    assert dict(server.attributes or {}) == {"runtara.door": door}
 
 
 def test_what_a_program_does_is_a_part_of_its_launch_and_that_of_its_start(spans: Spans, tmp_path: Path) -> None:
@@ -79,10 +82,10 @@ def test_what_a_program_does_is_a_part_of_its_launch_and_that_of_its_start(spans
 
 async def test_a_program_of_a_host_is_launched_as_a_part_of_its_start(spans: Spans, tmp_path: Path) -> None:
     async with opened(tmp_path, otel=True) as host:
-        program = script(tmp_path, "exit 0")
+        program = script(tmp_path, 'printf %s "$RUNTARA_TRACE" > "$RUNTARA_OUTPUT_FILE"')
         door = SdkConfig("one", server_addr=host.address, ca_file=str(host.identity.ca_file), otel=True).open_door()
         await door.call(StartInstance(program=program))
-        await ended(host)
+        info = await ended(host)
         door.close()
 
     launch = spans.only("launch")
@@ -90,6 +93,9 @@ async def test_a_program_of_a_host_is_launched_as_a_part_of_its_start(spans: Spa
     assert line[:2] == ["StartInstance:client", "StartInstance:server"]
     assert line[-1] == "launch:internal"
     assert dict(launch.attributes or {}) == {"runtara.program": program, "runtara.epoch": 1}
+    assert launch.context is not None
+    assert info.output is not None
+    assert f"{launch.context.trace_id:032x}-{launch.context.span_id:016x}" in info.output.decode()
 
 
 def test_a_call_that_is_refused_says_with_what_but_not_why(spans: Spans, tmp_path: Path) -> None:
@@ -115,6 +121,21 @@ def test_the_spans_of_a_program_and_ours_are_one_trace(spans: Spans, tmp_path: P
 
     (commit,) = [span for span in spans.named("commit") if "mine:internal" in spans.line(span)]
     assert spans.line(commit)[:2] == ["mine:internal", "SaveCheckpoint:client"]
+
+
+async def test_the_calls_of_a_launched_program_are_a_part_of_its_launch(spans: Spans, tmp_path: Path) -> None:
+    async with opened(tmp_path, otel=True) as host:
+        config = SdkConfig("one", server_addr=host.address, ca_file=str(host.identity.ca_file), otel=True, trace=PARENT)
+        async with AsyncRuntaraSdk.new(config) as sdk:
+            await sdk.checkpoint("c", b"state")
+            with trace.get_tracer("mine").start_as_current_span("mine"):
+                await sdk.checkpoint("d", b"state")
+
+    first, second = [span for span in spans.named("SaveCheckpoint") if span.kind is trace.SpanKind.CLIENT]
+    assert first.parent is not None
+    assert second.parent is not None
+    assert f"{first.parent.span_id:016x}" in PARENT
+    assert f"{second.parent.span_id:016x}" not in PARENT
 
 
 async def test_without_being_asked_nothing_is_traced(spans: Spans) -> None:

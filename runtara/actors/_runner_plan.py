@@ -18,6 +18,7 @@ from runtara.errors import NotFound, RuntaraError
 from runtara.ids import ImageRef, InstanceKey
 from runtara.messages import Request
 from runtara.records import ImageVersion
+from runtara.traces import current_trace
 
 __all__ = ["Planner"]
 
@@ -53,6 +54,7 @@ class Planner:
         """
         found: Mapping[Need, Any] = await self._read(Answer(key, (_INPUT, _ENV)))
         env, resources = split_resources(found[_ENV])
+        trace = current_trace()
         return Plan(
             key=key,
             epoch=epoch,
@@ -61,7 +63,7 @@ class Planner:
             input=found[_INPUT],
             env=env,
             resources=resources,
-            ours=self._connection(key, epoch),
+            ours={**self._connection(key, epoch), **({} if trace is None else {"RUNTARA_TRACE": trace})},
         )
 
     async def _image(self, key: InstanceKey, program: str) -> PlannedImage | None:

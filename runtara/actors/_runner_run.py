@@ -17,7 +17,7 @@ from runtara.errors import Forbidden, NotFound
 from runtara.ids import InstanceKey
 from runtara.messages import CrashInstance, ExitInstance, RecordUsage
 from runtara.metrics import Counts
-from runtara.traces import Span
+from runtara.traces import Span, under
 
 __all__ = [
     "STEPS",
@@ -103,6 +103,10 @@ class Run:
         self._launches = system.metrics.counts("runtara_launches_total")
         if system.traces is not None:
             self._span = system.traces.begin("launch", trace, program=self.program or "", epoch=self.epoch)
+
+    def traced(self) -> under:
+        """Have what is done in a block be a part of its launch's trace."""
+        return under(None if self._span is None else self._span.trace)
 
     def launched(self, outcome: Literal["launched", "refused", "failed"], failure: BaseException | None = None) -> None:
         """Note how its launch went."""

@@ -22,6 +22,9 @@ from runtara.metrics import Reading, Sample, render
 
 __all__ = ["Gauges"]
 
+_SAME_FOR: Final = 0.2
+"""Seconds in which nobody is told anything newer, so that it costs no more to be asked by many."""
+
 _KEPT: Final = 5.0
 """Seconds that a count of the instances is kept at least."""
 
@@ -52,6 +55,9 @@ class Gauges:
         self._instances: dict[tuple[str, ...], float] = {}
         self._counted_until = -inf
         self._counting: Final = trio.Lock()
+        self._rendered = b""
+        self._rendered_until = -inf
+        self._rendering: Final = trio.Lock()
         readings: dict[str, Callable[[], Reading]] = {
             "runtara_build_info": self._build,
             "runtara_instances": lambda: self._instances,
@@ -68,9 +74,16 @@ class Gauges:
             system.metrics.read(name, reading)
 
     async def render(self) -> bytes:
-        """Return all metrics in the text format of Prometheus; on the loop of the system."""
-        samples = await self.collect()
-        return await trio.to_thread.run_sync(render, samples)  # loading the library, once, takes a while
+        """Return all metrics in the text format of Prometheus; on the loop of the system.
+
+        Whoever asks again at once, or at the same time, is given the same.
+        """
+        async with self._rendering:
+            if trio.current_time() >= self._rendered_until:
+                samples = await self.collect()
+                self._rendered = await trio.to_thread.run_sync(render, samples)  # loading the library takes a while
+                self._rendered_until = trio.current_time() + _SAME_FOR
+        return self._rendered
 
     async def collect(self) -> tuple[Sample, ...]:
         """Return all metrics as they stand."""

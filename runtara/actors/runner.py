@@ -265,7 +265,7 @@ class Runner(Actor):
     async def _live(self, run: Run, program: str, older: Sequence[Run]) -> None:
         """Launch an attempt, when no older one is left, and see it to its end."""
         failed: Ended | None = None
-        with run.launching:
+        with run.launching, run.traced():
             for other in older:
                 other.reporting.cancel()
                 self._stop(other, "kill")

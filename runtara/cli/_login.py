@@ -18,8 +18,10 @@ from runtara.errors import Forbidden, InvalidInput, NotFound, UntrustedServer
 from runtara.ids import check_id
 from runtara.messages import GetHealth
 from runtara.settings import configuration_folder
+from runtara.transport.addresses import parse_addresses
 from runtara.transport.connection_file import read_connection_file
 from runtara.transport.contexts import Context, Contexts
+from runtara.transport.exposure import is_exposed
 
 __all__ = ["login", "logout"]
 
@@ -99,6 +101,12 @@ def _trusted(opened: OpenDoor, where: Where) -> Where:
     """Return the server with what it is known by; asks whoever sits there where nothing else says it."""
     if where.ca_file is not None or where.fingerprint is not None:
         return where
+    assert where.server is not None, "without one it is the server on this machine, which is known"
+    for address in parse_addresses(where.server):
+        if not address.is_secure and is_exposed(address.host):
+            raise UntrustedServer(
+                f"{address} is not encrypted, and a key must not be sent there: use wss:// or https://"
+            )
     shown = _shown(opened, where)
     if shown is None:
         return where

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from runtara.errors import RuntaraError
 from runtara.ids import check_id
-from runtara.settings import Settings, configuration_folder, load_program_settings, load_settings
+from runtara.settings import Settings, configuration_folder, is_given, load_program_settings, load_settings
 from runtara.transport.connection_file import read_connection_file
 from runtara.transport.contexts import Context, Contexts
 from runtara.transport.door import Door
@@ -53,7 +53,7 @@ class Where(msgspec.Struct, frozen=True, kw_only=True):
     data_dir: str | None = None
     connect_timeout_ms: int = CONNECT_TIMEOUT_MS
     key: str | None = None
-    """That of a context; one in the environment comes first."""
+    """Where it is another one than the environment's."""
 
     def __repr__(self) -> str:  # shows no secret
         return f"Where(server={self.server!r}, tenant={self.tenant!r}, data_dir={self.data_dir!r})"
@@ -226,7 +226,7 @@ def _filled(ctx: click.Context, where: Where, context: Context) -> Where:
         tenant=where.tenant if said_tenant else context.tenant,
         ca_file=where.ca_file if trusted else context.ca_file,
         fingerprint=where.fingerprint if trusted else context.fingerprint,
-        key=context.key,
+        key=None if is_given("token") else context.key,
     )
 
 
@@ -246,10 +246,10 @@ def open_door(where: Where) -> Door:
         "server_fingerprint": where.fingerprint,
         "data_dir": where.data_dir,
         "connect_timeout_ms": where.connect_timeout_ms,
+        "credential": where.key,
     }
     overrides = {name: value for name, value in given.items() if value is not None}
-    config = load_program_settings(SdkConfig, None, instance_id=MANAGER, epoch=None, **overrides)
-    return (config if config.credential else config.with_credential(where.key)).open_door()
+    return load_program_settings(SdkConfig, None, instance_id=MANAGER, epoch=None, **overrides).open_door()
 
 
 def _local_address(where: Where) -> str | None:

@@ -29,10 +29,11 @@ if TYPE_CHECKING:
     )
     from runtara.errors import RuntaraError as SdkError
     from runtara.sdk import embedded
-    from runtara.sdk._durable import PermanentError, RetryLater, durable
+    from runtara.sdk._durable import durable
     from runtara.sdk._each import AsyncEach, Each
     from runtara.sdk._endings import Program
     from runtara.sdk._flows import Parked
+    from runtara.sdk._steps import PermanentError, RetryLater
     from runtara.sdk._types import (
         CheckpointResult,
         CustomSignal,
@@ -98,7 +99,8 @@ __all__ = [
 ]
 
 _HOMES = {
-    "runtara.sdk._durable": "PermanentError RetryLater durable",
+    "runtara.sdk._durable": "durable",
+    "runtara.sdk._steps": "PermanentError RetryLater",
     "runtara.errors": (
         "ConfigError DeadlineExceeded Fenced InstanceCancelled InstanceNotFound InstancePaused InstanceShutdown "
         "InvalidInput InvalidState NotFound OutcomeUnknown RetriesExhausted RuntaraError SdkError StoreUnavailable "

@@ -18,7 +18,7 @@ from runtara.ids import InstanceKey, new_id
 from runtara.sdk import _flows as flows
 from runtara.sdk._scopes import Scope, scope_in_use
 from runtara.sdk.progress import Reporter
-from runtara.transport import Door
+from runtara.transport import Door, Session
 
 __all__ = ["TENANT", "SdkBase", "registered_sdk", "sdk_in_use"]
 
@@ -56,6 +56,11 @@ class SdkBase:
         self._looked_at = -1
         self.random: Final[Callable[[], float]] = random.random
         self._requests: Final = _Requests()
+
+    @property
+    def session(self) -> Session:
+        """What was pushed, and what the instance was after the last report."""
+        return self._session
 
     @property
     def instance_id(self) -> str:

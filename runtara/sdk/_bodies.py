@@ -10,7 +10,11 @@ from typing import Any, NamedTuple
 
 from runtara.sdk._scopes import Scope, scope_in_use
 
-__all__ = ["Outcome", "try_async", "try_blocking"]
+__all__ = ["Outcome", "TimeIsOver", "try_async", "try_blocking"]
+
+
+class TimeIsOver(TimeoutError):
+    """A try took longer than it may; it is not an error of the function's own."""
 
 
 class Outcome(NamedTuple):
@@ -68,5 +72,5 @@ def _call_on_thread(scope: Scope, call: Callable[[], Any], timeout: float) -> An
     return done.result()
 
 
-def _over(scope: Scope, timeout: float) -> TimeoutError:
-    return TimeoutError(f"{scope.path[:-1]} took longer than {timeout:g} seconds")
+def _over(scope: Scope, timeout: float) -> TimeIsOver:
+    return TimeIsOver(f"{scope.path[:-1]} took longer than {timeout:g} seconds")

@@ -13,44 +13,28 @@ import hashlib
 import inspect
 import re
 from collections.abc import Callable
-from datetime import timedelta
 from functools import partial
 from typing import Any, Final, ParamSpec, TypeVar, cast, overload
 
 import msgspec
 
-from runtara import messages
-from runtara.errors import InvalidInput, RetriesExhausted, Retry, RuntaraError
+from runtara.errors import InvalidInput
 from runtara.sdk import _flows as flows
 from runtara.sdk._base import SdkBase
-from runtara.sdk._bodies import Outcome, try_async, try_blocking
+from runtara.sdk._bodies import try_async, try_blocking
 from runtara.sdk._drive import drive, drive_blocking
 from runtara.sdk._results import UNFIT, Codec, declared_result
 from runtara.sdk._scopes import Scope
-from runtara.sdk._types import RetryConfig, RetryStrategy, Signal
+from runtara.sdk._steps import run_step
+from runtara.sdk._types import RetryConfig, RetryStrategy
 from runtara.sdk.aio import AsyncRuntaraSdk
 from runtara.sdk.context import sdk
 from runtara.sdk.sync import RuntaraSdk
 
-__all__ = ["PermanentError", "RetryLater", "durable"]
+__all__ = ["durable"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-
-class PermanentError(Exception):
-    """Raise it, or a subclass, from a durable function when trying again would not help."""
-
-
-class RetryLater(Exception):
-    """Raise it, or a subclass, from a durable function to say when trying again may help: `after` so many seconds.
-
-    Any exception with an attribute `retry_after` (seconds, or a timedelta) says the same.
-    """
-
-    def __init__(self, error: object = "not now", after: float | timedelta = 0.0) -> None:
-        super().__init__(error)
-        self.retry_after = after
 
 
 class _Body:
@@ -87,7 +71,8 @@ class _Step:
         step = scope.step(f"{self._name}({self._key_of(args, kwargs)})", counted=self._key is None)
         # What only this attempt can have saved, under a name that it gives out once, need not be looked for.
         is_new = scope.is_program and self._key is None and not owner.is_resumed
-        return self._flow(owner, scope, step, self._codec, is_new=is_new)
+        # A new scope for every try: a second one finds what the first has saved.
+        return run_step(owner, step, self._config, self._codec, lambda _: _Body(scope.inside(step)), is_new=is_new)
 
     def _key_of(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
         if self._key is not None:
@@ -113,74 +98,10 @@ class _Step:
         bound.apply_defaults()
         return bound
 
-    def _flow(self, owner: SdkBase, scope: Scope, step: str, codec: Codec, *, is_new: bool) -> flows.Flow[Any]:
-        """Return the kept result, or have the function run until it has one, and keep it."""
-        if not is_new:
-            found: messages.CheckpointFound = yield messages.GetCheckpoint(checkpoint_id=step)
-            if found.found:
-                return _stored(step, codec, found.state)
-        failures = yield from self._earlier_failures(owner, step)
-        while True:
-            yield from owner.look_for_signals()
-            # A new scope: a second try finds what the first has saved.
-            outcome: Outcome = yield _Body(scope.inside(step))
-            if outcome.error is None:
-                return (yield from _keep(step, codec, outcome.value))
-            failures += 1
-            yield from self._after_failure(owner, step, failures, outcome.error)
-
-    def _earlier_failures(self, owner: SdkBase, step: str) -> flows.Flow[int]:
-        """Return how often the step failed in earlier attempts; wait out the time before its next try."""
-        if not self._config.max_retries or not owner.is_resumed:
-            return 0
-        found: messages.RetriesFound = yield messages.ListRetries(checkpoint_id=step)
-        if not found.retries:
-            return 0
-        last = found.retries[-1]
-        if last.attempt > self._config.max_retries:
-            raise RetriesExhausted(f"{step} failed {last.attempt} times, the last time with {last.error}")
-        retry_at = last.retry_at or 0
-        left = min(retry_at - owner.now_ms(), retry_at - last.recorded_at)  # no longer, should the clock be set back
-        yield from owner.pause(left / 1000)
-        return last.attempt
-
-    def _after_failure(self, owner: SdkBase, step: str, failures: int, error: Exception) -> flows.Flow[None]:
-        """Count the failure, and wait before the next try; or raise it, if there is none."""
-        config = self._config
-        if not config.max_retries or _is_permanent(error) or not isinstance(error, config.retry_on):
-            raise error
-        delay = config.delay_after(error, failures, owner.random)
-        yield messages.RecordRetry(
-            checkpoint_id=step,
-            attempt=failures,
-            error=repr(error).encode(errors="backslashreplace").decode()[:2048],
-            retry_after_ms=int(delay.total_seconds() * 1000),
-        )
-        if failures > config.max_retries:
-            raise error
-        yield from owner.pause(delay.total_seconds())
-
     @functools.cached_property
     def _codec(self) -> Codec:
         """Keeps results as the declared type, which is found when the step is first called."""
         return Codec(declared_result(self.function), f"{self._name} returns")
-
-
-def _is_permanent(error: Exception) -> bool:
-    """Whether trying again would not help: the function says so, or the runtime, as when the instance is cancelled."""
-    return isinstance(error, PermanentError) or (isinstance(error, RuntaraError) and error.retry is Retry.NEVER)
-
-
-def _keep(step: str, codec: Codec, value: Any) -> flows.Flow[Any]:
-    """Save a result; return what a replay will return, so that both see the same (a tuple may have become a list)."""
-    state, kept = codec.keep(value, f"the result of {step}")
-    saved: messages.CheckpointSaved = yield messages.SaveCheckpoint(checkpoint_id=step, state=state)
-    flows.raise_for(Signal.of(saved.signal))
-    return _stored(step, codec, saved.state) if saved.found else kept
-
-
-def _stored(step: str, codec: Codec, state: bytes | None) -> Any:
-    return codec.read(state, f"result of {step} is not what the function returns")
 
 
 @overload

@@ -12,7 +12,7 @@ import msgspec
 
 from runtara.errors import InvalidInput
 
-__all__ = ["UNFIT", "Codec", "declared_result", "encode"]
+__all__ = ["UNFIT", "Codec", "declared_result", "decode_model", "encode"]
 
 UNFIT: Final = (TypeError, ValueError, RecursionError, msgspec.MsgspecError)
 """What JSON raises where a value does not fit into it, or into the declared type."""
@@ -36,7 +36,7 @@ class Codec:
 
     def __init__(self, declared: Any, what: str) -> None:
         try:
-            self._decoder = msgspec.json.Decoder(declared, dec_hook=_decode_model)
+            self._decoder = msgspec.json.Decoder(declared, dec_hook=decode_model)
         except TypeError as error:
             raise InvalidInput(f"{what} {declared}, which cannot be read from JSON: {error}") from None
 
@@ -68,7 +68,7 @@ def _encode_model(value: Any) -> Any:
     return msgspec.Raw(dump(value).encode())
 
 
-def _decode_model(declared: Any, value: Any) -> Any:
+def decode_model(declared: Any, value: Any) -> Any:
     """Return a pydantic model; `value` is what JSON made of it. It checks itself: what is wrong is a `ValueError`."""
     validate = getattr(declared, "model_validate_json", None)
     if validate is None:

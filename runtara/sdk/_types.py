@@ -159,8 +159,12 @@ class RetryConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Each wait is spread by this part of it, up or down."""
     strategy: RetryStrategy = RetryStrategy.EXPONENTIAL_BACKOFF
     """Whether waits grow."""
+    factor: float = 2.0
+    """By what each wait is longer than the one before it, where waits grow."""
     retry_on: tuple[type[BaseException], ...] = (Exception,)
     """Only these are tried again."""
+    never_on: tuple[type[BaseException], ...] = ()
+    """And of those not these."""
     max_retry_after: float = 3600.0
     """Seconds that no wait exceeds that a failure itself has asked for (`retry_after`)."""
 
@@ -172,18 +176,26 @@ class RetryConfig(msgspec.Struct, frozen=True, kw_only=True):
             if not (_is_number(value, int | float) and 0 <= value <= limit):
                 what = "a part from 0 to 1" if name == "jitter" else "seconds, 0 or more"
                 raise InvalidInput(f"{name} of {value!r} is not allowed: use {what}")
-        strategy, retry_on = cast(object, self.strategy), cast(object, self.retry_on)  # callers may not be checked
+        if not (_is_number(self.factor, int | float) and 1 <= self.factor <= 1_000):
+            raise InvalidInput(f"factor of {self.factor!r} is not allowed: use 1 to 1,000")
+        strategy = cast(object, self.strategy)  # callers may not be checked
         if not isinstance(strategy, RetryStrategy):
             known = ", ".join(f"RetryStrategy.{known.name}" for known in RetryStrategy)
             raise InvalidInput(f"strategy of {strategy!r} is not allowed: use {known}")
-        if not (isinstance(retry_on, tuple) and all(map(_is_exception, retry_on))):
-            raise InvalidInput(f"retry_on of {retry_on!r} is not allowed: use a tuple of exception classes")
+        for name in ("retry_on", "never_on"):
+            kinds = getattr(self, name)
+            if not (isinstance(kinds, tuple) and all(map(_is_exception, kinds))):
+                raise InvalidInput(f"{name} of {kinds!r} is not allowed: use a tuple of exception classes")
 
     def delay_for_attempt(self, attempt: int, random: Callable[[], float] = lambda: 0.5) -> timedelta:
-        """Return the wait after the `attempt`-th failure (from 1): delay · 2^(attempt-1), spread and capped."""
-        factor = 1.0 if self.strategy is RetryStrategy.FIXED else 2.0 ** min(attempt - 1, 62)
-        seconds = min(self.max_delay, self.delay * factor) * (1 + self.jitter * (2 * random() - 1))
+        """Return the wait after the `attempt`-th failure (from 1): delay · factor^(attempt-1), spread and capped."""
+        growth = 1.0 if self.strategy is RetryStrategy.FIXED else self.factor ** min(attempt - 1, 62)
+        seconds = min(self.max_delay, self.delay * growth) * (1 + self.jitter * (2 * random() - 1))
         return timedelta(seconds=min(self.max_delay, seconds))
+
+    def is_tried_again(self, error: Exception) -> bool:
+        """Return whether a failure of this kind is tried again, as long as there are tries left."""
+        return self.max_retries > 0 and isinstance(error, self.retry_on) and not isinstance(error, self.never_on)
 
     def delay_after(self, error: Exception, attempt: int, random: Callable[[], float] = lambda: 0.5) -> timedelta:
         """Return the wait after the `attempt`-th failure: what the error's `retry_after` asks for, if it does."""

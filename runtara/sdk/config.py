@@ -106,7 +106,7 @@ class SdkConfig(ProgramSettings, frozen=True):
                 raise ConfigError(f"{name} of {getattr(self, name)} is not allowed: use 1 or more milliseconds")
         key = InstanceKey(self.tenant_id, self.instance_id)
         door = open_remote_door(self._server(), key, credential=self.credential, epoch=self.epoch)
-        return TracedDoor(door, _traces()) if self.otel else door
+        return TracedDoor(door, _traces(), self.trace) if self.otel else door
 
     def _server(self) -> ServerSpec:
         ca_file, skip = self.ca_file, self.skip_cert_verification

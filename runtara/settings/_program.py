@@ -49,6 +49,8 @@ class ProgramSettings(
     """The attempt that a launched program is."""
     otel: bool = False
     """Whether calls are traced by OpenTelemetry."""
+    trace: str | None = None
+    """The ``traceparent`` of the launch of a launched program: what its calls are a part of."""
     data_dir: str = ".data"
     """Data folder of a server on the same machine, where its address and its authority are found."""
 

@@ -24,8 +24,8 @@ class _Line(Protocol):
 
 
 @contextmanager
-def _span(traces: Traces, command: Request[Any]) -> Iterator[None]:
-    span = traces.begin(type(command).__name__, kind="client")
+def _span(traces: Traces, command: Request[Any], launch: str | None = None) -> Iterator[None]:
+    span = traces.begin(type(command).__name__, None if traces.is_under_way() else launch, "client")
     failure: BaseException | None = None
     try:
         with under(span.trace):
@@ -56,11 +56,16 @@ class TracedLine:
 
 
 class TracedDoor:
-    """A door to another process, traced. See `Door`."""
+    """A door to another process, traced. See `Door`.
 
-    def __init__(self, door: Door, traces: Traces) -> None:
+    `launch` is the ``traceparent`` of what has launched this process: calls are a part of that where nothing else of
+    this process is being traced.
+    """
+
+    def __init__(self, door: Door, traces: Traces, launch: str | None = None) -> None:
         self._door = door
         self._traces = traces
+        self._launch = launch
 
     @property
     def session(self) -> Session:
@@ -74,12 +79,12 @@ class TracedDoor:
 
     async def call(self, command: Request[R], *, timeout: float | None = None) -> R:
         """Have a command answered, from any event loop."""
-        with _span(self._traces, command):
+        with _span(self._traces, command, self._launch):
             return await self._door.call(command, timeout=timeout)
 
     def call_from_thread(self, command: Request[R], *, timeout: float | None = None) -> R:
         """Have a command answered, blocking the calling thread."""
-        with _span(self._traces, command):
+        with _span(self._traces, command, self._launch):
             return self._door.call_from_thread(command, timeout=timeout)
 
     async def connect(self) -> None:
@@ -92,7 +97,7 @@ class TracedDoor:
 
     def beside(self, instance_id: str, *, watch: bool = False) -> "TracedDoor":
         """Return a way to another instance of the same tenant, traced as well."""
-        return TracedDoor(self._door.beside(instance_id, watch=watch), self._traces)
+        return TracedDoor(self._door.beside(instance_id, watch=watch), self._traces, self._launch)
 
     def stop_heartbeat(self) -> None:
         """Say no more by itself that the attempt is alive."""

@@ -125,3 +125,23 @@ async def test_a_store_that_counts_slowly_is_asked_seldom(autojump_clock: MockCl
             await trio.sleep(KEPT_S)
 
     assert len(asked) == 3, "in fifty seconds, each kept for a hundred times as long as it took"
+
+
+async def test_however_many_ask_at_once_it_is_rendered_once(autojump_clock: MockClock) -> None:
+    pages: list[bytes] = []
+
+    async with running() as runtime:
+
+        async def ask() -> None:
+            pages.append(await runtime.gauges.render())
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(20):
+                nursery.start_soon(ask)
+        await runtime.dispatch.call(key_of("one"), RegisterInstance(attempt_id="a"))
+        await trio.sleep(0.2)
+        later = await runtime.gauges.render()
+
+    assert len(pages) == 20
+    assert len({id(page) for page in pages}) == 1
+    assert values(later)["runtara_transitions_total", ()] == 1

@@ -13,9 +13,9 @@ import pytest
 from click.testing import Result
 
 from runtara.errors import Code
-from runtara.transport.connection_file import ConnectionFile, write_connection_file
+from runtara.transport.connection_file import ConnectionFile, read_connection_file, write_connection_file
 from runtara.transport.contexts import Context, Contexts
-from tests.cli.terminal import SECONDS, type_command
+from tests.cli.terminal import SECONDS, Server, type_command
 from tests.house.source import ROOT
 from tests.transport.quic.serving import Serving
 
@@ -134,6 +134,43 @@ def test_where_nobody_answers_nothing_is_kept(person: Person) -> None:
 
     assert done.exit_code == Code.UNREACHABLE.exit_code
     assert person.contexts.list() == ()
+
+
+def test_it_is_the_key_that_was_given_that_must_be_accepted(person: Person, guarded: Serving, key: str) -> None:
+    where = (guarded.address, "--tenant", "shop", "--fingerprint", guarded.identity.fingerprint)
+
+    done = person("login", *where, stdin="rtk_wrong", RUNTARA_TOKEN=key)
+
+    assert done.exit_code == Code.UNAUTHENTICATED.exit_code
+    assert person.contexts.list() == ()
+
+
+@pytest.mark.parametrize("scheme", ["ws", "http"])
+def test_no_key_is_sent_to_another_machine_in_the_clear(scheme: str, person: Person) -> None:
+    done = person("login", f"{scheme}://192.0.2.1:8002", stdin="rtk_x")
+
+    assert done.exit_code == Code.UNTRUSTED_SERVER.exit_code
+    assert "is not encrypted" in done.stderr
+    assert person.contexts.list() == ()
+
+
+def test_every_door_of_a_server_shows_the_same_certificate(person: Person, tmp_path: Path) -> None:
+    server = Server(tmp_path, RUNTARA_HTTP_TLS="true", RUNTARA_REQUIRE_CREDENTIALS="true")
+    try:
+        found = read_connection_file(tmp_path / ".data")
+        assert found is not None
+        key = (tmp_path / ".data" / "bootstrap-key").read_text()
+        web = str(found.http_address)
+        for address in (found.address, web, web.replace("https", "wss")):
+            refused = person("login", address, stdin=key)
+            done = person("login", address, "--fingerprint", found.fingerprint, stdin=key)
+            listed = person("ps", "--json", RUNTARA_DATA_DIR="", RUNTARA_CONTEXT=address.rpartition("/")[2])
+
+            assert refused.exit_code == Code.UNTRUSTED_SERVER.exit_code
+            assert found.fingerprint in refused.stderr
+            assert (done.exit_code, listed.exit_code) == (0, 0), (done.stderr, listed.stderr)
+    finally:
+        server.stop()
 
 
 def test_logging_out_forgets_the_key(person: Person) -> None:

@@ -92,6 +92,22 @@ def test_an_interrupt_drains_just_as_well_and_quiet_is_quiet(serving: Starting) 
     assert [event for event in events_in(log) if event != "programs-run-as-root"] == []
 
 
+def test_its_log_is_written_as_its_settings_say(serving: Starting, tmp_path: Path) -> None:
+    program = tmp_path / "job"
+    program.write_text("#!/bin/sh\nexit 0\n")
+    program.chmod(0o755)
+    server = serving(RUNTARA_LOG_FORMAT="json", RUNTARA_LOG_LEVEL="debug")
+    server("start", str(program), "--id", "one", "--wait")
+    _, log = server.stop()
+
+    lines = [json.loads(line) for line in log]
+    about = {line["event"]: line for line in lines if line.get("instance_id") == "one"}
+    assert {"launched", "ended", "call"} <= about.keys()
+    assert (about["launched"]["tenant_id"], about["launched"]["epoch"]) == ("default", 1)
+    assert about["ended"]["exit_code"] == 0
+    assert {line["level"] for line in lines} >= {"debug", "info"}
+
+
 @pytest.mark.slow
 def test_a_second_server_for_the_same_folder_is_refused_and_leaves_the_first_alone(
     serving: Starting, tmp_path: Path
@@ -140,7 +156,7 @@ def ps(folder: Path, **environment: str) -> tuple[int, bytes]:
 def test_the_first_start_says_where_the_first_key_lies_and_it_is_good(serving: Starting, tmp_path: Path) -> None:
     server = serving(RUNTARA_REQUIRE_CREDENTIALS="true")
     assert server.process.stdout is not None
-    told = server.process.stdout.readline().decode()
+    told = "".join(server.process.stdout.readline().decode() for _ in ("where to browse", "where the key lies"))
 
     path = tmp_path / ".data" / "bootstrap-key"
     key = path.read_text().strip()

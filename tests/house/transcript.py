@@ -2,7 +2,8 @@
 
 A line that begins with ``$ `` is a command; the lines below it are what it must print on its standard output, ``...``
 standing for anything. ``$ runtara serve &`` leaves a server running until the session ends; where no command of a
-session is a `serve` or a `run`, there is one from the beginning. Sessions are played in a copy of the examples' folder.
+session is a `serve` or a `run`, there is one from the beginning. Sessions are played in a copy of the examples' folder;
+what they ask of http://127.0.0.1:8002 goes to the port at which that server listens.
 """
 
 import re
@@ -13,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from runtara.transport.connection_file import read_connection_file
 from tests.house.source import ROOT, environment, squash
 
 __all__ = ["commands_of", "play"]
@@ -40,7 +42,7 @@ def play(session: str, folder: Path) -> None:
                 servers.enter_context(serving(command.removesuffix("&"), here))
                 continue
             done = subprocess.run(
-                ["bash", "-c", command],
+                ["bash", "-c", command.replace(_HTTP, _http_address(here))],
                 cwd=here,
                 env=environment() | _PORT,
                 capture_output=True,
@@ -59,6 +61,14 @@ _PORT = {
     "PYTHONWARNINGS": "default",
 }
 """Any free port, so that sessions can be played side by side: clients find the server by its data folder."""
+
+
+_HTTP = "http://127.0.0.1:8002"
+
+
+def _http_address(folder: Path) -> str:
+    found = read_connection_file(folder / ".data")
+    return _HTTP if found is None or found.http_address is None else found.http_address
 
 
 @contextmanager

@@ -127,6 +127,10 @@ async def _open_quic(lobby: Lobby, folder: Path) -> AsyncIterator[Any]:
 # HTTP -----------------------------------------------------------------------------------------------------------------
 
 
+_OF_ONE_ANSWER: Final = ("date", "runtara-request-id")
+"""Headers that are other ones each time."""
+
+
 class _Requests:
     """A client that sends requests, made of the columns `verb` and `path` and nothing else."""
 
@@ -150,7 +154,8 @@ class _Requests:
             sent = {"json": fields} if fields else {}
         answer = await self._client.request(row.verb, path, headers=self._headers, **sent)  # type: ignore[arg-type]
         if answer.is_success:
-            return Answer(REPLY, whole=f"{answer.text} {answer.headers}")
+            headers = {name: value for name, value in answer.headers.items() if name not in _OF_ONE_ANSWER}
+            return Answer(REPLY, whole=f"{answer.text} {headers}")
         problem = answer.json()
         assert answer.headers["content-type"] == "application/problem+json"
         return Answer(problem["code"], problem["detail"])

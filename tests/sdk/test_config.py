@@ -61,6 +61,8 @@ def test_the_environment_gives_names_and_defaults_of_the_reference() -> None:
         "park_after_ms": None,
         "epoch": None,
         "otel": False,
+        "trace": None,
+        "context": None,
         "data_dir": ".data",
     }
 

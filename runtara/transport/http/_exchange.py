@@ -8,8 +8,9 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMappi
 from typing import Any, Final
 from urllib.parse import quote
 
-from runtara.errors import TooLarge
+from runtara.errors import Busy, TooLarge
 from runtara.ids import new_id
+from runtara.transport.budget import Budget
 from runtara.transport.http.peer import peer_of
 
 __all__ = [
@@ -161,8 +162,11 @@ class Answer:
         await send({"type": "http.response.body", "body": self.body, "more_body": False})
 
 
-async def read_body(receive: Receive, headers: Headers, most: int) -> bytes | bytearray:
-    """Return the body of a request. Raises `TooLarge`, before anything is read where its length was told."""
+async def read_body(receive: Receive, headers: Headers, most: int, budget: Budget | None = None) -> bytes | bytearray:
+    """Return the body of a request; what of it has come counts in `budget` until all of it has.
+
+    Raises `TooLarge`, before anything is read where its length was told, and `Busy` where too many send large ones.
+    """
     announced = headers.get(b"content-length", b"0")
     if announced.isdigit() and int(announced) > most:
         raise _too_large(most)
@@ -170,13 +174,23 @@ async def read_body(receive: Receive, headers: Headers, most: int) -> bytes | by
     first = await body.read()
     if len(first) > most:
         raise _too_large(most)
-    if body.is_over:
-        return first
-    found = bytearray(first)
-    while piece := await body.read():
-        found += piece
-        if len(found) > most:
-            raise _too_large(most)
+    return first if body.is_over else await _read_on(body, bytearray(first), most, budget or Budget(most))
+
+
+async def _read_on(body: "Body", found: bytearray, most: int, budget: Budget) -> bytearray:
+    held = len(found)
+    budget.change(held)
+    try:
+        while piece := await body.read():
+            found += piece
+            budget.change(len(piece))
+            held += len(piece)
+            if held > most:
+                raise _too_large(most)
+            if budget.is_over(held):
+                raise Busy("too many large requests are on their way: send it again a little later")
+    finally:
+        budget.change(-held)
     return found
 
 

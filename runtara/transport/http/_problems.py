@@ -38,10 +38,8 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
     request_id: str
 
 
-class Turned(RuntaraError):
-    """A request that is no request for an operation; it has a status of its own where HTTP has one."""
-
-    code = Code.INVALID_INPUT
+class Turned(Exception):
+    """A request that is no request for an operation, by a rule of HTTP's own, and with a status of its own."""
 
     def __init__(
         self, status: int, detail: str, *headers: tuple[bytes, bytes], code: Code = Code.INVALID_INPUT
@@ -54,7 +52,7 @@ class Turned(RuntaraError):
 
 def problem_of(error: BaseException, request_id: str) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
     """Return status, headers and body of the answer to a request that met an error."""
-    known = error if isinstance(error, RuntaraError) else Internal("the server has met a bug of its own")
+    known = error if isinstance(error, RuntaraError | Turned) else Internal("the server has met a bug of its own")
     row = known.row if isinstance(known, Turned) else known.code
     status = known.status if isinstance(known, Turned) else row.http_status
     content = Problem(

@@ -15,6 +15,7 @@ from litestar.types import Scope as LitestarScope
 from runtara import messages
 from runtara.errors import NotFound
 from runtara.settings import Settings
+from runtara.transport.budget import Budget
 from runtara.transport.frames import OVERHEAD_MAX_BYTES, Ask
 from runtara.transport.gate import Caller, Gate
 from runtara.transport.http._answers import Client
@@ -45,6 +46,7 @@ class Desk:
         self._gate = gate
         self._document = document
         self._image_max_bytes = settings.image_max_bytes
+        self._bodies = Budget(settings.quic_frames_max_bytes)  # as much as the other door may hold of what arrives
         self._body_max_bytes = settings.state_max_bytes * 4 // 3 + OVERHEAD_MAX_BYTES
 
     def handles(self) -> list[tuple[str, str, Handle]]:
@@ -102,7 +104,7 @@ class Desk:
         headers = exchange.headers
         if b"content-length" not in headers and b"transfer-encoding" not in headers:
             return b""
-        body = await read_body(exchange.receive, headers, self._body_max_bytes)
+        body = await read_body(exchange.receive, headers, self._body_max_bytes, self._bodies)
         if body and operation.body is not None:
             kind = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
             if kind != _JSON:

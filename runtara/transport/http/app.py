@@ -139,7 +139,7 @@ class Application:
             check_origin(headers, self._settings)
             if serve is None:
                 raise Turned(404, "there is no WebSocket here", code=Code.NOT_FOUND)
-        except RuntaraError:
+        except (RuntaraError, Turned):
             await receive()
             await send({"type": "websocket.close", "code": 1008, "reason": ""})
             return

@@ -95,9 +95,9 @@ async def host(tmp_path: Path) -> AsyncIterator[Host]:
             yield opened
 
 
-async def hold(face: str, host: Host, conversation: Conversation) -> None:
+async def hold(face: str, host: Host, conversation: Conversation, **given: str) -> None:
     """Hold a conversation with a client of one face, on a thread of its own unless it runs under trio."""
-    where: dict[str, Any] = {"address": host.address, "fingerprint": host.identity.fingerprint}
+    where: dict[str, Any] = {"address": host.address, "fingerprint": host.identity.fingerprint} | given
     if face == "trio":
         async with TrioManagement.connect(**where) as client:
             await conversation(client)
@@ -237,3 +237,24 @@ async def test_a_push_that_is_cancelled_goes_on_where_it_was(host: Host, tmp_pat
     assert sent[:3] == [0, PART_BYTES, 2 * PART_BYTES]
     assert sent[3] in (2 * PART_BYTES, 3 * PART_BYTES)
     assert pushed.size == len(LARGE)
+
+
+@pytest.mark.parametrize("scheme", ["ws", "http"])
+@faces
+async def test_every_door_of_a_host_leads_to_the_same(face: str, scheme: str, host: Host, tmp_path: Path) -> None:
+    async def conversation(manage: Any) -> None:
+        pushed = await manage.push_image("job", tmp_path / "job")
+        ended = await manage.run("job", image=True, instance_id="i", wait=SECONDS)
+        await manage.pull_image("job", tmp_path / "back")
+
+        assert (pushed.version, ended.status) == (1, Status.COMPLETED)
+        assert (tmp_path / "back").read_bytes() == JOB
+        assert await manage.log("i") == b"out\n\n"
+        assert [row.instance_id for row in await listed(manage.list_instances(image="job", order="-created"))] == ["i"]
+        assert [event.type for event in await listed(manage.follow_events("i"))][-1] == "usage"
+        assert (await manage.tree()).path == "root"
+        with pytest.raises(NotFound):
+            await manage.image("other")
+
+    address = host.http_address.replace("http", scheme, 1)
+    await hold(face, host, conversation, address=address)

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from runtara.errors import TooLarge
+from runtara.errors import Busy, TooLarge
+from runtara.transport.budget import FAIR_BYTES, Budget
 from runtara.transport.http._exchange import Answer, Body, ClientGone, Exchange, exchange_of, read_body
 
 
@@ -81,6 +82,20 @@ async def test_a_body_comes_in_pieces_and_not_a_byte_more_than_is_allowed() -> N
             await read_body(receiving(*message), {}, 3)
     with pytest.raises(TooLarge):
         await read_body(receiving(), {b"content-length": b"4"}, 3)
+
+
+async def test_where_too_much_is_on_its_way_a_large_body_is_asked_to_come_later_and_nothing_stays_counted() -> None:
+    budget = Budget(FAIR_BYTES)
+    budget.change(FAIR_BYTES)  # what others hold
+    large = [piece(bytes(FAIR_BYTES)), piece(b"x"), piece(b"", more=False)]
+    small = [piece(b"ab"), piece(b"c", more=False)]
+
+    assert await read_body(receiving(*small), {}, 2 * FAIR_BYTES, budget) == b"abc"
+    with pytest.raises(Busy):
+        await read_body(receiving(*large), {}, 2 * FAIR_BYTES, budget)
+    assert budget.used == FAIR_BYTES
+    budget.change(-FAIR_BYTES)
+    assert len(await read_body(receiving(*large), {}, 2 * FAIR_BYTES, Budget(4 * FAIR_BYTES))) == FAIR_BYTES + 1
 
 
 async def test_whoever_goes_in_the_middle_of_a_body_is_gone() -> None:

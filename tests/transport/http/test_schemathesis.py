@@ -1,4 +1,4 @@
-"""Thousands of requests made from the description of the API, valid and not: no bug is met, all answers are described."""
+"""Thousands of requests made from the description, valid and not: no bug is met, and all answers are described."""
 
 import hashlib
 from functools import partial

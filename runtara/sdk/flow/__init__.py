@@ -1,0 +1,93 @@
+"""Workflows: graphs of tasks that are written down once, and run so that nothing that was done is done again."""
+
+from runtara.sdk.flow._codecs import JSON, MSGPACK, Codec, JsonCodec, MsgpackCodec
+from runtara.sdk.flow._policies import LoopResult, OnMax, RetryPolicy, TaskMetadata, parse_duration
+from runtara.sdk.flow._tasks import task
+from runtara.sdk.flow.backend import (
+    Backend,
+    InMemoryBackend,
+    PostgresBackend,
+    RemoteBackend,
+    SqliteBackend,
+    SystemBackend,
+)
+from runtara.sdk.flow.builder import BranchBuilder, Flow, ForkBuilder
+from runtara.sdk.flow.client import (
+    WorkflowClient,
+    cancel_workflow,
+    pause_workflow,
+    resume_workflow,
+    run_durable_workflow,
+    run_workflow,
+    send_signal,
+    unpause_workflow,
+)
+from runtara.sdk.flow.context import TaskExecutionContext, get_task_context
+from runtara.sdk.flow.errors import (
+    BackendError,
+    BranchKeyNotFound,
+    BuildError,
+    BuildErrors,
+    CodecError,
+    DefinitionMismatch,
+    InstanceAlreadyExistsError,
+    MaxIterationsExceeded,
+    TaskError,
+    TaskTimedOut,
+    WorkflowError,
+)
+from runtara.sdk.flow.runner import CheckpointingRunner, ConflictPolicy, InProcessRunner
+from runtara.sdk.flow.status import TaskFailure, WorkflowStatus
+from runtara.sdk.flow.workflow import Migration, NodeInfo, Workflow
+
+__all__ = [
+    "JSON",
+    "MSGPACK",
+    "Backend",
+    "BackendError",
+    "BranchBuilder",
+    "BranchKeyNotFound",
+    "BuildError",
+    "BuildErrors",
+    "CheckpointingRunner",
+    "Codec",
+    "CodecError",
+    "ConflictPolicy",
+    "DefinitionMismatch",
+    "Flow",
+    "ForkBuilder",
+    "InMemoryBackend",
+    "InProcessRunner",
+    "InstanceAlreadyExistsError",
+    "JsonCodec",
+    "LoopResult",
+    "MaxIterationsExceeded",
+    "Migration",
+    "MsgpackCodec",
+    "NodeInfo",
+    "OnMax",
+    "PostgresBackend",
+    "RemoteBackend",
+    "RetryPolicy",
+    "SqliteBackend",
+    "SystemBackend",
+    "TaskError",
+    "TaskExecutionContext",
+    "TaskFailure",
+    "TaskMetadata",
+    "TaskTimedOut",
+    "Workflow",
+    "WorkflowClient",
+    "WorkflowError",
+    "WorkflowStatus",
+    "cancel_workflow",
+    "get_task_context",
+    "parse_duration",
+    "pause_workflow",
+    "resume_workflow",
+    "run_durable_workflow",
+    "run_workflow",
+    "send_signal",
+    "task",
+    "unpause_workflow",
+]

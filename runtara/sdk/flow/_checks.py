@@ -1,0 +1,90 @@
+"""What a graph must be like before it can be run. Everything that is wrong is found, not only the first thing."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Final, cast
+
+from runtara.ids import CHECKPOINT_ID_MAX_BYTES
+from runtara.sdk.flow._nodes import Child, Fork, Loop, Node, Route, Steps, inner
+from runtara.sdk.flow.errors import BuildError
+from runtara.sdk.flow.workflow import Migration
+
+__all__ = ["DEPTH_MAX", "NODES_MAX", "check_graph"]
+
+NODES_MAX: Final = 10_000
+"""Most nodes of a workflow, those of its children included."""
+
+DEPTH_MAX: Final = 64
+"""How deep workflows, branches and loops may be inside each other."""
+
+_RESERVED: Final = ("flow::", "durable::", "signal::")
+"""What the ids of the checkpoints of others begin with."""
+
+
+def check_graph(name: str, steps: Steps, migrations: Sequence[Migration]) -> Iterator[BuildError]:
+    """Return everything that is wrong with a graph."""
+    if not isinstance(cast(object, name), str) or not name:
+        yield BuildError("InvalidName", str(name), "a workflow needs a name")
+    if not steps:
+        yield BuildError("EmptyWorkflow", name, "a workflow needs a node: add one with then()")
+    yield from _check_size(name, steps)
+    yield from _check_ids(steps, "")
+    yield from _check_migrations(steps, migrations)
+
+
+def _check_size(name: str, steps: Steps) -> Iterator[BuildError]:
+    count = 0
+    waiting: list[tuple[Steps, int]] = [(steps, 1)]
+    while waiting:
+        sequence, depth = waiting.pop()
+        count += len(sequence)
+        if count > NODES_MAX:
+            yield BuildError("TooManyNodes", name, f"it has more than {NODES_MAX} nodes")
+            return
+        if depth > DEPTH_MAX:
+            yield BuildError("TooDeep", sequence[0].id if sequence else name, f"it is inside {DEPTH_MAX} others")
+            return
+        waiting.extend((part, depth + 1) for node in sequence for part in inner(node))
+
+
+def _check_ids(steps: Steps, where: str, depth: int = 1) -> Iterator[BuildError]:
+    """A child has ids of its own: what is in it is told apart by the child's own id. Of a fork, nothing is kept."""
+    if depth > DEPTH_MAX:
+        return  # said already
+    found = Counter(node.id for node in _of_one_workflow(steps) if not isinstance(node, Fork))
+    for node_id, times in found.items():
+        if times > 1:
+            yield BuildError("DuplicateTaskId", f"{where}{node_id}", f"{times} nodes have this id: give them name=")
+        problem = _problem(f"{where}{node_id}")
+        if problem is not None:
+            yield BuildError("InvalidTaskId", f"{where}{node_id}", problem)
+    for node in _of_one_workflow(steps):
+        if isinstance(node, Child):
+            yield from _check_ids(node.steps, f"{where}{node.id}/", depth + 1)
+
+
+def _of_one_workflow(steps: Steps) -> Iterator[Node]:
+    """Return all nodes but those inside children."""
+    for node in steps:
+        yield node
+        if isinstance(node, Fork | Route | Loop):
+            for part in inner(node):
+                yield from _of_one_workflow(part)
+
+
+def _problem(place: str) -> str | None:
+    if not place.isprintable():
+        return "an id is printable text"
+    if place.startswith(_RESERVED):
+        return f"ids beginning with {place.partition('::')[0]}:: are taken"
+    if len(place.encode(errors="replace")) > CHECKPOINT_ID_MAX_BYTES - 16:  # an iteration is written behind it
+        return f"an id has at most {CHECKPOINT_ID_MAX_BYTES - 16} bytes, those of the nodes around it included"
+    return None
+
+
+def _check_migrations(steps: Steps, migrations: Sequence[Migration]) -> Iterator[BuildError]:
+    known = {node.id for node in _of_one_workflow(steps)}
+    for migration in migrations:
+        for new in migration.renamed:
+            if new not in known:
+                yield BuildError("UnknownNode", new, "a migration renames it, but there is no such node")

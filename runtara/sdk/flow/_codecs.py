@@ -1,0 +1,111 @@
+"""How the values that go from node to node are kept: as JSON, as MessagePack, or in a way of one's own."""
+
+from collections.abc import Mapping
+from typing import Any, Final, Protocol
+
+import msgspec
+
+from runtara.sdk._results import UNFIT, decode_model, encode
+from runtara.sdk.flow.errors import CodecError
+
+__all__ = ["CODECS", "JSON", "MSGPACK", "Codec", "JsonCodec", "MsgpackCodec", "read", "write"]
+
+
+class Codec(Protocol):
+    """Turns values into bytes and back. What it raises for a value that it cannot keep becomes a `CodecError`."""
+
+    name: str
+    """Kept with each instance, which is continued with the same codec only."""
+
+    def encode(self, value: Any) -> bytes:
+        """Return the bytes of a value."""
+
+    def decode(self, data: bytes, declared: Any) -> Any:
+        """Return the value, as the type that a function declares (`Any` where it declares none)."""
+
+    def join(self, parts: Mapping[str, bytes]) -> bytes:
+        """Return the bytes of a mapping whose values are given as bytes."""
+
+
+class JsonCodec:
+    """JSON. A mapping is put together from its parts without looking into them."""
+
+    name = "json"
+
+    def __init__(self) -> None:
+        self._decoders: dict[Any, msgspec.json.Decoder[Any]] = {}
+
+    def encode(self, value: Any) -> bytes:
+        """Return the bytes of a value."""
+        return encode(value)
+
+    def decode(self, data: bytes, declared: Any) -> Any:
+        """Return the value, as the declared type."""
+        return _cached(self._decoders, msgspec.json.Decoder, declared).decode(data)
+
+    def join(self, parts: Mapping[str, bytes]) -> bytes:
+        """Return an object with these members."""
+        return b"{" + b",".join(encode(name) + b":" + part for name, part in parts.items()) + b"}"
+
+
+class MsgpackCodec:
+    """MessagePack: smaller than JSON, and it holds bytes as they are."""
+
+    name = "msgpack"
+
+    def __init__(self) -> None:
+        self._decoders: dict[Any, msgspec.msgpack.Decoder[Any]] = {}
+
+    def encode(self, value: Any) -> bytes:
+        """Return the bytes of a value."""
+        return msgspec.msgpack.encode(value, enc_hook=_plain)
+
+    def decode(self, data: bytes, declared: Any) -> Any:
+        """Return the value, as the declared type."""
+        return _cached(self._decoders, msgspec.msgpack.Decoder, declared).decode(data)
+
+    def join(self, parts: Mapping[str, bytes]) -> bytes:
+        """Return a map with these entries."""
+        return msgspec.msgpack.encode({name: msgspec.Raw(part) for name, part in parts.items()})
+
+
+def _plain(value: Any) -> Any:
+    """Return a pydantic model as what JSON can express of it."""
+    return msgspec.json.decode(encode(value))
+
+
+def _cached(decoders: dict[Any, Any], kind: Any, declared: Any) -> Any:
+    try:
+        return decoders[declared]
+    except (KeyError, TypeError):  # TypeError: a type that cannot be a key
+        decoder = kind(declared, dec_hook=decode_model)
+    try:
+        decoders[declared] = decoder
+    except TypeError:
+        return decoder
+    return decoder
+
+
+JSON: Final = JsonCodec()
+MSGPACK: Final = MsgpackCodec()
+
+CODECS: Final[dict[str, Codec]] = {codec.name: codec for codec in (JSON, MSGPACK)}
+"""Those that are known by their names; a codec of one's own is not among them."""
+
+
+def write(codec: Codec, value: Any, what: str) -> bytes:
+    """Return the bytes of a value. Raises `CodecError`, which names `what`."""
+    try:
+        return codec.encode(value)
+    except UNFIT as error:
+        raise CodecError(
+            f"{what} cannot be stored as {codec.name} ({error}): return what {codec.name} can express"
+        ) from None
+
+
+def read(codec: Codec, data: bytes, declared: Any, what: str) -> Any:
+    """Return the value that was kept as these bytes. Raises `CodecError`, which names `what`."""
+    try:
+        return codec.decode(data, declared)
+    except UNFIT as error:
+        raise CodecError(f"{what} is not what the task takes ({error}): give it the type that it gets") from None

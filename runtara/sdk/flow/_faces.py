@@ -1,0 +1,212 @@
+"""How a walk is taken: by blocking a thread, or by awaiting. What its wishes mean, others know."""
+
+import threading
+from collections.abc import Callable
+from contextvars import copy_context
+from datetime import datetime
+from typing import Any, Protocol
+
+import msgspec
+
+from runtara.sdk._bodies import Outcome, TimeIsOver, try_async, try_blocking
+from runtara.sdk._drive import drive, drive_blocking
+from runtara.sdk._flows import Flow
+from runtara.sdk._scopes import Scope
+from runtara.sdk.flow._codecs import Codec
+from runtara.sdk.flow._walk import RunTask, Together, Walk, keep, take
+from runtara.sdk.flow.context import TaskExecutionContext, context_in_use
+from runtara.sdk.flow.errors import TaskTimedOut
+from runtara.threads import in_thread, run_async, together, within
+
+__all__ = ["Awaiting", "Blocking", "Means", "Resting", "TryTask"]
+
+
+class TryTask(msgspec.Struct, frozen=True):
+    """Run a task once; the reply is an `Outcome` with what it has returned, as bytes."""
+
+    codec: Codec
+    wish: RunTask
+    scope: Scope
+    context: TaskExecutionContext
+
+    @property
+    def timeout(self) -> float | None:
+        """How many seconds it may take."""
+        timeout = self.wish.task.spec.metadata.timeout
+        return None if timeout is None else timeout.total_seconds()
+
+    def call(self) -> bytes:
+        """Call a function that blocks."""
+        outer = context_in_use.set(self.context)
+        try:
+            return keep(self.codec, self.wish, self.wish.task.spec.function(*take(self.codec, self.wish)))
+        finally:
+            context_in_use.reset(outer)
+
+    async def call_async(self) -> bytes:
+        """Await an async function."""
+        outer = context_in_use.set(self.context)
+        try:
+            return keep(self.codec, self.wish, await self.wish.task.spec.function(*take(self.codec, self.wish)))
+        finally:
+            context_in_use.reset(outer)
+
+    def told(self, outcome: Outcome) -> Outcome:
+        """Return an outcome in which a try that took too long says so."""
+        if not isinstance(outcome.error, TimeIsOver):
+            return outcome
+        over = TaskTimedOut(
+            f"task {self.wish.place!r} took longer than {self.timeout:g} seconds",
+            task_id=self.wish.place,
+            error_type=_name(TaskTimedOut),
+        )
+        return Outcome(error=over)
+
+
+def _name(kind: type) -> str:
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
+class Resting(Exception):
+    """No error: there is nothing left to do before an instant, or before a signal comes."""
+
+    def __init__(
+        self, place: str, *, wake_at: datetime | None, signal_name: str | None = None, others: int = 0
+    ) -> None:
+        super().__init__(place)
+        self.place = place
+        self.wake_at = wake_at
+        self.signal_name = signal_name
+        """None for a delay."""
+        self.others = others
+        """How many other branches rest as well."""
+
+
+def _earliest(rests: list[Resting]) -> Resting:
+    """Return what comes first of several rests; those without a time come last."""
+    first = min(rests, key=lambda rest: (rest.wake_at is None, rest.wake_at.timestamp() if rest.wake_at else 0))
+    return Resting(first.place, wake_at=first.wake_at, signal_name=first.signal_name, others=len(rests) - 1)
+
+
+class Means(Protocol):
+    """What the wishes of a walk mean for one run."""
+
+    def flow_of(self, wish: Any) -> Flow[Any]:
+        """Return how a wish is done: a flow of `TryTask`, and of what the other two methods do."""
+
+    def perform_blocking(self, wish: Any) -> Any:
+        """Do a part of that, blocking the thread."""
+
+    async def perform(self, wish: Any) -> Any:
+        """Do a part of that, awaiting it."""
+
+
+class Blocking:
+    """Takes walks on the thread of the caller, and each branch on a thread of its own."""
+
+    def __init__(self, means: Means, library: str, stopped: Callable[[], bool] = lambda: False) -> None:
+        self._means = means
+        self._library = library
+        self._stopped = stopped
+
+    def take(self, walk: Walk) -> bytes:
+        """Take a walk to its end. Raises `Resting`, and what makes it fail."""
+        return drive_blocking(walk, self._perform)
+
+    def _perform(self, wish: Any) -> Any:
+        if self._stopped():
+            raise _Stopped
+        if wish.__class__ is Together:
+            return self._take_all(wish.walks)
+        return drive_blocking(self._means.flow_of(wish), self._part)
+
+    def _part(self, wish: Any) -> Any:
+        if wish.__class__ is not TryTask:
+            return self._means.perform_blocking(wish)
+        if not wish.wish.task.spec.is_async:
+            return wish.told(try_blocking(wish.scope, wish.call, wish.timeout))
+        return wish.told(try_blocking(wish.scope, lambda: run_async(self._library, lambda: _timed(wish)), None))
+
+    def _take_all(self, walks: list[Walk]) -> list[bytes]:
+        """Take several walks; once one has failed, the others end with the task that they are at."""
+        results: list[Any] = [None] * len(walks)
+        failures: list[BaseException] = []
+        inner = Blocking(self._means, self._library, lambda: bool(failures) or self._stopped())
+
+        def run(i: int) -> None:
+            try:
+                results[i] = inner._take_branch(walks[i])
+            except BaseException as error:  # noqa: BLE001 - it belongs to the thread that waits
+                failures.append(error)
+
+        threads = [threading.Thread(target=copy_context().run, args=(run, i)) for i in range(len(walks))]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        if failures:
+            raise failures[0]
+        if self._stopped():
+            raise _Stopped
+        return _all(results)
+
+    def _take_branch(self, walk: Walk) -> bytes | Resting | None:
+        try:
+            return self.take(walk)
+        except Resting as rest:
+            return rest
+        except _Stopped:
+            return None
+
+
+class _Stopped(Exception):
+    """Another branch has failed. Go on no further."""
+
+
+async def _timed(wish: TryTask) -> bytes:
+    if wish.timeout is None:
+        return await wish.call_async()
+    is_over, value = await within(wish.timeout, wish.call_async)
+    if is_over or value is None:
+        raise TimeIsOver
+    return value
+
+
+class Awaiting:
+    """Takes walks in the task of the caller, and each branch in a task of its own; plain functions run on threads."""
+
+    def __init__(self, means: Means) -> None:
+        self._means = means
+
+    async def take(self, walk: Walk) -> bytes:
+        """Take a walk to its end. Raises `Resting`, and what makes it fail."""
+        return await drive(walk, self._perform)
+
+    async def _perform(self, wish: Any) -> Any:
+        if wish.__class__ is Together:
+            return _all(await together([self._branch(walk) for walk in wish.walks]))
+        return await drive(self._means.flow_of(wish), self._part)
+
+    def _branch(self, walk: Walk) -> Callable[[], Any]:
+        async def run() -> bytes | Resting:
+            try:
+                return await self.take(walk)
+            except Resting as rest:
+                return rest
+
+        return run
+
+    async def _part(self, wish: Any) -> Any:
+        if wish.__class__ is not TryTask:
+            return await self._means.perform(wish)
+        if wish.wish.task.spec.is_async:
+            return wish.told(await try_async(wish.scope, wish.call_async, wish.timeout))
+        return wish.told(await in_thread(lambda: try_blocking(wish.scope, wish.call, wish.timeout)))
+
+
+def _all(results: list[Any]) -> list[bytes]:
+    """Return what all branches came to. Raises `Resting` while some of them rest."""
+    rests = [one for one in results if isinstance(one, Resting)]
+    if rests:
+        raise _earliest(rests)
+    return results

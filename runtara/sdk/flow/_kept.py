@@ -1,0 +1,179 @@
+"""A run that is kept: what its wishes mean for an instance of the runtime, and what is written down of it.
+
+Each result is a checkpoint of the instance, under ``flow::`` and its place; ``flow::begin`` says what was begun.
+"""
+
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import msgspec
+
+from runtara import messages
+from runtara.errors import RetriesExhausted
+from runtara.sdk import _flows as flows
+from runtara.sdk._flows import Flow
+from runtara.sdk._steps import run_step
+from runtara.sdk._types import RetryConfig, Signal
+from runtara.sdk.aio import AsyncRuntaraSdk
+from runtara.sdk.flow._definition import difference
+from runtara.sdk.flow._faces import Resting, TryTask
+from runtara.sdk.flow._failures import failed
+from runtara.sdk.flow._walk import AwaitSignal, Rest, RunTask
+from runtara.sdk.flow.context import TaskExecutionContext
+from runtara.sdk.flow.errors import DefinitionMismatch, TaskError
+from runtara.sdk.flow.workflow import Workflow
+from runtara.sdk.sync import RuntaraSdk
+
+__all__ = ["BEGIN", "Begin", "Kept", "check_definition", "place_id", "read_begin"]
+
+PREFIX: Final = "flow::"
+
+BEGIN: Final = f"{PREFIX}begin"
+"""The checkpoint that says what was begun."""
+
+
+class Begin(msgspec.Struct, frozen=True, kw_only=True):
+    """What an instance of a workflow was begun with."""
+
+    workflow: str
+    """Its name."""
+    hash: str
+    definition: str
+    codec: str
+    input: bytes
+
+
+def read_begin(state: bytes) -> Begin:
+    """Return what is kept of a beginning."""
+    return msgspec.msgpack.decode(state, type=Begin)
+
+
+def place_id(place: str) -> str:
+    """Return the checkpoint under which the result of a place is kept."""
+    return PREFIX + place
+
+
+def check_definition(workflow: Workflow[Any, Any], begin: Begin, instance_id: str) -> None:
+    """Raise `DefinitionMismatch` if an instance was begun by another workflow, and nothing says how to go on."""
+    same = (begin.workflow, begin.hash, begin.codec) == (workflow.name, workflow.definition_hash, workflow.codec.name)
+    if same or (begin.workflow == workflow.name and begin.hash in workflow.migrations):
+        return
+    changes = difference(begin.definition, workflow.definition)
+    if begin.workflow != workflow.name:
+        changes.insert(0, f"it was begun as workflow {begin.workflow!r}, this is {workflow.name!r}")
+    if begin.codec != workflow.codec.name:
+        changes.insert(0, f"it keeps values as {begin.codec}, this as {workflow.codec.name}")
+    raise DefinitionMismatch(
+        f"instance {instance_id!r} was begun by another definition ({'; '.join(changes)}): "
+        "use a new instance id, or say with a Migration how to go on",
+        expected=workflow.definition_hash,
+        found=begin.hash,
+    )
+
+
+class _AsBytes:
+    """Keeps the results of tasks, which are bytes already."""
+
+    def keep(self, value: bytes, _what: str) -> tuple[bytes, bytes]:
+        return value, value
+
+    def read(self, state: bytes | None, _what: str) -> bytes:
+        return state or b""
+
+
+class Kept:
+    """Does what the walks of one run wish for, with the SDK of its instance.
+
+    `renamed`: what places were called when the instance was begun. `waits`: delays and signals are waited for here;
+    else the run rests until somebody resumes it.
+    """
+
+    def __init__(
+        self, workflow: Workflow[Any, Any], owner: RuntaraSdk | AsyncRuntaraSdk, renamed: dict[str, str], *, waits: bool
+    ) -> None:
+        self._workflow = workflow
+        self._owner: Final = owner
+        self._renamed = renamed
+        self._waits = waits
+        self.perform_blocking: Final = owner.perform
+        self.perform: Final = owner.perform  # it blocks or is awaited, as the owner does
+
+    def flow_of(self, wish: Any) -> Flow[Any]:
+        """Return how a wish is done."""
+        if wish.__class__ is RunTask:
+            return self._run_task(wish)
+        return self._rest(wish) if wish.__class__ is Rest else self._await_signal(wish)
+
+    def _id(self, place: str) -> str:
+        if self._renamed:
+            head, slash, name = place.rpartition("/")
+            node, mark, iteration = name.partition("#")
+            place = f"{head}{slash}{self._renamed.get(node, node)}{mark}{iteration}"
+        return place_id(place)
+
+    def _run_task(self, wish: RunTask) -> Flow[bytes]:
+        metadata = wish.task.spec.metadata
+        config = RetryConfig() if metadata.retries is None else metadata.retries.config
+        step, scope, tries = self._id(wish.place), self._owner.scope, 0
+
+        def body(attempt: int) -> TryTask:
+            nonlocal tries
+            tries = attempt
+            context = TaskExecutionContext(
+                workflow_id=self._workflow.name,
+                instance_id=self._owner.instance_id,
+                task_id=wish.place,
+                attempt=attempt,
+                metadata=metadata,
+            )
+            return TryTask(self._workflow.codec, wish, scope.inside(step), context)
+
+        try:
+            state: bytes = yield from run_step(
+                self._owner, step, config, _AS_BYTES, body, is_new=not self._owner.is_resumed
+            )
+        except RetriesExhausted as error:
+            raise TaskError(str(error), task_id=wish.place, error_type="RetriesExhausted") from None
+        except Exception as error:
+            if not tries or error.__class__.__module__ == "runtara.errors":
+                raise  # not the task's: the runtime refuses, or the run is told to end
+            raise failed(wish.place, error, tries) from error
+        return state
+
+    def _rest(self, wish: Rest) -> Flow[None]:
+        step = self._id(wish.place)
+        if self._waits:
+            session, park_after = self._owner.session, self._owner.park_after
+            yield from flows.sleep(session, wish.duration, step, b"", park_after)
+            return
+        yield from self._owner.look_for_signals()
+        duration_ms = -(-int(wish.duration.total_seconds() * 1_000_000) // 1_000)
+        reply = yield messages.Sleep(checkpoint_id=step, duration_ms=duration_ms)
+        flows.raise_for(Signal.of(reply.signal))
+        if reply.remaining_ms > 0:
+            raise Resting(wish.place, wake_at=_instant(reply.wake_at))
+
+    def _await_signal(self, wish: AwaitSignal) -> Flow[bytes | None]:
+        place = self._id(wish.place)
+        if self._waits:
+            owner = self._owner
+            signal = yield from flows.wait_for_signal(
+                owner.session, owner.clock, wish.name, place, wish.timeout, park_after=owner.park_after
+            )
+            return None if signal is None else signal.payload
+        yield from self._owner.look_for_signals()
+        limit = None if wish.timeout is None else int(wish.timeout.total_seconds() * 1_000)
+        reply = yield messages.TakeSignal(name=wish.name, place=place, timeout_ms=limit)
+        if reply.signal is not None:
+            payload: bytes = reply.signal.payload
+            return payload
+        if reply.timed_out:
+            return None
+        raise Resting(wish.place, wake_at=_instant(reply.deadline_at), signal_name=wish.name)
+
+
+_AS_BYTES: Final = _AsBytes()
+
+
+def _instant(at_ms: int | None) -> datetime | None:
+    return None if at_ms is None else datetime.fromtimestamp(at_ms / 1000, UTC)

@@ -1,0 +1,119 @@
+"""How an instance stands, read from what the runtime knows of it: as flows of commands to it."""
+
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import msgspec
+
+from runtara import messages
+from runtara.errors import InstanceNotFound
+from runtara.lifecycle import Status, TerminationReason
+from runtara.sdk._flows import Flow
+from runtara.sdk._wishes import ask
+from runtara.sdk.flow._codecs import CODECS, Codec
+from runtara.sdk.flow._kept import BEGIN, Begin, read_begin
+from runtara.sdk.flow.errors import BackendError
+from runtara.sdk.flow.status import TaskFailure, WorkflowStatus
+from runtara.transport import Door
+
+__all__ = ["FAILURE", "REST", "RestNote", "SignalNote", "begin_of", "found", "status_of"]
+
+FAILURE: Final = "flow::failure"
+"""Subtype of the event that keeps why a run has failed: a `TaskFailure`, as JSON."""
+
+REST: Final = "flow::rest"
+"""Subtype of the event that keeps in what a run rests: a `RestNote`, as JSON."""
+
+_PAGE: Final = 1_000
+
+
+class RestNote(msgspec.Struct, frozen=True, kw_only=True):
+    """In what a run rests."""
+
+    place: str
+    wake_at: int | None = None
+    """In milliseconds since 1970 UTC."""
+    signal_name: str | None = None
+
+
+class SignalNote(msgspec.Struct, frozen=True, kw_only=True):
+    """What whoever cancels or pauses says about it: the payload of the signal, as JSON."""
+
+    reason: str | None = None
+    by: str | None = None
+
+
+def found(door: Door) -> Flow[messages.InstanceInfo | None]:
+    """Return what the runtime knows of an instance; None where there is none."""
+    try:
+        return (yield from ask(door, messages.GetStatus()))
+    except InstanceNotFound:
+        return None
+
+
+def begin_of(door: Door, instance_id: str) -> Flow[Begin]:
+    """Return what an instance was begun with. Raises `BackendError` for one that is no instance of a workflow."""
+    reply = yield from ask(door, messages.GetCheckpoint(checkpoint_id=BEGIN))
+    if not reply.found or reply.state is None:
+        raise BackendError(f"instance {instance_id!r} is not one of a workflow: use another id")
+    return read_begin(reply.state)
+
+
+def status_of(door: Door, info: messages.InstanceInfo, codec: Codec | None) -> Flow[WorkflowStatus]:
+    """Return how an instance stands. `codec` reads its output; None for the one that it was begun with."""
+    if info.status is Status.COMPLETED:
+        if codec is None:
+            codec = CODECS.get((yield from begin_of(door, info.instance_id)).codec)
+        raw = info.output or b""
+        return WorkflowStatus(status="completed", output=raw if codec is None else codec.decode(raw, Any))
+    if info.status is Status.FAILED:
+        note = yield from _last_event(door, FAILURE)
+        failure = None if note is None else msgspec.json.decode(note, type=TaskFailure)
+        return WorkflowStatus(status="failed", error=info.error, failure=failure)
+    if info.status is Status.CANCELLED:
+        said = yield from _said(door, "cancel")
+        return WorkflowStatus(status="cancelled", reason=said.reason, cancelled_by=said.by)
+    if info.status is Status.SUSPENDED:
+        return (yield from _resting(door, info))
+    return WorkflowStatus(status="in_progress")
+
+
+def _resting(door: Door, info: messages.InstanceInfo) -> Flow[WorkflowStatus]:
+    if info.termination_reason is TerminationReason.PAUSED:
+        said = yield from _said(door, "pause")
+        return WorkflowStatus(status="paused", reason=said.reason, paused_by=said.by)
+    note = yield from _last_event(door, REST)
+    if note is None or info.termination_reason not in _OF_ITS_OWN:
+        return WorkflowStatus(status="in_progress")  # interrupted: somebody may take it up
+    rest = msgspec.json.decode(note, type=RestNote)
+    wake_at = None if rest.wake_at is None else datetime.fromtimestamp(rest.wake_at / 1000, UTC)
+    if rest.signal_name is None:
+        return WorkflowStatus(status="waiting", wake_at=wake_at, delay_id=rest.place)
+    return WorkflowStatus(status="awaiting_signal", signal_id=rest.place, signal_name=rest.signal_name, wake_at=wake_at)
+
+
+_OF_ITS_OWN: Final = (TerminationReason.SLEEPING, TerminationReason.WAITING_SIGNAL)
+
+
+def _last_event(door: Door, subtype: str) -> Flow[bytes | None]:
+    """Return the payload of the newest event of a run's own kind."""
+    payload, cursor = None, None
+    while True:
+        page = yield from ask(
+            door, messages.ListEvents(event_type="custom", subtype=subtype, limit=_PAGE, cursor=cursor)
+        )
+        if page.events:
+            payload = page.events[-1].payload
+        cursor = page.cursor
+        if cursor is None:
+            return payload
+
+
+def _said(door: Door, kind: str) -> Flow[SignalNote]:
+    """Return what was said with the newest signal of a kind."""
+    page = yield from ask(door, messages.ListEvents(event_type="signal-sent", subtype=kind, limit=_PAGE))
+    payload = page.events[-1].payload if page.events else None
+    try:
+        return msgspec.json.decode(payload or b"{}", type=SignalNote)
+    except msgspec.MsgspecError:  # sent by somebody who says it in another way
+        return SignalNote()

@@ -1,0 +1,139 @@
+"""Where the instances of workflows are kept: in memory, in SQLite, in PostgreSQL, or by a server."""
+
+import threading
+from typing import Any, Final, Self
+
+from runtara.clock import Clock, SystemClock
+from runtara.sdk._base import TENANT
+from runtara.sdk.aio import AsyncRuntaraSdk
+from runtara.sdk.embedded import AsyncEmbedded, Embedded, Opening
+from runtara.sdk.embedded import open as open_embedded
+from runtara.sdk.sync import RuntaraSdk
+from runtara.transport import Door
+
+__all__ = ["Backend", "InMemoryBackend", "PostgresBackend", "RemoteBackend", "SqliteBackend", "SystemBackend"]
+
+_MANAGER: Final = "workflows"
+"""The instance that a connection names where it is about none."""
+
+
+class Backend:
+    """A way to instances. It opens when it is first used, from any thread; `close`, or `with`, ends it."""
+
+    clock: Clock = SystemClock()
+    tenant_id: str = TENANT
+
+    def open_door(self, instance_id: str) -> Door:
+        """Return the way of a program to its own instance."""
+        raise NotImplementedError
+
+    def sdk(self, instance_id: str) -> RuntaraSdk:
+        """Return the SDK of an instance, for a thread that blocks."""
+        return RuntaraSdk(self.open_door(instance_id), self.clock)
+
+    def async_sdk(self, instance_id: str) -> AsyncRuntaraSdk:
+        """Return the SDK of an instance, for a task that awaits."""
+        return AsyncRuntaraSdk(self.open_door(instance_id), self.clock)
+
+    def beside(self, instance_id: str, *, watch: bool = False) -> Door:
+        """Return the way of somebody who manages an instance."""
+        return self.open_door(_MANAGER).beside(instance_id, watch=watch)
+
+    def close(self) -> None:
+        """Let go of what was opened, once everything acknowledged is stored; harmless when repeated."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class _OwnSystem(Backend):
+    """A system of its own, on a thread of its own."""
+
+    def __init__(self, **options: Any) -> None:
+        self._options: Final = options
+        self._lock: Final = threading.Lock()
+        self._opening: Opening | None = None
+        self._system: Embedded | None = None
+
+    def open_door(self, instance_id: str) -> Door:
+        """Return the way of a program to its own instance. Raises what the store refuses with."""
+        with self._lock:
+            if self._system is None:
+                self._opening = open_embedded(**self._options)
+                self._system = self._opening.__enter__()
+            return self._system.open_door(instance_id, self.tenant_id)
+
+    def close(self) -> None:
+        """Stop the system."""
+        with self._lock:
+            opening, self._opening, self._system = self._opening, None, None
+        if opening is not None:
+            opening.__exit__(None, None, None)
+
+
+class InMemoryBackend(_OwnSystem):
+    """Keeps instances in memory: they are gone with `close`, or with the process."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(url="memory://", **settings)
+
+
+class SqliteBackend(_OwnSystem):
+    """Keeps instances in the SQLite file of a data folder, for one process at a time."""
+
+    def __init__(self, data_dir: str, **settings: Any) -> None:
+        super().__init__(data_dir=data_dir, **settings)
+
+
+class PostgresBackend(_OwnSystem):
+    """Keeps instances in PostgreSQL (``postgresql://user@host/database``), for any number of processes."""
+
+    def __init__(self, url: str, **settings: Any) -> None:
+        super().__init__(url=url, **settings)
+
+
+class SystemBackend(Backend):
+    """The instances of a system that somebody else has opened in this process, and closes."""
+
+    def __init__(self, system: Embedded | AsyncEmbedded, tenant_id: str = TENANT) -> None:
+        self._system: Final = system
+        self.tenant_id = tenant_id
+        self.clock = system.runtime.clock
+
+    def open_door(self, instance_id: str) -> Door:
+        """Return the way of a program to its own instance."""
+        return self._system.open_door(instance_id, self.tenant_id)
+
+
+class RemoteBackend(Backend):
+    """The instances of a server: `config` gives the configuration of the SDK for an instance id."""
+
+    def __init__(self, address: str, tenant_id: str = TENANT, **options: Any) -> None:
+        self._address: Final = address
+        self._options: Final = options
+        self._lock: Final = threading.Lock()
+        self._door: Door | None = None
+        self.tenant_id = tenant_id
+
+    def open_door(self, instance_id: str) -> Door:
+        """Return the way of a program to its own instance; it connects when it is used."""
+        from runtara.sdk.config import SdkConfig
+
+        return SdkConfig(instance_id, self.tenant_id, self._address, **self._options).open_door()
+
+    def beside(self, instance_id: str, *, watch: bool = False) -> Door:
+        """Return the way of somebody who manages an instance, over one connection for all of them."""
+        with self._lock:
+            if self._door is None:
+                self._door = self.open_door(_MANAGER)
+            return self._door.beside(instance_id, watch=watch)
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        with self._lock:
+            door, self._door = self._door, None
+        if door is not None:
+            door.close()

@@ -1,0 +1,264 @@
+"""`Flow`: how a workflow is written down, node by node. What is wrong with it is collected, and told by `build()`."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import timedelta
+from typing import Any, Final, Generic, TypeVar, cast, overload
+
+from runtara.errors import InvalidInput
+from runtara.sdk.flow._checks import check_graph
+from runtara.sdk.flow._codecs import JSON, Codec
+from runtara.sdk.flow._nodes import Child, Delay, Fork, Loop, Node, Route, Steps, Task, WaitForSignal
+from runtara.sdk.flow._policies import OnMax, parse_duration
+from runtara.sdk.flow._tasks import TaskSpec, name_of
+from runtara.sdk.flow.errors import BuildError, BuildErrors
+from runtara.sdk.flow.workflow import Migration, Workflow
+
+__all__ = ["BranchBuilder", "Flow", "ForkBuilder"]
+
+I = TypeVar("I")  # noqa: E741 - input
+O = TypeVar("O")  # noqa: E741 - output
+R = TypeVar("R")
+
+_Function = Callable[[O], Awaitable[R]] | Callable[[O], R]
+
+
+class Flow(Generic[I, O]):
+    """A workflow that is being written: each call adds a node, whose input is the output of the one before it.
+
+    Type checkers see what each node gets: a function that takes something else is an error where it is added.
+    """
+
+    def __init__(self: "Flow[Any, Any]", name: str, *, metadata: Mapping[str, Any] | None = None) -> None:
+        self._name: Final = name
+        self._metadata: Final = dict(metadata or {})
+        self._draft: Final = _Draft(name)
+        self._steps: list[Node] = []
+
+    @overload
+    def then(self, function: Callable[[O], Awaitable[R]], *, name: str | None = None) -> "Flow[I, R]": ...
+    @overload
+    def then(self, function: Callable[[O], R], *, name: str | None = None) -> "Flow[I, R]": ...
+    @overload
+    def then(self, function: Callable[[], Awaitable[R]], *, name: str | None = None) -> "Flow[I, R]": ...
+    @overload
+    def then(self, function: Callable[[], R], *, name: str | None = None) -> "Flow[I, R]": ...
+    def then(self, function: Callable[..., Any], *, name: str | None = None) -> "Flow[I, Any]":
+        """Call a function, plain or async, with the value; one that takes nothing is called without.
+
+        Its id is `name`, or that of its `@task`, or its own.
+        """
+        self._add(self._draft.task(function, name))
+        return self
+
+    def delay(self, name: str, duration: str | float | timedelta) -> "Flow[I, O]":
+        """Wait durably: after a crash, only the rest of it. The value goes on to the next node."""
+        self._add(Delay(name, self._draft.span(name, duration)))
+        return self
+
+    def wait_for_signal(
+        self, signal: str, *, name: str | None = None, timeout: str | float | timedelta | None = None
+    ) -> "Flow[I, Any]":
+        """Wait for a signal, whose payload goes on to the next node; None does, once `timeout` has passed."""
+        node_id = name or signal
+        limit = None if timeout is None else self._draft.span(node_id, timeout)
+        if not signal:
+            self._draft.wrong("InvalidSignal", node_id, "a signal needs a name")
+        self._add(WaitForSignal(node_id, signal, limit))
+        return self
+
+    def fork(self) -> "ForkBuilder[I, O]":
+        """Run several branches at once, each with the same input; `join` puts their outputs together."""
+        return ForkBuilder(self, self._draft)
+
+    def route(self, function: Callable[[O], Any], *, keys: Sequence[str] | None = None) -> "BranchBuilder[I, O]":
+        """Run the branch whose key the function returns. `keys` are all that it can return, where that is known.
+
+        The output is ``{"branch": key, "result": output of the branch}``.
+        """
+        node_id = self._draft.next_id("branch")
+        return BranchBuilder(self, self._draft, Task(f"{node_id}::key_fn", self._draft.spec(function, node_id)), keys)
+
+    def loop(
+        self,
+        function: Callable[[O], Any],
+        *,
+        max_iterations: int = 10,
+        on_max: OnMax | str = OnMax.FAIL,
+        name: str | None = None,
+    ) -> "Flow[I, Any]":
+        """Call a function again with what it returned, while that is `LoopResult.Again`; `LoopResult.Done` ends it."""
+        node_id = name or self._draft.next_id("loop")
+        if not isinstance(cast(object, max_iterations), int) or max_iterations < 1:
+            self._draft.wrong("InvalidMaxIterations", node_id, f"max_iterations is {max_iterations!r}: use 1 or more")
+        if on_max not in tuple(OnMax):
+            self._draft.wrong("InvalidOnMax", node_id, f"on_max is {on_max!r}: use fail or exit_with_last")
+            on_max = OnMax.FAIL
+        body = self._draft.task(function, f"{node_id}::body")
+        self._add(Loop(node_id, body, max_iterations, OnMax(on_max)))
+        return self
+
+    def then_flow(self, workflow: "Workflow[O, R] | Flow[O, R]") -> "Flow[I, R]":
+        """Run another workflow in this place, as a part of the same instance."""
+        node_id = self._draft.next_id("child")
+        if isinstance(workflow, Flow):
+            self._draft.take_over(workflow._draft, node_id)  # noqa: SLF001 - another one of ourselves
+            name, steps = workflow._name, tuple(workflow._steps)  # noqa: SLF001 - likewise
+        elif isinstance(cast(object, workflow), Workflow):
+            name, steps = workflow.name, workflow.steps
+        else:
+            self._draft.wrong("NotAWorkflow", node_id, f"{workflow!r} is no workflow")
+            return cast("Flow[I, R]", self)
+        self._add(Child(node_id, name, steps))
+        return cast("Flow[I, R]", self)
+
+    def build(self, *, codec: Codec = JSON, migrations: Sequence[Migration] = ()) -> Workflow[I, O]:
+        """Return the workflow. Raises `BuildErrors`, which names everything that is wrong with it.
+
+        `codec` keeps its values. `migrations` say which older definitions it may continue.
+        """
+        steps = tuple(self._steps)
+        errors = [*self._draft.errors, *check_graph(self._name, steps, migrations)]
+        if errors:
+            raise BuildErrors(self._name, errors)
+        return Workflow(self._name, steps, metadata=self._metadata, codec=codec, migrations=tuple(migrations))
+
+    def _add(self, node: Node) -> None:
+        self._steps.append(node)
+
+
+class ForkBuilder(Generic[I, O]):
+    """The branches of a fork, until they are joined."""
+
+    def __init__(self, flow: Flow[I, O], draft: "_Draft") -> None:
+        self._flow = flow
+        self._draft = draft
+        self._branches: list[tuple[str, Steps]] = []
+
+    def branch(self, *functions: Callable[..., Any], name: str | None = None) -> "ForkBuilder[I, O]":
+        """Add a branch: one function, or several, one after the other. It is called `name`, or like its first one."""
+        steps = self._draft.sequence(functions, name if len(functions) == 1 else None)
+        label = name or (steps[0].id if steps else f"branch {len(self._branches)}")
+        if not steps:
+            self._draft.wrong("EmptyBranch", label, "a branch needs a function")
+        if label in dict(self._branches):
+            self._draft.wrong("DuplicateBranch", label, "two branches of a fork have this name: give them name=")
+        self._branches.append((label, steps))
+        return self
+
+    def join(self, function: Callable[[dict[str, Any]], R], *, name: str | None = None) -> "Flow[I, Any]":
+        """Call a function with the outputs of all branches, by their names, once all of them are there."""
+        node_id = "||".join(label for label, _ in self._branches)
+        if not self._branches:
+            node_id = self._draft.next_id("fork")
+            self._draft.wrong("EmptyFork", node_id, "a fork needs a branch")
+        self._flow._add(Fork(node_id, tuple(self._branches)))  # noqa: SLF001 - the flow that this is a part of
+        self._flow._add(self._draft.task(function, name))  # noqa: SLF001 - likewise
+        return self._flow
+
+
+class BranchBuilder(Generic[I, O]):
+    """The branches of a route, until `done`."""
+
+    def __init__(self, flow: Flow[I, O], draft: "_Draft", key: Task, keys: Sequence[str] | None) -> None:
+        self._flow = flow
+        self._draft = draft
+        self._key = key
+        self._keys = None if keys is None else [str(getattr(one, "value", one)) for one in keys]
+        self._branches: dict[str, Steps] = {}
+        self._default: Steps | None = None
+
+    @property
+    def _id(self) -> str:
+        return self._key.id.removesuffix("::key_fn")
+
+    def branch(self, key: str, *functions: Callable[..., Any]) -> "BranchBuilder[I, O]":
+        """Add the functions that are called, one after the other, for a key."""
+        label = str(getattr(key, "value", key))
+        if label in self._branches:
+            self._draft.wrong("DuplicateBranch", self._id, f"two branches have the key {label!r}")
+        self._branches[label] = self._some(functions, label)
+        return self
+
+    def default_branch(self, *functions: Callable[..., Any]) -> "BranchBuilder[I, O]":
+        """Add the functions that are called where no branch has the key."""
+        self._default = self._some(functions, "default")
+        return self
+
+    def done(self) -> "Flow[I, dict[str, Any]]":
+        """End the route, and go on with the flow."""
+        if not self._branches and self._default is None:
+            self._draft.wrong("EmptyBranch", self._id, "a route needs a branch")
+        if self._keys is not None:
+            self._check_keys(self._keys)
+        route = Route(self._id, self._key, tuple(self._branches.items()), self._default)
+        self._flow._add(route)  # noqa: SLF001 - the flow that this is a part of
+        return cast("Flow[I, dict[str, Any]]", self._flow)
+
+    def _check_keys(self, keys: list[str]) -> None:
+        missing = [key for key in keys if key not in self._branches]
+        orphans = [key for key in self._branches if key not in keys]
+        if missing and self._default is None:
+            self._draft.wrong("MissingBranches", self._id, f"no branch for {', '.join(missing)}, and no default branch")
+        if orphans:
+            self._draft.wrong("OrphanBranches", self._id, f"no key leads to the branches {', '.join(orphans)}")
+
+    def _some(self, functions: Sequence[Callable[..., Any]], label: str) -> Steps:
+        steps = self._draft.sequence(functions, None)
+        if not steps:
+            self._draft.wrong("EmptyBranch", self._id, f"branch {label!r} needs a function")
+        return steps
+
+
+class _Draft:
+    """What a flow and its branches share while they are written: names given so far, and what is wrong."""
+
+    def __init__(self, name: str) -> None:
+        self.errors: list[BuildError] = []
+        self._name = name
+        self._counts: dict[str, int] = {}
+
+    def wrong(self, kind: str, node: str, text: str) -> None:
+        """Keep in mind that something is wrong."""
+        self.errors.append(BuildError(kind, node, text))
+
+    def take_over(self, other: "_Draft", node: str) -> None:
+        """Keep in mind what is wrong with a flow that becomes a part of this one."""
+        self.errors += [BuildError(one.kind, f"{node}/{one.node}", one.text) for one in other.errors]
+
+    def next_id(self, kind: str) -> str:
+        """Return the id of a node that has no name of its own: ``loop_0``, then ``loop_1``."""
+        number = self._counts.get(kind, 0)
+        self._counts[kind] = number + 1
+        return f"{kind}_{number}"
+
+    def span(self, node: str, duration: str | float | timedelta) -> timedelta:
+        """Return a duration; nothing, where it cannot be understood."""
+        try:
+            return parse_duration(duration)
+        except InvalidInput as error:
+            self.wrong("InvalidDuration", node, str(error))
+            return timedelta(0)
+
+    def task(self, function: Callable[..., Any], name: str | None) -> Task:
+        """Return a function as a node."""
+        node_id = name or self._own_name(function)
+        return Task(node_id, self.spec(function, node_id))
+
+    def spec(self, function: Callable[..., Any], node: str) -> TaskSpec:
+        """Return a function as the task of a node; one that does nothing, where it is none."""
+        try:
+            return TaskSpec.of(function)
+        except InvalidInput as error:
+            self.wrong("NotATask", node, str(error))
+            return TaskSpec.of(_nothing)
+
+    def sequence(self, functions: Sequence[Callable[..., Any]], name: str | None) -> Steps:
+        """Return functions as nodes, one after the other."""
+        return tuple(self.task(function, name) for function in functions)
+
+    def _own_name(self, function: Callable[..., Any]) -> str:
+        return (name_of(function) if callable(cast(object, function)) else None) or self.next_id("lambda")
+
+
+def _nothing() -> None:
+    """Stand in for what is no function, until `build` says so."""

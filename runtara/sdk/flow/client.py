@@ -1,0 +1,263 @@
+"""`WorkflowClient`: what is done with instances of workflows from outside, and the same as plain functions."""
+
+from datetime import timedelta
+from math import inf
+from typing import Any, Final, TypeVar
+
+import msgspec
+
+from runtara import messages
+from runtara.errors import DeadlineExceeded, InstanceNotFound, InvalidState, RuntaraError
+from runtara.ids import new_id
+from runtara.lifecycle import FINAL
+from runtara.sdk._drive import drive, drive_blocking
+from runtara.sdk._flows import RECHECK, Flow
+from runtara.sdk._wishes import ask, await_push, now, perform, perform_blocking
+from runtara.sdk.flow import _standing as standing
+from runtara.sdk.flow._codecs import CODECS, Codec
+from runtara.sdk.flow._kept import place_id
+from runtara.sdk.flow._policies import parse_duration
+from runtara.sdk.flow.backend import Backend, InMemoryBackend
+from runtara.sdk.flow.errors import BackendError, WorkflowError
+from runtara.sdk.flow.runner import CheckpointingRunner, ConflictPolicy, InProcessRunner
+from runtara.sdk.flow.status import WorkflowStatus
+from runtara.sdk.flow.workflow import Workflow
+from runtara.transport import Door
+
+__all__ = [
+    "WorkflowClient",
+    "cancel_workflow",
+    "pause_workflow",
+    "resume_workflow",
+    "run_durable_workflow",
+    "run_workflow",
+    "send_signal",
+    "unpause_workflow",
+]
+
+I = TypeVar("I")  # noqa: E741 - input
+O = TypeVar("O")  # noqa: E741 - output
+T = TypeVar("T")
+
+
+class WorkflowClient:
+    """Looks at instances of workflows, and tells them what to do. It runs no task.
+
+    Every method blocks; the same with ``_async`` behind its name is awaited, under trio or asyncio. All raise
+    `BackendError` where there is no such instance, or where its status does not allow what is asked.
+    """
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend: Final = backend
+
+    def status(self, instance_id: str) -> WorkflowStatus:
+        """Return how an instance stands."""
+        return _blocking(self._status(instance_id))
+
+    async def status_async(self, instance_id: str) -> WorkflowStatus:
+        """Return how an instance stands."""
+        return await drive(self._status(instance_id), perform)
+
+    def wait(self, instance_id: str, timeout: str | float | timedelta | None = None) -> WorkflowStatus:
+        """Wait until an instance has ended. Raises `DeadlineExceeded` after `timeout`."""
+        return _blocking(self._wait(instance_id, timeout))
+
+    async def wait_async(self, instance_id: str, timeout: str | float | timedelta | None = None) -> WorkflowStatus:
+        """Wait until an instance has ended. Raises `DeadlineExceeded` after `timeout`."""
+        return await drive(self._wait(instance_id, timeout), perform)
+
+    def cancel(self, instance_id: str, reason: str | None = None, cancelled_by: str | None = None) -> WorkflowStatus:
+        """Cancel an instance: at once where it rests, before its next task where it runs. Harmless when repeated."""
+        return _blocking(self._tell(instance_id, "cancel", reason, cancelled_by))
+
+    async def cancel_async(
+        self, instance_id: str, reason: str | None = None, cancelled_by: str | None = None
+    ) -> WorkflowStatus:
+        """Cancel an instance: at once where it rests, before its next task where it runs. Harmless when repeated."""
+        return await drive(self._tell(instance_id, "cancel", reason, cancelled_by), perform)
+
+    def pause(self, instance_id: str, reason: str | None = None, paused_by: str | None = None) -> WorkflowStatus:
+        """Have an instance rest until it is unpaused. Harmless when repeated."""
+        return _blocking(self._tell(instance_id, "pause", reason, paused_by))
+
+    async def pause_async(
+        self, instance_id: str, reason: str | None = None, paused_by: str | None = None
+    ) -> WorkflowStatus:
+        """Have an instance rest until it is unpaused. Harmless when repeated."""
+        return await drive(self._tell(instance_id, "pause", reason, paused_by), perform)
+
+    def unpause(self, instance_id: str) -> WorkflowStatus:
+        """Let an instance go on that is paused, by whoever takes it up next."""
+        return _blocking(self._unpause(instance_id))
+
+    async def unpause_async(self, instance_id: str) -> WorkflowStatus:
+        """Let an instance go on that is paused, by whoever takes it up next."""
+        return await drive(self._unpause(instance_id), perform)
+
+    def send_signal(self, instance_id: str, name: str, payload: Any = None) -> None:
+        """Send a signal: those of one name are taken in the order in which they came."""
+        _blocking(self._send(instance_id, name, payload))
+
+    async def send_signal_async(self, instance_id: str, name: str, payload: Any = None) -> None:
+        """Send a signal: those of one name are taken in the order in which they came."""
+        await drive(self._send(instance_id, name, payload), perform)
+
+    def get_task_result(self, instance_id: str, task_name: str, type: Any = Any) -> Any:
+        """Return what a task has returned, by the id of its node; None where it has not returned yet."""
+        return _blocking(self._result(instance_id, task_name, type))
+
+    async def get_task_result_async(self, instance_id: str, task_name: str, type: Any = Any) -> Any:
+        """Return what a task has returned, by the id of its node; None where it has not returned yet."""
+        return await drive(self._result(instance_id, task_name, type), perform)
+
+    # How it is done
+
+    def _status(self, instance_id: str) -> Flow[WorkflowStatus]:
+        door = self._backend.beside(instance_id)
+        info = yield from _known(door, instance_id)
+        return (yield from standing.status_of(door, info, None))
+
+    def _wait(self, instance_id: str, timeout: str | float | timedelta | None) -> Flow[WorkflowStatus]:
+        limit = inf if timeout is None else parse_duration(timeout).total_seconds()
+        door = self._backend.beside(instance_id, watch=True)
+        try:
+            over_at = (yield from now()) + limit
+            while True:
+                since = door.session.pushes
+                info = yield from _known(door, instance_id)
+                if info.status in FINAL:
+                    return (yield from standing.status_of(door, info, None))
+                left = over_at - (yield from now())
+                if left <= 0:
+                    raise DeadlineExceeded(f"instance {instance_id!r} has not ended in time: it is {info.status}")
+                yield from await_push(door, min(left, RECHECK), since)
+        finally:
+            door.close()
+
+    def _tell(
+        self, instance_id: str, kind: messages.SignalKind, reason: str | None, by: str | None
+    ) -> Flow[WorkflowStatus]:
+        door = self._backend.beside(instance_id)
+        note = msgspec.json.encode(standing.SignalNote(reason=reason, by=by))
+        yield from _signal(door, instance_id, messages.SendSignal(kind=kind, signal_id=new_id(), payload=note))
+        return (yield from self._status(instance_id))
+
+    def _unpause(self, instance_id: str) -> Flow[WorkflowStatus]:
+        before = yield from self._status(instance_id)
+        if not before.is_paused:
+            raise BackendError(f"instance {instance_id!r} is {before.status}: only one that is paused is unpaused")
+        door = self._backend.beside(instance_id)
+        yield from _signal(door, instance_id, messages.SendSignal(kind="resume", signal_id=new_id()))
+        return (yield from self._status(instance_id))
+
+    def _send(self, instance_id: str, name: str, payload: Any) -> Flow[None]:
+        door = self._backend.beside(instance_id)
+        codec = yield from self._codec(door, instance_id)
+        signal = messages.SendSignal(kind="custom", signal_id=new_id(), name=name, payload=codec.encode(payload))
+        yield from _signal(door, instance_id, signal)
+
+    def _result(self, instance_id: str, task_name: str, type: Any) -> Flow[Any]:
+        door = self._backend.beside(instance_id)
+        codec = yield from self._codec(door, instance_id)
+        found = yield from ask(door, messages.GetCheckpoint(checkpoint_id=place_id(task_name)))
+        return codec.decode(found.state, type) if found.found and found.state is not None else None
+
+    def _codec(self, door: Door, instance_id: str) -> Flow[Codec]:
+        yield from _known(door, instance_id)
+        begin = yield from standing.begin_of(door, instance_id)
+        codec = CODECS.get(begin.codec)
+        if codec is None:
+            raise BackendError(f"instance {instance_id!r} keeps its values as {begin.codec}, which is not known here")
+        return codec
+
+
+def _known(door: Door, instance_id: str) -> Flow[messages.InstanceInfo]:
+    info = yield from standing.found(door)
+    if info is None:
+        raise BackendError(f"there is no instance {instance_id!r}: check its id, or run it first")
+    return info
+
+
+def _signal(door: Door, instance_id: str, signal: messages.SendSignal) -> Flow[None]:
+    try:
+        yield from ask(door, signal)
+    except (InstanceNotFound, InvalidState) as error:
+        info = yield from _known(door, instance_id)
+        if signal.kind == "cancel" and info.status == "cancelled":
+            return
+        raise BackendError(str(error)) from None
+    except RuntaraError as error:
+        if error.code.wire != "instance-cancelled" or signal.kind != "cancel":
+            raise
+
+
+def _blocking(flow: Flow[T]) -> T:
+    return drive_blocking(flow, perform_blocking)
+
+
+# The same as functions ------------------------------------------------------------------------------------------------
+
+
+def run_workflow(
+    workflow: Workflow[I, O],
+    input: I,
+    *,
+    instance_id: str | None = None,
+    backend: Backend | None = None,
+    conflict_policy: str | ConflictPolicy | None = None,
+) -> Any:
+    """Run a workflow to its end and return its output; with a `backend`, as an instance that is kept there.
+
+    Raises the `WorkflowError` that it fails with, and `WorkflowError` where it rests, or was cancelled or paused.
+    """
+    if backend is None:
+        status = InProcessRunner().run(workflow, input)
+    else:
+        runner = CheckpointingRunner(backend, conflict_policy=conflict_policy, waits=True)
+        status = runner.run(workflow, instance_id or new_id(), input)
+    if not status.is_completed:
+        raise WorkflowError(status.error or f"workflow {workflow.name!r} has not completed: it is {status.status}")
+    return status.output
+
+
+def run_durable_workflow(
+    workflow: Workflow[I, O],
+    instance_id: str,
+    input: I,
+    backend: Backend | None = None,
+    conflict_policy: str | ConflictPolicy | None = None,
+) -> WorkflowStatus:
+    """Run a workflow as an instance; see `CheckpointingRunner.run`. Without a `backend` it is kept in memory."""
+    if backend is not None:
+        return CheckpointingRunner(backend, conflict_policy=conflict_policy).run(workflow, instance_id, input)
+    with InMemoryBackend() as own:
+        return CheckpointingRunner(own, conflict_policy=conflict_policy).run(workflow, instance_id, input)
+
+
+def resume_workflow(workflow: Workflow[Any, Any], instance_id: str, backend: Backend) -> WorkflowStatus:
+    """Go on with an instance; see `CheckpointingRunner.resume`."""
+    return CheckpointingRunner(backend).resume(workflow, instance_id)
+
+
+def cancel_workflow(
+    instance_id: str, backend: Backend, reason: str | None = None, cancelled_by: str | None = None
+) -> WorkflowStatus:
+    """Cancel an instance; see `WorkflowClient.cancel`."""
+    return WorkflowClient(backend).cancel(instance_id, reason, cancelled_by)
+
+
+def pause_workflow(
+    instance_id: str, backend: Backend, reason: str | None = None, paused_by: str | None = None
+) -> WorkflowStatus:
+    """Have an instance rest; see `WorkflowClient.pause`."""
+    return WorkflowClient(backend).pause(instance_id, reason, paused_by)
+
+
+def unpause_workflow(instance_id: str, backend: Backend) -> WorkflowStatus:
+    """Let a paused instance go on; see `WorkflowClient.unpause`."""
+    return WorkflowClient(backend).unpause(instance_id)
+
+
+def send_signal(instance_id: str, name: str, payload: Any, backend: Backend) -> None:
+    """Send a signal to an instance; see `WorkflowClient.send_signal`."""
+    WorkflowClient(backend).send_signal(instance_id, name, payload)

@@ -1,0 +1,212 @@
+"""Whatever can be wrong with a workflow is found when it is built, all of it at once, and named."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any, cast
+
+import pytest
+
+from runtara.sdk.flow import BuildErrors, Flow, Migration, Workflow, task
+
+
+def same(x: Any) -> Any:
+    return x
+
+
+def other(x: Any) -> Any:
+    return x
+
+
+def two(x: Any, y: Any) -> Any:
+    return x, y
+
+
+def nested(depth: int) -> Workflow[Any, Any]:
+    flow = Flow("leaf").then(same).build()
+    for _ in range(depth):
+        flow = Flow("shell").then_flow(flow).build()
+    return flow
+
+
+def two_names(outputs: dict[str, Any]) -> dict[str, Any]:
+    return outputs
+
+
+class _Migrating:
+    def build(self) -> Workflow[Any, Any]:
+        return Flow("w").then(same).build(migrations=[Migration(from_hash="0" * 64, renamed={"nobody": "x"})])
+
+
+WRONG: dict[str, tuple[Callable[[], Any], list[tuple[str, str]]]] = {
+    "nothing": (lambda: Flow("w"), [("EmptyWorkflow", "w")]),
+    "no name": (lambda: Flow("").then(same), [("InvalidName", "")]),
+    "same id twice": (lambda: Flow("w").then(same).then(same), [("DuplicateTaskId", "same")]),
+    "same id in a branch": (
+        lambda: Flow("w").then(same).fork().branch(same).join(other),
+        [("DuplicateTaskId", "same")],
+    ),
+    "no function": (lambda: Flow("w").then(cast(Any, 3), name="x"), [("NotATask", "x")]),
+    "two arguments": (lambda: Flow("w").then(cast(Any, two)), [("NotATask", "two")]),
+    "a class": (lambda: Flow("w").then(dict, name="d"), [("NotATask", "d")]),
+    "no branches": (lambda: Flow("w").fork().join(same), [("EmptyFork", "fork_0")]),
+    "an empty branch": (lambda: Flow("w").fork().branch(name="b").join(same), [("EmptyBranch", "b")]),
+    "two branches of one name": (
+        lambda: Flow("w").fork().branch(same, name="b").branch(other, same, name="b").join(two_names),
+        [("DuplicateBranch", "b")],
+    ),
+    "no route": (lambda: Flow("w").route(same).done(), [("EmptyBranch", "branch_0")]),
+    "an empty route": (lambda: Flow("w").route(same).branch("k").done(), [("EmptyBranch", "branch_0")]),
+    "two routes of one key": (
+        lambda: Flow("w").route(same).branch("k", other).branch("k", other).done(),
+        [("DuplicateBranch", "branch_0")],
+    ),
+    "a missing route": (
+        lambda: Flow("w").route(same, keys=["a", "b"]).branch("a", other).done(),
+        [("MissingBranches", "branch_0")],
+    ),
+    "an orphan": (
+        lambda: Flow("w").route(same, keys=["a"]).branch("a", other).branch("c", two_names).done(),
+        [("OrphanBranches", "branch_0")],
+    ),
+    "no iterations": (lambda: Flow("w").loop(same, max_iterations=0), [("InvalidMaxIterations", "loop_0")]),
+    "an unknown end of a loop": (lambda: Flow("w").loop(same, on_max="stop"), [("InvalidOnMax", "loop_0")]),
+    "a bad duration": (lambda: Flow("w").delay("d", "soon"), [("InvalidDuration", "d")]),
+    "a negative duration": (lambda: Flow("w").delay("d", timedelta(-1)), [("InvalidDuration", "d")]),
+    "a bad timeout": (lambda: Flow("w").wait_for_signal("s", timeout="x"), [("InvalidDuration", "s")]),
+    "a signal without a name": (lambda: Flow("w").wait_for_signal("", name="s"), [("InvalidSignal", "s")]),
+    "no workflow": (lambda: Flow("w").then(same).then_flow(cast(Any, same)), [("NotAWorkflow", "child_0")]),
+    "an id that is taken": (lambda: Flow("w").then(same, name="flow::begin"), [("InvalidTaskId", "flow::begin")]),
+    "an id that cannot be printed": (lambda: Flow("w").then(same, name="a\nb"), [("InvalidTaskId", "a\nb")]),
+    "an id that is too long": (lambda: Flow("w").then(same, name="x" * 2_000), [("InvalidTaskId", "x" * 2_000)]),
+    "a flow that is wrong inside": (
+        lambda: Flow("w").then_flow(Flow("i").delay("d", "soon")),
+        [("InvalidDuration", "child_0/d")],
+    ),
+    "a migration of nothing": (_Migrating, [("UnknownNode", "nobody")]),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_what_is_wrong_is_named(wrong: str) -> None:
+    make, expected = WRONG[wrong]
+
+    with pytest.raises(BuildErrors) as caught:
+        make().build()
+
+    assert [(error.kind, error.node) for error in caught.value.errors] == expected
+    assert all(error.text for error in caught.value.errors)
+    assert expected[0][1] in str(caught.value)
+
+
+def test_everything_is_found_at_once() -> None:
+    flow = Flow("w").then(same).then(same).delay("d", "?").loop(other, max_iterations=-1)
+
+    with pytest.raises(BuildErrors) as caught:
+        flow.build()
+
+    assert {error.kind for error in caught.value.errors} == {
+        "DuplicateTaskId",
+        "InvalidDuration",
+        "InvalidMaxIterations",
+    }
+    assert isinstance(caught.value, ValueError)
+
+
+def test_what_is_nested_too_deep_is_refused_and_not_run_into() -> None:
+    with pytest.raises(BuildErrors) as caught:
+        nested(1_000)
+
+    assert caught.value.errors[0].kind == "TooDeep"
+    assert nested(50).definition.startswith("CW:child_0{CW:")
+
+
+def test_a_thousand_nodes_in_a_row_are_no_problem() -> None:
+    flow: Flow[Any, Any] = Flow("long")
+    for number in range(1_000):
+        flow = flow.then(same, name=f"n{number}")
+
+    assert len(list(flow.build().iter_nodes())) == 1_000
+
+
+def test_too_many_nodes_are_refused() -> None:
+    flow: Flow[Any, Any] = Flow("longer")
+    for number in range(10_001):
+        flow = flow.then(same, name=f"n{number}")
+
+    with pytest.raises(BuildErrors) as caught:
+        flow.build()
+
+    assert [error.kind for error in caught.value.errors] == ["TooManyNodes"]
+
+
+def test_nodes_without_names_are_numbered() -> None:
+    workflow = (
+        Flow("w")
+        .then(lambda x: x)
+        .then(lambda x: x)
+        .loop(same)
+        .loop(other)
+        .route(lambda x: x)
+        .default_branch(lambda x: x)
+        .done()
+        .build()
+    )
+
+    assert [node.id for node in workflow.iter_nodes()] == [
+        "lambda_0",
+        "lambda_1",
+        "loop_0",
+        "loop_1",
+        "branch_0",
+        "lambda_2",
+    ]
+
+
+def test_a_child_may_be_used_twice_and_have_ids_of_its_parent() -> None:
+    inner = Flow("inner").then(same).build()
+
+    workflow = Flow("outer").then(same).then_flow(inner).then_flow(inner).build()
+
+    assert workflow.definition == "T:same;CW:child_0{T:same;};CW:child_1{T:same;};"
+
+
+def test_an_unbuilt_flow_can_be_a_child() -> None:
+    assert Flow("o").then_flow(Flow("i").then(same)).build().definition == "CW:child_0{T:same;};"
+
+
+def test_the_nodes_say_what_they_are_and_what_they_follow() -> None:
+    marked = task("b", timeout=1, retries=2, priority=1, tags=["x"], version="3")(lambda x: x)
+    workflow = (
+        Flow("w", metadata={"team": "a"})
+        .then(same, name="a")
+        .then(marked)
+        .fork()
+        .branch(other)
+        .branch(two_names)
+        .join(same, name="j")
+        .delay("d", 1)
+        .wait_for_signal("s", timeout=2)
+        .build()
+    )
+
+    nodes = {node.id: node for node in workflow.iter_nodes()}
+
+    assert [(node.kind, node.predecessor_id) for node in nodes.values()] == [
+        ("task", None),
+        ("task", "a"),
+        ("fork", "b"),
+        ("task", "other||two_names"),
+        ("task", "other||two_names"),
+        ("task", "other||two_names"),
+        ("delay", "j"),
+        ("await_signal", "d"),
+    ]
+    assert (nodes["b"].timeout, nodes["b"].priority, nodes["b"].tags, nodes["b"].version) == (
+        timedelta(seconds=1),
+        1,
+        ("x",),
+        "3",
+    )
+    assert nodes["s"].timeout == timedelta(seconds=2)
+    assert workflow.metadata == {"team": "a"}
+    assert workflow.workflow_id == "w"

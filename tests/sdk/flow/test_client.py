@@ -1,0 +1,265 @@
+"""What is done with instances from outside, on every backend, by blocking and by awaiting."""
+
+import threading
+from typing import Any
+
+import pytest
+
+from runtara.errors import DeadlineExceeded, InvalidInput
+from runtara.sdk.flow import (
+    Backend,
+    BackendError,
+    CheckpointingRunner,
+    ConflictPolicy,
+    DefinitionMismatch,
+    Flow,
+    InstanceAlreadyExistsError,
+    Migration,
+    WorkflowClient,
+    WorkflowError,
+    cancel_workflow,
+    pause_workflow,
+    resume_workflow,
+    run_durable_workflow,
+    run_workflow,
+    send_signal,
+    unpause_workflow,
+)
+from runtara.threads import run_async
+
+
+def add(x: int) -> int:
+    return x + 1
+
+
+def double(x: int) -> int:
+    return x * 2
+
+
+WAITING = Flow("approval").then(add).wait_for_signal("approve").then(double).build()
+PLAIN = Flow("plain").then(add).then(double).build()
+
+
+def test_a_signal_goes_to_the_node_that_waits_for_it(backend: Backend, instance_id: str) -> None:
+    status = run_durable_workflow(WAITING, instance_id, 1, backend)
+    assert (status.is_awaiting_signal, status.signal_id, status.signal_name) == (True, "approve", "approve")
+
+    send_signal(instance_id, "approve", 20, backend)
+
+    assert resume_workflow(WAITING, instance_id, backend).output == 40
+
+
+def test_a_signal_may_come_before_anybody_waits_and_signals_of_one_name_keep_their_order(
+    backend: Backend, instance_id: str
+) -> None:
+    flow = Flow("two").then(add).wait_for_signal("s", name="one").wait_for_signal("s", name="two").build()
+    seen: list[Any] = []
+
+    def note(x: int) -> int:
+        WorkflowClient(backend).send_signal(instance_id, "s", "first")
+        WorkflowClient(backend).send_signal(instance_id, "s", "second")
+        return x
+
+    flow = (
+        Flow("two")
+        .then(note)
+        .wait_for_signal("s", name="one")
+        .then(seen.append, name="keep")
+        .wait_for_signal("s", name="two")
+        .build()
+    )
+
+    assert run_durable_workflow(flow, instance_id, 1, backend).output == "second"
+    assert seen == ["first"]
+
+
+def test_what_a_task_has_returned_can_be_asked_for(backend: Backend, instance_id: str) -> None:
+    run_durable_workflow(WAITING, instance_id, 1, backend)
+    client = WorkflowClient(backend)
+
+    assert client.get_task_result(instance_id, "add") == 2
+    assert client.get_task_result(instance_id, "double") is None
+    assert client.get_task_result(instance_id, "no such task") is None
+
+
+def test_a_cancel_ends_an_instance_that_rests_at_once(backend: Backend, instance_id: str) -> None:
+    run_durable_workflow(WAITING, instance_id, 1, backend)
+
+    assert cancel_workflow(instance_id, backend, "not wanted", "me").is_cancelled
+    assert cancel_workflow(instance_id, backend).is_cancelled
+    assert resume_workflow(WAITING, instance_id, backend).is_cancelled
+
+
+def test_a_cancel_of_a_running_one_ends_it_before_its_next_task(backend: Backend, instance_id: str) -> None:
+    def cancel(x: int) -> int:
+        cancel_workflow(instance_id, backend, "enough")
+        return x
+
+    flow = Flow("c").then(cancel).then(double).build()
+
+    assert run_durable_workflow(flow, instance_id, 1, backend).is_cancelled
+    assert WorkflowClient(backend).get_task_result(instance_id, "double") is None
+    assert WorkflowClient(backend).get_task_result(instance_id, "cancel") == 1
+
+
+def test_a_pause_holds_an_instance_until_it_is_unpaused(backend: Backend, instance_id: str) -> None:
+    def pause(x: int) -> int:
+        pause_workflow(instance_id, backend, "lunch", "me")
+        return x
+
+    flow = Flow("p").then(pause).then(double).build()
+
+    assert run_durable_workflow(flow, instance_id, 1, backend).is_paused
+    assert resume_workflow(flow, instance_id, backend).is_paused
+    assert pause_workflow(instance_id, backend).is_paused
+    assert unpause_workflow(instance_id, backend).is_in_progress
+    assert resume_workflow(flow, instance_id, backend).output == 2
+
+
+def test_what_has_ended_can_be_neither_cancelled_nor_paused(backend: Backend, instance_id: str) -> None:
+    run_durable_workflow(PLAIN, instance_id, 1, backend)
+
+    with pytest.raises(BackendError, match="completed"):
+        cancel_workflow(instance_id, backend)
+    with pytest.raises(BackendError, match="completed"):
+        pause_workflow(instance_id, backend)
+    with pytest.raises(BackendError, match="only one that is paused"):
+        unpause_workflow(instance_id, backend)
+
+
+def test_nobody_is_told_anything_about_an_instance_that_is_not_there(backend: Backend) -> None:
+    client = WorkflowClient(backend)
+    for call in (client.status, client.cancel, client.pause, client.unpause, client.wait):
+        with pytest.raises(BackendError, match="there is no instance 'nobody'"):
+            call("nobody")
+    with pytest.raises(BackendError, match="there is no instance"):
+        client.send_signal("nobody", "s")
+    with pytest.raises(BackendError, match="there is no instance"):
+        resume_workflow(PLAIN, "nobody", backend)
+
+
+def test_who_waits_hears_of_the_end(backend: Backend, instance_id: str) -> None:
+    run_durable_workflow(WAITING, instance_id, 1, backend)
+    client = WorkflowClient(backend)
+    with pytest.raises(DeadlineExceeded):
+        client.wait(instance_id, timeout=0.01)
+    found: list[Any] = []
+    waiter = threading.Thread(target=lambda: found.append(client.wait(instance_id)))
+    waiter.start()
+
+    client.send_signal(instance_id, "approve", 1)
+    resume_workflow(WAITING, instance_id, backend)
+    waiter.join()
+
+    assert found[0].output == 2
+
+
+@pytest.mark.parametrize("library", ["trio", "asyncio"])
+def test_everything_can_be_awaited(backend: Backend, instance_id: str, library: str) -> None:
+    runner, client = CheckpointingRunner(backend), WorkflowClient(backend)
+
+    async def main() -> None:
+        assert (await runner.run_async(WAITING, instance_id, 1)).is_awaiting_signal
+        assert (await client.pause_async(instance_id)).is_paused
+        assert (await client.unpause_async(instance_id)).is_in_progress
+        await client.send_signal_async(instance_id, "approve", 4)
+        assert (await runner.resume_async(WAITING, instance_id)).output == 8
+        assert (await client.status_async(instance_id)).output == 8
+        assert (await client.wait_async(instance_id)).is_completed
+        assert await client.get_task_result_async(instance_id, "add") == 2
+        with pytest.raises(BackendError):
+            await client.cancel_async(instance_id)
+
+    run_async(library, main)
+
+
+# Ids that are taken ---------------------------------------------------------------------------------------------------
+
+
+def test_an_id_that_is_taken_is_refused(backend: Backend, instance_id: str) -> None:
+    run_durable_workflow(PLAIN, instance_id, 1, backend)
+
+    with pytest.raises(InstanceAlreadyExistsError, match=instance_id):
+        run_durable_workflow(PLAIN, instance_id, 1, backend)
+
+
+@pytest.mark.parametrize(
+    "policy", ["use_existing", "useExisting", pytest.param(ConflictPolicy.USE_EXISTING, id="member")]
+)
+def test_or_its_status_stands_for_the_new_run(backend: Backend, instance_id: str, policy: str) -> None:
+    run_durable_workflow(WAITING, instance_id, 1, backend)
+
+    status = run_durable_workflow(WAITING, instance_id, 99, backend, policy)
+
+    assert status.is_awaiting_signal
+    assert WorkflowClient(backend).get_task_result(instance_id, "add") == 2
+
+
+def test_another_definition_is_refused_whatever_the_policy_and_says_what_is_different(
+    backend: Backend, instance_id: str
+) -> None:
+    run_durable_workflow(WAITING, instance_id, 1, backend)
+    changed = Flow("approval").then(add).wait_for_signal("approve", timeout="1h").then(double).build()
+
+    for policy in ("fail", "use_existing"):
+        with pytest.raises(DefinitionMismatch, match="new: S:approve:approve:t:3600000;") as caught:
+            run_durable_workflow(changed, instance_id, 1, backend, policy)
+        assert (caught.value.expected, caught.value.found) == (changed.definition_hash, WAITING.definition_hash)
+    with pytest.raises(DefinitionMismatch):
+        resume_workflow(changed, instance_id, backend)
+
+
+def test_the_same_shape_under_another_name_is_another_workflow(backend: Backend, instance_id: str) -> None:
+    run_durable_workflow(WAITING, instance_id, 1, backend)
+    twin = Flow("twin").then(add).wait_for_signal("approve").then(double).build()
+
+    assert twin.definition_hash == WAITING.definition_hash
+    with pytest.raises(DefinitionMismatch, match="begun as workflow 'approval', this is 'twin'"):
+        resume_workflow(twin, instance_id, backend)
+
+
+def test_a_declared_migration_goes_on_with_what_an_older_definition_has_done(
+    backend: Backend, instance_id: str
+) -> None:
+    run_durable_workflow(WAITING, instance_id, 1, backend)
+    calls: list[int] = []
+
+    def renamed(x: int) -> int:
+        calls.append(x)
+        return x
+
+    newer = (
+        Flow("approval")
+        .then(renamed, name="increase")
+        .wait_for_signal("approve")
+        .then(double)
+        .then(add, name="one more")
+        .build(migrations=[Migration(from_hash=WAITING.definition_hash, renamed={"increase": "add"})])
+    )
+    send_signal(instance_id, "approve", 10, backend)
+
+    assert resume_workflow(newer, instance_id, backend).output == 21
+    assert calls == []
+
+
+def test_an_unknown_policy_is_refused(backend: Backend) -> None:
+    with pytest.raises(InvalidInput, match="does not exist"):
+        CheckpointingRunner(backend, conflict_policy="replace")
+
+
+# To the end -----------------------------------------------------------------------------------------------------------
+
+
+def test_run_workflow_returns_the_output_or_raises() -> None:
+    def fail(x: int) -> int:
+        raise ValueError("no")
+
+    assert run_workflow(PLAIN, 1) == 4
+    with pytest.raises(WorkflowError, match="task 'fail' failed: ValueError: no"):
+        run_workflow(Flow("f").then(fail).build(), 1)
+
+
+def test_run_workflow_waits_out_delays_and_signals_on_a_backend(backend: Backend, instance_id: str) -> None:
+    flow = Flow("waits").delay("d", "10ms").wait_for_signal("s", timeout="10ms").then(lambda x: [x]).build()
+
+    assert run_workflow(flow, 1, instance_id=instance_id, backend=backend) == [None]

@@ -1,0 +1,120 @@
+"""One suite for all runners: every kind of node, without a crash, and with one at every place where one can be."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import trio
+
+from runtara.sdk.flow import Backend, BackendError, CheckpointingRunner, InProcessRunner, Workflow, WorkflowStatus
+from runtara.threads import run_async
+from tests.sdk.flow.crashing import Crash, CrashingBackend
+from tests.sdk.flow.graphs import GRAPHS, Calls, Graph
+
+graphs = pytest.mark.parametrize("graph", GRAPHS, ids=lambda graph: graph.name)
+
+
+def to_the_end(
+    runner: CheckpointingRunner, workflow: Workflow[Any, Any], instance_id: str, status: WorkflowStatus
+) -> WorkflowStatus:
+    """Resume until nothing rests any more; a rest here lasts some milliseconds."""
+    while status.is_waiting or status.is_awaiting_signal or status.is_in_progress:
+        if status.wake_at is not None:
+            trio.run(trio.sleep, 0.02)
+        status = runner.resume(workflow, instance_id)
+    return status
+
+
+def run_blocking(backend: Backend, workflow: Workflow[Any, Any], instance_id: str, value: Any) -> WorkflowStatus:
+    runner = CheckpointingRunner(backend)
+    return to_the_end(runner, workflow, instance_id, runner.run(workflow, instance_id, value))
+
+
+def run_awaiting(library: str) -> Callable[[Backend, Workflow[Any, Any], str, Any], WorkflowStatus]:
+    def run(backend: Backend, workflow: Workflow[Any, Any], instance_id: str, value: Any) -> WorkflowStatus:
+        runner = CheckpointingRunner(backend)
+
+        async def main() -> WorkflowStatus:
+            return await runner.run_async(workflow, instance_id, value)
+
+        return to_the_end(runner, workflow, instance_id, run_async(library, main))
+
+    return run
+
+
+ways = pytest.mark.parametrize(
+    "run",
+    [
+        pytest.param(run_blocking, id="blocking"),
+        pytest.param(run_awaiting("trio"), id="trio"),
+        pytest.param(run_awaiting("asyncio"), id="asyncio"),
+    ],
+)
+
+
+@graphs
+def test_a_run_that_is_not_kept_comes_to_its_output(graph: Graph) -> None:
+    calls = Calls()
+
+    status = InProcessRunner().run(graph.build(calls), graph.input)
+
+    assert (status.output, status.error, len(calls.seen)) == (graph.output, None, graph.tasks)
+
+
+@graphs
+@pytest.mark.parametrize("library", ["trio", "asyncio"])
+def test_a_run_that_is_not_kept_comes_to_the_same_where_it_is_awaited(graph: Graph, library: str) -> None:
+    calls = Calls()
+    workflow = graph.build(calls)
+
+    async def main() -> WorkflowStatus:
+        return await InProcessRunner().run_async(workflow, graph.input)
+
+    assert run_async(library, main).output == graph.output
+
+
+@graphs
+@ways
+def test_a_run_that_is_kept_comes_to_the_same(graph: Graph, run: Any, backend: Backend, instance_id: str) -> None:
+    calls = Calls()
+
+    status = run(backend, graph.build(calls), instance_id, graph.input)
+
+    assert (status.output, status.error, len(calls.seen)) == (graph.output, None, graph.tasks)
+
+
+@graphs
+@ways
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_run_that_dies_at_any_call_comes_to_the_same_and_runs_no_task_again_that_was_kept(
+    graph: Graph, run: Any, when: Any, backend: Backend, instance_id: str
+) -> None:
+    for at in range(1, 100):
+        calls, mortal = Calls(), CrashingBackend(backend, at, when)
+        workflow, name = graph.build(calls), f"{instance_id}-{at}"
+
+        try:
+            status = run(mortal, workflow, name, graph.input)
+        except Crash:
+            status = go_on(backend, workflow, name, graph.input)
+
+        assert status.output == graph.output, f"after a death {when} call {at}"
+        assert len(calls.seen) <= graph.tasks + BRANCHES, f"after a death {when} call {at}: {calls.seen}"
+        if not mortal.crashed:
+            assert at > graph.tasks
+            return
+    raise AssertionError("a run without a crash was expected in the end")
+
+
+BRANCHES = 3
+"""So many tasks at most are under way at once, and run again after a crash."""
+
+
+def go_on(backend: Backend, workflow: Workflow[Any, Any], instance_id: str, value: Any) -> WorkflowStatus:
+    """Do what somebody does whose run has died: resume it, or run it again where it was not even begun."""
+    runner = CheckpointingRunner(backend)
+    try:
+        status = runner.resume(workflow, instance_id)
+    except BackendError:
+        status = runner.run(workflow, instance_id, value)
+    return to_the_end(runner, workflow, instance_id, status)
