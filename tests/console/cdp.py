@@ -137,6 +137,8 @@ class Page:
         """Requests that were answered with an error, as "401 URL"."""
         self.left: list[str] = []
         """Requests that went to anybody but the server."""
+        self.asked: list[str] = []
+        """All requests."""
         self._loaded = trio.Event()
         self._origin = ""
 
@@ -152,6 +154,7 @@ class Page:
             self.refused.append(f"{said['response']['status']} {said['response']['url']}")
         elif method == "Network.requestWillBeSent":
             url = said["request"]["url"]
+            self.asked.append(url)
             if self._origin and not url.startswith((self._origin, "data:", "blob:")):
                 self.left.append(url)
         elif method == "Page.loadEventFired":

@@ -37,6 +37,7 @@ document.documentElement.scrollWidth <= innerWidth ? [] : [...document.querySele
 
 
 @pytest.mark.parametrize("place", PLACES)
+@pytest.mark.slow
 async def test_everything_has_a_name_and_a_place(place: str, tmp_path: Path, chromium: str) -> None:
     async with open_world(tmp_path, chromium) as world:
         await world.start("one", ["save", 2], ["note", ["told", "x"]])
@@ -69,6 +70,7 @@ async def tab_to(page: Page, name: str, *, most: int = 40) -> None:
     raise AssertionError(f"{name!r} is not reached: {seen}")
 
 
+@pytest.mark.slow
 async def test_one_can_do_it_all_by_keyboard(tmp_path: Path, chromium: str) -> None:
     async with open_world(tmp_path, chromium) as world:
         await world.start("a", ["wait", "go"])
@@ -124,6 +126,7 @@ async def test_one_can_do_it_all_by_keyboard(tmp_path: Path, chromium: str) -> N
     assert quiet(page)
 
 
+@pytest.mark.slow
 async def test_news_are_told_to_those_who_listen(tmp_path: Path, chromium: str) -> None:
     async with open_world(tmp_path, chromium) as world:
         await world.start("one", ["wait", "go"])
@@ -137,6 +140,7 @@ async def test_news_are_told_to_those_who_listen(tmp_path: Path, chromium: str) 
         assert {"announcer", "toasts", "connection"} <= set(await page.evaluate(live))
 
 
+@pytest.mark.slow
 async def test_colours_follow_the_system_until_somebody_chooses(tmp_path: Path, chromium: str) -> None:
     background = "getComputedStyle(document.body).backgroundColor"
     async with open_world(tmp_path, chromium) as world:

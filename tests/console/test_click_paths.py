@@ -6,9 +6,10 @@ import signal
 from pathlib import Path
 from typing import Any, Final
 
-import trio
+import pytest
 
-from tests.console.cdp import PATIENCE_S, Page
+from tests.console.cable import open_cable
+from tests.console.cdp import Page
 from tests.console.world import PROGRAM, World, open_world, quiet
 
 BADGE: Final = ".head .badge"
@@ -89,6 +90,7 @@ async def test_the_list_shows_live_what_becomes_of_instances(tmp_path: Path, chr
     assert quiet(page)
 
 
+@pytest.mark.slow
 async def test_a_waiting_one_is_sent_its_signal(tmp_path: Path, chromium: str) -> None:
     async with open_world(tmp_path, chromium) as world:
         await world.start("one", ["wait", "approval"])
@@ -110,6 +112,7 @@ async def test_a_waiting_one_is_sent_its_signal(tmp_path: Path, chromium: str) -
     assert json.loads(info.output or b"") == {"approved": True}
 
 
+@pytest.mark.slow
 async def test_one_is_paused_and_resumed(tmp_path: Path, chromium: str) -> None:
     async with open_world(tmp_path, chromium, park_after_ms=60_000) as world:
         await world.start("one", ["say", "here"], ["wait", "go"])
@@ -125,6 +128,7 @@ async def test_one_is_paused_and_resumed(tmp_path: Path, chromium: str) -> None:
         await page.wait_for(".timeline .bar.rest")
 
 
+@pytest.mark.slow
 async def test_one_is_cancelled_after_a_question(tmp_path: Path, chromium: str) -> None:
     async with open_world(tmp_path, chromium) as world:
         await world.start("one", ["wait", "go"])
@@ -139,6 +143,7 @@ async def test_one_is_cancelled_after_a_question(tmp_path: Path, chromium: str) 
         await page.wait_for(BADGE, "cancelled")
 
 
+@pytest.mark.slow
 async def test_a_failed_one_says_why_and_is_retried(tmp_path: Path, chromium: str) -> None:
     paper = tmp_path / "paper"
     async with open_world(tmp_path, chromium, max_auto_restarts=0) as world:
@@ -157,6 +162,7 @@ async def test_a_failed_one_says_why_and_is_retried(tmp_path: Path, chromium: st
     assert quiet(page)
 
 
+@pytest.mark.slow
 async def test_one_is_forked_from_an_earlier_checkpoint_with_another_input(tmp_path: Path, chromium: str) -> None:
     async with open_world(tmp_path, chromium) as world:
         await world.start("one", ["save", 3])
@@ -198,6 +204,7 @@ async def test_a_crash_is_seen_live_and_the_next_attempt_too(tmp_path: Path, chr
     assert quiet(page)
 
 
+@pytest.mark.slow
 async def test_logs_come_as_they_are_written_without_orders_to_a_terminal(tmp_path: Path, chromium: str) -> None:
     async with open_world(tmp_path, chromium, park_after_ms=60_000) as world:
         page = await world.visit()
@@ -213,6 +220,7 @@ async def test_logs_come_as_they_are_written_without_orders_to_a_terminal(tmp_pa
         assert "[31m" not in await page.text("pre.log")
 
 
+@pytest.mark.slow
 async def test_what_the_server_refuses_is_shown_with_code_and_request(tmp_path: Path, chromium: str) -> None:
     async with open_world(tmp_path, chromium) as world:
         page = await world.visit()
@@ -229,20 +237,23 @@ async def test_what_the_server_refuses_is_shown_with_code_and_request(tmp_path: 
         assert page.complaints == []
 
 
-async def test_a_lost_connection_is_said_and_made_again(tmp_path: Path, chromium: str) -> None:
-    async with open_world(tmp_path, chromium) as world:
+@pytest.mark.slow
+async def test_a_lost_connection_is_said_made_again_and_gone_on_from(tmp_path: Path, chromium: str) -> None:
+    async with open_world(tmp_path, chromium) as world, open_cable(int(world.url.rpartition(":")[2])) as cable:
         await world.start("one", ["wait", "go"])
-        page = await world.visit()
+        page = await world.visit(url=f"http://127.0.0.1:{cable.port}")
         await page.wait_for("#connection", "Live")
+        await page.wait_for("[data-watched] [data-id=one]")
+        lists = [url for url in page.asked if "/instances?" in url]
 
-        await page.call(
-            "Network.emulateNetworkConditions", offline=True, latency=0, downloadThroughput=-1, uploadThroughput=-1
-        )
-        await page.evaluate("dispatchEvent(new Event('offline'))")
-        await page.call(
-            "Network.emulateNetworkConditions", offline=False, latency=0, downloadThroughput=-1, uploadThroughput=-1
-        )
-        await page.wait_for("#connection", "Live")
+        cable.cut()
+        await page.wait_for("#connection", "Not connected")
         await world.signal("one", "go", 1)
-        with trio.fail_after(PATIENCE_S):
-            await page.wait_for("[data-id=one] .badge", "completed")
+        await world.start("two", ["say", "hello"])
+        await world.wait_until("two", "completed")
+        cable.mend()
+        await page.wait_for("#connection", "Live")
+        await page.wait_for("[data-id=one] .badge", "completed")
+        await page.wait_for("[data-id=two] .badge", "completed")
+
+        assert [url for url in page.asked if "/instances?" in url] == lists, "what was missed is told, not read again"

@@ -2,11 +2,14 @@
 
 from pathlib import Path
 
+import pytest
+
 from tests.console.world import PROGRAM, open_world, quiet
 
 SCRIPT = b"import os, pathlib\npathlib.Path(os.environ['RUNTARA_OUTPUT_FILE']).write_text('made')\n"
 
 
+@pytest.mark.slow
 async def test_an_image_is_uploaded_started_pushed_again_and_rolled_back(tmp_path: Path, chromium: str) -> None:
     file = tmp_path / "report.py"
     file.write_bytes(SCRIPT)
@@ -37,6 +40,7 @@ async def test_an_image_is_uploaded_started_pushed_again_and_rolled_back(tmp_pat
     assert quiet(page)
 
 
+@pytest.mark.slow
 async def test_a_schedule_is_made_paused_changed_and_deleted(tmp_path: Path, chromium: str) -> None:
     async with open_world(tmp_path, chromium) as world:
         page = await world.visit("#/schedules")
@@ -66,6 +70,7 @@ async def test_a_schedule_is_made_paused_changed_and_deleted(tmp_path: Path, chr
     assert quiet(page)
 
 
+@pytest.mark.slow
 async def test_the_supervision_tree_is_live_and_opens_and_closes_by_keys(tmp_path: Path, chromium: str) -> None:
     async with open_world(tmp_path, chromium) as world:
         page = await world.visit("#/tree")
@@ -86,6 +91,7 @@ async def test_the_supervision_tree_is_live_and_opens_and_closes_by_keys(tmp_pat
     assert quiet(page)
 
 
+@pytest.mark.slow
 async def test_the_overview_counts_and_draws_what_has_ended(tmp_path: Path, chromium: str) -> None:
     async with open_world(tmp_path, chromium) as world:
         page = await world.visit("#/overview")
@@ -102,6 +108,7 @@ async def test_the_overview_counts_and_draws_what_has_ended(tmp_path: Path, chro
     assert quiet(page)
 
 
+@pytest.mark.slow
 async def test_a_single_node_says_so(tmp_path: Path, chromium: str) -> None:
     async with open_world(tmp_path, chromium) as world:
         page = await world.visit("#/nodes")

@@ -38,6 +38,19 @@ new Promise((told) => {
 """
 
 
+OFFERED: Final = """
+[...document.querySelectorAll("[data-deed], [data-needs]")].filter((one) => one.getClientRects().length).length
+"""
+
+CANCEL: Final = """
+fetch("/api/v1/instances/one/signals", {
+  method: "POST",
+  headers: { "Runtara-Csrf": "1", "Content-Type": "application/json" },
+  body: JSON.stringify({ kind: "cancel" }),
+}).then((answer) => answer.status)
+"""
+
+
 async def push_evil_image(world: World) -> None:
     """Push an image with a description that would like to be a program."""
     digest = hashlib.sha256(SCRIPT).hexdigest()
@@ -49,7 +62,12 @@ async def push_evil_image(world: World) -> None:
 async def test_nothing_that_a_program_says_becomes_part_of_the_page(tmp_path: Path, chromium: str) -> None:
     async with open_world(tmp_path, chromium, max_auto_restarts=0, park_after_ms=60_000) as world:
         await push_evil_image(world)
-        steps = [["say", EVIL], ["save", EVIL], ["note", [EVIL, EVIL]], ["give_up", [EVIL, "/nowhere"]]]
+        steps: list[list[object]] = [
+            ["say", EVIL],
+            ["save", EVIL],
+            ["note", [EVIL, EVIL]],
+            ["give_up", [EVIL, "/nowhere"]],
+        ]
         await world.start("bad", *steps)
         await world.start("good", ["save", EVIL])
         await world.start("waits", ["wait", EVIL])
@@ -114,6 +132,31 @@ async def test_the_policy_lets_no_inline_program_run(tmp_path: Path, chromium: s
         assert await page.evaluate("fetch('http://example.org/').then(() => 'went', () => 'refused')") == "refused"
 
 
+async def test_a_key_that_is_revoked_ends_what_is_on_show(tmp_path: Path, chromium: str) -> None:
+    async with open_world(tmp_path, chromium) as world:
+        await world.start("one", ["wait", "go"])
+        page = await world.visit()
+        await page.wait_for("[data-id=one]")
+        await page.wait_for("#connection", "Live")
+
+        (mine,) = [row for row in world.keys.list() if row.tenant_id == TENANT]
+        world.keys.revoke(mine.key_id)
+        await page.wait_for("#key")
+
+        assert await page.evaluate("document.querySelector('[data-id=one]')") is None
+
+
+async def test_a_key_to_read_with_is_offered_nothing_to_change(tmp_path: Path, chromium: str) -> None:
+    async with open_world(tmp_path, chromium, role="read-only") as world:
+        await world.start("one", ["wait", "go"])
+        page = await world.visit("#/instances/one")
+        await page.wait_for("#tenant", TENANT)
+        await page.wait_for(".head .badge")
+
+        assert await page.evaluate(OFFERED) == 0
+        assert await page.evaluate(CANCEL) == 403
+
+
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: str(path.relative_to(UI)))
 def test_no_script_parses_html_or_runs_text(script: Path) -> None:
     text = script.read_text(encoding="utf-8")
@@ -127,5 +170,7 @@ def test_the_page_names_nothing_but_its_own_files() -> None:
     named = re.findall(r"(?:src|href)=\"([^\"#]+)\"", page)
 
     assert all(name.startswith("/ui/") and (UI / name.removeprefix("/ui/")).is_file() for name in named)
-    assert {UI / name.removeprefix("/ui/") for name in named} >= set(SCRIPTS), "all are fetched at once"
+    assert {UI / name.removeprefix("/ui/") for name in named} >= {*SCRIPTS} - {UI / "docs.js"}, (
+        "all are fetched at once"
+    )
     assert not re.search(r"\sstyle=|\son\w+=|<script>|<style", page)

@@ -1,7 +1,7 @@
 """A real host with a real browser in front of it, and what the tests of the console do there again and again."""
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -9,6 +9,7 @@ from typing import Any, Final
 import trio
 
 from runtara.clock import SystemClock
+from runtara.endpoints import Role
 from runtara.host import Host, open_host
 from runtara.ids import InstanceKey
 from runtara.messages import GetStatus, InstanceInfo, SendSignal, StartInstance
@@ -39,14 +40,15 @@ class _Watch:
 class World:
     """A host, a browser, and a key of a tenant."""
 
-    def __init__(self, host: Host, browser: Browser, key: str, folder: Path) -> None:
+    def __init__(self, host: Host, browser: Browser, keys: KeyRing, key: str, folder: Path) -> None:
         self.host: Final = host
         self.browser: Final = browser
+        self.keys: Final = keys
         self.key: Final = key
         self.folder: Final = folder
         self.url: Final = host.http_address
 
-    async def start(self, instance_id: str, *steps: list[Any], **more: Any) -> None:
+    async def start(self, instance_id: str, *steps: Sequence[object], **more: Any) -> None:
         """Start an instance that does these steps."""
         content = json.dumps({"steps": steps}).encode()
         await self.ask(instance_id, StartInstance(program=PROGRAM, input=content, **more))
@@ -61,10 +63,10 @@ class World:
         info: InstanceInfo = await self.ask(instance_id, GetStatus())
         return info
 
-    async def visit(self, place: str = "#/instances", **options: Any) -> Page:
+    async def visit(self, place: str = "#/instances", *, url: str | None = None, **options: Any) -> Page:
         """Open the console at a place, signed in by its own form."""
         page = await self.browser.open_page(**options)
-        await page.go(f"{self.url}/{place}")
+        await page.go(f"{url or self.url}/{place}")
         await page.wait_for("#key")
         await page.fill("#key", self.key)
         await page.press("Enter")
@@ -89,7 +91,7 @@ class World:
 
 
 @asynccontextmanager
-async def open_world(folder: Path, chromium: str, **settings: Any) -> AsyncIterator[World]:
+async def open_world(folder: Path, chromium: str, *, role: Role = "admin", **settings: Any) -> AsyncIterator[World]:
     """Run a host that asks for credentials, and connect to the browser."""
     given: dict[str, Any] = {
         "data_dir": str(folder / "data"),
@@ -103,10 +105,11 @@ async def open_world(folder: Path, chromium: str, **settings: Any) -> AsyncItera
     }
     wanted = Settings(**given | settings)
     (folder / "data").mkdir(mode=0o700, exist_ok=True)
-    key = KeyRing(Path(wanted.data_dir) / "keys.json", SystemClock()).add(TENANT)
+    keys = KeyRing(Path(wanted.data_dir) / "keys.json", SystemClock())
+    key = keys.add(TENANT, role)
     async with open_host(wanted) as host, open_browser(chromium) as browser:
         try:
-            yield World(host, browser, key, folder)
+            yield World(host, browser, keys, key, folder)
         finally:
             with trio.CancelScope(shield=True):
                 host.hurry()

@@ -3,7 +3,7 @@
 import { get, post, unauthenticated } from "./api.js";
 import { h, replace, setText } from "./dom.js";
 import { icon } from "./icons.js";
-import { here, leave, link, route, show } from "./router.js";
+import { go, here, leave, link, route, show } from "./router.js";
 import { live, who } from "./session.js";
 import { attempt, complain } from "./toast.js";
 import { image, images } from "./views/images.js";
@@ -100,6 +100,7 @@ function signIn() {
   if (signedOut) return;
   signedOut = true;
   leave();
+  live.restart();
   document.body.classList.add("signed-out");
   login(main, () => {
     signedOut = false;
@@ -118,6 +119,8 @@ async function learnWho() {
     setText(document.getElementById("tenant"), found.tenant_id);
     document.getElementById("tenant").title = found.role ? `${found.tenant_id}, with a key for: ${found.role}` : found.tenant_id;
     document.getElementById("logout").hidden = !found.role;
+    document.body.dataset.role = found.role ?? "";
+    if (found.role === "image-push" && here().parts[0] !== "images") go(["images"]);
     window.dispatchEvent(new Event("who"));
   } catch (error) {
     if (error.status !== 401) complain(error);

@@ -2,7 +2,7 @@
 //
 // A watch hears `item(data, seq)` for every change, and `again(isReset)` whenever it has to read its list: once the
 // server has begun to watch, and when it has forgotten the place to go on from. So nothing is missed: the watch is there
-// before the list is read.
+// before the list is read. `again` may return a promise of false: the list could not be read.
 
 import { get } from "./api.js";
 
@@ -82,9 +82,14 @@ export class Live {
     if (!watch) return;
     if (message.seq !== undefined) watch.after = message.seq;
     if (message.type === "item") watch.item(message.data, message.seq);
-    else if (message.type === "reset") watch.again(true);
-    else if (message.type === "watching" && watch.isNew) watch.again(false);
+    else if (message.type === "reset") this.#again(watch, true);
+    else if (message.type === "watching" && watch.isNew) this.#again(watch, false);
     else if (message.type === "refused") watch.refused(message);
+  }
+
+  /** Have a watch read its list. One that could not, as it says with false, begins anew with the next connection. */
+  async #again(watch, isReset) {
+    if ((await watch.again(isReset)) === false) watch.after = null;
   }
 
   #closed({ code }) {

@@ -18,7 +18,7 @@ export function fits(row, { status, search }, order) {
 }
 
 export class Rows {
-  #places = null;
+  #known = new Map();
 
   constructor(filter, order) {
     this.filter = filter;
@@ -31,46 +31,46 @@ export class Rows {
 
   /** Add a page that was read. A row that is known already was told live meanwhile, and is newer. */
   addPage(rows, cursor) {
-    const known = new Set(this.items.map((row) => row.instance_id));
-    this.items = this.items.concat(rows.filter((row) => !known.has(row.instance_id)));
+    const fresh = rows.filter((row) => !this.#known.has(row.instance_id));
+    for (const row of fresh) this.#known.set(row.instance_id, row);
+    this.items = this.items.concat(fresh).sort(this.compare);
     this.cursor = cursor ?? null;
     this.ended = this.cursor === null;
-    this.items.sort(this.compare);
-    this.#places = null;
   }
 
-  /** Take in what was told about one instance; returns how many rows came in above `index`. */
+  /** Take in what was told about one instance; returns by how much the row at `index` has moved down. */
   take(row, index = 0) {
-    const place = this.#placeOf(row.instance_id);
-    if (place === undefined) return fits(row, this.filter, this.order) ? this.#insert(row, index) : 0;
-    const before = this.items[place];
-    if (!fits(row, this.filter, this.order)) { this.items.splice(place, 1); this.#places = null; return place < index ? -1 : 0; }
-    if (this.compare(before, row) === 0) { this.items[place] = row; return 0; }
+    const before = this.#known.get(row.instance_id);
+    const isWanted = fits(row, this.filter, this.order);
+    if (!before) return isWanted ? this.#insert(row, index) : 0;
+    const place = this.#placeOf(before);
+    if (isWanted && this.compare(before, row) === 0) {
+      this.items[place] = row;
+      this.#known.set(row.instance_id, row);
+      return 0;
+    }
     this.items.splice(place, 1);
-    this.#places = null;
-    return this.#insert(row, index) - (place < index ? 1 : 0);
-  }
-
-  get(instanceId) {
-    const place = this.#placeOf(instanceId);
-    return place === undefined ? null : this.items[place];
+    this.#known.delete(row.instance_id);
+    const moved = place < index ? -1 : 0;
+    return isWanted ? moved + this.#insert(row, index + moved) : moved;
   }
 
   #insert(row, index) {
+    const place = this.#placeOf(row);
+    if (place === this.items.length && !this.ended) return 0; // its page will bring it
+    this.items.splice(place, 0, row);
+    this.#known.set(row.instance_id, row);
+    return place <= index ? 1 : 0;
+  }
+
+  /** Where a row is, or would be: no two are equal, since ids differ. */
+  #placeOf(row) {
     let low = 0, high = this.items.length;
     while (low < high) {
       const middle = (low + high) >> 1;
       if (this.compare(this.items[middle], row) < 0) low = middle + 1;
       else high = middle;
     }
-    if (low === this.items.length && !this.ended) return 0;
-    this.items.splice(low, 0, row);
-    this.#places = null;
-    return low <= index ? 1 : 0;
-  }
-
-  #placeOf(instanceId) {
-    this.#places ??= new Map(this.items.map((row, place) => [row.instance_id, place]));
-    return this.#places.get(instanceId);
+    return low;
   }
 }

@@ -64,8 +64,14 @@ export class Story {
     this.checkpointList = new Growing(path("instances", this.instanceId, "checkpoints"), "checkpoints");
     this.stepList = new Growing(path("instances", this.instanceId, "steps"), "steps");
     this.unwatch = live.watch("instance", { instanceId: this.instanceId, item: (data) => this.#hear(data),
-      again: (isReset) => (isReset ? this.#beginAgain() : this.#readInfo()), refused: (error) => this.#refused(error) });
+      again: (isReset) => (isReset ? this.#beginAgain() : this.#beginOn()), refused: (error) => this.#refused(error) });
     this.#readInfo();
+    this.#soon(0);
+  }
+
+  /** Read what is not told; the history of a watch that begins anew is told again, and known already. */
+  async #beginOn() {
+    await this.#readInfo();
     this.#soon(0);
   }
 
@@ -97,8 +103,10 @@ export class Story {
     try {
       this.info = await get(path("instances", this.instanceId));
       this.#tell("status");
+      return true;
     } catch (error) {
       if (!this.stopped) this.gone(error);
+      return false;
     }
   }
 

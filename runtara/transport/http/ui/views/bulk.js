@@ -18,7 +18,7 @@ const DEEDS = [
 export function bulkBar({ chosen, clear, filter, all }) {
   const count = h("strong", {});
   const buttons = DEEDS.map((deed) => h("button", { type: "button", class: "small", onclick: () => confirm(deed) }, icon(deed.icon), deed.word));
-  const element = h("div", { class: "bulk", role: "region", "aria-label": "Selected instances", hidden: true }, count, buttons,
+  const element = h("div", { class: "bulk", "data-needs": "operate", role: "region", "aria-label": "Selected instances", hidden: true }, count, buttons,
     h("button", { type: "button", class: "small quiet", onclick: clear }, "Clear"));
 
   function show() {

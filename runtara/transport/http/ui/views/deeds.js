@@ -23,7 +23,7 @@ export function deedButtons({ info, checkpoints }) {
     button("fork", "Fork", "fork", () => askFork(id(), checkpoints())),
     button("cancel", "Cancel", "cancelled", () => askCancel(id())),
   ];
-  const element = h("div", { class: "deeds", role: "group", "aria-label": "What to do" }, buttons);
+  const element = h("div", { class: "deeds", "data-needs": "operate", role: "group", "aria-label": "What to do" }, buttons);
   const show = (now) => {
     const allowed = deeds(now);
     for (const one of buttons) one.hidden = !allowed[one.dataset.deed];

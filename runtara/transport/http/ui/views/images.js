@@ -14,7 +14,7 @@ import { askUpload } from "./upload.js";
 export function images(place) {
   const card = h("section", { class: "card", "aria-label": "Images" }, bones());
   place.append(h("div", { class: "head" }, h("h1", {}, "Images"),
-    h("button", { type: "button", class: "primary", onclick: async () => { if (await askUpload()) read(); } }, icon("upload"), "Upload an image")), card);
+    h("button", { type: "button", class: "primary", "data-needs": "push", onclick: async () => { if (await askUpload()) read(); } }, icon("upload"), "Upload an image")), card);
   read();
 
   async function read() {
@@ -32,8 +32,8 @@ export function images(place) {
       h("th", { scope: "row", class: "wrap" }, h("a", { href: link(["images", image.name]) }, image.name), image.description && h("div", { class: "soft wrap normal" }, image.description)),
       h("td", { class: "number" }, image.version), h("td", {}, image.kind), h("td", { class: "number" }, size(image.size)),
       h("td", { title: instant(image.pushed_at) }, relative(image.pushed_at)),
-      h("td", { class: "acts" }, h("button", { type: "button", class: "small", onclick: () => askStart({ image: image.name }) }, icon("running"), "Start"),
-        h("button", { type: "button", class: "small quiet", "aria-label": `Delete ${image.name}`, onclick: async () => { if (await askDelete(image.name)) read(); } }, icon("trash"))))))));
+      h("td", { class: "acts" }, h("button", { type: "button", class: "small", "data-needs": "operate", onclick: () => askStart({ image: image.name }) }, icon("running"), "Start"),
+        h("button", { type: "button", class: "small quiet", "data-needs": "push", "aria-label": `Delete ${image.name}`, onclick: async () => { if (await askDelete(image.name)) read(); } }, icon("trash"))))))));
   }
 }
 
@@ -44,8 +44,8 @@ export function image(place, { name }) {
   place.append(
     h("nav", { class: "crumbs", "aria-label": "Where you are" }, h("a", { href: link(["images"]) }, "Images"), " / ", h("span", { "aria-current": "page" }, name)),
     h("div", { class: "head" }, h("h1", {}, name),
-      h("button", { type: "button", onclick: async () => { if (await askUpload({ name })) read(); } }, icon("upload"), "Upload a version"),
-      h("button", { type: "button", class: "primary", onclick: () => askStart({ image: name }) }, icon("running"), "Start"), lead), card);
+      h("button", { type: "button", "data-needs": "push", onclick: async () => { if (await askUpload({ name })) read(); } }, icon("upload"), "Upload a version"),
+      h("button", { type: "button", class: "primary", "data-needs": "operate", onclick: () => askStart({ image: name }) }, icon("running"), "Start"), lead), card);
   read();
 
   async function read() {
@@ -61,7 +61,7 @@ export function image(place, { name }) {
   }
 
   function row(version) {
-    const use = h("button", { type: "button", class: "small", onclick: () => change(version) }, "Use this one");
+    const use = h("button", { type: "button", class: "small", "data-needs": "push", onclick: () => change(version) }, "Use this one");
     return h("tr", {}, h("th", { scope: "row" }, `${version.version}`), h("td", {}, version.kind), h("td", { class: "number" }, size(version.size)),
       h("td", { title: instant(version.pushed_at) }, relative(version.pushed_at)), h("td", { class: "mono soft", title: version.digest }, version.digest.slice(0, 16)),
       h("td", { class: "acts" }, version.current ? h("span", { class: "badge", "data-status": "completed" }, icon("completed"), h("span", {}, "in use")) : use));
@@ -102,5 +102,5 @@ function nothingYet(read) {
   return h("div", { class: "empty" }, icon("images"), h("h2", {}, "No images yet"),
     h("p", {}, "An image is a program that the server keeps: an executable, a Python project, a container, a WASI module. Push one from a shell with ",
       h("code", {}, "runtara image push NAME FILE"), ", or upload one here."),
-    h("button", { type: "button", class: "primary", onclick: async () => { if (await askUpload()) read(); } }, icon("upload"), "Upload an image"));
+    h("button", { type: "button", class: "primary", "data-needs": "push", onclick: async () => { if (await askUpload()) read(); } }, icon("upload"), "Upload an image"));
 }

@@ -82,7 +82,7 @@ class InstanceView {
     this.tabs.count("checkpoints", info.checkpoint_count);
     const changes = { status: ["output"], events: ["events"], steps: ["steps", "checkpoints"] }[what];
     const news = info.status !== this.shownStatus || info.output !== this.shownOutput;
-    const reads = this.tabs.panel.querySelector(".opened") !== null; // what somebody has opened is not taken away
+    const reads = this.tabs.panel.querySelector("[aria-expanded=true]") !== null; // what somebody has opened is not taken away
     if (changes.includes(this.tabs.current()) && !reads && (what !== "status" || news)) this.tabs.again();
     this.shownStatus = info.status;
     this.shownOutput = info.output;

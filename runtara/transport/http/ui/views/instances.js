@@ -30,12 +30,12 @@ class InstancesView {
     this.order = ORDERS.some(([name]) => name === query.get("order")) ? query.get("order") : ORDERS[0][0];
     this.selected = new Set();
     this.anchor = null;
-    this.waiting = [];
+    this.waiting = new Map();
     this.reading = null;
     this.counting = false;
     this.#draw(place);
     this.rows = new Rows({ ...this.filter }, this.order);
-    this.unwatch = live.watch("instances", { item: (row) => this.#hear(row), again: () => this.#read(this.rows?.items.length), refused: complain });
+    this.unwatch = live.watch("instances", { item: (row) => this.#hear(row), again: () => this.#readAgain(), refused: complain });
     this.ticking = setInterval(() => this.list.refresh(), 1000);
     this.#read();
   }
@@ -60,7 +60,7 @@ class InstancesView {
       filter: () => this.filter, all: () => this.rows.items.length === this.selected.size && !this.rows.ended });
     place.append(
       h("div", { class: "head" }, h("h1", {}, "Instances"), this.#orderChoice(),
-        h("button", { type: "button", class: "primary", onclick: () => askStart() }, icon("plus"), "Start an instance")),
+        h("button", { type: "button", class: "primary", "data-needs": "operate", onclick: () => askStart() }, icon("plus"), "Start an instance")),
       this.#filters(), this.bulk.element, h("div", { class: "list-card" }, this.list.element, this.over));
   }
 
@@ -112,34 +112,48 @@ class InstancesView {
   async #read(least = 0) {
     this.reading?.abort();
     this.replacing = true;
-    this.waiting = [];
+    this.failed = false;
+    this.waiting = new Map();
     const rows = new Rows({ ...this.filter }, this.order);
     for (const chip of this.chips) chip.setAttribute("aria-pressed", String(chip.dataset.filter === (this.filter.status || "all")));
     if (!this.list.items.length) this.#cover("reading");
     this.#count();
-    let wanted = true;
-    while (wanted && !rows.ended) wanted = (await this.#page(rows)) && rows.items.length < least;
-    if (!rows.items.length && !rows.ended) return;
-    if (rows.ended || rows.items.length >= least) { this.rows = rows; this.replacing = false; this.#catchUp(); }
+    do {
+      const came = await this.#page(rows);
+      if (came === null) return true; // another reading has begun
+      if (!came) { this.replacing = false; this.#catchUp(); return false; }
+    } while (rows.items.length < least && !rows.ended);
+    this.rows = rows;
+    this.replacing = false;
+    this.#catchUp();
+    return true;
+  }
+
+  /** Read it again because the server says so, as it has begun to watch or has lost the place. */
+  async #readAgain() {
+    const done = await this.#read(this.rows.items.length);
+    if (done) this.list.element.dataset.watched = "yes";
+    return done;
   }
 
   async #more() {
-    if (!this.reading && !this.replacing && !this.rows.ended && (await this.#page(this.rows))) this.#catchUp();
+    if (!this.reading && !this.replacing && !this.failed && !this.rows.ended && (await this.#page(this.rows))) this.#catchUp();
   }
 
-  /** Read one page more; tells whether it came, and was not given up for another one. */
+  /** Read one page more; tells whether it came, or null where it was given up for another reading. */
   async #page(rows) {
     const reading = new AbortController();
     this.reading = reading;
     try {
       const page = await get("/instances", { statuses: this.filter.status, search: this.filter.search, order: this.order, limit: PAGE_ROWS, cursor: rows.cursor }, { signal: reading.signal });
-      if (this.reading !== reading) return false;
+      if (this.reading !== reading) return null;
       rows.addPage(page.instances, page.cursor);
       this.reading = null;
       return true;
     } catch (error) {
-      if (this.reading !== reading) return false;
+      if (this.reading !== reading) return null;
       this.reading = null;
+      this.failed = true; // nobody asks again by scrolling: a button does, or the next connection
       complain(error);
       if (!this.rows?.items.length) this.#cover("unread");
       return false;
@@ -164,15 +178,16 @@ class InstancesView {
     }
   }
 
+  /** Keep the newest of each until the next frame: a thousand changes are one drawing. */
   #hear(row) {
-    this.waiting.push(row);
-    if (this.waiting.length === 1) queueMicrotask(() => this.#catchUp());
+    this.waiting.set(row.instance_id, row);
+    if (this.waiting.size === 1) requestAnimationFrame(() => this.#catchUp());
   }
 
   #catchUp() {
     if (this.replacing) return;
-    const heard = this.waiting;
-    this.waiting = [];
+    const heard = [...this.waiting.values()];
+    this.waiting.clear();
     const top = Math.floor(this.list.view.scrollTop / ROW_HEIGHT);
     let added = 0;
     for (const row of heard) added += this.rows.take(row, top + added);
@@ -183,7 +198,7 @@ class InstancesView {
 
   #show(added = 0) {
     this.list.set(this.rows.items, { added, ended: this.rows.ended });
-    this.#cover(this.rows.items.length || !this.rows.ended ? null : "empty");
+    if (this.rows.items.length || this.rows.ended) this.#cover(this.rows.items.length ? null : "empty");
     this.bulk.show();
   }
 
@@ -267,5 +282,5 @@ function nothingFits(clear) {
 function nothingYet() {
   return [icon("instances"), h("h2", {}, "No instances yet"),
     h("p", {}, "Start one here, or from a shell with ", h("code", {}, "runtara start PROGRAM"), ". It will appear by itself."),
-    h("button", { type: "button", class: "primary", onclick: () => askStart() }, icon("plus"), "Start an instance")];
+    h("button", { type: "button", class: "primary", "data-needs": "operate", onclick: () => askStart() }, icon("plus"), "Start an instance")];
 }

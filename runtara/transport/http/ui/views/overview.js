@@ -62,8 +62,10 @@ class Overview {
       for (const bucket of found.buckets) this.points.set(bucket.at, bucket);
       this.#show();
       this.#showCounts((await get("/instances-by-status")).counts);
+      return true;
     } catch (error) {
       complain(error);
+      return false;
     }
   }
 

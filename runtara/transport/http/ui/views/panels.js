@@ -42,12 +42,13 @@ function checkpointRow(one, story) {
   let opened = null;
   button.addEventListener("click", async () => {
     if (opened) { opened.remove(); opened = null; button.setAttribute("aria-expanded", "false"); return; }
+    button.setAttribute("aria-expanded", "true");
     try {
       const found = await get(path("instances", story.instanceId, "checkpoints", one.checkpoint_id));
       opened = h("tr", { class: "opened" }, h("td", { colspan: "6" }, payload(found.state ?? "", { name: `${story.instanceId} ${one.checkpoint_id}`, empty: "No state." })));
       row.after(opened);
-      button.setAttribute("aria-expanded", "true");
     } catch (error) {
+      button.setAttribute("aria-expanded", "false");
       complain(error);
     }
   });

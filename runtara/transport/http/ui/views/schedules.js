@@ -15,7 +15,7 @@ const CATCH_UP = [["skip", "Let them go"], ["one", "Make the newest"], ["all", "
 export function schedules(place) {
   const card = h("section", { class: "card", "aria-label": "Schedules" }, bones());
   place.append(h("div", { class: "head" }, h("h1", {}, "Schedules"),
-    h("button", { type: "button", class: "primary", onclick: () => edit(null) }, icon("plus"), "New schedule")), card);
+    h("button", { type: "button", class: "primary", "data-needs": "operate", onclick: () => edit(null) }, icon("plus"), "New schedule")), card);
   const ticking = setInterval(() => { for (const cell of card.querySelectorAll("[data-at]")) cell.textContent = relative(Number(cell.dataset.at)); }, 1000);
   read();
   return () => clearInterval(ticking);
@@ -43,9 +43,9 @@ export function schedules(place) {
         : one.next_at ? h("span", { "data-at": one.next_at, title: instant(one.next_at) }, relative(one.next_at)) : "none any more"),
       h("td", {}, one.last_id ? h("a", { href: link(["instances", one.last_id]) }, one.last_id) : "–"),
       h("td", { class: "acts" },
-        h("button", { type: "button", class: "small", onclick: () => pause(one) }, icon(one.paused ? "running" : "suspended"), one.paused ? "Go on" : "Pause"),
-        h("button", { type: "button", class: "small quiet", "aria-label": `Change ${one.name}`, onclick: () => edit(one.name) }, icon("edit")),
-        h("button", { type: "button", class: "small quiet", "aria-label": `Delete ${one.name}`, onclick: () => drop(one.name) }, icon("trash"))));
+        h("button", { type: "button", class: "small", "data-needs": "operate", onclick: () => pause(one) }, icon(one.paused ? "running" : "suspended"), one.paused ? "Go on" : "Pause"),
+        h("button", { type: "button", class: "small quiet", "data-needs": "operate", "aria-label": `Change ${one.name}`, onclick: () => edit(one.name) }, icon("edit")),
+        h("button", { type: "button", class: "small quiet", "data-needs": "operate", "aria-label": `Delete ${one.name}`, onclick: () => drop(one.name) }, icon("trash"))));
   }
 
   async function pause(one) {
@@ -68,7 +68,7 @@ export function schedules(place) {
   function nothingYet() {
     return h("div", { class: "empty" }, icon("schedules"), h("h2", {}, "No schedules yet"),
       h("p", {}, "A schedule starts a program again and again: by the fields of cron, or every so many seconds."),
-      h("button", { type: "button", class: "primary", onclick: () => edit(null) }, icon("plus"), "New schedule"));
+      h("button", { type: "button", class: "primary", "data-needs": "operate", onclick: () => edit(null) }, icon("plus"), "New schedule"));
   }
 }
 
