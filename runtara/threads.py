@@ -26,8 +26,10 @@ __all__ = [
     "in_thread",
     "loop_time",
     "others_wait",
+    "pause",
     "run_async",
     "settled",
+    "together",
     "within",
 ]
 

@@ -10,7 +10,7 @@ import trio
 import trio.testing
 
 from runtara.errors import ActorStopped
-from runtara.threads import ForeignEvent, Ingress, others_wait, run_async, settled, within
+from runtara.threads import ForeignEvent, Ingress, others_wait, pause, run_async, settled, together, within
 
 SECONDS = 30
 """How long a test waits for what comes at once."""
@@ -210,6 +210,51 @@ def test_a_call_that_takes_too_long_is_cancelled(run: Callable[..., Any]) -> Non
 
     async def main() -> None:
         assert await within(0.01, forever) == (True, None)
+
+    run(main)
+
+    assert cleaned == [True]
+
+
+@pytest.mark.parametrize("run", LOOPS, ids=["trio", "asyncio"])
+def test_several_calls_are_awaited_at_the_same_time(run: Callable[..., Any]) -> None:
+    async def main() -> None:
+        first, second = ForeignEvent(), ForeignEvent()
+
+        async def left() -> str:
+            first.set()
+            await second.wait(SECONDS)
+            return "left"
+
+        async def right() -> str:
+            await first.wait(SECONDS)
+            second.set()
+            return "right"
+
+        assert await together([left, right]) == ["left", "right"]
+        assert await together([]) == []
+
+    run(main)
+
+
+@pytest.mark.parametrize("run", LOOPS, ids=["trio", "asyncio"])
+def test_the_first_call_that_fails_has_the_others_cancelled_and_its_error_is_raised(run: Callable[..., Any]) -> None:
+    cleaned: list[bool] = []
+
+    async def forever() -> str:
+        try:
+            await pause(600)
+        finally:
+            cleaned.append(True)
+        return "never"
+
+    async def fails() -> str:
+        await pause(0)
+        raise KeyError("first")
+
+    async def main() -> None:
+        with pytest.raises(KeyError, match="first"):
+            await together([forever, fails])
 
     run(main)
 

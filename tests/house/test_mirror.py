@@ -29,6 +29,7 @@ ELSEWHERE = {
     "runtara/transport/client/call.py": "what Calls keeps of each; tests/transport/client/test_calls.py",
     "runtara/transport/client/engine.py": "nothing without a door; tests/transport/client/test_door.py has every kind",
     "runtara/transport/client/link.py": "likewise; tests/transport/test_remote.py gives it several servers",
+    "runtara/sdk/_steps.py": "how a step is tried and kept: tests/sdk/test_durable.py tries it in every way",
     "runtara/sdk/flow/_checks.py": "what `build` refuses: tests/sdk/flow/test_builder.py provokes every row of it",
     "runtara/sdk/flow/_faces.py": "how walks are taken: tests/sdk/flow/test_runner.py takes every kind in every way",
     "runtara/sdk/flow/_failures.py": "tests/sdk/flow/test_runner.py and test_traps.py fail in every way that there is",

@@ -12,7 +12,7 @@ from runtara.errors import InvalidInput
 from runtara.sdk._results import declared_result
 from runtara.sdk.flow._policies import RetryPolicy, TaskMetadata, parse_duration
 
-__all__ = ["TaskSpec", "task"]
+__all__ = ["TaskSpec", "name_of", "task"]
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -7,7 +7,7 @@ import msgspec
 
 from runtara.sdk.flow._policies import TaskMetadata
 
-__all__ = ["TaskExecutionContext", "get_task_context"]
+__all__ = ["TaskExecutionContext", "context_in_use", "get_task_context"]
 
 
 class TaskExecutionContext(msgspec.Struct, frozen=True, kw_only=True):
