@@ -9,6 +9,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from runtara import settings
 from tests.postgres import cluster, database
 from tests.shared import PROCESSES, THREADS
 
@@ -36,6 +37,13 @@ def _nothing_left_running() -> Iterator[None]:
     left = [f"thread {thread.name!r}" for thread in _threads() - threads - THREADS if not _ends(thread)]
     left += [f"process {pid} ({_command(pid)})" for pid in _children() - children - PROCESSES if not _exits(pid)]
     assert not left, f"the test left something running: {', '.join(sorted(left))}"
+
+
+@pytest.fixture(autouse=True)
+def _no_credential_left() -> Iterator[None]:
+    """Forget the credential that a test has had taken out of the environment, as a process of its own would."""
+    yield
+    settings._taken.clear()
 
 
 def _threads() -> set[threading.Thread]:

@@ -10,11 +10,7 @@ from typing import Any, NamedTuple
 
 from runtara.sdk._scopes import Scope, scope_in_use
 
-__all__ = ["Outcome", "TimeIsOver", "try_async", "try_blocking"]
-
-
-class TimeIsOver(TimeoutError):
-    """A try took longer than it may; it is not an error of the function's own."""
+__all__ = ["Outcome", "try_async", "try_blocking"]
 
 
 class Outcome(NamedTuple):
@@ -22,13 +18,15 @@ class Outcome(NamedTuple):
 
     value: Any = None
     error: Exception | None = None
+    is_over: bool = False
+    """Whether the try took longer than it may: then the error is not one of the function's own."""
 
 
 def try_blocking(scope: Scope, call: Callable[[], Any], timeout: float | None) -> Outcome:
     """Call a function; with a `timeout` (seconds) on a thread of its own, which is left to itself after that time."""
     outer = scope_in_use.set(scope)
     try:
-        return Outcome(call() if timeout is None else _call_on_thread(scope, call, timeout))
+        return Outcome(call()) if timeout is None else _call_on_thread(scope, call, timeout)
     except Exception as error:  # noqa: BLE001 - the flow decides what an error means
         return Outcome(error=error)
     finally:
@@ -44,14 +42,14 @@ async def try_async(scope: Scope, call: Callable[[], Awaitable[Any]], timeout: f
         from runtara.threads import within  # takes trio, which a program without time-outs need not wait for
 
         is_over, value = await within(timeout, call)
-        return Outcome(error=_over(scope, timeout)) if is_over else Outcome(value)
+        return _over(scope, timeout) if is_over else Outcome(value)
     except Exception as error:  # noqa: BLE001 - the flow decides what an error means
         return Outcome(error=error)
     finally:
         scope_in_use.reset(outer)
 
 
-def _call_on_thread(scope: Scope, call: Callable[[], Any], timeout: float) -> Any:
+def _call_on_thread(scope: Scope, call: Callable[[], Any], timeout: float) -> Outcome:
     done: Future[Any] = Future()
     context = copy_context()
 
@@ -67,10 +65,8 @@ def _call_on_thread(scope: Scope, call: Callable[[], Any], timeout: float) -> An
     finally:
         # Python cannot stop a thread. From here on it can at least store nothing any more, nor run a further step.
         scope.is_abandoned = not done.done()
-    if scope.is_abandoned:
-        raise _over(scope, timeout)
-    return done.result()
+    return _over(scope, timeout) if scope.is_abandoned else Outcome(done.result())
 
 
-def _over(scope: Scope, timeout: float) -> TimeIsOver:
-    return TimeIsOver(f"{scope.path[:-1]} took longer than {timeout:g} seconds")
+def _over(scope: Scope, timeout: float) -> Outcome:
+    return Outcome(error=TimeoutError(f"{scope.path[:-1]} took longer than {timeout:g} seconds"), is_over=True)

@@ -34,7 +34,8 @@ def test_settings_that_are_not_as_by_default_are_named_without_their_values(tmp_
 
     settings = json.loads(done.stdout)[0]
     assert settings["text"] == (
-        "from the environment or options: RUNTARA_DATA_DIR, RUNTARA_DATABASE_URL, RUNTARA_READERS, RUNTARA_QUIC_PORT"
+        "from the environment or options: RUNTARA_DATA_DIR, RUNTARA_DATABASE_URL, RUNTARA_READERS, "
+        "RUNTARA_QUIC_PORT, RUNTARA_ENV_HTTP_PORT"
     )
     assert "secret" not in done.stdout
 

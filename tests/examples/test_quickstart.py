@@ -131,9 +131,9 @@ PLACES = [
 
 @pytest.mark.parametrize(("door", "face"), PLACES)
 def test_a_process_that_is_killed_after_every_checkpoint_does_nothing_twice(
-    door: str, face: str, tmp_path: Path, sqlite_server: Serving
+    door: str, face: str, tmp_path: Path, sqlite_quic_server: Serving
 ) -> None:
-    runs = _Runs(door, face, tmp_path, sqlite_server)
+    runs = _Runs(door, face, tmp_path, sqlite_quic_server)
 
     for name in ITEMS:
         assert runs.run("after 1") == (-signal.SIGKILL, [name])
@@ -146,9 +146,9 @@ def test_a_process_that_is_killed_after_every_checkpoint_does_nothing_twice(
 @pytest.mark.parametrize("face", FACES)
 @pytest.mark.parametrize("door", DOORS)
 def test_a_process_that_is_killed_before_every_checkpoint_does_one_item_twice(
-    door: str, face: str, tmp_path: Path, sqlite_server: Serving
+    door: str, face: str, tmp_path: Path, sqlite_quic_server: Serving
 ) -> None:
-    runs = _Runs(door, face, tmp_path, sqlite_server)
+    runs = _Runs(door, face, tmp_path, sqlite_quic_server)
 
     assert runs.run("before 1") == (-signal.SIGKILL, ITEMS[:1])
     for pair in pairwise(ITEMS):

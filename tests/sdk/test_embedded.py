@@ -588,7 +588,7 @@ def test_using_the_sdk_imports_neither_asyncio_nor_a_database(tmp_path: Path) ->
 
 def test_every_name_of_the_sdk_is_what_it_says_in_whatever_order_it_is_imported(tmp_path: Path) -> None:
     code = (
-        "from runtara.sdk._durable import PermanentError; from runtara.sdk import durable, PermanentError as again;"
+        "from runtara.sdk._steps import PermanentError; from runtara.sdk import durable, PermanentError as again;"
         "from runtara.sdk import SdkError, RuntaraError, embedded, sdk;"
         "print(callable(durable), again is PermanentError, SdkError is RuntaraError, callable(sdk), embedded.__name__)"
     )

@@ -491,4 +491,4 @@ def test_instances_are_counted_from_an_index_without_a_look_at_their_rows() -> N
     plan = " ".join(row[3] for row in memory.execute(f"EXPLAIN QUERY PLAN {SQL['count_by_status']}"))
     memory.close()
 
-    assert "USING COVERING INDEX instances_by_status" in plan
+    assert re.search("USING COVERING INDEX instances_(by_status|created)", plan)

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from runtara.sdk._bodies import Outcome, TimeIsOver, try_async, try_blocking
+from runtara.sdk._bodies import Outcome, try_async, try_blocking
 from runtara.sdk._drive import drive, drive_blocking
 from runtara.sdk._flows import Flow
 from runtara.sdk._scopes import Scope
@@ -16,7 +16,7 @@ from runtara.sdk.flow._codecs import Codec
 from runtara.sdk.flow._walk import RunTask, Together, Walk, keep, take
 from runtara.sdk.flow.context import TaskExecutionContext, context_in_use
 from runtara.sdk.flow.errors import TaskTimedOut
-from runtara.threads import in_thread, run_async, together, within
+from runtara.threads import in_thread, run_async, together
 
 __all__ = ["Awaiting", "Blocking", "Means", "Resting", "TryTask"]
 
@@ -53,7 +53,7 @@ class TryTask(msgspec.Struct, frozen=True):
 
     def told(self, outcome: Outcome) -> Outcome:
         """Return an outcome in which a try that took too long says so."""
-        if not isinstance(outcome.error, TimeIsOver):
+        if not outcome.is_over:
             return outcome
         over = TaskTimedOut(
             f"task {self.wish.place!r} took longer than {self.timeout:g} seconds",
@@ -125,7 +125,9 @@ class Blocking:
             return self._means.perform_blocking(wish)
         if not wish.wish.task.spec.is_async:
             return wish.told(try_blocking(wish.scope, wish.call, wish.timeout))
-        return wish.told(try_blocking(wish.scope, lambda: run_async(self._library, lambda: _timed(wish)), None))
+        return wish.told(
+            run_async(self._library, lambda: try_async(wish.scope, wish.call_async, wish.timeout)),
+        )
 
     def _take_all(self, walks: list[Walk]) -> list[bytes]:
         """Take several walks; once one has failed, the others end with the task that they are at."""
@@ -161,15 +163,6 @@ class Blocking:
 
 class _Stopped(Exception):
     """Another branch has failed. Go on no further."""
-
-
-async def _timed(wish: TryTask) -> bytes:
-    if wish.timeout is None:
-        return await wish.call_async()
-    is_over, value = await within(wish.timeout, wish.call_async)
-    if is_over or value is None:
-        raise TimeIsOver
-    return value
 
 
 class Awaiting:

@@ -1,6 +1,7 @@
 """Bugs to plant into a host on purpose: each breaks one promise, and names the check that must notice."""
 
 import os
+from typing import Any
 
 import pytest
 
@@ -9,8 +10,8 @@ from runtara.actors.runners import _process, native
 from runtara.actors.scheduler import WakeScheduler
 from runtara.host import Host
 from runtara.ids import InstanceKey
-from runtara.transport.credentials import Grant
-from runtara.transport.gate import Caller, Gate
+from runtara.transport._admission import Admission
+from runtara.transport.gate import Caller
 from tests.crash.planted import Planted
 
 __all__ = ["PLANTED"]
@@ -28,11 +29,10 @@ def _drain_without_a_word(patches: pytest.MonkeyPatch) -> None:
 
 
 def _token_for_any_attempt(patches: pytest.MonkeyPatch) -> None:
-    def admit(gate: Gate, key: InstanceKey, epoch: int | None, grant: Grant) -> Caller:
-        assert grant.key == key
-        return Caller(key, epoch, gate._line(key))
+    def admit(admission: Admission, key: InstanceKey, epoch: int | None, shown: Any) -> Caller:
+        return Caller(key, epoch, admission._line(key))
 
-    patches.setattr(Gate, "_admit_attempt", admit)
+    patches.setattr(Admission, "_admit", admit)
 
 
 def _number_without_start(patches: pytest.MonkeyPatch) -> None:
