@@ -74,7 +74,7 @@ class Connection(TimedConnection):
         )
         self._url = f"{name.scheme}://{Address(address[0], address[1]).authority}"
         self._fixed = {"host": name.authority, "accept": "application/json"}
-        self._extensions = {"sni_hostname": server.server_name}
+        self._extensions = {"sni_hostname": server.server_name, "trace": self._trace}
         self._sockets: WeakSet[Any] = WeakSet()
         self._nursery: trio.Nursery | None = None
 
@@ -90,6 +90,8 @@ class Connection(TimedConnection):
                     await self._speak(self._nursery)
         finally:
             self._nursery = None
+            for found in tuple(self._sockets):  # one whose handshake was cut short is closed by nobody else
+                found.close()
             self.close_socket()
 
     def close_socket(self) -> None:
@@ -99,6 +101,11 @@ class Connection(TimedConnection):
         for found in tuple(self._sockets):
             with suppress(OSError):
                 os.close(found.fileno())
+
+    async def _trace(self, event: str, info: dict[str, Any]) -> None:
+        """Take note of every socket as soon as it is there."""
+        if event == "connection.connect_tcp.complete":
+            self._sockets.add(info["return_value"].get_extra_info("socket"))
 
     # Calls
 
@@ -175,7 +182,6 @@ class Connection(TimedConnection):
         )
         response = await self._client.send(sent, stream=True)
         try:
-            self._sockets.add(response.extensions["network_stream"].get_extra_info("socket"))
             pieces = []
             async for piece in response.aiter_raw():
                 pieces.append(piece)

@@ -84,7 +84,14 @@ def test_a_run_that_is_kept_comes_to_the_same(graph: Graph, run: Any, backend: B
 
 
 @graphs
-@ways
+@pytest.mark.parametrize(
+    "run",
+    [
+        pytest.param(run_blocking, id="blocking"),
+        pytest.param(run_awaiting("trio"), id="trio"),
+        pytest.param(run_awaiting("asyncio"), id="asyncio", marks=pytest.mark.slow),
+    ],
+)
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_a_run_that_dies_at_any_call_comes_to_the_same_and_runs_no_task_again_that_was_kept(
     graph: Graph, run: Any, when: Any, backend: Backend, instance_id: str
