@@ -27,9 +27,9 @@ async def half(number: int) -> float:
     ("line", "verdict"),
     [
         ('built: Workflow[object, float] = Flow("w").then(shout).then(length).then(half).build()', None),
-        ('Flow("w").then(length).then(shout)', "No overload variant"),
-        ('Flow("w").then(half).then(shout)', "No overload variant"),
-        ('Flow("w").then(shout).delay("d", 1).then(half)', "No overload variant"),
+        ('Flow("w").then(length).then(shout)', "incompatible type"),
+        ('Flow("w").then(half).then(shout)', "incompatible type"),
+        ('Flow("w").then(shout).delay("d", 1).then(half)', "incompatible type"),
         ('Flow("w").then(shout).fork().branch(length).join(length)', "incompatible type"),
     ],
 )
