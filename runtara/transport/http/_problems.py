@@ -35,7 +35,8 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
     code: str
     retry: str
     """Whether to send it again: ``never``, ``safe`` (nothing was done) or ``same-id`` (with the same ids)."""
-    request_id: str
+    request_id: str = ""
+    """Empty, or missing, where the request was no request of HTTP, so that nobody has given it one."""
 
 
 class Turned(Exception):
