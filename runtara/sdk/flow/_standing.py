@@ -71,8 +71,7 @@ def status_of(door: Door, info: messages.InstanceInfo, codec: Codec | None) -> F
         failure = None if note is None else msgspec.json.decode(note, type=TaskFailure)
         return WorkflowStatus(status="failed", error=info.error, failure=failure)
     if info.status is Status.CANCELLED:
-        said = yield from _said(door, "cancel")
-        return WorkflowStatus(status="cancelled", reason=said.reason, cancelled_by=said.by)
+        return WorkflowStatus(status="cancelled")
     if info.status is Status.SUSPENDED:
         return (yield from _resting(door, info))
     return WorkflowStatus(status="in_progress")
@@ -80,8 +79,7 @@ def status_of(door: Door, info: messages.InstanceInfo, codec: Codec | None) -> F
 
 def _resting(door: Door, info: messages.InstanceInfo) -> Flow[WorkflowStatus]:
     if info.termination_reason is TerminationReason.PAUSED:
-        said = yield from _said(door, "pause")
-        return WorkflowStatus(status="paused", reason=said.reason, paused_by=said.by)
+        return WorkflowStatus(status="paused")
     note = yield from _last_event(door, REST)
     if note is None or info.termination_reason not in _OF_ITS_OWN:
         return WorkflowStatus(status="in_progress")  # interrupted: somebody may take it up
@@ -107,13 +105,3 @@ def _last_event(door: Door, subtype: str) -> Flow[bytes | None]:
         cursor = page.cursor
         if cursor is None:
             return payload
-
-
-def _said(door: Door, kind: str) -> Flow[SignalNote]:
-    """Return what was said with the newest signal of a kind."""
-    page = yield from ask(door, messages.ListEvents(event_type="signal-sent", subtype=kind, limit=_PAGE))
-    payload = page.events[-1].payload if page.events else None
-    try:
-        return msgspec.json.decode(payload or b"{}", type=SignalNote)
-    except msgspec.MsgspecError:  # sent by somebody who says it in another way
-        return SignalNote()

@@ -48,8 +48,6 @@ class ConflictPolicy(StrEnum):
     """It is refused, whatever became of the other one."""
     USE_EXISTING = "use_existing"
     """The status of the other one is returned, and nothing is run."""
-    TERMINATE_EXISTING = "terminate_existing"
-    """The other one is ended and forgotten, and this one begins anew."""
 
     @classmethod
     def of(cls, name: "str | ConflictPolicy | None") -> "ConflictPolicy":

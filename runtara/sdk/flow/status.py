@@ -33,7 +33,7 @@ class WorkflowStatus(msgspec.Struct, frozen=True, kw_only=True):
     failure: TaskFailure | None = None
     """The same, with its type."""
     reason: str | None = None
-    """Why it was cancelled or paused, as whoever did it has said."""
+    """Why it was cancelled or paused. Not told yet: it is kept with the signal, which cannot be read back."""
     cancelled_by: str | None = None
     paused_by: str | None = None
     wake_at: datetime | None = None
