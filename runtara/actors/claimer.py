@@ -22,11 +22,11 @@ from runtara.actors._service import hears
 from runtara.actors._specs import Backoff
 from runtara.actors.instance import Arm, Disarm
 from runtara.actors.instances import Effected
-from runtara.actors.places import ListIdle, ListPlaces, PlaceFreed, PlacesInUse, SlotsIdle, StopWaking
+from runtara.actors.places import PlaceFreed, PlacesInUse, PoolBegins, SlotsIdle, StopWaking
 from runtara.actors.storage import Act
 from runtara.clock import Clock
 from runtara.errors import RuntaraError
-from runtara.ids import InstanceKey
+from runtara.ids import InstanceKey, is_pooled
 from runtara.messages import Call, InstanceWoken, WakeInstance
 from runtara.store import Claims, DueInstance, Tenure
 
@@ -158,10 +158,7 @@ class DueClaimer(CapReader):
         self._lateness = self.system.metrics.tally("runtara_wake_lateness_seconds")
         self._instances, self._writer = self.system.ref(instances), self.system.ref(writer)
         self._reader = self.system.ref(reader)
-        if runner is not None:
-            self._places.believe(await self.system.ref(runner).ask(ListPlaces()))
-        if pool is not None:
-            self._places.idle.believe_all(await self.system.ref(pool).ask(ListIdle()))
+        await self._places.take_stock(self.system, runner, pool)
         self._look_in(0)
 
     def describe(self) -> dict[str, Any]:
@@ -204,9 +201,14 @@ class DueClaimer(CapReader):
     @hears(SlotsIdle)
     def slots_idle(self, message: SlotsIdle) -> None:
         """Look what a worker can take on."""
-        self._places.idle.believe(message.group, message.count)
-        if message.count:
+        self._places.idle.believe(message.group, message.count, message.arrived)
+        if message.count or message.arrived is not None:
             self._look_in(0)
+
+    @hears(PoolBegins)
+    def pool_begins(self, _: PoolBegins) -> None:
+        """Forget what was known of its workers."""
+        self._places.idle.believe_all({})
 
     @hears(StopWaking)
     def stop_waking(self, _: StopWaking) -> None:
@@ -331,7 +333,7 @@ class DueClaimer(CapReader):
     def settled(self, message: _Settled) -> None:
         """Hear what came of a wake-up."""
         due = message.due
-        self._places.woken(due.key, claimed=message.outcome == "woken")
+        self._places.woken(due.key, message.outcome == "woken", pooled=is_pooled(due.program))
         early_ms = due.wake_at + _SKEW_MS - self._clock.now_ms()
         if message.outcome == "woken":
             self._failures.pop(due.key, None)
