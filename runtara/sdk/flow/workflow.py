@@ -10,7 +10,7 @@ import msgspec
 from runtara.sdk.flow._codecs import JSON, Codec
 from runtara.sdk.flow._definition import definition_hash, definition_text
 from runtara.sdk.flow._nodes import Child, Delay, Fork, Loop, Node, Route, Steps, Task, WaitForSignal, inner
-from runtara.sdk.flow._policies import RetryPolicy
+from runtara.sdk.flow._policies import RetryPolicy, checked_priority
 
 __all__ = ["Migration", "NodeInfo", "Workflow"]
 
@@ -64,6 +64,11 @@ class Workflow(Generic[I, O]):
     def workflow_id(self) -> str:
         """The name, as which instances of it are known."""
         return self.name
+
+    @property
+    def priority(self) -> int:
+        """From 1, critical, to 5, minor: ``priority`` of its metadata, or 3."""
+        return checked_priority(self.metadata.get("priority", 3))
 
     @cached_property
     def definition(self) -> str:
