@@ -15,8 +15,8 @@ __all__ = ["ENDPOINTS", "ROLES", "Endpoint", "Owner", "Right", "Role"]
 
 Owner = Literal["instance", "many", "reader", "runner", "pool", "images", "schedules", "upkeep", "keys", "system"]
 """Who answers: the instance's own actor, whoever asks many of these, a reader of the store, the runner of programs, the
-pool of workers, the registry of images, the actor that keeps to schedules, the upkeep of the host, the keeper of keys, or the system as a
-whole."""
+pool of workers, the registry of images, the actor that keeps to schedules, the upkeep of the host, the keeper of keys,
+or the system as a whole."""
 
 Right = Literal["read", "read-images", "push", "operate", "administer"]
 """What an operation asks of a tenant key: to look, to look at images, to push them, to change instances, to run the
@@ -34,8 +34,10 @@ _Caller = Literal["program", "manager", "both", "worker"]
 
 
 class Endpoint(msgspec.Struct, frozen=True):
-    """One operation. `caller` is who may ask: the program itself, or whoever manages its tenant; or a worker
-    of the tenant, which comes with a key like a manager, for what only programs need."""
+    """One operation. `caller` is who may ask: the program itself, whoever manages its tenant, or a worker of his.
+
+    A worker comes with a key of the tenant, like a manager; people have no use for what it asks.
+    """
 
     command: type
     reply: type

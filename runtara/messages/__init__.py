@@ -73,8 +73,8 @@ from runtara.messages._many import (
     StartOutcome,
 )
 from runtara.messages._pool import (
-    ClaimWork,
     ClaimsKept,
+    ClaimWork,
     FinishTask,
     KeepClaims,
     LeadClaim,
