@@ -38,7 +38,8 @@ from runtara.sdk.flow.errors import (
 )
 from runtara.sdk.flow.runner import CheckpointingRunner, ConflictPolicy, InProcessRunner
 from runtara.sdk.flow.status import TaskFailure, WorkflowStatus
-from runtara.sdk.flow.workflow import Migration, NodeInfo, Workflow
+from runtara.sdk.flow.worker import PooledWorker, Worker, WorkerHandle
+from runtara.sdk.flow.workflow import Migration, NodeInfo, Workflow, WorkflowContext
 
 __all__ = [
     "JSON",
@@ -66,6 +67,7 @@ __all__ = [
     "MsgpackCodec",
     "NodeInfo",
     "OnMax",
+    "PooledWorker",
     "PostgresBackend",
     "RemoteBackend",
     "RetryPolicy",
@@ -76,8 +78,11 @@ __all__ = [
     "TaskFailure",
     "TaskMetadata",
     "TaskTimedOut",
+    "Worker",
+    "WorkerHandle",
     "Workflow",
     "WorkflowClient",
+    "WorkflowContext",
     "WorkflowError",
     "WorkflowStatus",
     "cancel_workflow",

@@ -11,7 +11,16 @@ import msgspec
 from runtara.errors import InvalidInput
 from runtara.sdk._types import RetryConfig
 
-__all__ = ["LoopResult", "OnMax", "RetryPolicy", "TaskMetadata", "checked_priority", "checked_tags", "parse_duration", "runtime_priority"]
+__all__ = [
+    "LoopResult",
+    "OnMax",
+    "RetryPolicy",
+    "TaskMetadata",
+    "checked_priority",
+    "checked_tags",
+    "parse_duration",
+    "runtime_priority",
+]
 
 T = TypeVar("T")
 

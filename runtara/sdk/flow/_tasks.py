@@ -4,7 +4,7 @@ import functools
 import inspect
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any, Final, ParamSpec, TypeVar, cast, get_type_hints, overload
+from typing import Any, ParamSpec, TypeVar, cast, get_type_hints, overload
 
 import msgspec
 

@@ -21,7 +21,7 @@ from runtara.sdk.flow._runs import Run, begun, completed, encoded
 from runtara.sdk.flow._transient import Transient
 from runtara.sdk.flow._walk import walk
 from runtara.sdk.flow.backend import Backend
-from runtara.sdk.flow.errors import BackendError, InstanceAlreadyExistsError, WorkflowError
+from runtara.sdk.flow.errors import BackendError, WorkflowError
 from runtara.sdk.flow.status import WorkflowStatus
 from runtara.sdk.flow.workflow import Workflow
 from runtara.transport import Door
@@ -103,6 +103,10 @@ class CheckpointingRunner:
         self._library: Final[Library] = library
 
     @property
+    def _uses_existing(self) -> bool:
+        return self._policy is ConflictPolicy.USE_EXISTING
+
+    @property
     def backend(self) -> Backend:
         """Where instances are kept."""
         return self._backend
@@ -120,7 +124,7 @@ class CheckpointingRunner:
         """
         begin = begun(workflow, input)
         door = self._backend.beside(instance_id)
-        existing = _blocking(standing.existing(door, workflow, instance_id, uses_it=self._policy is ConflictPolicy.USE_EXISTING))
+        existing = _blocking(standing.existing(door, workflow, instance_id, uses_it=self._uses_existing))
         return existing or self._go(workflow, instance_id, begin)
 
     def resume(self, workflow: Workflow[Any, Any], instance_id: str) -> WorkflowStatus:
@@ -148,7 +152,7 @@ class CheckpointingRunner:
         """Do the same as `run`, under trio or asyncio; plain tasks run on threads."""
         begin = begun(workflow, input)
         door = self._backend.beside(instance_id)
-        existing = await drive(standing.existing(door, workflow, instance_id, uses_it=self._policy is ConflictPolicy.USE_EXISTING), perform)
+        existing = await drive(standing.existing(door, workflow, instance_id, uses_it=self._uses_existing), perform)
         return existing or await self._go_async(workflow, instance_id, begin)
 
     async def resume_async(self, workflow: Workflow[Any, Any], instance_id: str) -> WorkflowStatus:

@@ -13,7 +13,7 @@ from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, Self, cast
 
 import trio
 
@@ -118,8 +118,8 @@ class PooledWorker:
             worker_id=check_id(own_id() if worker_id is None else worker_id, "worker id"),
             slots=_slots(max_concurrent_tasks),
             tags=checked_tags(tags),
-            lease=_seconds("claim_ttl", claim_ttl),
-            patience=_seconds("poll_interval", poll_interval),
+            lease=_seconds("claim_ttl", claim_ttl, _LEASES),
+            patience=_seconds("poll_interval", poll_interval, _WAITS),
         )
 
     @property
@@ -176,7 +176,7 @@ class Worker(PooledWorker):
         super().__init__(
             worker_id,
             backend,
-            claim_ttl=_NEVER if claim_ttl is None else claim_ttl,
+            claim_ttl=_LEASES[1] if claim_ttl is None else claim_ttl,
             max_concurrent_tasks=max_concurrent_tasks,
             tags=tags,
             poll_interval=poll_interval,
@@ -193,18 +193,21 @@ def own_id() -> str:
 
 
 def _slots(count: int) -> int:
-    if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= _SLOTS_MAX:
+    if (
+        isinstance(cast(object, count), bool)
+        or not isinstance(cast(object, count), int)
+        or not 1 <= count <= _SLOTS_MAX
+    ):
         raise InvalidInput(f"max_concurrent_tasks of {count!r} is not allowed: use 1 to {_SLOTS_MAX}")
     return count
 
 
-def _seconds(what: str, span: str | float | timedelta) -> float:
-    seconds = parse_duration(span).total_seconds()
-    if not _SPAN_MIN <= seconds <= _SPAN_MAX:
-        raise InvalidInput(f"{what} of {span!r} is not allowed: use {_SPAN_MIN} seconds to {_SPAN_MAX:.0f}")
+def _seconds(what: str, span: str | float | timedelta, allowed: tuple[float, float]) -> float:
+    seconds, (least, most) = parse_duration(span).total_seconds(), allowed
+    if not least <= seconds <= most:
+        raise InvalidInput(f"{what} of {span!r} is not allowed: use {least:g} to {most:g} seconds")
     return seconds
 
 
-_SPAN_MIN: Final = 0.01
-_SPAN_MAX: Final = 24 * 3600.0
-_NEVER: Final = _SPAN_MAX
+_LEASES: Final = (0.1, 24 * 3600.0)
+_WAITS: Final = (0.01, 60.0)

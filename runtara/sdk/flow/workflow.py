@@ -12,7 +12,7 @@ from runtara.sdk.flow._definition import definition_hash, definition_text
 from runtara.sdk.flow._nodes import Child, Delay, Fork, Loop, Node, Route, Steps, Task, WaitForSignal, inner
 from runtara.sdk.flow._policies import RetryPolicy, checked_priority
 
-__all__ = ["Migration", "NodeInfo", "Workflow"]
+__all__ = ["Migration", "NodeInfo", "Workflow", "WorkflowContext"]
 
 I = TypeVar("I")  # noqa: E741 - input and output, as everywhere in this package
 O = TypeVar("O")  # noqa: E741 - likewise
@@ -40,6 +40,16 @@ class Migration(msgspec.Struct, frozen=True, kw_only=True):
     """`Workflow.definition_hash` of the older one."""
     renamed: Mapping[str, str] = {}
     """Ids of nodes of this definition, and what they were called in the older one."""
+
+
+class WorkflowContext(msgspec.Struct, frozen=True):
+    """What several workflows may have in common, or one of them says at once: for `Flow`, in place of the name."""
+
+    name: str
+    codec: Codec = JSON
+    """Keeps the values."""
+    metadata: Mapping[str, Any] = {}
+    """What is said about it beside its graph; ``priority`` is from 1, critical, to 5, minor."""
 
 
 class Workflow(Generic[I, O]):
