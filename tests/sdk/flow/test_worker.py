@@ -1,25 +1,12 @@
 """Workers: every graph of the suite through pools of them, and what they promise beside."""
 
-import threading
-from typing import Any
-
 import pytest
-import trio
 
-from runtara.errors import InvalidInput
 from runtara.sdk.flow import (
     Backend,
-    Flow,
-    InMemoryBackend,
-    InstanceAlreadyExistsError,
-    PooledWorker,
-    Worker,
-    WorkflowClient,
-    get_task_context,
-    task,
 )
 from tests.sdk.flow.graphs import GRAPHS, Calls, Graph
-from tests.sdk.flow.pools import A_WHILE, pool, run_pooled
+from tests.sdk.flow.pools import run_pooled
 
 graphs = pytest.mark.parametrize("graph", GRAPHS, ids=lambda graph: graph.name)
 
@@ -31,8 +18,6 @@ def test_a_pool_comes_to_the_same_as_every_other_runner(
 ) -> None:
     calls = Calls()
 
-    status = run_pooled(
-        every_backend, graph.build(calls), instance_id, graph.input, workers=workers, slots=slots
-    )
+    status = run_pooled(every_backend, graph.build(calls), instance_id, graph.input, workers=workers, slots=slots)
 
     assert (status.output, status.error, len(calls.seen)) == (graph.output, None, graph.tasks)
