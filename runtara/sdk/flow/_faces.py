@@ -19,7 +19,7 @@ from runtara.sdk.flow.context import TaskExecutionContext, context_in_use
 from runtara.sdk.flow.errors import TaskTimedOut
 from runtara.threads import in_thread, run_async, together
 
-__all__ = ["Awaiting", "Blocking", "Means", "Resting", "TryTask"]
+__all__ = ["Awaiting", "Blocking", "HandedOver", "Means", "Resting", "TryTask"]
 
 
 class TryTask(msgspec.Struct, frozen=True):
@@ -78,6 +78,13 @@ class Resting(Exception):
         """None for a delay."""
         self.others = others
         """How many other branches rest as well."""
+
+
+class HandedOver(Resting):
+    """No error: somebody else is to go on, as soon as possible."""
+
+    def __init__(self, now: datetime | None) -> None:
+        super().__init__("", wake_at=now)
 
 
 def _earliest(rests: list[Resting]) -> Resting:

@@ -16,7 +16,7 @@ from runtara.sdk._steps import run_step
 from runtara.sdk._types import RetryConfig, Signal
 from runtara.sdk.aio import AsyncRuntaraSdk
 from runtara.sdk.flow._definition import difference
-from runtara.sdk.flow._faces import Resting, TryTask
+from runtara.sdk.flow._faces import HandedOver, Resting, TryTask
 from runtara.sdk.flow._failures import failed
 from runtara.sdk.flow._walk import AwaitSignal, Rest, RunTask
 from runtara.sdk.flow.context import TaskExecutionContext
@@ -142,6 +142,8 @@ class Kept:
             state: bytes = yield from run_step(
                 self._owner, step, config, _AS_BYTES, body, is_new=not self._owner.is_resumed
             )
+        except HandedOver:
+            raise
         except Resting as rest:
             rest.place = wish.place
             raise

@@ -108,6 +108,8 @@ def _resting(door: Door, info: messages.InstanceInfo) -> Flow[WorkflowStatus]:
     if note is None or info.termination_reason not in _OF_ITS_OWN:
         return WorkflowStatus(status="in_progress")  # interrupted: somebody may take it up
     rest = msgspec.json.decode(note, type=RestNote)
+    if not rest.place:
+        return WorkflowStatus(status="in_progress")  # handed over: somebody takes it up
     wake_at = None if rest.wake_at is None else datetime.fromtimestamp(rest.wake_at / 1000, UTC)
     if rest.signal_name is None:
         return WorkflowStatus(status="waiting", wake_at=wake_at, delay_id=rest.place)

@@ -1,6 +1,8 @@
 """Workers that die without a word, before, inside and after everything they do: others go on where they were."""
 
+import threading
 from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
 from typing import Any, Literal, NamedTuple
 
 import pytest
@@ -8,7 +10,7 @@ import trio
 
 from runtara.messages import GetStatus
 from runtara.sdk.flow import Backend, Workflow, WorkflowClient
-from tests.sdk.flow.crashing import CrashingBackend
+from tests.sdk.flow.crashing import Crash, CrashingBackend
 from tests.sdk.flow.graphs import GRAPHS, Calls, Graph
 from tests.sdk.flow.pools import A_WHILE, Mortal, pool
 
@@ -98,3 +100,26 @@ async def test_and_so_it_is_at_every_call_on_every_store(
     died = await die_and_go_on(graph, lives, every_backend)
 
     assert died > graph.tasks
+
+
+@pytest.mark.parametrize("graph", GRAPHS, ids=lambda graph: graph.name)
+def test_workers_that_die_inside_of_tasks_are_replaced(graph: Graph, backend: Backend, instance_id: str) -> None:
+    left, lock = [3], threading.Lock()
+
+    def dies(_: str) -> None:
+        with lock:
+            left[0] -= 1
+        if left[0] in (1, 0):  # not the first one, and then two: whoever leads, or whoever helps
+            raise Crash
+
+    calls = Calls(dies)
+    workflow, client = graph.build(calls), WorkflowClient(backend)
+    with ExitStack() as workers:
+        for _ in range(4):
+            workers.enter_context(Mortal(backend, [workflow], claim_ttl=LEASE, max_concurrent_tasks=1))
+        client.submit(workflow, instance_id, graph.input)
+
+        status = client.wait(instance_id, A_WHILE)
+
+    assert (status.output, status.error) == (graph.output, None)
+    assert len(calls.seen) <= graph.tasks + 2 * BRANCHES
