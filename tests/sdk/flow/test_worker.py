@@ -249,11 +249,12 @@ def test_a_cancel_is_told_to_plain_tasks_here_and_elsewhere(backend: Backend, in
             assert context is not None
             met.wait(A_WHILE)
             try:
-                while True:
+                while x:
                     context.raise_if_cancelled()
                     threading.Event().wait(0.005)
             finally:
                 ended.release()
+            return x
 
         return task(name)(run)
 
