@@ -24,9 +24,10 @@ from runtara.sdk.flow.errors import DefinitionMismatch, TaskError
 from runtara.sdk.flow.workflow import Workflow
 from runtara.sdk.sync import RuntaraSdk
 
-__all__ = ["BEGIN", "Begin", "Kept", "check_definition", "place_id", "read_begin"]
+__all__ = ["BEGIN", "PREFIX", "Begin", "Kept", "check_definition", "instant_of", "place_id", "read_begin"]
 
 PREFIX: Final = "flow::"
+"""What the checkpoints and places of a run begin with."""
 
 BEGIN: Final = f"{PREFIX}begin"
 """The checkpoint that says what was begun."""
@@ -41,11 +42,13 @@ class Begin(msgspec.Struct, frozen=True, kw_only=True):
     definition: str
     codec: str
     input: bytes
+    graph: msgspec.Raw = msgspec.Raw(b"null")
+    """The nodes, as `graph.Graph.kept_as` reads them."""
 
 
 def read_begin(state: bytes) -> Begin:
     """Return what is kept of a beginning."""
-    return msgspec.msgpack.decode(state, type=Begin)
+    return msgspec.json.decode(state, type=Begin)
 
 
 def place_id(place: str) -> str:
@@ -151,7 +154,7 @@ class Kept:
         reply = yield messages.Sleep(checkpoint_id=step, duration_ms=duration_ms)
         flows.raise_for(Signal.of(reply.signal))
         if reply.remaining_ms > 0:
-            raise Resting(wish.place, wake_at=_instant(reply.wake_at))
+            raise Resting(wish.place, wake_at=instant_of(reply.wake_at))
 
     def _await_signal(self, wish: AwaitSignal) -> Flow[bytes | None]:
         place = self._id(wish.place)
@@ -169,11 +172,12 @@ class Kept:
             return payload
         if reply.timed_out:
             return None
-        raise Resting(wish.place, wake_at=_instant(reply.deadline_at), signal_name=wish.name)
+        raise Resting(wish.place, wake_at=instant_of(reply.deadline_at), signal_name=wish.name)
 
 
 _AS_BYTES: Final = _AsBytes()
 
 
-def _instant(at_ms: int | None) -> datetime | None:
+def instant_of(at_ms: int | None) -> datetime | None:
+    """Return an instant that is given in milliseconds since 1970 UTC."""
     return None if at_ms is None else datetime.fromtimestamp(at_ms / 1000, UTC)

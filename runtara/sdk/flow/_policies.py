@@ -10,7 +10,7 @@ import msgspec
 from runtara.errors import InvalidInput
 from runtara.sdk._types import RetryConfig
 
-__all__ = ["LoopResult", "OnMax", "RetryPolicy", "TaskMetadata", "parse_duration"]
+__all__ = ["LoopResult", "OnMax", "RetryPolicy", "TaskMetadata", "parse_duration", "written_duration"]
 
 T = TypeVar("T")
 
@@ -37,6 +37,13 @@ def parse_duration(duration: str | float | timedelta) -> timedelta:
     if span < timedelta(0):
         raise InvalidInput(f"a duration of {duration!r} is not allowed: it is less than nothing")
     return span
+
+
+def written_duration(span: timedelta) -> str:
+    """Return a span of time as `parse_duration` reads it, in the largest unit of which it is one or more."""
+    seconds = span.total_seconds()
+    unit, length = next((one for one in reversed(_SECONDS.items()) if one[1] <= seconds), ("ms", 0.001))
+    return f"{round(seconds / length, 3):.12g}{unit}"
 
 
 class RetryPolicy(msgspec.Struct, frozen=True):

@@ -192,7 +192,7 @@ class _Run:
         if begin is None:
             kept = yield messages.GetCheckpoint(checkpoint_id=BEGIN)
         else:
-            kept = yield messages.SaveCheckpoint(checkpoint_id=BEGIN, state=msgspec.msgpack.encode(begin))
+            kept = yield messages.SaveCheckpoint(checkpoint_id=BEGIN, state=msgspec.json.encode(begin))
         if kept.found:
             begin = read_begin(kept.state or b"")
             check_definition(self._workflow, begin, self._sdk.instance_id)
@@ -278,6 +278,7 @@ def _begin(workflow: Workflow[Any, Any], input: object) -> Begin:
         definition=workflow.definition,
         codec=workflow.codec.name,
         input=_encoded(workflow, input),
+        graph=msgspec.Raw(workflow.graph_json),
     )
 
 
