@@ -343,5 +343,7 @@ PAYLOADS: Final[dict[type, str]] = {
     messages.CompleteInstance: "output",
     messages.RecordEvent: "payload",
     messages.SendSignal: "payload",
+    messages.OfferTask: "payload",
+    messages.FinishTask: "outcome",
 }
 """The field that holds bytes of the user's."""

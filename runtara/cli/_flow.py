@@ -90,7 +90,7 @@ def _client(connection: Door) -> "WorkflowClient":
     class Through(Backend):
         """The instances that a connection reaches."""
 
-        def open_door(self, _instance_id: str) -> Any:
+        def open_door(self, instance_id: str, epoch: int | None = None, *, beats: bool = True) -> Door:
             return connection
 
     return WorkflowClient(Through())

@@ -72,6 +72,20 @@ from runtara.messages._many import (
     StartMany,
     StartOutcome,
 )
+from runtara.messages._pool import (
+    ClaimsKept,
+    ClaimWork,
+    FinishTask,
+    KeepClaims,
+    LeadClaim,
+    OfferTask,
+    TaskClaim,
+    TaskFinished,
+    TaskOffered,
+    TaskWithdrawn,
+    WithdrawTask,
+    WorkClaimed,
+)
 from runtara.messages._queries import (
     CountInstances,
     GetHealth,
@@ -151,6 +165,8 @@ __all__ = [
     "CheckpointSaved",
     "Chore",
     "ChoreDone",
+    "ClaimWork",
+    "ClaimsKept",
     "Command",
     "CompleteInstance",
     "CountInstances",
@@ -162,6 +178,7 @@ __all__ = [
     "EventPage",
     "ExitInstance",
     "FailInstance",
+    "FinishTask",
     "ForkInstance",
     "GetCheckpoint",
     "GetHealth",
@@ -192,9 +209,11 @@ __all__ = [
     "InstanceSummary",
     "InstanceWoken",
     "InstancesCounted",
+    "KeepClaims",
     "KeyMade",
     "KeyRevoked",
     "KeysFound",
+    "LeadClaim",
     "ListCheckpoints",
     "ListEvents",
     "ListImageVersions",
@@ -212,6 +231,7 @@ __all__ = [
     "NamedStart",
     "NodeInfo",
     "NodesFound",
+    "OfferTask",
     "PauseSchedule",
     "PollSignals",
     "PushImage",
@@ -253,12 +273,18 @@ __all__ = [
     "StepStatus",
     "SuspendInstance",
     "TakeSignal",
+    "TaskClaim",
+    "TaskFinished",
+    "TaskOffered",
+    "TaskWithdrawn",
     "TenantKey",
     "TenantMetrics",
     "TimeOutInstance",
     "TreeFound",
     "UseImageVersion",
     "WakeInstance",
+    "WithdrawTask",
+    "WorkClaimed",
     "WriteImage",
 ]
 
@@ -302,6 +328,11 @@ Command = (
     | ListImageVersions
     | UseImageVersion
     | DeleteImage
+    | ClaimWork
+    | KeepClaims
+    | FinishTask
+    | OfferTask
+    | WithdrawTask
     | PutSchedule
     | GetSchedule
     | ListSchedules

@@ -13,6 +13,7 @@ from runtara.sdk._drive import drive, drive_blocking
 from runtara.sdk._flows import Flow
 from runtara.sdk._scopes import Scope
 from runtara.sdk.flow._codecs import Codec
+from runtara.sdk.flow._failures import name_of_class
 from runtara.sdk.flow._walk import RunTask, Together, Walk, keep, take
 from runtara.sdk.flow.context import TaskExecutionContext, context_in_use
 from runtara.sdk.flow.errors import TaskTimedOut
@@ -55,16 +56,13 @@ class TryTask(msgspec.Struct, frozen=True):
         """Return an outcome in which a try that took too long says so."""
         if not outcome.is_over:
             return outcome
+        self.context.stop.is_set = True
         over = TaskTimedOut(
             f"task {self.wish.place!r} took longer than {self.timeout:g} seconds",
             task_id=self.wish.place,
-            error_type=_name(TaskTimedOut),
+            error_type=name_of_class(TaskTimedOut),
         )
         return Outcome(error=over)
-
-
-def _name(kind: type) -> str:
-    return f"{kind.__module__}.{kind.__qualname__}"
 
 
 class Resting(Exception):

@@ -20,11 +20,21 @@ from runtara.sdk.flow._faces import Resting, TryTask
 from runtara.sdk.flow._failures import failed
 from runtara.sdk.flow._walk import AwaitSignal, Rest, RunTask
 from runtara.sdk.flow.context import TaskExecutionContext
-from runtara.sdk.flow.errors import DefinitionMismatch, TaskError
+from runtara.sdk.flow.errors import BackendError, DefinitionMismatch, TaskError
 from runtara.sdk.flow.workflow import Workflow
 from runtara.sdk.sync import RuntaraSdk
 
-__all__ = ["BEGIN", "PREFIX", "Begin", "Kept", "check_definition", "instant_of", "place_id", "read_begin"]
+__all__ = [
+    "BEGIN",
+    "PREFIX",
+    "Begin",
+    "Kept",
+    "check_definition",
+    "instant_at",
+    "place_id",
+    "read_begin",
+    "write_begin",
+]
 
 PREFIX: Final = "flow::"
 """What the checkpoints and places of a run begin with."""
@@ -44,11 +54,21 @@ class Begin(msgspec.Struct, frozen=True, kw_only=True):
     input: bytes
     graph: msgspec.Raw = msgspec.Raw(b"null")
     """The nodes, as `graph.Graph.kept_as` reads them."""
+    submission: str = ""
+    """Tells one that was submitted to workers from any other with the same input."""
 
 
-def read_begin(state: bytes) -> Begin:
-    """Return what is kept of a beginning."""
-    return msgspec.json.decode(state, type=Begin)
+def write_begin(begin: Begin) -> bytes:
+    """Return what is kept of a beginning, as JSON: others than us look into it."""
+    return msgspec.json.encode(begin)
+
+
+def read_begin(state: bytes | None) -> Begin:
+    """Return what was kept of a beginning. Raises `BackendError` for what is none."""
+    try:
+        return msgspec.json.decode(state or b"", type=Begin)
+    except msgspec.MsgspecError as error:
+        raise BackendError(f"this is not the beginning of a workflow ({error}): use another instance id") from None
 
 
 def place_id(place: str) -> str:
@@ -135,6 +155,9 @@ class Kept:
             state: bytes = yield from run_step(
                 self._owner, step, config, _AS_BYTES, body, is_new=not self._owner.is_resumed
             )
+        except Resting as rest:
+            rest.place = wish.place
+            raise
         except RetriesExhausted as error:
             raise TaskError(str(error), task_id=wish.place, error_type="RetriesExhausted") from None
         except Exception as error:
@@ -154,7 +177,7 @@ class Kept:
         reply = yield messages.Sleep(checkpoint_id=step, duration_ms=duration_ms)
         flows.raise_for(Signal.of(reply.signal))
         if reply.remaining_ms > 0:
-            raise Resting(wish.place, wake_at=instant_of(reply.wake_at))
+            raise Resting(wish.place, wake_at=instant_at(reply.wake_at))
 
     def _await_signal(self, wish: AwaitSignal) -> Flow[bytes | None]:
         place = self._id(wish.place)
@@ -172,12 +195,12 @@ class Kept:
             return payload
         if reply.timed_out:
             return None
-        raise Resting(wish.place, wake_at=instant_of(reply.deadline_at), signal_name=wish.name)
+        raise Resting(wish.place, wake_at=instant_at(reply.deadline_at), signal_name=wish.name)
 
 
 _AS_BYTES: Final = _AsBytes()
 
 
-def instant_of(at_ms: int | None) -> datetime | None:
+def instant_at(at_ms: int | None) -> datetime | None:
     """Return an instant that is given in milliseconds since 1970 UTC."""
     return None if at_ms is None else datetime.fromtimestamp(at_ms / 1000, UTC)

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from runtara.lifecycle import Status
 from runtara.messages import Step
-from runtara.sdk.flow._kept import PREFIX, instant_of
+from runtara.sdk.flow._kept import PREFIX, instant_at
 from runtara.sdk.flow.graph import Graph, GraphBranch, GraphNode, NodeState
 from runtara.sdk.flow.status import TaskFailure
 
@@ -191,7 +191,7 @@ class _Reading:
         node = replace(node, state=state, failed_tries=last.attempt or 0, error=error or last.error or "")
         if state not in ("running", "due") or (last.wake_at or 0) <= self._facts.now_ms:
             return node
-        return replace(node, state="waiting", wake_at=instant_of(last.wake_at))
+        return replace(node, state="waiting", wake_at=instant_at(last.wake_at))
 
     def _state_of_next(self, node: GraphNode, place: str) -> NodeState:
         if self._facts.status is not Status.FAILED:
@@ -202,7 +202,7 @@ class _Reading:
         """Return a node that rests, unless the instance has ended."""
         if self._facts.status in (Status.FAILED, Status.CANCELLED):
             return replace(node, state="stopped")
-        return replace(node, state=state, wake_at=instant_of(wake_at))
+        return replace(node, state=state, wake_at=instant_at(wake_at))
 
 
 _READ: Final[dict[str, Callable[[_Reading, GraphNode], GraphNode]]] = {

@@ -10,10 +10,10 @@ import msgspec
 from runtara.sdk.flow._codecs import JSON, Codec
 from runtara.sdk.flow._definition import definition_hash, definition_text
 from runtara.sdk.flow._nodes import Child, Delay, Fork, Loop, Node, Route, Steps, Task, WaitForSignal, inner
-from runtara.sdk.flow._policies import RetryPolicy
+from runtara.sdk.flow._policies import RetryPolicy, checked_priority
 from runtara.sdk.flow.graph import Graph
 
-__all__ = ["Migration", "NodeInfo", "Workflow"]
+__all__ = ["Migration", "NodeInfo", "Workflow", "WorkflowContext"]
 
 I = TypeVar("I")  # noqa: E741 - input and output, as everywhere in this package
 O = TypeVar("O")  # noqa: E741 - likewise
@@ -43,6 +43,16 @@ class Migration(msgspec.Struct, frozen=True, kw_only=True):
     """Ids of nodes of this definition, and what they were called in the older one."""
 
 
+class WorkflowContext(msgspec.Struct, frozen=True):
+    """What several workflows may have in common, or one of them says at once: for `Flow`, in place of the name."""
+
+    name: str
+    codec: Codec = JSON
+    """Keeps the values."""
+    metadata: Mapping[str, Any] = {}
+    """What is said about it beside its graph; ``priority`` is from 1, critical, to 5, minor."""
+
+
 class Workflow(Generic[I, O]):
     """Made by `Flow.build()`; never changes."""
 
@@ -65,6 +75,11 @@ class Workflow(Generic[I, O]):
     def workflow_id(self) -> str:
         """The name, as which instances of it are known."""
         return self.name
+
+    @property
+    def priority(self) -> int:
+        """From 1, critical, to 5, minor: ``priority`` of its metadata, or 3."""
+        return checked_priority(self.metadata.get("priority", 3))
 
     @cached_property
     def definition(self) -> str:
