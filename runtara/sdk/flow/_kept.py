@@ -195,7 +195,8 @@ class Kept:
             return payload
         if reply.timed_out:
             return None
-        raise Resting(wish.place, wake_at=instant_at(reply.deadline_at), signal_name=wish.name)
+        awaited = messages.AwaitedSignal(name=wish.name, place=place)
+        raise Resting(wish.place, wake_at=instant_at(reply.deadline_at), signal_name=wish.name, awaits=(awaited,))
 
 
 _AS_BYTES: Final = _AsBytes()
