@@ -36,6 +36,7 @@ from runtara.sdk.flow.errors import (
     TaskTimedOut,
     WorkflowError,
 )
+from runtara.sdk.flow.graph import Graph, GraphBranch, GraphNode
 from runtara.sdk.flow.runner import CheckpointingRunner, ConflictPolicy, InProcessRunner
 from runtara.sdk.flow.status import TaskFailure, WorkflowStatus
 from runtara.sdk.flow.worker import PooledWorker, Worker, WorkerHandle
@@ -57,6 +58,9 @@ __all__ = [
     "DefinitionMismatch",
     "Flow",
     "ForkBuilder",
+    "Graph",
+    "GraphBranch",
+    "GraphNode",
     "InMemoryBackend",
     "InProcessRunner",
     "InstanceAlreadyExistsError",

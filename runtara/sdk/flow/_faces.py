@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from runtara.messages import AwaitedSignal
 from runtara.sdk._bodies import Outcome, try_async, try_blocking
 from runtara.sdk._drive import drive, drive_blocking
 from runtara.sdk._flows import Flow
@@ -69,13 +70,21 @@ class Resting(Exception):
     """No error: there is nothing left to do before an instant, or before a signal comes."""
 
     def __init__(
-        self, place: str, *, wake_at: datetime | None, signal_name: str | None = None, others: int = 0
+        self,
+        place: str,
+        *,
+        wake_at: datetime | None,
+        signal_name: str | None = None,
+        awaits: tuple[AwaitedSignal, ...] = (),
+        others: int = 0,
     ) -> None:
         super().__init__(place)
         self.place = place
         self.wake_at = wake_at
         self.signal_name = signal_name
         """None for a delay."""
+        self.awaits = awaits
+        """All signals that are waited for, those of other branches included."""
         self.others = others
         """How many other branches rest as well."""
 
@@ -90,7 +99,13 @@ class HandedOver(Resting):
 def _earliest(rests: list[Resting]) -> Resting:
     """Return what comes first of several rests; those without a time come last."""
     first = min(rests, key=lambda rest: (rest.wake_at is None, rest.wake_at.timestamp() if rest.wake_at else 0))
-    return Resting(first.place, wake_at=first.wake_at, signal_name=first.signal_name, others=len(rests) - 1)
+    return Resting(
+        first.place,
+        wake_at=first.wake_at,
+        signal_name=first.signal_name,
+        awaits=tuple(awaited for rest in rests for awaited in rest.awaits),
+        others=len(rests) - 1,
+    )
 
 
 class Means(Protocol):

@@ -24,9 +24,20 @@ from runtara.sdk.flow.errors import BackendError, DefinitionMismatch, TaskError
 from runtara.sdk.flow.workflow import Workflow
 from runtara.sdk.sync import RuntaraSdk
 
-__all__ = ["BEGIN", "Begin", "Kept", "check_definition", "instant_at", "place_id", "read_begin", "write_begin"]
+__all__ = [
+    "BEGIN",
+    "PREFIX",
+    "Begin",
+    "Kept",
+    "check_definition",
+    "instant_at",
+    "place_id",
+    "read_begin",
+    "write_begin",
+]
 
 PREFIX: Final = "flow::"
+"""What the checkpoints and places of a run begin with."""
 
 BEGIN: Final = f"{PREFIX}begin"
 """The checkpoint that says what was begun."""
@@ -41,6 +52,8 @@ class Begin(msgspec.Struct, frozen=True, kw_only=True):
     definition: str
     codec: str
     input: bytes
+    graph: msgspec.Raw = msgspec.Raw(b"null")
+    """The nodes, as `graph.Graph.kept_as` reads them."""
     submission: str = ""
     """Tells one that was submitted to workers from any other with the same input."""
 
@@ -184,7 +197,8 @@ class Kept:
             return payload
         if reply.timed_out:
             return None
-        raise Resting(wish.place, wake_at=instant_at(reply.deadline_at), signal_name=wish.name)
+        awaited = messages.AwaitedSignal(name=wish.name, place=place)
+        raise Resting(wish.place, wake_at=instant_at(reply.deadline_at), signal_name=wish.name, awaits=(awaited,))
 
 
 _AS_BYTES: Final = _AsBytes()

@@ -20,6 +20,7 @@ __all__ = [
     "checked_tags",
     "parse_duration",
     "runtime_priority",
+    "written_duration",
 ]
 
 T = TypeVar("T")
@@ -47,6 +48,13 @@ def parse_duration(duration: str | float | timedelta) -> timedelta:
     if span < timedelta(0):
         raise InvalidInput(f"a duration of {duration!r} is not allowed: it is less than nothing")
     return span
+
+
+def written_duration(span: timedelta) -> str:
+    """Return a span of time as `parse_duration` reads it, in the largest unit of which it is one or more."""
+    seconds = span.total_seconds()
+    unit, length = next((one for one in reversed(_SECONDS.items()) if one[1] <= seconds), ("ms", 0.001))
+    return f"{round(seconds / length, 3):.12g}{unit}"
 
 
 class RetryPolicy(msgspec.Struct, frozen=True):

@@ -87,7 +87,7 @@ class Run:
         wake_at = None if rest.wake_at is None else int(rest.wake_at.timestamp() * 1000)
         note = standing.RestNote(place=rest.place, wake_at=wake_at, signal_name=rest.signal_name)
         yield messages.RecordEvent(subtype=standing.REST, payload=msgspec.json.encode(note))
-        yield messages.SuspendInstance(wake_at=wake_at)
+        yield messages.SuspendInstance(wake_at=wake_at, awaits=rest.awaits)
 
     def status(self) -> Flow[WorkflowStatus]:
         """Return how the instance stands now."""
@@ -109,6 +109,7 @@ def begun(workflow: Workflow[Any, Any], input: object, submission: str = "") -> 
         codec=workflow.codec.name,
         input=encoded(workflow, input),
         submission=submission,
+        graph=msgspec.Raw(workflow.graph_json),
     )
 
 

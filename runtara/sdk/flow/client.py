@@ -16,11 +16,13 @@ from runtara.sdk._wishes import ask, await_push, now, perform, perform_blocking
 from runtara.sdk.flow import _standing as standing
 from runtara.sdk.flow._codecs import CODECS, Codec
 from runtara.sdk.flow._kept import place_id, write_begin
+from runtara.sdk.flow._looking import graph_of
 from runtara.sdk.flow._policies import checked_priority, parse_duration, runtime_priority
 from runtara.sdk.flow._programs import program_of
 from runtara.sdk.flow._runs import begun
 from runtara.sdk.flow.backend import Backend, InMemoryBackend
 from runtara.sdk.flow.errors import BackendError, InstanceAlreadyExistsError, WorkflowError
+from runtara.sdk.flow.graph import Graph
 from runtara.sdk.flow.runner import CheckpointingRunner, ConflictPolicy, InProcessRunner
 from runtara.sdk.flow.status import WorkflowStatus
 from runtara.sdk.flow.workflow import Workflow
@@ -133,6 +135,14 @@ class WorkflowClient:
         """Return what a task has returned, by the id of its node; None where it has not returned yet."""
         return await drive(self._result(instance_id, task_name, type), perform)
 
+    def graph(self, instance_id: str) -> Graph:
+        """Return the graph of an instance, with how each node stands: what is done, what runs, what is waited for."""
+        return _blocking(self._graph(instance_id))
+
+    async def graph_async(self, instance_id: str) -> Graph:
+        """Return the graph of an instance, with how each node stands: what is done, what runs, what is waited for."""
+        return await drive(self._graph(instance_id), perform)
+
     # How it is done
 
     def _submit(
@@ -204,6 +214,11 @@ class WorkflowClient:
         codec = yield from self._codec(door, instance_id)
         found = yield from ask(door, messages.GetCheckpoint(checkpoint_id=place_id(task_name)))
         return codec.decode(found.state, type) if found.found and found.state is not None else None
+
+    def _graph(self, instance_id: str) -> Flow[Graph]:
+        door = self._backend.beside(instance_id)
+        info = yield from _known(door, instance_id)
+        return (yield from graph_of(door, info, self._backend.clock.now_ms()))
 
     def _codec(self, door: Door, instance_id: str) -> Flow[Codec]:
         yield from _known(door, instance_id)

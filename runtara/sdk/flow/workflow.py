@@ -11,6 +11,7 @@ from runtara.sdk.flow._codecs import JSON, Codec
 from runtara.sdk.flow._definition import definition_hash, definition_text
 from runtara.sdk.flow._nodes import Child, Delay, Fork, Loop, Node, Route, Steps, Task, WaitForSignal, inner
 from runtara.sdk.flow._policies import RetryPolicy, checked_priority
+from runtara.sdk.flow.graph import Graph
 
 __all__ = ["Migration", "NodeInfo", "Workflow", "WorkflowContext"]
 
@@ -89,6 +90,24 @@ class Workflow(Generic[I, O]):
     def definition_hash(self) -> str:
         """SHA-256 of the definition; the same as that of sayiir 1.0 for the same graph."""
         return definition_hash(self.steps)
+
+    @cached_property
+    def graph(self) -> Graph:
+        """The graph, to be looked at."""
+        return Graph.of(self.name, self.steps)
+
+    @cached_property
+    def graph_json(self) -> bytes:
+        """The nodes of the graph, as each instance keeps them."""
+        return Graph.to_keep(self.steps)
+
+    def to_mermaid(self) -> str:
+        """Return the graph as a Mermaid flowchart."""
+        return self.graph.to_mermaid()
+
+    def to_text(self) -> str:
+        """Return the graph as lines of text, one for each node."""
+        return self.graph.to_text()
 
     def iter_nodes(self) -> Iterator[NodeInfo]:
         """Return every node, each before what is inside it and behind it."""
