@@ -1,6 +1,6 @@
 """A run that is kept: what its wishes mean for an instance of the runtime, and what is written down of it.
 
-Each result is a checkpoint of the instance, under ``flow::`` and its place; ``flow::begin`` says what was begun.
+Each result is a checkpoint of the instance, under ``flow::`` and its place; ``flow:begin`` says what was begun.
 """
 
 from datetime import UTC, datetime
@@ -39,8 +39,8 @@ __all__ = [
 PREFIX: Final = "flow::"
 """What the checkpoints and places of a run begin with."""
 
-BEGIN: Final = f"{PREFIX}begin"
-"""The checkpoint that says what was begun."""
+BEGIN: Final = "flow:begin"
+"""The checkpoint that says what was begun. No place has this one: a node may well be called begin."""
 
 
 class Begin(msgspec.Struct, frozen=True, kw_only=True):

@@ -127,7 +127,7 @@ _TAG_MAX_CHARS: Final = 64
 
 def checked_priority(priority: int) -> int:
     """Return a priority, if it is one. Raises `InvalidInput`."""
-    if not isinstance(cast(object, priority), int) or priority not in _PRIORITIES:
+    if type(cast(object, priority)) is not int or priority not in _PRIORITIES:
         raise InvalidInput(f"priority {priority!r} is not allowed: use 1 (critical) to 5 (minor)")
     return priority
 
