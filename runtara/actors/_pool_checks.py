@@ -32,7 +32,7 @@ def _check_claim(command: messages.ClaimWork) -> None:
     _check_tags(command.tags)
     _check_wait(command.wait_ms)
     _check_lease(command.lease_ms)
-    _check_many(command.programs, "programs", 1, PROGRAMS_MAX)
+    _check_many(command.programs, "programs", 0, PROGRAMS_MAX)  # none: a slot says goodbye
     for program in command.programs:
         _check_program(program)
 

@@ -35,6 +35,7 @@ from runtara.messages._images import (
 )
 from runtara.messages._instances import (
     AcknowledgeSignal,
+    AwaitedSignal,
     CompleteInstance,
     FailInstance,
     GetCheckpoint,
@@ -157,6 +158,7 @@ __all__ = [
     "AcknowledgeSignal",
     "Acknowledged",
     "AddKey",
+    "AwaitedSignal",
     "Call",
     "CatchUp",
     "CheckpointFound",
