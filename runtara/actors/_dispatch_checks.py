@@ -114,6 +114,11 @@ def _check_span(span_ms: object, what: str) -> None:
         raise InvalidInput(f"{what} {span_ms!r} is not allowed: use whole milliseconds from 0 to {SPAN_MAX_MS}")
 
 
+def _check_flag(flag: object, what: str) -> None:
+    if not isinstance(flag, bool):
+        raise InvalidInput(f"{what} must be true or false, not {type(flag).__name__}")
+
+
 def _check_request(request: object) -> None:
     if request is not None:
         check_integer(request, "request", 1, REQUEST_MAX)
@@ -125,8 +130,7 @@ def _check_request(request: object) -> None:
 def check_start(command: messages.StartInstance) -> None:
     """Raise `InvalidInput` or `TooLarge` unless an instance may be started so."""
     _check_program(command.program)
-    if not isinstance(command.image, bool):
-        raise InvalidInput(f"image must be true or false, not {type(command.image).__name__}")
+    _check_flag(command.image, "image")
     check_environment(command.env)
     if command.timeout_ms is not None:
         check_integer(command.timeout_ms, "timeout_ms", 1, SPAN_MAX_MS)
@@ -274,6 +278,7 @@ def _check_events(command: messages.ListEvents) -> None:
     for what, wanted in (("event type", command.event_type), ("subtype", command.subtype)):
         if wanted is not None:
             check_checkpoint_id(wanted, what)
+    _check_flag(command.newest_first, "newest_first")
 
 
 def _check_log(command: messages.ReadLog) -> None:
@@ -288,8 +293,7 @@ def _check_log(command: messages.ReadLog) -> None:
 def _check_chore(command: messages.RunChore) -> None:
     if command.chore not in get_args(messages.Chore):
         raise InvalidInput(f"chore {command.chore!a:.80} is unknown: use {', '.join(get_args(messages.Chore))}")
-    if not isinstance(command.dry_run, bool):
-        raise InvalidInput(f"dry_run must be true or false, not {type(command.dry_run).__name__}")
+    _check_flag(command.dry_run, "dry_run")
 
 
 def _check_add_key(command: messages.AddKey) -> None:

@@ -14,7 +14,7 @@ from runtara.actors import _instance_events as happened
 from runtara.actors._instance_events import DomainEvent, Transition
 from runtara.actors._instance_state import InstanceState
 from runtara.ids import InstanceKey
-from runtara.records import Checkpoint, Event, Retry, Signal, Wait
+from runtara.records import NOTE_MAX_BYTES, Checkpoint, Event, Retry, Signal, Wait
 from runtara.store import Copies, Save
 
 __all__ = ["WRITE", "save_of"]
@@ -118,7 +118,11 @@ def _checkpoint(draft: _Draft, event: happened.CheckpointAdded) -> None:
 def _sent(draft: _Draft, event: happened.SignalSent) -> None:
     signal = event.signal
     draft.signals[signal.signal_id] = signal
-    draft.events += (_signal_event("signal-sent", signal, event.epoch, signal.sent_at),)
+    line = _signal_event("signal-sent", signal, event.epoch, signal.sent_at)
+    if signal.kind != "custom" and 0 < len(signal.payload) <= NOTE_MAX_BYTES:
+        # Nobody reads such a signal back once it was acted upon, and why that was is for the log.
+        line = replace(line, payload=b"\n".join((signal.signal_id.encode(), signal.payload)))
+    draft.events += (line,)
 
 
 def _acknowledged(draft: _Draft, event: happened.SignalAcknowledged) -> None:
@@ -131,7 +135,7 @@ def _acknowledged(draft: _Draft, event: happened.SignalAcknowledged) -> None:
 
 
 def _signal_event(type_: str, signal: Signal, epoch: int, at: int) -> Event:
-    """The audit line names kind and id of the signal; what it carried is in its own row."""
+    """The audit line names kind and id of the signal; what a custom one carried is in its own row."""
     return Event(type=type_, epoch=epoch, created_at=at, subtype=signal.kind, payload=signal.signal_id.encode())
 
 

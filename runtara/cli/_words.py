@@ -122,7 +122,9 @@ def _custom(event: Event) -> str:
 
 
 def _signal_sent(event: Event) -> str:
-    return f"a {plain(event.subtype or '')} signal was sent"
+    _, _, note = (event.payload or b"").partition(b"\n")
+    about = f": {_line(note)}" if note else ""
+    return f"a {plain(event.subtype or '')} signal was sent{about}"
 
 
 def _signal_acknowledged(event: Event) -> str:

@@ -142,7 +142,10 @@ class AcknowledgeSignal(msgspec.Struct, Request[Acknowledged], frozen=True, gc=F
 
 
 class SendSignal(msgspec.Struct, Request[SignalAccepted], frozen=True, gc=False, tag=True, kw_only=True):
-    """Send a signal to an instance. The same id sent twice is one signal."""
+    """Send a signal to an instance. The same id sent twice is one signal.
+
+    What a cancel, pause, resume or shutdown carries is kept in the audit log (see `Event`), up to 4,096 bytes of it.
+    """
 
     kind: SignalKind
     signal_id: str

@@ -228,6 +228,11 @@ class Reader(Protocol):
     ) -> EventPage:
         """Page through an instance's events in the order in which they were stored."""
 
+    def list_newest_events(
+        self, key: InstanceKey, type_: str | None, subtype: str | None, limit: int, cursor: str | None
+    ) -> EventPage:
+        """Page through an instance's events, the last one first."""
+
     def read_image(self, tenant_id: str, name_or_id: str) -> Image | None:
         """Return an image that is not deleted, by its id or, where there is none of that id, by its name."""
 

@@ -144,6 +144,7 @@ SELECTED: list[tuple[str, type[msgspec.Struct], int]] = [
     ("read_signal", Signal, 0),
     ("read_retries", Retry, 0),
     ("list_events", Event, 0),
+    ("list_newest_events", Event, 0),
     ("list_instances", InstanceSummary, 0),
     ("list_instances_by_status", InstanceSummary, 0),
     ("list_checkpoints", CheckpointInfo, 1),
@@ -387,6 +388,7 @@ HOT: dict[str, tuple[str, ...]] = {
     "list_instances_by_status": ("instances_by_status",),
     "list_checkpoints": ("checkpoints_instance_number_checkpoint_id_key",),
     "list_events": ("events_of_instance",),
+    "list_newest_events": ("events_of_instance",),
     "read_image": ("images_tenant_id_image_id_key", "images_by_name"),
     "read_image_version": ("image_versions_pkey", "images_tenant_id_image_id_key"),
     "list_images": ("images_by_name",),
@@ -404,6 +406,7 @@ HOT: dict[str, tuple[str, ...]] = {
 
 PAGED = (
     *("list_due", "list_instances", "list_instances_by_status", "list_events", "list_running"),
+    "list_newest_events",
     *("list_images", "list_image_versions", "list_digests", "list_schedules", "list_due_schedules"),
     *("list_image_users", "list_finished"),
 )

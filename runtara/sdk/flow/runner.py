@@ -145,7 +145,9 @@ class CheckpointingRunner:
             try:
                 value = drive_blocking(run.begin(begin), sdk.perform)
                 output = Blocking(run.means, self._library).take(walk(workflow, value))
-                return drive_blocking(run.complete(output), sdk.perform)
+                completed = drive_blocking(run.complete(output), sdk.perform)
+                if completed is not None:
+                    return completed
             except Exception as raised:  # noqa: BLE001 - what it means is decided there
                 drive_blocking(run.conclude(raised), sdk.perform)
             return _blocking(run.status())
@@ -169,7 +171,9 @@ class CheckpointingRunner:
             try:
                 value = await drive(run.begin(begin), sdk.perform)
                 output = await Awaiting(run.means).take(walk(workflow, value))
-                return await drive(run.complete(output), sdk.perform)
+                completed = await drive(run.complete(output), sdk.perform)
+                if completed is not None:
+                    return completed
             except Exception as raised:  # noqa: BLE001 - what it means is decided there
                 await drive(run.conclude(raised), sdk.perform)
             return await drive(run.status(), perform)
@@ -202,12 +206,10 @@ class _Run:
         self.means = Kept(self._workflow, self._sdk, renamed, waits=self._waits)
         return begin.input
 
-    def complete(self, output: bytes) -> Flow[WorkflowStatus]:
-        """Report that it has ended well."""
+    def complete(self, output: bytes) -> Flow[WorkflowStatus | None]:
+        """Report that it has ended well; None where it was cancelled before it could say so."""
         reply = yield messages.CompleteInstance(output=output)
-        if reply.status is not Status.COMPLETED:
-            return WorkflowStatus(status="cancelled")
-        return _completed(self._workflow, output)
+        return _completed(self._workflow, output) if reply.status is Status.COMPLETED else None
 
     def conclude(self, raised: Exception) -> Flow[None]:
         """Report how else it has ended. Raises what says nothing about the workflow, but about the runtime."""

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from runtara.errors import DeadlineExceeded, InvalidInput
+from runtara.messages import SendSignal
 from runtara.sdk.flow import (
     Backend,
     BackendError,
@@ -114,6 +115,72 @@ def test_a_pause_holds_an_instance_until_it_is_unpaused(backend: Backend, instan
     assert pause_workflow(instance_id, backend).is_paused
     assert unpause_workflow(instance_id, backend).is_in_progress
     assert resume_workflow(flow, instance_id, backend).output == 2
+
+
+def test_a_status_says_who_has_cancelled_an_instance_and_why(backend: Backend, instance_id: str) -> None:
+    run_durable_workflow(WAITING, instance_id, 1, backend)
+    client = WorkflowClient(backend)
+
+    said = client.cancel(instance_id, "not wanted", "me")
+    client.cancel(instance_id, "too late", "you")
+
+    assert (said.reason, said.cancelled_by, said.paused_by) == ("not wanted", "me", None)
+    assert client.status(instance_id) == said
+    assert resume_workflow(WAITING, instance_id, backend) == said
+    assert run_durable_workflow(WAITING, instance_id, 1, backend, "use_existing") == said
+
+
+@pytest.mark.parametrize("more", [(), (double,)], ids=["in its last task", "before its last task"])
+def test_a_run_that_is_cancelled_is_told_why(backend: Backend, instance_id: str, more: tuple[Any, ...]) -> None:
+    def cancel(x: int) -> int:
+        cancel_workflow(instance_id, backend, "enough", "me")
+        return x
+
+    flow = Flow("c").then(cancel)
+    for function in more:
+        flow = flow.then(function)
+
+    status = run_durable_workflow(flow.build(), instance_id, 1, backend)
+
+    assert (status.status, status.reason, status.cancelled_by) == ("cancelled", "enough", "me")
+
+
+def test_a_status_says_who_has_paused_an_instance_last_and_why(backend: Backend, instance_id: str) -> None:
+    run_durable_workflow(WAITING, instance_id, 1, backend)
+    client = WorkflowClient(backend)
+
+    first = client.pause(instance_id, "lunch", "me")
+    same = client.pause(instance_id, "tea", "you")
+    between = client.unpause(instance_id)
+    client.pause(instance_id, "weekend", "them")
+    again = resume_workflow(WAITING, instance_id, backend)
+
+    assert (first.reason, first.paused_by, first.cancelled_by) == ("lunch", "me", None)
+    assert same == first
+    assert (between.status, between.reason, between.paused_by) == ("in_progress", None, None)
+    assert (again.reason, again.paused_by) == ("weekend", "them")
+
+
+def test_a_status_knows_no_reason_where_none_was_given(backend: Backend, instance_id: str) -> None:
+    run_durable_workflow(WAITING, instance_id, 1, backend)
+    client, other = WorkflowClient(backend), backend.beside(instance_id)
+
+    paused = client.pause(instance_id)
+    client.unpause(instance_id)
+    other.call_from_thread(SendSignal(kind="pause", signal_id="by-hand", payload=b"\xff no note"))
+    by_hand = resume_workflow(WAITING, instance_id, backend)
+
+    assert (paused.reason, paused.paused_by) == (None, None)
+    assert (by_hand.status, by_hand.reason, by_hand.paused_by) == ("paused", None, None)
+
+
+def test_a_reason_that_would_not_be_kept_is_refused(backend: Backend, instance_id: str) -> None:
+    run_durable_workflow(WAITING, instance_id, 1, backend)
+
+    with pytest.raises(InvalidInput, match="a reason of 50"):
+        cancel_workflow(instance_id, backend, "x" * 5_000)
+
+    assert WorkflowClient(backend).status(instance_id).is_awaiting_signal
 
 
 def test_what_has_ended_can_be_neither_cancelled_nor_paused(backend: Backend, instance_id: str) -> None:
