@@ -10,6 +10,7 @@ import msgspec
 import psycopg
 import pytest
 
+from runtara.ids import InstanceKey
 from runtara.messages import CheckpointInfo, InstanceSummary
 from runtara.records import Checkpoint, Event, Image, ImageVersion, Instance, Retry, Schedule, Signal, Wait
 from runtara.store import Copies, _postgres_batch, _statements
@@ -233,19 +234,33 @@ def test_a_document_is_read_with_all_the_fields_that_are_written(document: str, 
     assert {column.split()[0] for column in listed.split(",")} == set(row.__struct_fields__)
 
 
-def test_a_round_that_copies_nothing_is_stored_without_a_word_of_copying() -> None:
-    plain, copying = (save(KEY), save(KEY, copies=Copies(KEY)))
-
-    statements = [statement_of(next(rounds_of([one]))) for one in (plain, copying)]
-
-    assert statements[1] == POSTGRES["commit_round"]
-    assert [re.findall(r"cop(?:y|ie)|source", statement) for statement in statements[:1]] == [[]]
-    assert statements[0].count("(") == statements[0].count(")")
+FORK = InstanceKey("acme", "fork")
 
 
-def test_the_shorter_round_fits_the_schema(tables: "psycopg.Connection[Any]") -> None:
+def test_a_round_is_stored_without_a_word_of_what_it_does_not_do() -> None:
+    statements = {
+        name: statement_of(next(rounds_of(saves)))
+        for name, saves in {
+            "": [save(KEY)],
+            "c": [save(KEY, copies=Copies(KEY))],
+            "r": [save(KEY, 2, replaces=True)],
+            "cr": [save(KEY, 2, replaces=True), save(FORK, copies=Copies(FORK))],
+        }.items()
+    }
+
+    assert statements["cr"] == POSTGRES["commit_round"]
+    for name, statement in statements.items():
+        assert bool(re.findall(r"cop(?:y|ie)|source", statement)) is ("c" in name)
+        assert bool(re.findall(r"replaced|removed|DELETE", statement)) is ("r" in name)
+        assert statement.count("(") == statement.count(")")
+
+
+@pytest.mark.parametrize("copies", ["[]", "[1]"])
+@pytest.mark.parametrize("replacing", ["[]", "[1]"])
+def test_the_shorter_rounds_fit_the_schema(tables: "psycopg.Connection[Any]", copies: str, replacing: str) -> None:
+    statement = statement_of({"copies": copies, "replacing": replacing})
     with tables.transaction(force_rollback=True):
-        tables.execute(f"PREPARE one AS {prepared(statement_of({'copies': '[]'}))}".encode())
+        tables.execute(f"PREPARE one AS {prepared(statement)}".encode())
         tables.execute("DEALLOCATE one")
 
 
