@@ -100,6 +100,9 @@ class Event(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 
     The payload of the two about a signal is its id. Where a signal to the instance as a whole was sent, what it carried
     follows behind a line break, unless that was nothing, or more than 4,096 bytes.
+
+    The first line is ``created``. Its subtype is ``forked`` where the instance goes on from another one, ``replaced``
+    where it came into the place of one with its id; then the payload says more, as JSON.
     """
 
     type: str

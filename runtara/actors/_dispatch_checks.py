@@ -138,6 +138,9 @@ def check_start(command: messages.StartInstance) -> None:
     check_integer(command.priority, "priority", -PRIORITY_MAX, PRIORITY_MAX)
     if command.start_at is not None:
         check_instant_ms(command.start_at, "start_at")
+    _check_flag(command.replace, "replace")
+    if command.request_id is not None:
+        check_id(command.request_id, "request id")
 
 
 def _check_fork(command: messages.ForkInstance) -> None:
@@ -194,6 +197,7 @@ def _check_register(command: messages.RegisterInstance) -> None:
     check_id(command.attempt_id, "attempt id")
     if command.checkpoint_id is not None:
         check_checkpoint_id(command.checkpoint_id)
+    _check_flag(command.replace, "replace")
 
 
 def _check_save(command: messages.SaveCheckpoint) -> None:
