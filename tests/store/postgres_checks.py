@@ -368,9 +368,13 @@ def life_of(node: Node) -> str:
     """Which of the two an instance is, if all that belongs to it is the same one's."""
     snapshot = loaded(node.reader)
     events = node.reader.list_events(KEY, None, None, 9, None).events
-    found = {(node.reader.read_input(KEY) or b"").decode(), *snapshot.checkpoint_ids, *(one.type for one in events)}
+    found: set[str] = {
+        (node.reader.read_input(KEY) or b"").decode(),
+        *snapshot.checkpoint_ids,
+        *(one.type for one in events),
+    }
     assert len(found) == 1, found
-    (life,) = found
+    life = found.pop()
     assert snapshot.signal_ids == (("old",) if life == "old" else ())
     return life
 
