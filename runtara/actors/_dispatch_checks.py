@@ -17,6 +17,7 @@ from runtara.ids import check_checkpoint_id, check_id
 
 __all__ = [
     "AMOUNT_MAX",
+    "AWAITS_MAX",
     "CHECKS",
     "ENV_MAX_BYTES",
     "ENV_MAX_NAMES",
@@ -60,6 +61,9 @@ RESOURCES_MAX: Final = 16
 
 AMOUNT_MAX: Final = 1e18
 """Largest amount of a resource."""
+
+AWAITS_MAX: Final = 1_000
+"""Most signals that an instance rests for."""
 
 LOG_MAX_BYTES: Final = 1024 * 1024
 """Most bytes of a program's output that are read at once."""
@@ -226,6 +230,11 @@ def _check_fail(command: messages.FailInstance) -> None:
 def _check_suspend(command: messages.SuspendInstance) -> None:
     if command.wake_at is not None:
         check_instant_ms(command.wake_at, "wake_at")
+    if len(command.awaits) > AWAITS_MAX:
+        raise InvalidInput(f"{len(command.awaits)} awaited signals are too many: at most {AWAITS_MAX} wake an instance")
+    for awaited in command.awaits:
+        check_checkpoint_id(awaited.name, "signal name")
+        check_checkpoint_id(awaited.place, "place")
 
 
 def _check_event(command: messages.RecordEvent) -> None:
@@ -351,5 +360,7 @@ PAYLOADS: Final[dict[type, str]] = {
     messages.CompleteInstance: "output",
     messages.RecordEvent: "payload",
     messages.SendSignal: "payload",
+    messages.OfferTask: "payload",
+    messages.FinishTask: "outcome",
 }
 """The field that holds bytes of the user's."""

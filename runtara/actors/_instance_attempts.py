@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from msgspec.structs import replace
 
 from runtara.actors._instance_case import ORIGIN, Case, Decision, Need, instance_wide, refusal, unknown_instance
-from runtara.actors._instance_departures import cancelled, depart, stop, tell_cancelled
+from runtara.actors._instance_departures import cancelled, depart, leave, stop, tell_cancelled
 from runtara.actors._instance_events import (
     DISARM,
     Arm,
@@ -23,6 +23,7 @@ from runtara.actors._instance_events import (
 )
 from runtara.actors._instance_replacing import replace_by_register, replace_by_start, was_replaced_by
 from runtara.actors._instance_state import InstanceState, new_row
+from runtara.actors._instance_waits import begin_waits
 from runtara.actors._resources import join_resources
 from runtara.errors import AlreadyExists, NotFound
 from runtara.ids import InstanceKey
@@ -266,11 +267,17 @@ def fail_instance(case: Case, command: FailInstance) -> Decision:
 
 
 def suspend_instance(case: Case, command: SuspendInstance) -> Decision:
-    """Rest until an instant, or until a resume signal. Asked twice, it rests once."""
-    row, wake_at = case.row, command.wake_at
-    reason = TerminationReason.WAITING_SIGNAL if wake_at is None else TerminationReason.SLEEPING
-    if row.status is Status.SUSPENDED and (row.termination_reason, row.wake_at) == (reason, wake_at):
+    """Rest until an instant, or until a signal. Asked twice, it rests once."""
+    row = case.row
+    begun, is_there = begin_waits(case, command.awaits)
+    wake_at = case.now if is_there else command.wake_at
+    waits = command.awaits or wake_at is None
+    reason = TerminationReason.WAITING_SIGNAL if waits else TerminationReason.SLEEPING
+    rests = row.status is Status.SUSPENDED and row.termination_reason is reason
+    if rests and (command.awaits or row.wake_at == wake_at):  # a signal may have moved it meanwhile
         return Decision((), Acknowledged(row.status))
     case.require(Trigger.SUSPENDED)
     rest = InstanceSuspended(trigger=Trigger.SUSPENDED, reason=reason, epoch=row.epoch, at=case.now, wake_at=wake_at)
-    return depart(case, rest)
+    change = leave(case, rest)
+    first = begun if change.status is Status.SUSPENDED else ()  # of what was cancelled, nothing will be replayed
+    return Decision(first + change.events, Acknowledged(change.status), change.effects)

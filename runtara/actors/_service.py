@@ -61,6 +61,11 @@ class Deferred:
         """Until when somebody waits, on the clock of the loop; after the handler has returned."""
         return inf if self._reply is None else self._reply.deadline
 
+    @property
+    def is_open(self) -> bool:
+        """Whether somebody waits for the answer; after the handler has returned."""
+        return self._reply is not None and self._reply.waiter is not None
+
     def settle(self, value: object) -> None:
         """Answer with `value`, unless nobody waits any more."""
         if self._reply is not None:

@@ -30,7 +30,7 @@ from runtara.actors.dispatch import Dispatch
 from runtara.actors.storage import Act, Query
 from runtara.clock import Clock
 from runtara.errors import Busy, Retry, RuntaraError
-from runtara.ids import InstanceKey
+from runtara.ids import InstanceKey, is_pooled
 from runtara.messages import Call, PutSchedule, StartInstance
 from runtara.records import Schedule
 
@@ -140,7 +140,7 @@ class Schedules(Actor):
         return deferred
 
     def _check_program(self, start: StartInstance) -> None:
-        if self._dispatch.check_program is not None and not start.image:
+        if self._dispatch.check_program is not None and not start.image and not is_pooled(start.program):
             self._dispatch.check_program(start.program)
 
     async def _answer(self, deferred: Deferred, call: Call) -> None:

@@ -100,10 +100,19 @@ class FailInstance(msgspec.Struct, Request[Acknowledged], frozen=True, gc=False,
     error: str
 
 
+class AwaitedSignal(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """A place of the program that looks for a custom signal."""
+
+    name: str
+    place: str
+
+
 class SuspendInstance(msgspec.Struct, Request[Acknowledged], frozen=True, gc=False, tag=True, kw_only=True):
     """Stop for now, to be woken at `wake_at`, or by a resume signal if None."""
 
     wake_at: int | None = None
+    awaits: tuple[AwaitedSignal, ...] = ()
+    """Custom signals, each of which wakes it as well; one that is there already does so at once."""
 
 
 class RecordEvent(msgspec.Struct, Request[Acknowledged], frozen=True, gc=False, tag=True, kw_only=True):

@@ -4,7 +4,7 @@ import heapq
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 
-from runtara.ids import InstanceKey
+from runtara.ids import InstanceKey, is_pooled
 from runtara.lifecycle import Status
 from runtara.messages import CheckpointInfo, CheckpointPage, EventPage
 from runtara.records import Checkpoint, Event, Instance, Retry, Signal, Snapshot
@@ -71,9 +71,8 @@ class MemoryReader(CatalogReader, MemoryLists, UnsharedReader):
             if history.instance.wake_at is not None
             and history.instance.wake_at <= until_ms
             and history.instance.program is not None
+            and _is_let_through(key, history.instance.program, barred)
             and history.instance.status in (Status.PENDING, Status.SUSPENDED)
-            and key.tenant_id not in barred.tenants
-            and history.instance.program not in barred.programs
         )
         return heapq.nsmallest(_cursors.check_limit(limit), (row for row in due if after is None or row > after))
 
@@ -153,3 +152,11 @@ def _info(checkpoint: Checkpoint) -> CheckpointInfo:
         size=len(checkpoint.state),
         wake_at=checkpoint.wake_at,
     )
+
+
+def _is_let_through(key: InstanceKey, program: str, barred: Barred) -> bool:
+    if key.tenant_id in barred.tenants or program in barred.programs:
+        return False
+    if is_pooled(program):
+        return barred.pools is None or (key.tenant_id, program) in barred.pools
+    return not barred.only_pools

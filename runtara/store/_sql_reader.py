@@ -75,7 +75,8 @@ class SqlReader(SqlLists, StepsReader):
     ) -> list[DueInstance]:
         """Return pending and suspended instances with `wake_at` <= `until_ms` that have a program, earliest first."""
         behind = after or _BEFORE_ALL
-        names = {name: msgspec.json.encode(found).decode() for name, found in barred._asdict().items()}
+        passed_over = barred._asdict() | {"pools": barred.pool_names()}
+        names = {name: msgspec.json.encode(found).decode() for name, found in passed_over.items()}
         bounds = {"until_ms": until_ms, "wake_at": behind.wake_at, "limit": _cursors.check_limit(limit)}
         rows = self._rows("list_due", {**names, **bounds, **behind.key._asdict()})
         return [DueInstance(row[0], InstanceKey(*row[1:3]), *row[3:]) for row in rows]

@@ -34,7 +34,9 @@ EXAMPLES: dict[type, Any] = {
     messages.Heartbeat: messages.Heartbeat(),
     messages.CompleteInstance: messages.CompleteInstance(output=b"output"),
     messages.FailInstance: messages.FailInstance(error="it broke"),
-    messages.SuspendInstance: messages.SuspendInstance(wake_at=NOW),
+    messages.SuspendInstance: messages.SuspendInstance(
+        wake_at=NOW, awaits=(messages.AwaitedSignal(name="go", place="p"),)
+    ),
     messages.RecordEvent: messages.RecordEvent(subtype="note", payload=b"payload"),
     messages.GetStatus: messages.GetStatus(),
     messages.GetInput: messages.GetInput(),

@@ -36,9 +36,11 @@ from runtara.sdk.flow.errors import (
     TaskTimedOut,
     WorkflowError,
 )
+from runtara.sdk.flow.graph import Graph, GraphBranch, GraphNode
 from runtara.sdk.flow.runner import CheckpointingRunner, ConflictPolicy, InProcessRunner
 from runtara.sdk.flow.status import TaskFailure, WorkflowStatus
-from runtara.sdk.flow.workflow import Migration, NodeInfo, Workflow
+from runtara.sdk.flow.worker import PooledWorker, Worker, WorkerHandle
+from runtara.sdk.flow.workflow import Migration, NodeInfo, Workflow, WorkflowContext
 
 __all__ = [
     "JSON",
@@ -56,6 +58,9 @@ __all__ = [
     "DefinitionMismatch",
     "Flow",
     "ForkBuilder",
+    "Graph",
+    "GraphBranch",
+    "GraphNode",
     "InMemoryBackend",
     "InProcessRunner",
     "InstanceAlreadyExistsError",
@@ -66,6 +71,7 @@ __all__ = [
     "MsgpackCodec",
     "NodeInfo",
     "OnMax",
+    "PooledWorker",
     "PostgresBackend",
     "RemoteBackend",
     "RetryPolicy",
@@ -76,8 +82,11 @@ __all__ = [
     "TaskFailure",
     "TaskMetadata",
     "TaskTimedOut",
+    "Worker",
+    "WorkerHandle",
     "Workflow",
     "WorkflowClient",
+    "WorkflowContext",
     "WorkflowError",
     "WorkflowStatus",
     "cancel_workflow",

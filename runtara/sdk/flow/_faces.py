@@ -8,17 +8,19 @@ from typing import Any, Protocol
 
 import msgspec
 
+from runtara.messages import AwaitedSignal
 from runtara.sdk._bodies import Outcome, try_async, try_blocking
 from runtara.sdk._drive import drive, drive_blocking
 from runtara.sdk._flows import Flow
 from runtara.sdk._scopes import Scope
 from runtara.sdk.flow._codecs import Codec
+from runtara.sdk.flow._failures import name_of_class
 from runtara.sdk.flow._walk import RunTask, Together, Walk, keep, take
 from runtara.sdk.flow.context import TaskExecutionContext, context_in_use
 from runtara.sdk.flow.errors import TaskTimedOut
 from runtara.threads import in_thread, run_async, together
 
-__all__ = ["Awaiting", "Blocking", "Means", "Resting", "TryTask"]
+__all__ = ["Awaiting", "Blocking", "HandedOver", "Means", "Resting", "TryTask"]
 
 
 class TryTask(msgspec.Struct, frozen=True):
@@ -55,37 +57,55 @@ class TryTask(msgspec.Struct, frozen=True):
         """Return an outcome in which a try that took too long says so."""
         if not outcome.is_over:
             return outcome
+        self.context.stop.is_set = True
         over = TaskTimedOut(
             f"task {self.wish.place!r} took longer than {self.timeout:g} seconds",
             task_id=self.wish.place,
-            error_type=_name(TaskTimedOut),
+            error_type=name_of_class(TaskTimedOut),
         )
         return Outcome(error=over)
-
-
-def _name(kind: type) -> str:
-    return f"{kind.__module__}.{kind.__qualname__}"
 
 
 class Resting(Exception):
     """No error: there is nothing left to do before an instant, or before a signal comes."""
 
     def __init__(
-        self, place: str, *, wake_at: datetime | None, signal_name: str | None = None, others: int = 0
+        self,
+        place: str,
+        *,
+        wake_at: datetime | None,
+        signal_name: str | None = None,
+        awaits: tuple[AwaitedSignal, ...] = (),
+        others: int = 0,
     ) -> None:
         super().__init__(place)
         self.place = place
         self.wake_at = wake_at
         self.signal_name = signal_name
         """None for a delay."""
+        self.awaits = awaits
+        """All signals that are waited for, those of other branches included."""
         self.others = others
         """How many other branches rest as well."""
+
+
+class HandedOver(Resting):
+    """No error: somebody else is to go on, as soon as possible."""
+
+    def __init__(self, now: datetime | None) -> None:
+        super().__init__("", wake_at=now)
 
 
 def _earliest(rests: list[Resting]) -> Resting:
     """Return what comes first of several rests; those without a time come last."""
     first = min(rests, key=lambda rest: (rest.wake_at is None, rest.wake_at.timestamp() if rest.wake_at else 0))
-    return Resting(first.place, wake_at=first.wake_at, signal_name=first.signal_name, others=len(rests) - 1)
+    return Resting(
+        first.place,
+        wake_at=first.wake_at,
+        signal_name=first.signal_name,
+        awaits=tuple(awaited for rest in rests for awaited in rest.awaits),
+        others=len(rests) - 1,
+    )
 
 
 class Means(Protocol):

@@ -7,17 +7,18 @@ import msgspec
 
 from runtara import messages
 from runtara.errors import InstanceNotFound, InvalidInput
-from runtara.lifecycle import Status, TerminationReason
+from runtara.lifecycle import FINAL, Status, TerminationReason
 from runtara.records import NOTE_MAX_BYTES
 from runtara.sdk._flows import Flow
 from runtara.sdk._wishes import ask
 from runtara.sdk.flow._codecs import CODECS, Codec
-from runtara.sdk.flow._kept import BEGIN, Begin, read_begin
-from runtara.sdk.flow.errors import BackendError
+from runtara.sdk.flow._kept import BEGIN, Begin, check_definition, read_begin
+from runtara.sdk.flow.errors import BackendError, InstanceAlreadyExistsError
 from runtara.sdk.flow.status import TaskFailure, WorkflowStatus
+from runtara.sdk.flow.workflow import Workflow
 from runtara.transport import Door
 
-__all__ = ["FAILURE", "REST", "RestNote", "SignalNote", "begin_of", "found", "signal_note", "status_of"]
+__all__ = ["FAILURE", "REST", "RestNote", "SignalNote", "begin_of", "existing", "found", "signal_note", "status_of"]
 
 FAILURE: Final = "flow::failure"
 """Subtype of the event that keeps why a run has failed: a `TaskFailure`, as JSON."""
@@ -60,10 +61,33 @@ def found(door: Door) -> Flow[messages.InstanceInfo | None]:
 
 def begin_of(door: Door, instance_id: str) -> Flow[Begin]:
     """Return what an instance was begun with. Raises `BackendError` for one that is no instance of a workflow."""
-    reply = yield from ask(door, messages.GetCheckpoint(checkpoint_id=BEGIN))
-    if not reply.found or reply.state is None:
-        raise BackendError(f"instance {instance_id!r} is not one of a workflow: use another id")
-    return read_begin(reply.state)
+    kept = yield from ask(door, messages.GetCheckpoint(checkpoint_id=BEGIN))
+    if kept.found:
+        return read_begin(kept.state)
+    submitted = yield from ask(door, messages.GetInput())
+    try:
+        return read_begin(submitted.input)
+    except BackendError:
+        raise BackendError(f"instance {instance_id!r} is not one of a workflow: use another id") from None
+
+
+def existing(
+    door: Door, workflow: Workflow[Any, Any], instance_id: str, *, uses_it: bool
+) -> Flow[WorkflowStatus | None]:
+    """Return the status that stands for a run whose id is taken, if that may be; None where it can begin.
+
+    Raises `DefinitionMismatch`, and `InstanceAlreadyExistsError` unless its conflict policy `uses_it`.
+    """
+    info = yield from found(door)
+    if info is None or (info.status not in FINAL and info.checkpoint_count == 0 and info.program is None):
+        return None  # it is new, or whoever had it died before anything was begun
+    check_definition(workflow, (yield from begin_of(door, instance_id)), instance_id)
+    if uses_it:
+        return (yield from status_of(door, info, workflow.codec))
+    raise InstanceAlreadyExistsError(
+        f"instance {instance_id!r} exists already, and is {info.status}: "
+        "use another id, resume it, or set a conflict policy"
+    )
 
 
 def status_of(door: Door, info: messages.InstanceInfo, codec: Codec | None) -> Flow[WorkflowStatus]:
@@ -93,6 +117,8 @@ def _resting(door: Door, info: messages.InstanceInfo) -> Flow[WorkflowStatus]:
     if note is None or info.termination_reason not in _OF_ITS_OWN:
         return WorkflowStatus(status="in_progress")  # interrupted: somebody may take it up
     rest = msgspec.json.decode(note, type=RestNote)
+    if not rest.place:
+        return WorkflowStatus(status="in_progress")  # handed over: somebody takes it up
     wake_at = None if rest.wake_at is None else datetime.fromtimestamp(rest.wake_at / 1000, UTC)
     if rest.signal_name is None:
         return WorkflowStatus(status="waiting", wake_at=wake_at, delay_id=rest.place)

@@ -78,6 +78,11 @@ SELECT wake_at, tenant_id, instance_id, priority, program FROM instances
 WHERE status IN ('pending', 'suspended') AND wake_at IS NOT NULL AND program IS NOT NULL
     AND wake_at <= %(until_ms)s AND (wake_at, tenant_id, instance_id) > (%(wake_at)s, %(tenant_id)s, %(instance_id)s)
     AND NOT CAST(%(tenants)s AS JSONB) ? tenant_id AND NOT CAST(%(programs)s AS JSONB) ? program
+    AND (CAST(%(only_pools)s AS BOOLEAN) IS FALSE OR starts_with(program, 'pool:'))
+    AND (
+        CAST(%(pools)s AS JSONB) = 'null' OR NOT starts_with(program, 'pool:')
+        OR CAST(%(pools)s AS JSONB) ? (tenant_id || ' ' || program)
+    )
 ORDER BY wake_at, tenant_id, instance_id
 LIMIT %(limit)s;
 

@@ -71,6 +71,11 @@ WHERE (status = 'pending' OR status = 'suspended') AND wake_at IS NOT NULL AND p
     AND wake_at <= :until_ms AND (wake_at, tenant_id, instance_id) > (:wake_at, :tenant_id, :instance_id)
     AND tenant_id NOT IN (SELECT value FROM json_each(:tenants))
     AND program NOT IN (SELECT value FROM json_each(:programs))
+    AND (:only_pools = 'false' OR substr(program, 1, 5) = 'pool:')
+    AND (
+        :pools = 'null' OR substr(program, 1, 5) <> 'pool:'
+        OR tenant_id || ' ' || program IN (SELECT value FROM json_each(:pools))
+    )
 ORDER BY wake_at, tenant_id, instance_id
 LIMIT :limit;
 
