@@ -18,7 +18,18 @@ from runtara.sdk.flow.status import TaskFailure, WorkflowStatus
 from runtara.sdk.flow.workflow import Workflow
 from runtara.transport import Door
 
-__all__ = ["FAILURE", "REST", "RestNote", "SignalNote", "begin_of", "existing", "found", "signal_note", "status_of"]
+__all__ = [
+    "FAILURE",
+    "REST",
+    "RestNote",
+    "SignalNote",
+    "begin_of",
+    "existing",
+    "found",
+    "signal_note",
+    "status_of",
+    "to_be_replaced",
+]
 
 FAILURE: Final = "flow::failure"
 """Subtype of the event that keeps why a run has failed: a `TaskFailure`, as JSON."""
@@ -88,6 +99,18 @@ def existing(
         f"instance {instance_id!r} exists already, and is {info.status}: "
         "use another id, resume it, or set a conflict policy"
     )
+
+
+def to_be_replaced(door: Door, workflow: Workflow[Any, Any], instance_id: str) -> Flow[bool]:
+    """Return whether there is an instance in whose place a new run may come.
+
+    Raises `DefinitionMismatch` for one of another workflow, or that no migration leads on from: sayiir documents that
+    every policy does, although its runner replaces such an instance. Whoever replaces by mistake cannot take it back.
+    """
+    info = yield from found(door)
+    if info is not None and (info.checkpoint_count > 0 or info.program is not None):
+        check_definition(workflow, (yield from begin_of(door, instance_id)), instance_id)
+    return info is not None
 
 
 def status_of(door: Door, info: messages.InstanceInfo, codec: Codec | None) -> Flow[WorkflowStatus]:
