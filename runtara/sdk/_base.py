@@ -42,6 +42,7 @@ class SdkBase:
         *,
         park_after: float = inf,
         on_close: Callable[[], None] | None = None,
+        replace: bool = False,
     ) -> None:
         self._door: Final = door
         self._session: Final = door.session
@@ -53,6 +54,8 @@ class SdkBase:
         self._progress: Final = Reporter()
         self._in_use: list[Token[SdkBase | None]] = []
         self._on_close = on_close
+        self._replace: Final = replace
+        """Whether the block of a `with` begins a new instance in the place of whatever has the id."""
         self._looked_at = -1
         self.random: Final[Callable[[], float]] = random.random
         self._requests: Final = _Requests()

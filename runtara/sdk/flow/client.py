@@ -4,8 +4,6 @@ from datetime import timedelta
 from math import inf
 from typing import Any, Final, TypeVar
 
-import msgspec
-
 from runtara import messages
 from runtara.errors import AlreadyExists, DeadlineExceeded, InstanceNotFound, InvalidState, RuntaraError
 from runtara.ids import new_id
@@ -191,7 +189,7 @@ class WorkflowClient:
         self, instance_id: str, kind: messages.SignalKind, reason: str | None, by: str | None
     ) -> Flow[WorkflowStatus]:
         door = self._backend.beside(instance_id)
-        note = msgspec.json.encode(standing.SignalNote(reason=reason, by=by))
+        note = standing.signal_note(reason, by)
         yield from _signal(door, instance_id, messages.SendSignal(kind=kind, signal_id=new_id(), payload=note))
         return (yield from self._status(instance_id))
 
