@@ -17,7 +17,7 @@ from runtara.sdk.flow.status import TaskFailure, WorkflowStatus
 from runtara.sdk.flow.workflow import Workflow
 from runtara.transport import Door
 
-__all__ = ["FAILURE", "REST", "RestNote", "SignalNote", "begin_of", "existing", "found", "status_of"]
+__all__ = ["FAILURE", "REST", "RestNote", "SignalNote", "begin_of", "existing", "found", "status_now", "status_of"]
 
 FAILURE: Final = "flow::failure"
 """Subtype of the event that keeps why a run has failed: a `TaskFailure`, as JSON."""
@@ -99,6 +99,12 @@ def status_of(door: Door, info: messages.InstanceInfo, codec: Codec | None) -> F
     if info.status is Status.SUSPENDED:
         return (yield from _resting(door, info))
     return WorkflowStatus(status="in_progress")
+
+
+def status_now(door: Door, codec: Codec | None) -> Flow[WorkflowStatus]:
+    """Return how the instance of a door stands now."""
+    info = yield from ask(door, messages.GetStatus())
+    return (yield from status_of(door, info, codec))
 
 
 def _resting(door: Door, info: messages.InstanceInfo) -> Flow[WorkflowStatus]:

@@ -138,15 +138,14 @@ class CheckpointingRunner:
     def _go(self, workflow: Workflow[Any, Any], instance_id: str, begin: Begin | None) -> WorkflowStatus:
         """Take the walk, as a new attempt of the instance."""
         with self._backend.sdk(instance_id) as sdk:
-            door = self._backend.beside(instance_id)
-            run = Run(workflow, sdk, door, waits=self._waits)
+            run = Run(workflow, sdk, waits=self._waits)
             try:
                 value = drive_blocking(run.begin(begin) if begin else run.begin_again(), sdk.perform)
                 output = Blocking(run.means, self._library).take(walk(workflow, value))
                 return drive_blocking(run.complete(output), sdk.perform)
             except Exception as raised:  # noqa: BLE001 - what it means is decided there
                 drive_blocking(run.conclude(raised), sdk.perform)
-            return _blocking(run.status())
+            return _blocking(standing.status_now(self._backend.beside(instance_id), workflow.codec))
 
     async def run_async(self, workflow: Workflow[I, O], instance_id: str, input: I) -> WorkflowStatus:
         """Do the same as `run`, under trio or asyncio; plain tasks run on threads."""
@@ -162,15 +161,14 @@ class CheckpointingRunner:
 
     async def _go_async(self, workflow: Workflow[Any, Any], instance_id: str, begin: Begin | None) -> WorkflowStatus:
         async with self._backend.async_sdk(instance_id) as sdk:
-            door = self._backend.beside(instance_id)
-            run = Run(workflow, sdk, door, waits=self._waits)
+            run = Run(workflow, sdk, waits=self._waits)
             try:
                 value = await drive(run.begin(begin) if begin else run.begin_again(), sdk.perform)
                 output = await Awaiting(run.means).take(walk(workflow, value))
                 return await drive(run.complete(output), sdk.perform)
             except Exception as raised:  # noqa: BLE001 - what it means is decided there
                 await drive(run.conclude(raised), sdk.perform)
-            return await drive(run.status(), perform)
+            return await drive(standing.status_now(self._backend.beside(instance_id), workflow.codec), perform)
 
 
 def _to_be_left(door: Door, workflow: Workflow[Any, Any], instance_id: str) -> Flow[WorkflowStatus | None]:
