@@ -7,7 +7,7 @@ from contextlib import suppress
 from contextvars import ContextVar, Token
 from itertools import count
 from math import inf
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from msgspec.structs import replace
 
@@ -27,6 +27,8 @@ TENANT: Final = "default"
 
 sdk_in_use: ContextVar["SdkBase | None"] = ContextVar("runtara_sdk", default=None)
 """The SDK that durable functions use, in this task or thread."""
+
+Face = TypeVar("Face", bound="SdkBase")
 
 registered_sdk: list["SdkBase"] = []
 """The SDK that durable functions use where none is in use, if there is one."""
@@ -59,6 +61,7 @@ class SdkBase:
         self._looked_at = -1
         self.random: Final[Callable[[], float]] = random.random
         self._requests: Final = _Requests()
+        self._others: Final[dict[type[SdkBase], SdkBase]] = {}
 
     @property
     def session(self) -> Session:
@@ -99,6 +102,16 @@ class SdkBase:
     def is_connected(self) -> bool:
         """Whether there is a connection to the server right now; calls make one where there is none."""
         return self._door.is_connected
+
+    def in_face(self, face: "type[Face]") -> "Face":
+        """Return the SDK of the same attempt with another face: the same one each time."""
+        if isinstance(self, face):
+            return self
+        other = self._others.get(face)
+        if other is None:
+            other = self._others[face] = face(self._door, self.clock, park_after=self.park_after)
+        assert isinstance(other, face), "they are kept by what they are"
+        return other
 
     def stop_heartbeat(self) -> None:
         """Say no more by itself that the program is alive; from then on, only its calls do."""
