@@ -153,8 +153,8 @@ class Life:
     """One incarnation of a service actor: its task, and the answering of mail.
 
     While the actor is idle its next ask is answered right in the asker's task, if the handler need not wait: there is
-    nothing to wait for, one message at a time still holds, and two task switches are saved. A handler that turns out
-    to be async is carried on in the actor's own task.
+    nothing to wait for, one message at a time still holds, and two task switches are saved. That goes for answers that
+    are called back, too. A handler that turns out to be async is carried on in the actor's own task.
     """
 
     __slots__ = ("_asked", "_crash", "_frame", "_slot", "_table", "_unfinished", "actor", "idle")
@@ -213,17 +213,8 @@ class Life:
     @trio.lowlevel.enable_ki_protection  # an interrupt from the keyboard is for the asker, not for the actor
     async def ask_now(self, message: object, deadline: float) -> object:
         """Answer an ask in the asker's task, or start to and wait for the rest. Only while `idle`."""
-        frame = self._frame
-        frame.deadline = deadline
-        outer = current_frame.set(frame)
-        self.idle = False
-        self._slot.handled += 1
         try:
-            try:
-                value = self._table.get(message.__class__, _unheard)(self.actor, message)
-            finally:
-                current_frame.reset(outer)
-                self.idle = self._crash is None
+            value = self._handle_now(message, deadline)
         except RuntaraError:
             await trio.lowlevel.checkpoint()
             raise
@@ -239,12 +230,43 @@ class Life:
             await trio.lowlevel.checkpoint()
         return value
 
+    @trio.lowlevel.enable_ki_protection  # likewise
+    def answer_now(self, message: object, reply: Reply) -> None:
+        """Answer an ask whose answer is called back, or start to. Only while `idle`."""
+        try:
+            value = self._handle_now(message, reply.deadline)
+        except RuntaraError as refusal:
+            reply.fail(refusal)
+        except BaseException as error:  # noqa: BLE001 - raised again in the actor's own task
+            self.crash(error)
+            reply.fail(self._slot.crashed(error))
+        else:
+            if value.__class__ is CoroutineType:
+                self._leave(cast("Coroutine[Any, Any, object]", value), message, reply)
+            else:
+                reply.settle(value)
+
+    def _handle_now(self, message: object, deadline: float) -> object:
+        self._frame.deadline = deadline
+        outer = current_frame.set(self._frame)
+        self.idle = False
+        self._slot.handled += 1
+        try:
+            return self._table.get(message.__class__, _unheard)(self.actor, message)
+        finally:
+            current_frame.reset(outer)
+            self.idle = self._crash is None
+
+    def _leave(self, rest: Coroutine[Any, Any, object], message: object, reply: Reply) -> None:
+        """Leave a handler that waits to the actor's own task."""
+        self.idle = False
+        self._unfinished = rest, message, reply
+        self._slot.mailbox.ring()
+
     async def _finish_later(self, rest: Coroutine[Any, Any, object], message: object, deadline: float) -> object:
         slot = self._slot
         reply = Reply(slot.path, deadline, slot.system.deadlines, current_task())
-        self.idle = False
-        self._unfinished = rest, message, reply
-        slot.mailbox.ring()
+        self._leave(rest, message, reply)
         asker = current_frame.get()
         return await (reply.wait() if asker is None else asker.slot.wait_for(slot, reply))
 
