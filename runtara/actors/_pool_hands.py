@@ -10,10 +10,11 @@ from typing import Final
 import msgspec
 import trio
 
+from runtara.actors._deferred import Deferred
 from runtara.actors._pool_board import Board, Group, Slot, Work, WorkerId, aged
 from runtara.actors._pool_claims import Item, Lead, Parked, Worker, parse_lead
 from runtara.actors._reporter import Report, Reporter
-from runtara.actors._service import Deferred, hears
+from runtara.actors._service import hears
 from runtara.actors.places import ListIdle, PoolBegins, SlotsIdle
 from runtara.clock import Clock
 from runtara.errors import Busy, RuntaraError
