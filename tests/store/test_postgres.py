@@ -630,6 +630,16 @@ def test_what_a_program_wrote_is_found_at_the_node_that_ran_it_last(database: st
         assert [[peer.name for peer in reader.list_peers()] for reader in (at_one, at_other)] == [[], ["a"]]
 
 
+def test_other_nodes_know_a_node_by_the_certificate_that_it_shows_now(database: str) -> None:
+    a, b = node(database, "a", address="a:1", fingerprint="f"), node(database, "b")
+    with opened(a) as (one, _), opened(b) as (_, at_other):
+        one.present("g")  # type: ignore[attr-defined]  # it is the writer of a store that is shared
+
+        assert [peer.fingerprint for peer in at_other.list_peers()] == ["g"]
+    with opened(a), opened(b) as (_, at_other):
+        assert [peer.fingerprint for peer in at_other.list_peers()] == ["g"]
+
+
 @pytest.mark.parametrize("returns", [True, False])
 def test_a_node_that_came_back_long_ago_is_still_the_one_that_ran_what_it_ran_before(
     database: str, returns: bool
