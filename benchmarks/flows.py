@@ -1,4 +1,4 @@
-"""Workflows: linear ones, fan-outs, and such as wait for a signal. Our side; peers are in `sayiir_flows`, `dbos_flows`."""
+"""Workflows: linear ones, fan-outs, and such as wait for a signal. Our side; see `sayiir_flows`, `dbos_flows`."""
 
 import statistics
 import tempfile

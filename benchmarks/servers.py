@@ -10,6 +10,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 __all__ = ["database"]
@@ -18,20 +19,18 @@ __all__ = ["database"]
 @contextmanager
 def database() -> Iterator[str]:
     """A new database; the result is its URL. Raises `FileNotFoundError` on a machine that has no PostgreSQL."""
-    programs = _programs()
-    owner = "postgres" if os.geteuid() == 0 else None  # it refuses to run as root
+    programs, run = _programs(), partial(_run, owner="postgres" if os.geteuid() == 0 else None)  # never as root
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        os.chmod(folder, 0o777)  # noqa: S103 - it belongs to somebody else, for seconds
+        Path(folder).chmod(0o777)  # the server is somebody else's, for seconds
         port = _free_port()
         data = f"{folder}/data"
-        _run([programs / "initdb", "-D", data, "-U", "postgres", "-A", "trust"], owner)
+        run(programs / "initdb", "-D", data, "-U", "postgres", "-A", "trust")
         options = f"-p {port} -c listen_addresses=127.0.0.1 -k {folder}"
-        start = [programs / "pg_ctl", "-D", data, "-w", "-o", options, "-l", f"{folder}/log", "start"]
-        _run(start, owner)
+        run(programs / "pg_ctl", "-D", data, "-w", "-o", options, "-l", f"{folder}/log", "start")
         try:
             yield f"postgresql://postgres@127.0.0.1:{port}/postgres"
         finally:
-            _run([programs / "pg_ctl", "-D", data, "-m", "fast", "-w", "stop"], owner)
+            run(programs / "pg_ctl", "-D", data, "-m", "fast", "-w", "stop")
 
 
 def _programs() -> Path:
@@ -50,5 +49,5 @@ def _free_port() -> int:
         return port
 
 
-def _run(command: list[str | Path], owner: str | None) -> None:
+def _run(*command: str | Path, owner: str | None) -> None:
     subprocess.run(command, user=owner, check=True, stdout=subprocess.DEVNULL, cwd="/")

@@ -13,7 +13,7 @@ from runtara.errors import RetriesExhausted
 from runtara.sdk import _flows as flows
 from runtara.sdk._flows import Flow
 from runtara.sdk._steps import run_step
-from runtara.sdk._types import RetryConfig, Signal
+from runtara.sdk._types import Signal
 from runtara.sdk.aio import AsyncRuntaraSdk
 from runtara.sdk.flow._definition import difference
 from runtara.sdk.flow._faces import Resting, TryTask
@@ -113,7 +113,6 @@ class Kept:
 
     def _run_task(self, wish: RunTask) -> Flow[bytes]:
         metadata = wish.task.spec.metadata
-        config = RetryConfig() if metadata.retries is None else metadata.retries.config
         step, scope, tries = self._id(wish.place), self._owner.scope, 0
 
         def body(attempt: int) -> TryTask:
@@ -130,7 +129,7 @@ class Kept:
 
         try:
             state: bytes = yield from run_step(
-                self._owner, step, config, _AS_BYTES, body, is_new=not self._owner.is_resumed
+                self._owner, step, metadata.tries, _AS_BYTES, body, is_new=not self._owner.is_resumed
             )
         except RetriesExhausted as error:
             raise TaskError(str(error), task_id=wish.place, error_type="RetriesExhausted") from None
