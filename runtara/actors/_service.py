@@ -18,7 +18,7 @@ from trio.lowlevel import Abort, current_task, reschedule, wait_task_rescheduled
 
 from runtara.actors._mailbox import Asked
 from runtara.actors._ref import Ref
-from runtara.actors._reply import Reply
+from runtara.actors._reply import Deferred, Reply
 from runtara.actors._slot import STOP, Frame, Slot, current_frame, nobody
 from runtara.errors import InvalidInput, RuntaraError
 from runtara.logs import about_nothing
@@ -27,7 +27,7 @@ from runtara.traces import under
 if TYPE_CHECKING:
     from runtara.actors._system import System
 
-__all__ = ["Actor", "Deferred", "Hearing", "Life", "hears", "single"]
+__all__ = ["Actor", "Hearing", "Life", "hears", "single"]
 
 _BURST: Final = 512
 """Messages after which an actor lets others have a turn."""
@@ -43,37 +43,6 @@ def hears(*message_types: type) -> Callable[[F], F]:
         return method
 
     return mark
-
-
-class Deferred:
-    """What a handler returns in place of a reply that will come from another task, while the actor hears on.
-
-    Only in an actor that is not `AT_ONCE`. Whoever holds it answers, also when the actor goes down in the meantime.
-    """
-
-    __slots__ = ("_reply",)
-
-    def __init__(self) -> None:
-        self._reply: Reply | None = None
-
-    @property
-    def deadline(self) -> float:
-        """Until when somebody waits, on the clock of the loop; after the handler has returned."""
-        return inf if self._reply is None else self._reply.deadline
-
-    def settle(self, value: object) -> None:
-        """Answer with `value`, unless nobody waits any more."""
-        if self._reply is not None:
-            self._reply.settle(value)
-
-    def fail(self, error: BaseException) -> None:
-        """Answer with `error`, unless it is answered or nobody waits any more."""
-        if self._reply is not None:
-            self._reply.fail(error)
-
-    def bind(self, reply: Reply) -> None:
-        """Take the question over from the actor."""
-        self._reply = reply
 
 
 class Hearing:

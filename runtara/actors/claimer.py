@@ -22,13 +22,13 @@ from runtara.actors._service import hears
 from runtara.actors._specs import Backoff
 from runtara.actors.instance import Arm, Disarm
 from runtara.actors.instances import Effected
-from runtara.actors.places import ListPlaces, PlaceFreed, PlacesInUse, StopWaking
+from runtara.actors.places import PlaceFreed, PlacesInUse, PoolBegins, SlotsIdle, StopWaking
 from runtara.actors.storage import Act
 from runtara.clock import Clock
 from runtara.errors import RuntaraError
-from runtara.ids import InstanceKey
+from runtara.ids import InstanceKey, is_pooled
 from runtara.messages import Call, InstanceWoken, WakeInstance
-from runtara.store import Barred, Claims, DueInstance, Tenure
+from runtara.store import Claims, DueInstance, Tenure
 
 __all__ = ["DueClaimer", "DueNoticed"]
 
@@ -106,7 +106,7 @@ class _GiveBack(msgspec.Struct, frozen=True):
 
 
 class DueClaimer(CapReader):
-    """Claims and wakes. `instances`, `reader`, `writer` and `runner` are paths of actors; times are in seconds.
+    """Claims and wakes. `instances`, `reader`, `writer`, `runner` and `pool` are paths of actors; times are in seconds.
 
     Without `places` there are enough for all, and the runner is not asked; otherwise one tenant has at most
     `per_tenant` of them, and an image as many as its version says. `look_every` is the longest wait between two looks.
@@ -125,9 +125,10 @@ class DueClaimer(CapReader):
         places: int | None = None,
         per_tenant: int | None = None,
         runner: str | None = None,
+        pool: str | None = None,
     ) -> None:
         super().__init__()
-        self._paths = (instances, reader, writer, runner)
+        self._paths = (instances, reader, writer, runner, pool)
         self._tenure = tenure
         self._clock = clock
         self._places = LaunchPlaces(
@@ -153,12 +154,11 @@ class DueClaimer(CapReader):
 
     async def on_start(self) -> None:
         """Ask the runner which places are free, and look what is due."""
-        instances, reader, writer, runner = self._paths
+        instances, reader, writer, runner, pool = self._paths
         self._lateness = self.system.metrics.tally("runtara_wake_lateness_seconds")
         self._instances, self._writer = self.system.ref(instances), self.system.ref(writer)
         self._reader = self.system.ref(reader)
-        if runner is not None:
-            self._places.believe(await self.system.ref(runner).ask(ListPlaces()))
+        await self._places.take_stock(self.system, runner, pool)
         self._look_in(0)
 
     def describe(self) -> dict[str, Any]:
@@ -198,6 +198,18 @@ class DueClaimer(CapReader):
         self._places.believe(message.programs)
         self._look_in(0)
 
+    @hears(SlotsIdle)
+    def slots_idle(self, message: SlotsIdle) -> None:
+        """Look what a worker can take on."""
+        self._places.idle.believe(message.group, message.count, message.arrived)
+        if message.count or message.arrived is not None:
+            self._look_in(0)
+
+    @hears(PoolBegins)
+    def pool_begins(self, _: PoolBegins) -> None:
+        """Forget what was known of its workers."""
+        self._places.idle.believe_all({})
+
     @hears(StopWaking)
     def stop_waking(self, _: StopWaking) -> None:
         """Wake nobody any more; what is due, and what was claimed and could not be woken, is for the others."""
@@ -220,7 +232,7 @@ class DueClaimer(CapReader):
         if self._stray:
             self._act(Act("release_claims"), lambda done, _: _Released(done))
         else:
-            act = Act("claim_due", (int(most), self._turn, self._barred()))
+            act = Act("claim_due", (int(most), self._turn, self._places.barred(self._caps.bounded())))
             self._act(act, lambda _, claims: _Claimed(claims))
 
     @hears(_Released)
@@ -280,11 +292,7 @@ class DueClaimer(CapReader):
     @property
     def _room(self) -> float:
         """How many may be woken now."""
-        return min(self._most_in_flight - self._places.waking, self._places.free) - len(self._held)
-
-    def _barred(self) -> Barred:
-        """Return of whom nothing is claimed: as many run here as may, or it is being read how many that are."""
-        return Barred(self._places.full_tenants(), self._places.full_programs(self._caps.bounded()))
+        return min(self._most_in_flight - self._places.waking, self._places.room) - len(self._held)
 
     def _settle_claim(self, due: DueInstance) -> None:
         """Wake what was claimed, or give it back if no more of its tenant or its image may run here."""
@@ -325,7 +333,7 @@ class DueClaimer(CapReader):
     def settled(self, message: _Settled) -> None:
         """Hear what came of a wake-up."""
         due = message.due
-        self._places.woken(due.key, claimed=message.outcome == "woken")
+        self._places.woken(due.key, message.outcome == "woken", pooled=is_pooled(due.program))
         early_ms = due.wake_at + _SKEW_MS - self._clock.now_ms()
         if message.outcome == "woken":
             self._failures.pop(due.key, None)

@@ -24,13 +24,13 @@ from runtara.actors._service import hears
 from runtara.actors._specs import Backoff
 from runtara.actors.instance import Arm, Disarm
 from runtara.actors.instances import Effected
-from runtara.actors.places import ListPlaces, PlaceFreed, PlacesInUse, StopWaking
+from runtara.actors.places import PlaceFreed, PlacesInUse, PoolBegins, SlotsIdle, StopWaking
 from runtara.actors.storage import Query
 from runtara.clock import INSTANT_MAX_MS, Clock
 from runtara.errors import InstanceNotFound, RuntaraError
-from runtara.ids import InstanceKey
+from runtara.ids import InstanceKey, is_pooled
 from runtara.messages import Call, InstanceWoken, WakeInstance
-from runtara.store import Barred, DueInstance
+from runtara.store import DueInstance
 
 __all__ = ["WakeScheduler"]
 
@@ -66,10 +66,10 @@ class _FoundPast(msgspec.Struct, frozen=True):
 class WakeScheduler(CapReader):
     """Wakes instances: the tenants in turn where they have to wait, of each the highest priority and then the oldest.
 
-    `instances`, `reader` and `runner` are paths of actors. Without `places` there are enough for all, and the runner is
-    not asked; otherwise one tenant has at most `per_tenant` of them, and an image as many as its version says. `window`
-    limits both what is held of the future and how many queue; whoever is beyond it waits in the store, in the order of
-    time, unless nobody of the queue may go.
+    `instances`, `reader`, `runner` and `pool` are paths of actors. Without `places` there are enough for all, and the
+    runner is not asked; otherwise one tenant has at most `per_tenant` of them, and an image as many as its version
+    says. `window` limits both what is held of the future and how many queue; whoever is beyond it waits in the store,
+    in the order of time, unless nobody of the queue may go.
     """
 
     def __init__(
@@ -84,9 +84,10 @@ class WakeScheduler(CapReader):
         places: int | None = None,
         per_tenant: int | None = None,
         runner: str | None = None,
+        pool: str | None = None,
     ) -> None:
         super().__init__()
-        self._paths = (instances, reader, runner)
+        self._paths = (instances, reader, runner, pool)
         self._clock = clock
         self._places = LaunchPlaces(
             inf if places is None else places, inf if per_tenant is None else per_tenant, self._caps.cap_of
@@ -115,12 +116,11 @@ class WakeScheduler(CapReader):
 
     async def on_start(self) -> None:
         """Read the next wake-ups from the store, and ask the runner which places are free."""
-        instances, reader, runner = self._paths
+        instances, reader, runner, pool = self._paths
         self._lateness = self.system.metrics.tally("runtara_wake_lateness_seconds")
         self._instances: Ref = self.system.ref(instances)
         self._reader: Ref = self.system.ref(reader)
-        if runner is not None:
-            self._places.believe(await self.system.ref(runner).ask(ListPlaces()))
+        await self._places.take_stock(self.system, runner, pool)
         await self._read(None)
         self._arm_tick()
 
@@ -162,6 +162,18 @@ class WakeScheduler(CapReader):
         self._places.believe(message.programs)
         self.go_on()
 
+    @hears(SlotsIdle)
+    def slots_idle(self, message: SlotsIdle) -> None:
+        """Wake whoever a worker can take on."""
+        self._places.idle.believe(message.group, message.count, message.arrived)
+        if message.count or message.arrived is not None:
+            self.go_on()
+
+    @hears(PoolBegins)
+    def pool_begins(self, _: PoolBegins) -> None:
+        """Forget what was known of its workers."""
+        self._places.idle.believe_all({})
+
     @hears(StopWaking)
     def stop_waking(self, _: StopWaking) -> None:
         """Wake nobody any more; those who are due stay so in the store."""
@@ -186,7 +198,7 @@ class WakeScheduler(CapReader):
     def settled(self, message: _Settled) -> None:
         """Hear what came of a wake-up."""
         key = message.due.key
-        self._places.woken(key, message.claimed)
+        self._places.woken(key, message.claimed, pooled=is_pooled(message.due.program))
         if message.done:
             self._failures.pop(key, None)
             self._woken += 1
@@ -270,7 +282,7 @@ class WakeScheduler(CapReader):
         return len(self._queue) >= self._window
 
     def _may_wake(self) -> bool:
-        return not self._stopped and self._places.waking < self._most_in_flight and self._places.free > 0
+        return not self._stopped and self._places.waking < self._most_in_flight and self._places.room > 0
 
     # Whoever is at his cap, with more instances than fit into the queue, must not hold up the others.
 
@@ -282,9 +294,8 @@ class WakeScheduler(CapReader):
         if self._looking_past or not self._is_stuck() or self._past_at > self._clock.now_ms():
             return
         self._looking_past = True
-        bounded = self._caps.bounded()
-        barred = Barred(self._places.full_tenants(), self._places.full_programs(bounded))
-        most = int(min(self._places.free, self._most_in_flight - self._places.waking, self._window))
+        barred = self._places.barred(self._caps.bounded())
+        most = int(min(self._places.room, self._most_in_flight - self._places.waking, self._window))
         mine, changes = self._slot.mailbox, self._changes
 
         def then(reply: Reply) -> None:
