@@ -287,4 +287,7 @@ class RuntaraSdk(SdkBase):
 
     def perform(self, wish: Any) -> Any:
         """Do what a flow wishes for."""
-        return perform_blocking(self._door, self._prepare(wish))
+        since = self._session.pushes
+        reply = perform_blocking(self._door, self._prepare(wish))
+        self._learn(reply, since)
+        return reply

@@ -142,7 +142,7 @@ EXAMPLES = settings(
 )
 
 
-QUICK = settings(EXAMPLES, max_examples=12)
+QUICK = settings(EXAMPLES, max_examples=8)
 LONG = settings(EXAMPLES, max_examples=80)
 
 

@@ -37,6 +37,7 @@ from runtara.sdk.flow.errors import (
     WorkflowError,
 )
 from runtara.sdk.flow.graph import Graph, GraphBranch, GraphNode
+from runtara.sdk.flow.launched import run_program
 from runtara.sdk.flow.runner import CheckpointingRunner, ConflictPolicy, InProcessRunner
 from runtara.sdk.flow.status import TaskFailure, WorkflowStatus
 from runtara.sdk.flow.worker import PooledWorker, Worker, WorkerHandle
@@ -95,6 +96,7 @@ __all__ = [
     "pause_workflow",
     "resume_workflow",
     "run_durable_workflow",
+    "run_program",
     "run_workflow",
     "send_signal",
     "task",

@@ -13,7 +13,7 @@ from runtara.errors import RetriesExhausted
 from runtara.sdk import _flows as flows
 from runtara.sdk._flows import Flow
 from runtara.sdk._steps import run_step
-from runtara.sdk._types import RetryConfig, Signal
+from runtara.sdk._types import Signal
 from runtara.sdk.aio import AsyncRuntaraSdk
 from runtara.sdk.flow._definition import difference
 from runtara.sdk.flow._faces import HandedOver, Resting, TryTask
@@ -107,8 +107,8 @@ class _AsBytes:
 class Kept:
     """Does what the walks of one run wish for, with the SDK of its instance.
 
-    `renamed`: what places were called when the instance was begun. `waits`: delays and signals are waited for here;
-    else the run rests until somebody resumes it.
+    `renamed`: what places were called when the instance was begun. `waits`: delays and signals are waited for here,
+    for as long as the owner does not park; else the run rests until somebody resumes it.
     """
 
     def __init__(
@@ -117,7 +117,7 @@ class Kept:
         self._workflow = workflow
         self._owner: Final = owner
         self._renamed = renamed
-        self._waits = waits
+        self._patience: Final = owner.park_after if waits else 0.0
         self.perform_blocking: Final = owner.perform
         self.perform: Final = owner.perform  # it blocks or is awaited, as the owner does
 
@@ -136,7 +136,6 @@ class Kept:
 
     def _run_task(self, wish: RunTask) -> Flow[bytes]:
         metadata = wish.task.spec.metadata
-        config = RetryConfig() if metadata.retries is None else metadata.retries.config
         step, scope, tries = self._id(wish.place), self._owner.scope, 0
 
         def body(attempt: int) -> TryTask:
@@ -153,7 +152,7 @@ class Kept:
 
         try:
             state: bytes = yield from run_step(
-                self._owner, step, config, _AS_BYTES, body, is_new=not self._owner.is_resumed
+                self._owner, step, metadata.tries, _AS_BYTES, body, is_new=not self._owner.is_resumed
             )
         except HandedOver:
             raise
@@ -170,28 +169,21 @@ class Kept:
 
     def _rest(self, wish: Rest) -> Flow[None]:
         step = self._id(wish.place)
-        if self._waits:
-            session, park_after = self._owner.session, self._owner.park_after
-            yield from flows.sleep(session, wish.duration, step, b"", park_after)
-            return
         yield from self._owner.look_for_signals()
         duration_ms = -(-int(wish.duration.total_seconds() * 1_000_000) // 1_000)
         reply = yield messages.Sleep(checkpoint_id=step, duration_ms=duration_ms)
         flows.raise_for(Signal.of(reply.signal))
-        if reply.remaining_ms > 0:
+        if reply.remaining_ms > self._patience * 1_000:
             raise Resting(wish.place, wake_at=instant_at(reply.wake_at))
+        if reply.remaining_ms > 0:
+            yield from flows.sleep(self._owner.session, wish.duration, step, b"")
 
     def _await_signal(self, wish: AwaitSignal) -> Flow[bytes | None]:
         place = self._id(wish.place)
-        if self._waits:
-            owner = self._owner
-            signal = yield from flows.wait_for_signal(
-                owner.session, owner.clock, wish.name, place, wish.timeout, park_after=owner.park_after
-            )
-            return None if signal is None else signal.payload
         yield from self._owner.look_for_signals()
         limit = None if wish.timeout is None else int(wish.timeout.total_seconds() * 1_000)
-        reply = yield messages.TakeSignal(name=wish.name, place=place, timeout_ms=limit)
+        command = messages.TakeSignal(name=wish.name, place=place, timeout_ms=limit)
+        reply = yield from flows.take_signal(self._owner.session, self._owner.clock, command, self._patience)
         if reply.signal is not None:
             payload: bytes = reply.signal.payload
             return payload

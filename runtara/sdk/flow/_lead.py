@@ -44,7 +44,6 @@ class Lead:
     ) -> None:
         self._workflow: Final = served.workflow
         self._claim: Final = claim
-        self._manager: Final = backend.beside(claim.instance_id)
         door = backend.open_door(claim.instance_id, claim.epoch)
         self._sdk: Final = _LeadSdk(door, backend.clock, is_over)
         self._slot: Final = Slot(claim.program, self._sdk, Tries(self._sdk, door, threads), tags)
@@ -73,7 +72,7 @@ class Lead:
             LOG.warning("an instance was given to somebody else", extra=self._about())
 
     async def _run(self) -> None:
-        run = Run(self._workflow, self._sdk, self._manager, waits=False)
+        run = Run(self._workflow, self._sdk, waits=False)
         try:
             value = await drive(run.begin_submitted(), self._sdk.perform)
             output = await self._walk(run, value)

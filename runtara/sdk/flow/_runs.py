@@ -9,10 +9,9 @@ from runtara.errors import RuntaraError
 from runtara.lifecycle import Status
 from runtara.sdk._endings import report
 from runtara.sdk._flows import Flow
-from runtara.sdk._wishes import ask
 from runtara.sdk.aio import AsyncRuntaraSdk
 from runtara.sdk.flow import _standing as standing
-from runtara.sdk.flow._codecs import write
+from runtara.sdk.flow._codecs import read, write
 from runtara.sdk.flow._faces import Resting
 from runtara.sdk.flow._failures import failure_of
 from runtara.sdk.flow._kept import BEGIN, Begin, Kept, check_definition, read_begin, write_begin
@@ -20,7 +19,6 @@ from runtara.sdk.flow.errors import WorkflowError
 from runtara.sdk.flow.status import WorkflowStatus
 from runtara.sdk.flow.workflow import Workflow
 from runtara.sdk.sync import RuntaraSdk
-from runtara.transport import Door
 
 __all__ = ["Run", "begun", "completed", "encoded"]
 
@@ -28,12 +26,9 @@ __all__ = ["Run", "begun", "completed", "encoded"]
 class Run:
     """One attempt at an instance: how it begins, and how it ends."""
 
-    def __init__(
-        self, workflow: Workflow[Any, Any], sdk: RuntaraSdk | AsyncRuntaraSdk, door: Door, *, waits: bool
-    ) -> None:
+    def __init__(self, workflow: Workflow[Any, Any], sdk: RuntaraSdk | AsyncRuntaraSdk, *, waits: bool) -> None:
         self._workflow = workflow
         self._sdk = sdk
-        self._door = door
         self._waits = waits
         self.means: Kept
 
@@ -53,6 +48,14 @@ class Run:
         """Read what was submitted, which is nowhere but in the input of the instance; return the workflow's."""
         reply = yield messages.GetInput()
         return self._go_on(read_begin(reply.input))
+
+    def begin_launched(self) -> Flow[bytes]:
+        """Read what was begun, or begin with the input that the instance was started with; return the workflow's."""
+        kept = yield messages.GetCheckpoint(checkpoint_id=BEGIN)
+        if kept.found:
+            return self._go_on(read_begin(kept.state))
+        reply = yield messages.GetInput()
+        return (yield from self.begin(_begin(self._workflow, _launched_with(self._workflow, reply.input))))
 
     def _go_on(self, begin: Begin, *, is_known: bool = False) -> bytes:
         if not is_known:
@@ -87,11 +90,6 @@ class Run:
         yield messages.RecordEvent(subtype=standing.REST, payload=msgspec.json.encode(note))
         yield messages.SuspendInstance(wake_at=wake_at, awaits=rest.awaits)
 
-    def status(self) -> Flow[WorkflowStatus]:
-        """Return how the instance stands now."""
-        info = yield from ask(self._door, messages.GetStatus())
-        return (yield from standing.status_of(self._door, info, self._workflow.codec))
-
 
 def encoded(workflow: Workflow[Any, Any], input: object) -> bytes:
     """Return an input as the workflow's codec makes it. Raises `CodecError`."""
@@ -100,15 +98,29 @@ def encoded(workflow: Workflow[Any, Any], input: object) -> bytes:
 
 def begun(workflow: Workflow[Any, Any], input: object, submission: str = "") -> Begin:
     """Return what is kept of a beginning. Raises `CodecError` for an input that cannot be."""
+    return _begin(workflow, encoded(workflow, input), submission)
+
+
+def _begin(workflow: Workflow[Any, Any], input: bytes, submission: str = "") -> Begin:
     return Begin(
         workflow=workflow.name,
         hash=workflow.definition_hash,
         definition=workflow.definition,
         codec=workflow.codec.name,
-        input=encoded(workflow, input),
+        input=input,
         submission=submission,
         graph=msgspec.Raw(workflow.graph_json),
     )
+
+
+def _launched_with(workflow: Workflow[Any, Any], input: bytes | None) -> bytes:
+    """Return the input of an instance, which is JSON or of the workflow's codec, as that codec makes it."""
+    what = f"the input of {workflow.name}"
+    try:
+        value = msgspec.json.decode(input) if input else None
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        value = read(workflow.codec, input or b"", Any, what)
+    return write(workflow.codec, value, what)
 
 
 def completed(workflow: Workflow[Any, Any], output: bytes) -> WorkflowStatus:

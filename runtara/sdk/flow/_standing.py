@@ -27,6 +27,7 @@ __all__ = [
     "existing",
     "found",
     "signal_note",
+    "status_now",
     "status_of",
     "to_be_replaced",
 ]
@@ -130,6 +131,12 @@ def status_of(door: Door, info: messages.InstanceInfo, codec: Codec | None) -> F
     if info.status is Status.SUSPENDED:
         return (yield from _resting(door, info))
     return WorkflowStatus(status="in_progress")
+
+
+def status_now(door: Door, codec: Codec | None) -> Flow[WorkflowStatus]:
+    """Return how the instance of a door stands now."""
+    info = yield from ask(door, messages.GetStatus())
+    return (yield from status_of(door, info, codec))
 
 
 def _resting(door: Door, info: messages.InstanceInfo) -> Flow[WorkflowStatus]:

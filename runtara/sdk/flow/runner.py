@@ -145,8 +145,7 @@ class CheckpointingRunner:
     ) -> WorkflowStatus:
         """Take the walk, as a new attempt of the instance, or as the first one of another in its place."""
         with self._backend.sdk(instance_id, replace=replace) as sdk:
-            door = self._backend.beside(instance_id)
-            run = Run(workflow, sdk, door, waits=self._waits)
+            run = Run(workflow, sdk, waits=self._waits)
             try:
                 value = drive_blocking(run.begin(begin) if begin else run.begin_again(), sdk.perform)
                 output = Blocking(run.means, self._library).take(walk(workflow, value))
@@ -155,7 +154,7 @@ class CheckpointingRunner:
                     return status
             except Exception as raised:  # noqa: BLE001 - what it means is decided there
                 drive_blocking(run.conclude(raised), sdk.perform)
-            return _blocking(run.status())
+            return _blocking(standing.status_now(self._backend.beside(instance_id), workflow.codec))
 
     async def run_async(self, workflow: Workflow[I, O], instance_id: str, input: I) -> WorkflowStatus:
         """Do the same as `run`, under trio or asyncio; plain tasks run on threads."""
@@ -174,8 +173,7 @@ class CheckpointingRunner:
         self, workflow: Workflow[Any, Any], instance_id: str, begin: Begin | None, *, replace: bool = False
     ) -> WorkflowStatus:
         async with self._backend.async_sdk(instance_id, replace=replace) as sdk:
-            door = self._backend.beside(instance_id)
-            run = Run(workflow, sdk, door, waits=self._waits)
+            run = Run(workflow, sdk, waits=self._waits)
             try:
                 value = await drive(run.begin(begin) if begin else run.begin_again(), sdk.perform)
                 output = await Awaiting(run.means).take(walk(workflow, value))
@@ -184,7 +182,7 @@ class CheckpointingRunner:
                     return status
             except Exception as raised:  # noqa: BLE001 - what it means is decided there
                 await drive(run.conclude(raised), sdk.perform)
-            return await drive(run.status(), perform)
+            return await drive(standing.status_now(self._backend.beside(instance_id), workflow.codec), perform)
 
 
 def _to_be_left(door: Door, workflow: Workflow[Any, Any], instance_id: str) -> Flow[WorkflowStatus | None]:

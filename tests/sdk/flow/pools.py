@@ -1,16 +1,18 @@
 """Pools for the tests: some workers of one backend, on threads of their own, that go home at the end."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from itertools import count
 from typing import Any, Self
 
 import trio
 
+from runtara.sdk._drive import drive_blocking
+from runtara.sdk._wishes import await_push, perform_blocking
 from runtara.sdk.flow import Backend, PooledWorker, Workflow, WorkflowClient, WorkflowStatus
 from tests.sdk.flow.crashing import Crash
 
-__all__ = ["A_WHILE", "Mortal", "pool", "run_pooled"]
+__all__ = ["A_WHILE", "Mortal", "pool", "run_pooled", "wait_until"]
 
 A_WHILE = 30.0
 """Seconds after which a test has hung."""
@@ -68,3 +70,17 @@ class Mortal:
     def __exit__(self, *_: object) -> None:
         self._handle.shutdown()
         self.join()
+
+
+def wait_until(backend: Backend, instance_id: str, holds: Callable[[WorkflowStatus], bool]) -> WorkflowStatus:
+    """Look at an instance whenever something happens to it, until something holds."""
+    door, client = backend.beside(instance_id, watch=True), WorkflowClient(backend)
+    try:
+        while True:
+            since = door.session.pushes
+            status = client.status(instance_id)
+            if holds(status):
+                return status
+            drive_blocking(await_push(door, 0.5, since), perform_blocking)
+    finally:
+        door.close()

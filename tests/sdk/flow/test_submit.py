@@ -8,8 +8,6 @@ import pytest
 
 from runtara.errors import InvalidInput
 from runtara.messages import StartInstance
-from runtara.sdk._drive import drive_blocking
-from runtara.sdk._wishes import await_push, perform_blocking
 from runtara.sdk.flow import (
     Backend,
     BackendError,
@@ -21,9 +19,8 @@ from runtara.sdk.flow import (
     InstanceAlreadyExistsError,
     Workflow,
     WorkflowClient,
-    WorkflowStatus,
 )
-from tests.sdk.flow.pools import A_WHILE, pool
+from tests.sdk.flow.pools import A_WHILE, pool, wait_until
 
 
 def add(x: int) -> int:
@@ -34,20 +31,6 @@ ADD: Workflow[Any, Any] = Flow("add").then(add).build()
 ASK: Workflow[Any, Any] = (
     Flow("ask").then(add).wait_for_signal("answer").then(lambda payload: ["got", payload], name="told").build()
 )
-
-
-def wait_until(backend: Backend, instance_id: str, holds: Callable[[WorkflowStatus], bool]) -> WorkflowStatus:
-    """Look at an instance whenever something happens to it, until something holds."""
-    door, client = backend.beside(instance_id, watch=True), WorkflowClient(backend)
-    try:
-        while True:
-            since = door.session.pushes
-            status = client.status(instance_id)
-            if holds(status):
-                return status
-            drive_blocking(await_push(door, 0.5, since), perform_blocking)
-    finally:
-        door.close()
 
 
 def test_what_was_submitted_waits_for_a_worker_and_is_run_by_it(backend: Backend, instance_id: str) -> None:
@@ -148,7 +131,8 @@ def test_a_submission_that_is_sent_again_after_a_lost_answer_is_the_same_one(
     backend: Backend, instance_id: str
 ) -> None:
     door = backend.beside(instance_id)
-    client = WorkflowClient(_Recording(backend, sent := []))
+    sent: list[Any] = []
+    client = WorkflowClient(_Recording(backend, sent))
     client.submit(ADD, instance_id, 1)
 
     (start,) = [command for command in sent if isinstance(command, StartInstance)]
@@ -267,7 +251,7 @@ def test_a_pause_holds_what_a_worker_leads_from_its_next_task_on(backend: Backen
     workflow = Flow("paused").then(pause).then(add).build()
     with pool(backend, [workflow]):
         client.submit(workflow, instance_id, 1)
-        assert wait_until(backend, instance_id, lambda status: status.is_paused)
+        wait_until(backend, instance_id, lambda status: status.is_paused)
         client.unpause(instance_id)
 
         assert client.wait(instance_id, A_WHILE).output == 3

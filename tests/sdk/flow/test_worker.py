@@ -223,13 +223,12 @@ def test_what_a_task_keeps_itself_is_kept_wherever_it_runs(backend: Backend, ins
 def test_a_cancel_stops_an_async_task_in_the_middle(backend: Backend, instance_id: str) -> None:
     begun, ended = threading.Event(), threading.Event()
 
-    async def endless(x: int) -> int:
+    async def endless(x: int) -> None:
         begun.set()
         try:
             await trio.sleep_forever()
         finally:
             ended.set()
-        return x
 
     with pool(backend, [workflow := Flow("endless").then(endless).build()]) as client:
         client.submit(workflow, instance_id, 1)
