@@ -45,8 +45,12 @@ types: $(VENV)/dev.stamp ## mypy, strict
 imports: $(VENV)/dev.stamp ## imports only go down
 	$(BIN)/lint-imports --no-logo
 
-# As many tests at a time as there are cores. A file's tests stay together: they share clusters and databases.
-PYTEST := $(BIN)/python -m pytest -rsfE -n auto --maxprocesses 8 --dist loadfile
+# As many tests at a time as there are cores. A file's tests stay together: they share clusters and databases; files
+# come in the order that tests/conftest.py gives them, those that take long first.
+PYTEST := $(BIN)/python -m pytest -rsfE -n auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
+
+# Tests start hundreds of processes, and each would compile the package anew where the machine says so.
+export PYTHONDONTWRITEBYTECODE :=
 
 test: $(VENV)/dev.stamp ## the tests, except the slow ones; options in ARGS="..."
 	$(PYTEST) $(ARGS)

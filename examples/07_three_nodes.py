@@ -35,11 +35,14 @@ async def work(config: SdkConfig, stages_run: list[str], go_on: trio.Event) -> N
 
 async def await_checkpoints(sdk: AsyncRuntaraSdk, names: list[str], count: int) -> list[InstanceStatus | None]:
     """Return how instances stand once each of them has so many checkpoints, and has ended if these are all."""
-    found = [await sdk.get_instance_status(name) for name in names]
-    while not all(one.checkpoint_count >= count and (one.is_finished or count < STAGES) for one in found):
-        await trio.sleep(0.5)
-        found = [await sdk.get_instance_status(name) for name in names]
-    return [one.status for one in found]
+    ends = []
+    for name in names:
+        found = await sdk.get_instance_status(name)
+        while found.checkpoint_count < count or (count == STAGES and not found.is_finished):
+            await trio.sleep(0.5)
+            found = await sdk.get_instance_status(name)
+        ends.append(found.status)
+    return ends
 
 
 async def main() -> None:
@@ -47,7 +50,7 @@ async def main() -> None:
     clients = [f"client-{number}" for number in range(CLIENTS)]
     programs = [f"program-{number}" for number in range(LAUNCHED)]
     with open_nodes(3) as nodes:
-        start(nodes, "08_stages.py", programs, data="120")
+        start(nodes, "08_stages.py", programs, data=120)
         stages_run, go_on = list[str](), trio.Event()
         async with AsyncRuntaraSdk.new(config(nodes, "manager")) as manager, trio.open_nursery() as nursery:
             for name in clients:

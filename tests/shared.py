@@ -1,9 +1,26 @@
-"""What all tests share and some test asks for first, which must not be blamed for leaving it running."""
+"""What all tests share: what some test asks for first, without being blamed for leaving it running, and an order."""
 
 import threading
 from typing import Final
 
-__all__ = ["PROCESSES", "THREADS"]
+__all__ = ["LONG", "PROCESSES", "THREADS"]
 
 PROCESSES: Final[set[int]] = set()
 THREADS: Final[set[threading.Thread]] = set()
+
+LONG: Final = (
+    "tests/house/test_examples.py",
+    "tests/house/test_documentation.py",
+    "tests/crash/nodes/test_takeover.py",
+    "tests/store/test_postgres_faults.py",
+    "tests/actors/runners/test_ray.py",
+    "tests/crash/host/test_campaign.py",
+    "tests/transport/http/test_schemathesis.py",
+    "tests/examples/test_quickstart.py",
+    "tests/actors/runners/test_contract.py",
+    "tests/crash/nodes/test_clocks.py",
+    "tests/store/test_transfer.py",
+    "tests/crash/test_campaign.py",
+    "tests/actors/test_nodes.py",
+)
+"""Files that take longest. They begin first, so that at the end no worker waits for one of them."""

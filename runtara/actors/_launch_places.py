@@ -11,7 +11,8 @@ from math import inf
 from typing import Final, TypeVar
 
 from runtara.actors._idle_slots import IdleSlots
-from runtara.actors._pool_board import Group
+from runtara.actors._system import System
+from runtara.actors.places import ListIdle, ListPlaces
 from runtara.ids import ImageRef, InstanceKey, is_pooled
 from runtara.store import Barred, DueInstance
 
@@ -42,8 +43,6 @@ class LaunchPlaces:
         self._of_tenant: Final[Counter[str]] = Counter()
         self._of_image: Final[Counter[tuple[str, str]]] = Counter()
         self.idle: Final = IdleSlots()
-        self._slots: Final[dict[InstanceKey, Group]] = {}
-        """What slots those were reckoned with that were told to go and have not answered."""
 
     @property
     def in_use(self) -> int:
@@ -74,6 +73,13 @@ class LaunchPlaces:
         """Return of whom none may go; of the images among the `known` ones it is known whether they are full."""
         only_pools = self.free <= 0
         return Barred(self.full_tenants(), self.full_programs(known), self.idle.programs(), only_pools)
+
+    async def take_stock(self, system: System, runner: str | None, pool: str | None) -> None:
+        """Ask the actors at these paths who has a place, and what slots are idle."""
+        if runner is not None:
+            self.believe(await system.ref(runner).ask(ListPlaces()))
+        if pool is not None:
+            self.idle.believe_all(await system.ref(pool).ask(ListIdle()))
 
     def is_waking(self, key: InstanceKey) -> bool:
         """Return whether an instance was told to go and has not answered."""
@@ -106,19 +112,14 @@ class LaunchPlaces:
         if due.program is None or not is_pooled(due.program):
             self._count(due.key, due.program)
             return
-        group = self.idle.take(due.key.tenant_id, due.program)
-        if group is not None:
-            self._slots[due.key] = group
+        self.idle.take(due.key, due.program)
 
-    def woken(self, key: InstanceKey, claimed: bool) -> None:
-        """Take note that an instance has answered, and whether it has a process now, or is about to."""
+    def woken(self, key: InstanceKey, claimed: bool, *, pooled: bool = False) -> None:
+        """Take note that an instance has answered, and whether it has a process now, or a worker, or is about to."""
         self._waking.discard(key)
-        group = self._slots.pop(key, None)
-        if group is not None:
-            if not claimed:
-                self.idle.give_back(group)
-            return
-        if claimed and self._most != inf:
+        if not claimed:
+            self.idle.give_back(key)
+        elif self._most != inf and not pooled:
             self._in_use.add(key)
         self._count_no_more(key)
 

@@ -6,7 +6,7 @@ waits for ever behind what is more important: a rank never changes while one wai
 
 from bisect import insort
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Final, Generic, NamedTuple, TypeVar
 
 from runtara.store import AGING_MS
@@ -92,10 +92,6 @@ class Board(Generic[T]):
     def groups(self) -> dict[Group, int]:
         """Return how many slots of each group are idle."""
         return dict(self._counts)
-
-    def groups_of(self, tenant_id: str, program: str) -> Iterator[Group]:
-        """Return the groups of idle slots that can run a program."""
-        return (group for group in self._counts if group.tenant_id == tenant_id and program in group.programs)
 
     def count(self, group: Group) -> int:
         """Return how many slots of a group are idle."""

@@ -10,11 +10,12 @@ from typing import Final
 import msgspec
 import trio
 
+from runtara.actors._deferred import Deferred
 from runtara.actors._pool_board import Board, Group, Slot, Work, WorkerId, aged
 from runtara.actors._pool_claims import Item, Lead, Parked, Worker, parse_lead
 from runtara.actors._reporter import Report, Reporter
-from runtara.actors._service import Deferred, hears
-from runtara.actors.places import ListIdle, SlotsIdle
+from runtara.actors._service import hears
+from runtara.actors.places import ListIdle, PoolBegins, SlotsIdle
 from runtara.clock import Clock
 from runtara.errors import Busy, RuntaraError
 from runtara.ids import InstanceKey, new_id
@@ -115,16 +116,18 @@ class Hands(Reporter):
 
     # Who has what ----------------------------------------------------------------------------------------------------
 
-    def _offer_work(self, item: Item) -> None:
-        """Give something to a worker, or have it wait for one."""
+    def _offer_work(self, item: Item, arrived: InstanceKey | None = None) -> None:
+        """Give something to a worker, or have it wait for one; `arrived` was woken for that."""
         work = self._work_of(item)
         slot = self._board.put(work, self._listens)
         if slot is None:
+            if arrived is not None:
+                self._announce(Group(work.tenant_id, frozenset((work.program,))), arrived)
             return
         worker = self._workers[slot.id.worker]
         parked = self._unparked(worker, slot.id.number)
         parked.deferred.settle(self._hand_out(item, worker, slot.id.number))
-        self._announce(slot.group)
+        self._announce(slot.group, arrived)
 
     def _work_of(self, item: Item) -> Work[Item]:
         now_ms = self._clock.now_ms()
@@ -273,8 +276,10 @@ class Hands(Reporter):
         self._parked -= 1
         return parked
 
-    def _announce(self, group: Group) -> None:
+    def _announce(self, group: Group, arrived: InstanceKey | None = None) -> None:
         """Tell the scheduler how many slots are idle; where there is none yet, it asks when it starts."""
-        told = SlotsIdle(group, self._board.count(group))
+        self._tell_scheduler(SlotsIdle(group, self._board.count(group), arrived))
+
+    def _tell_scheduler(self, message: SlotsIdle | PoolBegins) -> None:
         with suppress(RuntaraError):
-            self.system.ref(self._scheduler).tell_nowait(told)
+            self.system.ref(self._scheduler).tell_nowait(message)

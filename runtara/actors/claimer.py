@@ -15,18 +15,18 @@ import msgspec
 import trio
 
 from runtara.actors._cell import CellRef
-from runtara.actors._image_caps import CapReader
 from runtara.actors._launch_places import LaunchPlaces
 from runtara.actors._reply import Reply
 from runtara.actors._service import hears
 from runtara.actors._specs import Backoff
+from runtara.actors._waker import Waker
 from runtara.actors.instance import Arm, Disarm
 from runtara.actors.instances import Effected
-from runtara.actors.places import ListIdle, ListPlaces, PlaceFreed, PlacesInUse, SlotsIdle, StopWaking
+from runtara.actors.places import PlaceFreed, StopWaking
 from runtara.actors.storage import Act
 from runtara.clock import Clock
 from runtara.errors import RuntaraError
-from runtara.ids import InstanceKey
+from runtara.ids import InstanceKey, is_pooled
 from runtara.messages import Call, InstanceWoken, WakeInstance
 from runtara.store import Claims, DueInstance, Tenure
 
@@ -105,7 +105,7 @@ class _GiveBack(msgspec.Struct, frozen=True):
     key: InstanceKey
 
 
-class DueClaimer(CapReader):
+class DueClaimer(Waker):
     """Claims and wakes. `instances`, `reader`, `writer`, `runner` and `pool` are paths of actors; times are in seconds.
 
     Without `places` there are enough for all, and the runner is not asked; otherwise one tenant has at most
@@ -158,10 +158,7 @@ class DueClaimer(CapReader):
         self._lateness = self.system.metrics.tally("runtara_wake_lateness_seconds")
         self._instances, self._writer = self.system.ref(instances), self.system.ref(writer)
         self._reader = self.system.ref(reader)
-        if runner is not None:
-            self._places.believe(await self.system.ref(runner).ask(ListPlaces()))
-        if pool is not None:
-            self._places.idle.believe_all(await self.system.ref(pool).ask(ListIdle()))
+        await self._places.take_stock(self.system, runner, pool)
         self._look_in(0)
 
     def describe(self) -> dict[str, Any]:
@@ -194,19 +191,6 @@ class DueClaimer(CapReader):
         self._places.freed(message.key)
         self._publish()
         self._look_in(0)
-
-    @hears(PlacesInUse)
-    def places_in_use(self, message: PlacesInUse) -> None:
-        """Believe the runner, who has just looked."""
-        self._places.believe(message.programs)
-        self._look_in(0)
-
-    @hears(SlotsIdle)
-    def slots_idle(self, message: SlotsIdle) -> None:
-        """Look what a worker can take on."""
-        self._places.idle.believe(message.group, message.count)
-        if message.count:
-            self._look_in(0)
 
     @hears(StopWaking)
     def stop_waking(self, _: StopWaking) -> None:
@@ -331,7 +315,7 @@ class DueClaimer(CapReader):
     def settled(self, message: _Settled) -> None:
         """Hear what came of a wake-up."""
         due = message.due
-        self._places.woken(due.key, claimed=message.outcome == "woken")
+        self._places.woken(due.key, message.outcome == "woken", pooled=is_pooled(due.program))
         early_ms = due.wake_at + _SKEW_MS - self._clock.now_ms()
         if message.outcome == "woken":
             self._failures.pop(due.key, None)

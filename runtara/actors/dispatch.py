@@ -304,7 +304,8 @@ _QUERIES: Final[dict[type, Callable[[InstanceKey, Any], Query]]] = {
     messages.ListNodes: lambda _key, _command: Query("list_nodes"),
     messages.ListCheckpoints: lambda key, command: Query("list_checkpoints", (key, command.limit, command.cursor)),
     messages.ListEvents: lambda key, command: Query(
-        "list_events", (key, command.event_type, command.subtype, command.limit, command.cursor)
+        "list_newest_events" if command.newest_first else "list_events",
+        (key, command.event_type, command.subtype, command.limit, command.cursor),
     ),
     messages.ListSteps: lambda key, command: Query(
         "list_steps", (key, command.status, command.step_type, command.limit, command.cursor)

@@ -21,6 +21,7 @@ __all__ = [
     "ListPlaces",
     "PlaceFreed",
     "PlacesInUse",
+    "PoolBegins",
     "SlotsIdle",
     "StopWaking",
 ]
@@ -77,3 +78,9 @@ class SlotsIdle(msgspec.Struct, frozen=True):
 
     group: Group
     count: int
+    arrived: InstanceKey | None = None
+    """Who was woken, and is counted no more among those who are on their way to a slot."""
+
+
+class PoolBegins(msgspec.Struct, frozen=True):
+    """From a pool that has just started: it has no workers yet."""

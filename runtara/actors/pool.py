@@ -11,13 +11,15 @@ from typing import Any, Final
 
 import msgspec
 
+from runtara.actors._deferred import Deferred
 from runtara.actors._pool_claims import Lead, Offer
 from runtara.actors._pool_hands import Hands
 from runtara.actors._reply import Reply
 from runtara.actors._reporter import Report
-from runtara.actors._service import Deferred, hears
+from runtara.actors._service import hears
 from runtara.actors.instance import Enforce, Launch, Stop, Untrack
 from runtara.actors.instances import Effected
+from runtara.actors.places import PoolBegins
 from runtara.actors.storage import Query
 from runtara.clock import Clock
 from runtara.errors import ActorStopped, Busy
@@ -115,6 +117,7 @@ class Pool(Hands):
             if len(rows) < _PAGE:
                 break
             after = rows[-1].key
+        self._tell_scheduler(PoolBegins())
         if self._leads:
             self.tell_later(self._patience, _Orphaned())
 
@@ -176,9 +179,7 @@ class Pool(Hands):
             self._end(known, tell=True)
         lead = self._leads[key] = Lead(key, launch.epoch, launch.program)
         self._arm_timeout(lead, launch.timeout_at)
-        self._offer_work(lead)
-        for group in tuple(self._board.groups_of(key.tenant_id, launch.program)):
-            self._announce(group)  # whoever is still idle was reckoned with
+        self._offer_work(lead, arrived=key)
 
     def _stop(self, key: InstanceKey, stop: Stop) -> None:
         self._drop_offers(key)

@@ -17,6 +17,7 @@ from typing import Any, Final
 import msgspec
 import trio
 
+from runtara.actors._deferred import Deferred
 from runtara.actors._runner_logs import FOLLOWERS_MAX, Logs
 from runtara.actors._runner_plan import Planner
 from runtara.actors._runner_run import (
@@ -31,7 +32,7 @@ from runtara.actors._runner_run import (
     report_of,
     usage_of,
 )
-from runtara.actors._service import Actor, Deferred, hears
+from runtara.actors._service import Actor, hears
 from runtara.actors._specs import Backoff
 from runtara.actors.instance import Enforce, Launch, Stop
 from runtara.actors.instances import Effected

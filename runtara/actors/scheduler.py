@@ -15,20 +15,20 @@ import msgspec
 import trio
 
 from runtara.actors._cell import CellRef
-from runtara.actors._image_caps import CapReader
 from runtara.actors._launch_places import LaunchPlaces
 from runtara.actors._launch_queue import LaunchQueue
 from runtara.actors._ref import Ref
 from runtara.actors._reply import Reply
 from runtara.actors._service import hears
 from runtara.actors._specs import Backoff
+from runtara.actors._waker import Waker
 from runtara.actors.instance import Arm, Disarm
 from runtara.actors.instances import Effected
-from runtara.actors.places import ListIdle, ListPlaces, PlaceFreed, PlacesInUse, SlotsIdle, StopWaking
+from runtara.actors.places import PlaceFreed, StopWaking
 from runtara.actors.storage import Query
 from runtara.clock import INSTANT_MAX_MS, Clock
 from runtara.errors import InstanceNotFound, RuntaraError
-from runtara.ids import InstanceKey
+from runtara.ids import InstanceKey, is_pooled
 from runtara.messages import Call, InstanceWoken, WakeInstance
 from runtara.store import DueInstance
 
@@ -63,13 +63,13 @@ class _FoundPast(msgspec.Struct, frozen=True):
     """How much had happened when it was asked."""
 
 
-class WakeScheduler(CapReader):
+class WakeScheduler(Waker):
     """Wakes instances: the tenants in turn where they have to wait, of each the highest priority and then the oldest.
 
     `instances`, `reader`, `runner` and `pool` are paths of actors. Without `places` there are enough for all, and the
-    runner is not asked; otherwise one tenant has at most `per_tenant` of them, and an image as many as its version says.
-    `window` limits both what is held of the future and how many queue; whoever is beyond it waits in the store, in the
-    order of time, unless nobody of the queue may go.
+    runner is not asked; otherwise one tenant has at most `per_tenant` of them, and an image as many as its version
+    says. `window` limits both what is held of the future and how many queue; whoever is beyond it waits in the store,
+    in the order of time, unless nobody of the queue may go.
     """
 
     def __init__(
@@ -120,10 +120,7 @@ class WakeScheduler(CapReader):
         self._lateness = self.system.metrics.tally("runtara_wake_lateness_seconds")
         self._instances: Ref = self.system.ref(instances)
         self._reader: Ref = self.system.ref(reader)
-        if runner is not None:
-            self._places.believe(await self.system.ref(runner).ask(ListPlaces()))
-        if pool is not None:
-            self._places.idle.believe_all(await self.system.ref(pool).ask(ListIdle()))
+        await self._places.take_stock(self.system, runner, pool)
         await self._read(None)
         self._arm_tick()
 
@@ -159,19 +156,6 @@ class WakeScheduler(CapReader):
         self._places.freed(message.key)
         self.go_on()
 
-    @hears(PlacesInUse)
-    def places_in_use(self, message: PlacesInUse) -> None:
-        """Believe the runner, who has just looked."""
-        self._places.believe(message.programs)
-        self.go_on()
-
-    @hears(SlotsIdle)
-    def slots_idle(self, message: SlotsIdle) -> None:
-        """Wake whoever a worker can take on."""
-        self._places.idle.believe(message.group, message.count)
-        if message.count:
-            self.go_on()
-
     @hears(StopWaking)
     def stop_waking(self, _: StopWaking) -> None:
         """Wake nobody any more; those who are due stay so in the store."""
@@ -196,7 +180,7 @@ class WakeScheduler(CapReader):
     def settled(self, message: _Settled) -> None:
         """Hear what came of a wake-up."""
         key = message.due.key
-        self._places.woken(key, message.claimed)
+        self._places.woken(key, message.claimed, pooled=is_pooled(message.due.program))
         if message.done:
             self._failures.pop(key, None)
             self._woken += 1

@@ -18,12 +18,13 @@ from typing import Any, Final, NamedTuple
 import msgspec
 import trio
 
+from runtara.actors._deferred import Deferred
 from runtara.actors._for_each import for_each
 from runtara.actors._ref import Ref
 from runtara.actors._schedule_calls import ScheduleCalls
 from runtara.actors._schedule_plan import due_between
 from runtara.actors._schedule_state import advanced, id_of_start, kept_of
-from runtara.actors._service import Actor, Deferred, hears
+from runtara.actors._service import Actor, hears
 from runtara.actors._specs import Backoff
 from runtara.actors._system import System
 from runtara.actors.dispatch import Dispatch

@@ -39,6 +39,8 @@ _FINGERPRINT: Final = re.compile(r"\b[0-9a-f]{64}\b")
 @tenant_option
 @click.option("--ca-file", metavar="FILE", help="The certificate authority that must have signed its certificate.")
 @click.option("--fingerprint", metavar="SHA256", help="Its certificate, by its fingerprint.")
+@click.option("--cert-file", metavar="FILE", help="A certificate of yours, PEM, if the server asks for one.")
+@click.option("--key-file", metavar="FILE", help="The private key of that certificate; by default in the same file.")
 @click.option("--key", "key_", metavar="@FILE|-", help="Where the key is: in a file, or on standard input.")
 @data_dir_option
 @click.pass_context
@@ -51,6 +53,8 @@ def login(
     tenant: str,
     ca_file: str | None,
     fingerprint: str | None,
+    cert_file: str | None,
+    key_file: str | None,
     key_: str | None,
     data_dir: str | None,
 ) -> None:
@@ -63,7 +67,9 @@ def login(
     It is kept in contexts.json below $XDG_CONFIG_HOME/runtara, which only you can read.
     """
     opened: OpenDoor = ctx.obj or open_door
-    where = Where(server=server, tenant=tenant, ca_file=ca_file, fingerprint=fingerprint, data_dir=data_dir)
+    where = Where(server=server, tenant=tenant, fingerprint=fingerprint, data_dir=data_dir)
+    files = {"ca_file": ca_file, "cert_file": cert_file, "key_file": key_file}
+    where = replace(where, **{name: _absolute(file) for name, file in files.items()})
     where = _trusted(opened, where if server else _local(where))
     where = replace(where, key=_key(key_))
     _check(opened, where)
@@ -84,6 +90,11 @@ def logout(name: str | None) -> None:
         name = current.name
     had_one = contexts.forget_key(name)
     click.echo(f"{name}: {'its key is forgotten' if had_one else 'there was no key'}")
+
+
+def _absolute(file: str | None) -> str | None:
+    """Return the path of a file that is still the right one in another folder."""
+    return None if file is None else str(Path(file).absolute())
 
 
 def _local(where: Where) -> Where:
@@ -166,5 +177,7 @@ def _context(where: Where, name: str | None) -> Context:
         tenant=where.tenant,
         ca_file=where.ca_file,
         fingerprint=where.fingerprint,
+        cert_file=where.cert_file,
+        key_file=where.key_file,
         key=where.key,
     )

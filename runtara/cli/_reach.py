@@ -50,6 +50,9 @@ class Where(msgspec.Struct, frozen=True, kw_only=True):
     tenant: str = "default"
     ca_file: str | None = None
     fingerprint: str | None = None
+    cert_file: str | None = None
+    """PEM file with a certificate that is shown to the server."""
+    key_file: str | None = None
     data_dir: str | None = None
     connect_timeout_ms: int = CONNECT_TIMEOUT_MS
     key: str | None = None
@@ -69,6 +72,10 @@ class Reach:
     def __init__(self, where: Where, open_door: OpenDoor) -> None:
         self.where = where
         self._open_door = open_door
+
+    def to(self, server: str) -> "Reach":
+        """Return the way to the same tenant at another address."""
+        return Reach(replace(self.where, server=server), self._open_door)
 
     @contextmanager
     def door(self, instance_id: str | None = None, *, watch: bool = False) -> Iterator[Door]:
@@ -149,6 +156,20 @@ _OPTIONS: Final = (
         show_envvar=True,
         help="The server's certificate, by its fingerprint.",
     ),
+    click.option(
+        "--cert-file",
+        metavar="FILE",
+        envvar="RUNTARA_CLIENT_CERT_FILE",
+        show_envvar=True,
+        help="A certificate of yours, PEM, shown to a server that asks for one.",
+    ),
+    click.option(
+        "--key-file",
+        metavar="FILE",
+        envvar="RUNTARA_CLIENT_KEY_FILE",
+        show_envvar=True,
+        help="Its private key, PEM; by default in the same file.",
+    ),
     data_dir_option,
     click.option(
         "--connect-timeout",
@@ -220,12 +241,15 @@ def _filled(ctx: click.Context, where: Where, context: Context) -> Where:
     """Return where the server of a context is; what was said beside that counts more."""
     said_tenant = _distance(ctx, "tenant") < FAR
     trusted = where.ca_file is not None or where.fingerprint is not None
+    shown = where.cert_file is not None
     return replace(
         where,
         server=context.server,
         tenant=where.tenant if said_tenant else context.tenant,
         ca_file=where.ca_file if trusted else context.ca_file,
         fingerprint=where.fingerprint if trusted else context.fingerprint,
+        cert_file=where.cert_file if shown else context.cert_file,
+        key_file=where.key_file if shown else context.key_file,
         key=None if is_given("token") else context.key,
     )
 
@@ -244,6 +268,8 @@ def open_door(where: Where) -> Door:
         "server_addr": where.server or _local_address(where),
         "ca_file": where.ca_file,
         "server_fingerprint": where.fingerprint,
+        "client_cert_file": where.cert_file,
+        "client_key_file": where.key_file,
         "data_dir": where.data_dir,
         "connect_timeout_ms": where.connect_timeout_ms,
         "credential": where.key,

@@ -44,6 +44,7 @@ class SdkBase:
         *,
         park_after: float = inf,
         on_close: Callable[[], None] | None = None,
+        replace: bool = False,
     ) -> None:
         self._door: Final = door
         self._session: Final = door.session
@@ -55,6 +56,8 @@ class SdkBase:
         self._progress: Final = Reporter()
         self._in_use: list[Token[SdkBase | None]] = []
         self._on_close = on_close
+        self._replace: Final = replace
+        """Whether the block of a `with` begins a new instance in the place of whatever has the id."""
         self._looked_at = -1
         self.random: Final[Callable[[], float]] = random.random
         self._requests: Final = _Requests()
@@ -130,6 +133,11 @@ class SdkBase:
         if since != self._looked_at:
             yield from flows.look()
             self._looked_at = since  # only now: a signal that was raised is raised again, until the program has ended
+
+    def _learn(self, reply: object, since: int) -> None:
+        """Take note that no signal waited when a checkpoint was saved; `since`: `Session.pushes` before that."""
+        if isinstance(reply, messages.CheckpointSaved) and reply.signal is None:
+            self._looked_at = since
 
     def pause(self, seconds: float) -> flows.Flow[None]:
         """Wait, but raise as soon as a signal to the whole instance comes."""

@@ -67,6 +67,10 @@ class SdkConfig(ProgramSettings, frozen=True):
         """Trust the one server whose certificate has this SHA-256."""
         return replace(self, server_fingerprint=server_fingerprint)
 
+    def with_client_certificate(self, cert_file: str | None, key_file: str | None = None) -> Self:
+        """Show a certificate, PEM, to a server that asks for one; its private key is in the same file, or another."""
+        return replace(self, client_cert_file=cert_file, client_key_file=key_file)
+
     def with_skip_cert_verification(self, skip: bool = True) -> Self:
         """Trust whoever answers at the address; for trying things out only."""
         return replace(self, skip_cert_verification=skip)
@@ -125,6 +129,8 @@ class SdkConfig(ProgramSettings, frozen=True):
             ca_file=ca_file,
             fingerprint=self.server_fingerprint,
             skip_verification=skip,
+            client_cert_file=self.client_cert_file,
+            client_key_file=self.client_key_file,
             connect_timeout=self.connect_timeout_ms / 1000,
             request_timeout=self.request_timeout_ms / 1000,
             heartbeat_every=self.heartbeat_interval_ms / 1000,

@@ -33,6 +33,10 @@ class ProgramSettings(
     """PEM file of the authority that has signed the server's certificate."""
     server_fingerprint: str | None = None
     """SHA-256 of the server's certificate (DER), hexadecimal; then its name and authority do not matter."""
+    client_cert_file: str | None = None
+    """PEM file with a certificate to show to a server that asks for one; after it, those that lead to its authority."""
+    client_key_file: str | None = None
+    """PEM file with the private key of that certificate, without a password; by default it is in the same file."""
     credential: str | None = None
     """A key of the tenant, or the token of a launched attempt; RUNTARA_TOKEN is taken out once it is read."""
     connect_timeout_ms: Milliseconds = 10_000

@@ -1,12 +1,13 @@
 """The reader of a store in memory."""
 
 import heapq
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 
 from runtara.ids import InstanceKey, is_pooled
 from runtara.lifecycle import Status
 from runtara.messages import CheckpointInfo, CheckpointPage, EventPage
-from runtara.records import Checkpoint, Instance, Retry, Signal, Snapshot
+from runtara.records import Checkpoint, Event, Instance, Retry, Signal, Snapshot
 from runtara.store import _cursors
 from runtara.store._memory_catalog import CatalogReader
 from runtara.store._memory_lists import MemoryLists
@@ -99,15 +100,17 @@ class MemoryReader(CatalogReader, MemoryLists, UnsharedReader):
         self, key: InstanceKey, type_: str | None, subtype: str | None, limit: int, cursor: str | None
     ) -> EventPage:
         """Page through an instance's events in the order in which they were stored."""
-        after, _ = _cursors.seq_of_cursor(cursor), _cursors.check_limit(limit)
-        history = self._histories.get(key)
-        rows = [
-            event
-            for event in (history.events if history else ())
-            if event.seq > after and type_ in (None, event.type) and subtype in (None, event.subtype)
-        ]
-        page, more = _cursors.page_of(rows, limit)
-        return EventPage(events=page, cursor=_cursors.cursor_of_seq(page[-1].seq) if more else None)
+        after, history = _cursors.seq_of_cursor(cursor), self._histories.get(key)
+        events = history.events if history else []
+        return _page_of((event for event in events if event.seq > after), type_, subtype, limit)
+
+    def list_newest_events(
+        self, key: InstanceKey, type_: str | None, subtype: str | None, limit: int, cursor: str | None
+    ) -> EventPage:
+        """Page through an instance's events, the last one first."""
+        before, history = _cursors.seq_of_cursor(cursor), self._histories.get(key)
+        events = reversed(history.events if history else [])
+        return _page_of((event for event in events if not before or event.seq < before), type_, subtype, limit)
 
     def verify(self) -> list[str]:
         """Return nothing: there is no file that could be damaged."""
@@ -126,6 +129,13 @@ def _snapshot(history: History) -> Snapshot:
         signal_ids=tuple(signal.signal_id for signal in signals),
         waits=tuple(history.waits.values()),
     )
+
+
+def _page_of(events: Iterable[Event], type_: str | None, subtype: str | None, limit: int) -> EventPage:
+    """Return the first events of one type and subtype, where these are given."""
+    wanted = (event for event in events if type_ in (None, event.type) and subtype in (None, event.subtype))
+    page, more = _cursors.page_of(list(islice(wanted, _cursors.check_limit(limit) + 1)), limit)
+    return EventPage(events=page, cursor=_cursors.cursor_of_seq(page[-1].seq) if more else None)
 
 
 def _timeout_at(instance: Instance) -> int | None:

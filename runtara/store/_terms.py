@@ -73,6 +73,15 @@ class Save(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     checkpoint, the save does not apply."""
     told: bool = False
     """Whether other nodes that share the store are to be told: somebody there may be waiting for this change."""
+    replaces: bool = False
+    """Whether all that is stored of the instance goes, whatever its status, and this save is inserted in its place: the
+    row, with what counts only when it is inserted, and the history that this save brings. Its events come after the old
+    ones, for whoever reads on from one of these. Ignored where the instance must not exist yet."""
+
+    @property
+    def inserts(self) -> bool:
+        """Whether the row is a new one."""
+        return self.replaces or self.expected_version == 0
 
 
 class DueInstance(NamedTuple):

@@ -27,6 +27,10 @@ class Context(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     tenant: str = "default"
     ca_file: str | None = None
     fingerprint: str | None = None
+    cert_file: str | None = None
+    """PEM file with a certificate that is shown to the server."""
+    key_file: str | None = None
+    """PEM file with its private key, where that is another one."""
     key: str | None = None
 
     def __repr__(self) -> str:  # shows no secret

@@ -2,7 +2,7 @@ from datetime import UTC, datetime
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runtara.actors._schedule_plan import CAUGHT_UP_MAX, EVERY_MIN_MS, LATE_MS, check_timing, due_between, next_after
@@ -111,6 +111,7 @@ def test_every_instant_lies_behind_the_one_before(cron: str, zone: str, first: i
 # What is due ----------------------------------------------------------------------------------------------------------
 
 
+@settings(max_examples=30)  # each goes through a day, minute by minute
 @given(CRONS, ZONES, AROUND, st.integers(0, DAY))
 def test_what_is_due_is_what_comes_next_again_and_again(cron: str, zone: str, first: int, span: int) -> None:
     of, expected, instant = plan(cron, timezone=zone), list[int](), next_after(plan(cron, timezone=zone), first - 1, 0)

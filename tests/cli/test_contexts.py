@@ -13,7 +13,7 @@ from tests.cli.terminal import Terminal, type_command
 from tests.cli.test_login import Person
 
 PROD = Context(name="prod", server="prod:8001", tenant="shop", fingerprint="ab" * 32, key="rtk_prod")
-TEST = Context(name="test", server="test:8001", ca_file="/ca.pem")
+TEST = Context(name="test", server="test:8001", ca_file="/ca.pem", cert_file="/me.pem", key_file="/key.pem")
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def test_another_one_is_chosen_and_one_is_forgotten(person: Person) -> None:
 
 
 IN_PROD = Where(server="prod:8001", tenant="shop", fingerprint="ab" * 32, key="rtk_prod")
-IN_TEST = Where(server="test:8001", ca_file="/ca.pem")
+IN_TEST = Where(server="test:8001", ca_file="/ca.pem", cert_file="/me.pem", key_file="/key.pem")
 
 
 @pytest.mark.parametrize(
@@ -71,6 +71,11 @@ IN_TEST = Where(server="test:8001", ca_file="/ca.pem")
         (["--tenant", "other"], {}, Where(server="prod:8001", tenant="other", fingerprint="ab" * 32, key="rtk_prod")),
         ([], {"RUNTARA_TENANT_ID": "t"}, Where(server="prod:8001", tenant="t", fingerprint="ab" * 32, key="rtk_prod")),
         (["--ca-file", "x"], {}, Where(server="prod:8001", tenant="shop", ca_file="x", key="rtk_prod")),
+        (
+            ["--context", "test", "--cert-file", "x"],
+            {},
+            Where(server="test:8001", ca_file="/ca.pem", cert_file="x"),
+        ),
     ],
 )
 def test_what_is_said_closer_counts_more(
@@ -86,13 +91,8 @@ def test_what_is_said_closer_counts_more(
 
     assert done.exit_code == 0, done.stderr
     (found,) = seen
-    assert (found.server, found.tenant, found.ca_file, found.fingerprint, found.key) == (
-        where.server,
-        where.tenant,
-        where.ca_file,
-        where.fingerprint,
-        where.key,
-    )
+    for name in ("server", "tenant", "ca_file", "fingerprint", "cert_file", "key_file", "key"):
+        assert getattr(found, name) == getattr(where, name)
     assert "rtk_" not in repr(found)
 
 
@@ -119,6 +119,7 @@ def test_a_client_in_python_finds_the_server_of_a_context(person: Person, monkey
     closer = Management.from_env()
 
     assert (named.tenant_id, named._door._trunk.server.address) == ("default", "test:8001")  # type: ignore[attr-defined]  # likewise
+    assert named._door._trunk.server.client_cert_file == "/me.pem"  # type: ignore[attr-defined]  # likewise
     assert closer._door._trunk.server.address == "a:1"  # type: ignore[attr-defined]  # likewise
     Contexts(person.folder / "runtara").use(None)
     with pytest.raises(Exception, match="no context is in use"):

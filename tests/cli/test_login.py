@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import trustme
 from click.testing import Result
 
 from runtara.errors import Code
@@ -17,6 +18,7 @@ from runtara.transport.connection_file import ConnectionFile, read_connection_fi
 from runtara.transport.contexts import Context, Contexts
 from tests.cli.terminal import SECONDS, Server, type_command
 from tests.house.source import ROOT
+from tests.transport.passports import make_passport
 from tests.transport.quic.serving import Serving
 
 
@@ -127,6 +129,22 @@ def test_the_server_on_this_machine_needs_no_address(person: Person, guarded: Se
     assert done.exit_code == 0, done.stderr
     found = person.contexts.get("here")
     assert (found.server, found.ca_file, found.fingerprint) == (guarded.address, str(identity.ca_file), None)
+
+
+def test_files_of_a_context_are_found_from_every_folder(
+    person: Person, guarded: Serving, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passport = make_passport(trustme.CA(), person.folder, "runtara://tenant/shop", name="me")
+    monkeypatch.chdir(person.folder)
+    files = ("--cert-file", passport.name, "--ca-file", os.path.relpath(str(guarded.identity.ca_file)))
+
+    done = person("login", guarded.address, "--name", "prod", "--tenant", "shop", *files, stdin=key)
+
+    assert done.exit_code == 0, done.stderr
+    found = person.contexts.get("prod")
+    assert (found.cert_file, found.key_file) == (str(passport), None)
+    assert found.ca_file is not None
+    assert Path(found.ca_file).is_absolute()
 
 
 def test_where_nobody_answers_nothing_is_kept(person: Person) -> None:

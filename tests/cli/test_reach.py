@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from runtara.cli._reach import Reach, Where, load_given, open_door
 from runtara.errors import Code, ConfigError
@@ -29,6 +30,8 @@ def test_options_come_before_the_environment(terminal: Terminal) -> None:
         "RUNTARA_TENANT_ID": "t",
         "RUNTARA_CA_FILE": "ca",
         "RUNTARA_SERVER_FINGERPRINT": "ff",
+        "RUNTARA_CLIENT_CERT_FILE": "me",
+        "RUNTARA_CLIENT_KEY_FILE": "mine",
         "RUNTARA_DATA_DIR": "d",
         "RUNTARA_CONNECT_TIMEOUT_MS": "5",
     }
@@ -36,12 +39,17 @@ def test_options_come_before_the_environment(terminal: Terminal) -> None:
     type_command("ps", "--server", "b:2", "--tenant", "u", obj=open_door, **environment)  # type: ignore[arg-type]  # likewise
     type_command("ps", obj=open_door)  # type: ignore[arg-type]  # likewise
 
-    first = Where(server="a:1", tenant="t", ca_file="ca", fingerprint="ff", data_dir="d", connect_timeout_ms=5)
-    assert seen == [
-        first,
-        Where(server="b:2", tenant="u", ca_file="ca", fingerprint="ff", data_dir="d", connect_timeout_ms=5),
-        Where(),
-    ]
+    first = Where(
+        server="a:1",
+        tenant="t",
+        ca_file="ca",
+        fingerprint="ff",
+        cert_file="me",
+        key_file="mine",
+        data_dir="d",
+        connect_timeout_ms=5,
+    )
+    assert seen == [first, replace(first, server="b:2", tenant="u"), Where()]
 
 
 def test_a_variable_that_is_not_known_is_refused_with_the_nearest_one(terminal: Terminal) -> None:

@@ -68,6 +68,7 @@ async def test_an_instance_is_started_in_the_dialog_and_seen_to_its_end(tmp_path
         await page.click("[data-tab=input]")
         await page.wait_for("pre.payload", '"say"')
         await page.click("[data-tab=checkpoints]")
+        await page.wait_for(".panel th", "3 {'done'")  # the list is read a little after the end is told
         await page.click(".panel tr button", "State")
         await page.wait_for(".opened pre", '"done": true')
         await page.click("[data-tab=events]")

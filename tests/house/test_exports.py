@@ -8,9 +8,8 @@ import importlib
 import re
 from collections import Counter
 from collections.abc import Iterator
+from functools import cache
 from pathlib import PurePosixPath
-
-import pytest
 
 from tests.house.source import ROOT, modules, parse
 
@@ -18,6 +17,7 @@ WITHOUT = {"__main__.py": "it is run, not imported"}
 """File names that need no ``__all__``, with the reason."""
 
 
+@cache
 def exports(module: str) -> list[str] | None:
     """The literal ``__all__`` of a module; None where it has none."""
     for node in parse(module).body:
@@ -27,6 +27,7 @@ def exports(module: str) -> list[str] | None:
     return None
 
 
+@cache
 def file_of(dotted: str) -> str | None:
     """The file of ``runtara.some.module``; None where the name is no module of ours."""
     path = dotted.replace(".", "/")
@@ -52,41 +53,43 @@ def imported_modules(module: str) -> Iterator[str]:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-@pytest.mark.parametrize("module", [name for name in modules() if PurePosixPath(name).name not in WITHOUT])
-def test_every_module_says_what_it_publishes(module: str) -> None:
-    published = exports(module)
+def test_every_module_says_what_it_publishes() -> None:
+    asked = [name for name in modules() if PurePosixPath(name).name not in WITHOUT]
 
-    assert published is not None, f"{module} has no __all__"
-    assert [name for name, count in Counter(published).items() if count > 1] == []
-
-
-@pytest.mark.parametrize("module", [name for name in modules() if exports(name)])
-def test_every_published_name_exists(module: str) -> None:
-    dotted = module.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
-
-    loaded = importlib.import_module(dotted)
-
-    assert [name for name in exports(module) or [] if not hasattr(loaded, name)] == []
+    assert [name for name in asked if exports(name) is None] == [], "these have no __all__"
+    twice = {name: [one for one, count in Counter(exports(name)).items() if count > 1] for name in asked}
+    assert {name: found for name, found in twice.items() if found} == {}
 
 
-@pytest.mark.parametrize("module", modules())
-def test_only_published_names_are_imported(module: str) -> None:
+def test_every_published_name_exists() -> None:
+    missing = []
+    for module in modules():
+        if published := exports(module):
+            dotted = module.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+            loaded = importlib.import_module(dotted)
+            missing += [f"{name} in {module}" for name in published if not hasattr(loaded, name)]
+
+    assert missing == []
+
+
+def test_only_published_names_are_imported() -> None:
     past = [
-        f"line {line}: {name} from {dotted}"
+        f"{module}:{line} imports {name} from {dotted}, whose __all__ does not have it"
+        for module in modules()
         for dotted, name, line in imports_of_ours(module)
         if (source := file_of(dotted)) and name not in (exports(source) or [])
     ]
 
-    assert not past, f"{module} imports what is not in the other's __all__: {'; '.join(past)}"
+    assert past == []
 
 
-@pytest.mark.parametrize("module", modules())
-def test_private_modules_are_not_imported_from_outside_their_folder(module: str) -> None:
-    outside = {
-        dotted
+def test_private_modules_are_not_imported_from_outside_their_folder() -> None:
+    outside = [
+        f"{module} reaches into another folder for {dotted}"
+        for module in modules()
         for dotted in imported_modules(module)
         if (source := file_of(dotted)) and re.match(r"_[^_]", PurePosixPath(source).name)
         if PurePosixPath(source).parent not in PurePosixPath(module).parents
-    }
+    ]
 
-    assert not outside, f"{module} reaches into another folder's private modules: {sorted(outside)}"
+    assert outside == []

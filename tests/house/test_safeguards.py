@@ -6,6 +6,7 @@ import pytest
 
 from tests.house.source import ROOT, run_python
 from tests.requirements import require
+from tests.shared import LONG
 
 LEAKS = """
 import subprocess, sys, threading
@@ -31,6 +32,10 @@ def test_what_is_there_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
 
     assert require("sh", "to see that it is found").endswith("/sh")
     assert require("a database", "to see that it is found", found="sqlite://") == "sqlite://"
+
+
+def test_the_files_that_begin_first_are_there() -> None:
+    assert [name for name in LONG if not (ROOT / name).is_file()] == []
 
 
 @pytest.mark.parametrize("promise", ["", "strace", "strace,postgres"])

@@ -1,4 +1,4 @@
-"""Clients that show a certificate to the HTTP door of a real host, and on a WebSocket session of it."""
+"""Clients that show a certificate to a real host: by hand over HTTP and WebSocket, and the SDK's at every door."""
 
 import ssl
 from collections.abc import AsyncIterator
@@ -9,9 +9,13 @@ from typing import Any
 
 import httpx
 import pytest
+import trio
 import trustme
 
+from runtara.errors import ConfigError, Unauthenticated
 from runtara.host import Host, open_host
+from runtara.sdk import RuntaraSdk, SdkConfig
+from runtara.sdk.management import TrioManagement
 from runtara.settings import Settings
 from runtara.transport.frames import LENGTH_BYTES, Hello, Refusal, Welcome, decode_server_frame, encode_frame
 from runtara.transport.websocket.terms import SESSION_PATH, SUBPROTOCOL
@@ -94,6 +98,56 @@ async def test_a_session_over_websocket_is_of_whom_the_certificate_says(tmp_path
 
     assert isinstance(greeted[0], Welcome)
     assert [type(answer) for answer in (greeted[1], elsewhere)] == [Refusal, Refusal]
+
+
+@pytest.mark.parametrize("scheme", ["quic", "wss", "https"])
+async def test_the_client_and_the_sdk_are_whom_their_certificate_says(
+    tmp_path: Path, authority: trustme.CA, scheme: str
+) -> None:
+    passport = make_passport(authority, tmp_path, "runtara://tenant/acme")
+    certificate, key = in_two_files(passport)
+
+    async with opened(tmp_path, authority) as host:
+        ca_file = str(host.identity.ca_file)
+        shown: Any = {"ca_file": ca_file, "client_cert_file": str(certificate), "client_key_file": str(key)}
+        address = host.http_address.replace("https", scheme) if scheme != "quic" else host.address
+        ours = TrioManagement.connect(address, tenant="acme", **shown)
+        others = TrioManagement.connect(address, tenant="rival", **shown)
+        without = TrioManagement.connect(address, tenant="acme", ca_file=ca_file)
+        config = SdkConfig("one", "acme", address).with_ca_file(ca_file)
+        sdk = RuntaraSdk.new(config.with_client_certificate(str(passport)))
+        await trio.to_thread.run_sync(register, sdk)
+        listed = [instance.instance_id async for instance in ours.list_instances()]
+        for refused in (others, without):
+            with pytest.raises(Unauthenticated):
+                await refused.health()
+            refused.close()
+        ours.close()
+
+    assert listed == ["one"]
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:9", "wss://127.0.0.1:9", "https://127.0.0.1:9"])
+async def test_a_certificate_of_a_client_that_is_not_there_is_said(tmp_path: Path, address: str) -> None:
+    client = TrioManagement.connect(address, client_cert_file=str(tmp_path / "none.pem"))
+
+    with pytest.raises(ConfigError, match=r"none\.pem"):
+        await client.health()
+    client.close()
+
+
+def register(sdk: RuntaraSdk) -> None:
+    with sdk:
+        sdk.register()
+
+
+def in_two_files(passport: Path) -> tuple[Path, Path]:
+    certificate, key = passport.with_suffix(".cert"), passport.with_suffix(".key")
+    content = passport.read_text()
+    begin = content.index("-----BEGIN PRIVATE")
+    certificate.write_text(content[:begin])
+    key.write_text(content[begin:])
+    return certificate, key
 
 
 async def greet(host: Host, passport: Path | None, tenant_id: str) -> Any:

@@ -55,6 +55,8 @@ def test_the_environment_gives_names_and_defaults_of_the_reference() -> None:
         "skip_cert_verification": False,
         "ca_file": None,
         "server_fingerprint": None,
+        "client_cert_file": None,
+        "client_key_file": None,
         "credential": None,
         "connect_timeout_ms": 10_000,
         "request_timeout_ms": 30_000,
@@ -76,6 +78,8 @@ def test_every_variable_is_read_and_those_of_others_are_left_alone() -> None:
         "RUNTARA_SKIP_CERT_VERIFICATION": "true",
         "RUNTARA_CA_FILE": "ca.pem",
         "RUNTARA_SERVER_FINGERPRINT": "00",
+        "RUNTARA_CLIENT_CERT_FILE": "me.pem",
+        "RUNTARA_CLIENT_KEY_FILE": "key.pem",
         "RUNTARA_TOKEN": "rtk_x",
         "RUNTARA_CONNECT_TIMEOUT_MS": "1",
         "RUNTARA_REQUEST_TIMEOUT_MS": "2",
@@ -96,6 +100,8 @@ def test_every_variable_is_read_and_those_of_others_are_left_alone() -> None:
         skip_cert_verification=True,
         ca_file="ca.pem",
         server_fingerprint="00",
+        client_cert_file="me.pem",
+        client_key_file="key.pem",
         credential="rtk_x",
         connect_timeout_ms=1,
         request_timeout_ms=2,
@@ -171,6 +177,13 @@ def test_each_part_can_be_changed_by_itself(name: str, value: Any) -> None:
 
     assert changed == SdkConfig("i", **{name: value})
     assert plain == SdkConfig("i")
+
+
+def test_a_certificate_and_its_key_are_changed_together() -> None:
+    both = SdkConfig("i").with_client_certificate("me.pem", "key.pem")
+
+    assert both == SdkConfig("i", client_cert_file="me.pem", client_key_file="key.pem")
+    assert both.with_client_certificate("other.pem") == SdkConfig("i", client_cert_file="other.pem")
 
 
 @pytest.mark.parametrize("name", ["connect_timeout_ms", "request_timeout_ms", "heartbeat_interval_ms"])

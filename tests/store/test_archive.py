@@ -91,7 +91,7 @@ def test_a_file_that_was_cut_anywhere_is_refused(path: Path) -> None:
             check(path)
 
 
-@pytest.mark.parametrize("change", [0x01, 0x80, 0xFF])
+@pytest.mark.parametrize("change", [0x01, *(pytest.param(each, marks=pytest.mark.slow) for each in (0x80, 0xFF))])
 def test_a_file_that_was_changed_anywhere_is_refused(path: Path, change: int) -> None:
     whole = write(path)
 

@@ -99,6 +99,7 @@ saves = st.builds(
     acknowledged=few(st.tuples(names, INSTANTS)),
     waits=few(waits),
     retries=few(retries),
+    replaces=st.sampled_from([False, False, True]),
 )
 forks = st.builds(
     Save,
@@ -141,7 +142,7 @@ EXAMPLES = settings(
 )
 
 
-QUICK = settings(EXAMPLES, max_examples=12)
+QUICK = settings(EXAMPLES, max_examples=8)
 LONG = settings(EXAMPLES, max_examples=80)
 
 

@@ -406,7 +406,7 @@ def test_problems_that_come_along_are_told(target: str, backup: Path, tmp_path: 
 
 
 STEPS = [
-    *[("sqlite", 7), ("postgres", 9)],
+    *[("sqlite", 11), ("postgres", 17)],
     *[pytest.param(kind, 1, marks=pytest.mark.slow) for kind in DATABASES],
 ]
 

@@ -25,7 +25,7 @@ from runtara.sdk.flow.errors import TaskTimedOut
 from runtara.sdk.sync import RuntaraSdk
 from runtara.threads import in_thread, run_async, together
 
-__all__ = ["Awaiting", "Blocking", "Means", "Resting", "TryTask"]
+__all__ = ["Awaiting", "Blocking", "HandedOver", "Means", "Resting", "TryTask"]
 
 
 class TryTask(msgspec.Struct, frozen=True):
@@ -92,6 +92,13 @@ class Resting(Exception):
         """All signals that are waited for, those of other branches included."""
         self.others = others
         """How many other branches rest as well."""
+
+
+class HandedOver(Resting):
+    """No error: somebody else is to go on, as soon as possible."""
+
+    def __init__(self, now: datetime | None) -> None:
+        super().__init__("", wake_at=now)
 
 
 def _earliest(rests: list[Resting]) -> Resting:

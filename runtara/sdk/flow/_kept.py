@@ -1,6 +1,6 @@
 """A run that is kept: what its wishes mean for an instance of the runtime, and what is written down of it.
 
-Each result is a checkpoint of the instance, under ``flow::`` and its place; ``flow::begin`` says what was begun.
+Each result is a checkpoint of the instance, under ``flow::`` and its place; ``flow:begin`` says what was begun.
 """
 
 from datetime import UTC, datetime
@@ -13,10 +13,10 @@ from runtara.errors import RetriesExhausted
 from runtara.sdk import _flows as flows
 from runtara.sdk._flows import Flow
 from runtara.sdk._steps import run_step
-from runtara.sdk._types import RetryConfig, Signal
+from runtara.sdk._types import Signal
 from runtara.sdk.aio import AsyncRuntaraSdk
 from runtara.sdk.flow._definition import difference
-from runtara.sdk.flow._faces import Resting, TryTask
+from runtara.sdk.flow._faces import HandedOver, Resting, TryTask
 from runtara.sdk.flow._failures import failed
 from runtara.sdk.flow._walk import AwaitSignal, Rest, RunTask
 from runtara.sdk.flow.context import TaskExecutionContext
@@ -39,8 +39,8 @@ __all__ = [
 PREFIX: Final = "flow::"
 """What the checkpoints and places of a run begin with."""
 
-BEGIN: Final = f"{PREFIX}begin"
-"""The checkpoint that says what was begun."""
+BEGIN: Final = "flow:begin"
+"""The checkpoint that says what was begun. No place has this one: a node may well be called begin."""
 
 
 class Begin(msgspec.Struct, frozen=True, kw_only=True):
@@ -136,7 +136,6 @@ class Kept:
 
     def _run_task(self, wish: RunTask) -> Flow[bytes]:
         metadata = wish.task.spec.metadata
-        config = RetryConfig() if metadata.retries is None else metadata.retries.config
         step, scope, tries = self._id(wish.place), self._owner.scope, 0
 
         def body(attempt: int) -> TryTask:
@@ -153,8 +152,10 @@ class Kept:
 
         try:
             state: bytes = yield from run_step(
-                self._owner, step, config, _AS_BYTES, body, is_new=not self._owner.is_resumed
+                self._owner, step, metadata.tries, _AS_BYTES, body, is_new=not self._owner.is_resumed
             )
+        except HandedOver:
+            raise
         except Resting as rest:
             rest.place = wish.place
             raise

@@ -62,6 +62,7 @@ class Lead:
     async def run(self) -> None:
         """Lead it. What the runtime could not do is left to whoever leads it next."""
         try:
+            await self._sdk.register()  # under the epoch that was claimed
             async with self._sdk:
                 await self._run()
         except RuntaraError as error:

@@ -4,6 +4,7 @@ import enum
 import re
 from collections.abc import Iterable
 from datetime import timedelta
+from functools import lru_cache
 from typing import Any, Final, Generic, TypeGuard, TypeVar, cast
 
 import msgspec
@@ -84,14 +85,19 @@ class RetryPolicy(msgspec.Struct, frozen=True):
     @property
     def config(self) -> RetryConfig:
         """The same, as durable functions say it."""
-        return RetryConfig(
-            max_retries=self.max_retries,
-            delay=self.initial_delay_secs,
-            max_delay=self.max_delay_secs,
-            jitter=self.jitter,
-            factor=self.backoff_multiplier,
-            never_on=self.non_retryable,
-        )
+        return _config_of(self)
+
+
+@lru_cache(maxsize=256)
+def _config_of(policy: RetryPolicy) -> RetryConfig:
+    return RetryConfig(
+        max_retries=policy.max_retries,
+        delay=policy.initial_delay_secs,
+        max_delay=policy.max_delay_secs,
+        jitter=policy.jitter,
+        factor=policy.backoff_multiplier,
+        never_on=policy.non_retryable,
+    )
 
 
 class TaskMetadata(msgspec.Struct, frozen=True, kw_only=True):
@@ -107,6 +113,14 @@ class TaskMetadata(msgspec.Struct, frozen=True, kw_only=True):
     tags: tuple[str, ...] = ()
     display_name: str = ""
     description: str = ""
+
+    @property
+    def tries(self) -> RetryConfig:
+        """How often it is tried: once, where nothing is said."""
+        return _ONCE if self.retries is None else self.retries.config
+
+
+_ONCE: Final = RetryConfig()
 
 
 def checked_tags(tags: Iterable[str]) -> tuple[str, ...]:
@@ -127,7 +141,7 @@ _TAG_MAX_CHARS: Final = 64
 
 def checked_priority(priority: int) -> int:
     """Return a priority, if it is one. Raises `InvalidInput`."""
-    if not isinstance(cast(object, priority), int) or priority not in _PRIORITIES:
+    if type(cast(object, priority)) is not int or priority not in _PRIORITIES:
         raise InvalidInput(f"priority {priority!r} is not allowed: use 1 (critical) to 5 (minor)")
     return priority
 

@@ -65,12 +65,10 @@ class Run:
         self.means = Kept(self._workflow, self._sdk, renamed, waits=self._waits)
         return begin.input
 
-    def complete(self, output: bytes) -> Flow[WorkflowStatus]:
-        """Report that it has ended well."""
+    def complete(self, output: bytes) -> Flow[WorkflowStatus | None]:
+        """Report that it has ended well; None where it was cancelled before it could say so."""
         reply = yield messages.CompleteInstance(output=output)
-        if reply.status is not Status.COMPLETED:
-            return WorkflowStatus(status="cancelled")
-        return completed(self._workflow, output)
+        return completed(self._workflow, output) if reply.status is Status.COMPLETED else None
 
     def conclude(self, raised: Exception) -> Flow[None]:
         """Report how else it has ended. Raises what says nothing about the workflow, but about the runtime."""

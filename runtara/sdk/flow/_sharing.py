@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from runtara import messages
 from runtara.sdk._bodies import Outcome
 from runtara.sdk.aio import AsyncRuntaraSdk
-from runtara.sdk.flow._faces import Awaiting, Means, Resting, TryTask
+from runtara.sdk.flow._faces import Awaiting, HandedOver, Means, TryTask
 from runtara.sdk.flow._kept import instant_at
 from runtara.sdk.flow._policies import runtime_priority
 from runtara.sdk.flow._tries import Tries
@@ -41,7 +41,7 @@ class Slot:
         self._tags: Final = frozenset(tags)
 
     async def run(self, wish: TryTask) -> Outcome:
-        """Have a try done, here or elsewhere. Raises `Resting` where somebody else has to lead for it."""
+        """Have a try done, here or elsewhere. Raises `HandedOver` where somebody else has to lead for it."""
         is_ours = not self._tags or self._tags.issuperset(wish.wish.task.spec.metadata.tags)
         if is_ours and await self._is_soon_free():
             return await self.run_here(wish)
@@ -108,7 +108,7 @@ class _Offered:
     async def _hand_over_unless_taken(self) -> None:
         await self._wait(PATIENCE_MS)
         if self._told.status == "waiting" and await self._withdrawn(hand_over=True):
-            raise Resting(self._wish.wish.place, wake_at=instant_at(self._slot.sdk.now_ms()))
+            raise HandedOver(instant_at(self._slot.sdk.now_ms()))
 
     async def _withdrawn(self, *, hand_over: bool = False) -> bool:
         command = messages.WithdrawTask(place=self._offer.place, hand_over=hand_over)
@@ -163,7 +163,7 @@ class Sharing(Awaiting):
 
     async def _perform(self, wish: Any) -> Any:
         if self._is_over():
-            raise Resting("", wake_at=instant_at(self._slot.sdk.now_ms()))
+            raise HandedOver(instant_at(self._slot.sdk.now_ms()))
         return await super()._perform(wish)
 
     async def _part(self, wish: Any) -> Any:

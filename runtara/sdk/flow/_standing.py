@@ -6,8 +6,9 @@ from typing import Any, Final
 import msgspec
 
 from runtara import messages
-from runtara.errors import InstanceNotFound
+from runtara.errors import InstanceNotFound, InvalidInput
 from runtara.lifecycle import FINAL, Status, TerminationReason
+from runtara.records import NOTE_MAX_BYTES
 from runtara.sdk._flows import Flow
 from runtara.sdk._wishes import ask
 from runtara.sdk.flow._codecs import CODECS, Codec
@@ -17,15 +18,25 @@ from runtara.sdk.flow.status import TaskFailure, WorkflowStatus
 from runtara.sdk.flow.workflow import Workflow
 from runtara.transport import Door
 
-__all__ = ["FAILURE", "REST", "RestNote", "SignalNote", "begin_of", "existing", "found", "status_now", "status_of"]
+__all__ = [
+    "FAILURE",
+    "REST",
+    "RestNote",
+    "SignalNote",
+    "begin_of",
+    "existing",
+    "found",
+    "signal_note",
+    "status_now",
+    "status_of",
+    "to_be_replaced",
+]
 
 FAILURE: Final = "flow::failure"
 """Subtype of the event that keeps why a run has failed: a `TaskFailure`, as JSON."""
 
 REST: Final = "flow::rest"
 """Subtype of the event that keeps in what a run rests: a `RestNote`, as JSON."""
-
-_PAGE: Final = 1_000
 
 
 class RestNote(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,6 +53,14 @@ class SignalNote(msgspec.Struct, frozen=True, kw_only=True):
 
     reason: str | None = None
     by: str | None = None
+
+
+def signal_note(reason: str | None, by: str | None) -> bytes:
+    """Return what a cancel or pause says about itself. Raises `InvalidInput` where the instance would not keep it."""
+    note = msgspec.json.encode(SignalNote(reason=reason, by=by))
+    if len(note) > NOTE_MAX_BYTES:
+        raise InvalidInput(f"a reason of {len(note)} bytes is too long: say it in less than {NOTE_MAX_BYTES}")
+    return note
 
 
 def found(door: Door) -> Flow[messages.InstanceInfo | None]:
@@ -83,6 +102,18 @@ def existing(
     )
 
 
+def to_be_replaced(door: Door, workflow: Workflow[Any, Any], instance_id: str) -> Flow[bool]:
+    """Return whether there is an instance in whose place a new run may come.
+
+    Raises `DefinitionMismatch` for one of another workflow, or that no migration leads on from: sayiir documents that
+    every policy does, although its runner replaces such an instance. Whoever replaces by mistake cannot take it back.
+    """
+    info = yield from found(door)
+    if info is not None and (info.checkpoint_count > 0 or info.program is not None):
+        check_definition(workflow, (yield from begin_of(door, instance_id)), instance_id)
+    return info is not None
+
+
 def status_of(door: Door, info: messages.InstanceInfo, codec: Codec | None) -> Flow[WorkflowStatus]:
     """Return how an instance stands. `codec` reads its output; None for the one that it was begun with."""
     if info.status is Status.COMPLETED:
@@ -95,7 +126,8 @@ def status_of(door: Door, info: messages.InstanceInfo, codec: Codec | None) -> F
         failure = None if note is None else msgspec.json.decode(note, type=TaskFailure)
         return WorkflowStatus(status="failed", error=info.error, failure=failure)
     if info.status is Status.CANCELLED:
-        return WorkflowStatus(status="cancelled")
+        said = yield from _note_of(door, "cancel")
+        return WorkflowStatus(status="cancelled", reason=said.reason, cancelled_by=said.by)
     if info.status is Status.SUSPENDED:
         return (yield from _resting(door, info))
     return WorkflowStatus(status="in_progress")
@@ -109,11 +141,14 @@ def status_now(door: Door, codec: Codec | None) -> Flow[WorkflowStatus]:
 
 def _resting(door: Door, info: messages.InstanceInfo) -> Flow[WorkflowStatus]:
     if info.termination_reason is TerminationReason.PAUSED:
-        return WorkflowStatus(status="paused")
+        said = yield from _note_of(door, "pause")
+        return WorkflowStatus(status="paused", reason=said.reason, paused_by=said.by)
     note = yield from _last_event(door, REST)
     if note is None or info.termination_reason not in _OF_ITS_OWN:
         return WorkflowStatus(status="in_progress")  # interrupted: somebody may take it up
     rest = msgspec.json.decode(note, type=RestNote)
+    if not rest.place:
+        return WorkflowStatus(status="in_progress")  # handed over: somebody takes it up
     wake_at = None if rest.wake_at is None else datetime.fromtimestamp(rest.wake_at / 1000, UTC)
     if rest.signal_name is None:
         return WorkflowStatus(status="waiting", wake_at=wake_at, delay_id=rest.place)
@@ -123,15 +158,18 @@ def _resting(door: Door, info: messages.InstanceInfo) -> Flow[WorkflowStatus]:
 _OF_ITS_OWN: Final = (TerminationReason.SLEEPING, TerminationReason.WAITING_SIGNAL)
 
 
-def _last_event(door: Door, subtype: str) -> Flow[bytes | None]:
-    """Return the payload of the newest event of a run's own kind."""
-    payload, cursor = None, None
-    while True:
-        page = yield from ask(
-            door, messages.ListEvents(event_type="custom", subtype=subtype, limit=_PAGE, cursor=cursor)
-        )
-        if page.events:
-            payload = page.events[-1].payload
-        cursor = page.cursor
-        if cursor is None:
-            return payload
+def _note_of(door: Door, kind: messages.SignalKind) -> Flow[SignalNote]:
+    """Return what the newest signal of a kind says about itself: nothing, where no `WorkflowClient` has sent it."""
+    payload = yield from _last_event(door, kind, "signal-sent")
+    _, _, note = (payload or b"").partition(b"\n")  # behind the id of the signal
+    try:
+        return msgspec.json.decode(note, type=SignalNote)
+    except msgspec.DecodeError:
+        return SignalNote()
+
+
+def _last_event(door: Door, subtype: str, event_type: str = "custom") -> Flow[bytes | None]:
+    """Return the payload of the newest event of a kind."""
+    wanted = messages.ListEvents(event_type=event_type, subtype=subtype, limit=1, newest_first=True)
+    page = yield from ask(door, wanted)
+    return page.events[0].payload if page.events else None

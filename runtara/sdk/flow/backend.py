@@ -32,13 +32,13 @@ class Backend:
         """
         raise NotImplementedError
 
-    def sdk(self, instance_id: str) -> RuntaraSdk:
-        """Return the SDK of an instance, for a thread that blocks."""
-        return RuntaraSdk(self.open_door(instance_id), self.clock)
+    def sdk(self, instance_id: str, *, replace: bool = False) -> RuntaraSdk:
+        """Return the SDK of an instance, for a thread that blocks; with `replace`, of a new one in its place."""
+        return RuntaraSdk(self.open_door(instance_id), self.clock, replace=replace)
 
-    def async_sdk(self, instance_id: str) -> AsyncRuntaraSdk:
-        """Return the SDK of an instance, for a task that awaits."""
-        return AsyncRuntaraSdk(self.open_door(instance_id), self.clock)
+    def async_sdk(self, instance_id: str, *, replace: bool = False) -> AsyncRuntaraSdk:
+        """Return the SDK of an instance, for a task that awaits; with `replace`, of a new one in its place."""
+        return AsyncRuntaraSdk(self.open_door(instance_id), self.clock, replace=replace)
 
     def beside(self, instance_id: str, *, watch: bool = False) -> Door:
         """Return the way of somebody who manages an instance."""

@@ -118,7 +118,8 @@ class Flow(Generic[I, O]):
     def build(self, *, codec: Codec | None = None, migrations: Sequence[Migration] = ()) -> Workflow[I, O]:
         """Return the workflow. Raises `BuildErrors`, which names everything that is wrong with it.
 
-        `codec` keeps its values, instead of that of the context. `migrations` say which older definitions may go on as it.
+        `codec` keeps its values, instead of that of the context. `migrations` say which older definitions it may go on
+        with.
         """
         steps = tuple(self._steps)
         errors = [*self._draft.errors, *check_graph(self._name, steps, migrations)]

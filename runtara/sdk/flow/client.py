@@ -4,7 +4,7 @@ from datetime import timedelta
 from math import inf
 from typing import Any, Final, TypeVar
 
-import msgspec
+from msgspec.structs import replace
 
 from runtara import messages
 from runtara.errors import AlreadyExists, DeadlineExceeded, InstanceNotFound, InvalidState, RuntaraError
@@ -158,6 +158,10 @@ class WorkflowClient:
         try:
             yield from ask(door, start)
         except AlreadyExists as error:
+            if self._policy is ConflictPolicy.TERMINATE_EXISTING:
+                yield from standing.to_be_replaced(door, workflow, instance_id)
+                yield from ask(door, replace(start, replace=True))
+                return (yield from self._status(instance_id))
             uses_it = self._policy is ConflictPolicy.USE_EXISTING
             known = yield from standing.existing(door, workflow, instance_id, uses_it=uses_it)
             if known is None:  # somebody runs it, and has begun nothing yet
@@ -191,7 +195,7 @@ class WorkflowClient:
         self, instance_id: str, kind: messages.SignalKind, reason: str | None, by: str | None
     ) -> Flow[WorkflowStatus]:
         door = self._backend.beside(instance_id)
-        note = msgspec.json.encode(standing.SignalNote(reason=reason, by=by))
+        note = standing.signal_note(reason, by)
         yield from _signal(door, instance_id, messages.SendSignal(kind=kind, signal_id=new_id(), payload=note))
         return (yield from self._status(instance_id))
 

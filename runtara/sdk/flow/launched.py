@@ -40,4 +40,5 @@ def run_program(workflow: Workflow[Any, Any], sdk: RuntaraSdk | None = None, *, 
             if isinstance(raised, TOLD):
                 return None
             raise
-        return drive_blocking(run.complete(output), owner.perform).output
+        status = drive_blocking(run.complete(output), owner.perform)
+        return None if status is None else status.output

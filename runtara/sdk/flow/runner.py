@@ -42,6 +42,8 @@ class ConflictPolicy(StrEnum):
     """It is refused, whatever became of the other one."""
     USE_EXISTING = "use_existing"
     """The status of the other one is returned, and nothing is run."""
+    TERMINATE_EXISTING = "terminate_existing"
+    """The other one is stopped and forgotten, whatever became of it, and the run begins anew."""
 
     @classmethod
     def of(cls, name: "str | ConflictPolicy | None") -> "ConflictPolicy":
@@ -103,10 +105,6 @@ class CheckpointingRunner:
         self._library: Final[Library] = library
 
     @property
-    def _uses_existing(self) -> bool:
-        return self._policy is ConflictPolicy.USE_EXISTING
-
-    @property
     def backend(self) -> Backend:
         """Where instances are kept."""
         return self._backend
@@ -119,13 +117,12 @@ class CheckpointingRunner:
         """Run a workflow as a new instance, to its end or until it rests. An error of a task is in the status.
 
         Raises `InstanceAlreadyExistsError` for an id that is taken, `DefinitionMismatch` if it is taken by another
-        definition, `CodecError` for an input that cannot be kept, `InvalidInput` for a malformed id, and what the store
-        refuses with.
+        definition, whatever the conflict policy, `CodecError` for an input that cannot be kept, `InvalidInput` for a
+        malformed id, and what the store refuses with.
         """
         begin = begun(workflow, input)
-        door = self._backend.beside(instance_id)
-        existing = _blocking(standing.existing(door, workflow, instance_id, uses_it=self._uses_existing))
-        return existing or self._go(workflow, instance_id, begin)
+        taken = _blocking(self._taken(workflow, instance_id))
+        return taken if isinstance(taken, WorkflowStatus) else self._go(workflow, instance_id, begin, replace=taken)
 
     def resume(self, workflow: Workflow[Any, Any], instance_id: str) -> WorkflowStatus:
         """Go on with an instance where it was. One that has ended, is paused or rests longer is left as it is.
@@ -135,14 +132,26 @@ class CheckpointingRunner:
         left = _blocking(_to_be_left(self._backend.beside(instance_id), workflow, instance_id))
         return left or self._go(workflow, instance_id, None)
 
-    def _go(self, workflow: Workflow[Any, Any], instance_id: str, begin: Begin | None) -> WorkflowStatus:
-        """Take the walk, as a new attempt of the instance."""
-        with self._backend.sdk(instance_id) as sdk:
+    def _taken(self, workflow: Workflow[Any, Any], instance_id: str) -> Flow[WorkflowStatus | bool]:
+        """Return the status that stands for a run whose id is taken, or whether the run replaces what has the id."""
+        door = self._backend.beside(instance_id)
+        if self._policy is ConflictPolicy.TERMINATE_EXISTING:
+            return (yield from standing.to_be_replaced(door, workflow, instance_id))
+        uses_it = self._policy is ConflictPolicy.USE_EXISTING
+        return (yield from standing.existing(door, workflow, instance_id, uses_it=uses_it)) or False
+
+    def _go(
+        self, workflow: Workflow[Any, Any], instance_id: str, begin: Begin | None, *, replace: bool = False
+    ) -> WorkflowStatus:
+        """Take the walk, as a new attempt of the instance, or as the first one of another in its place."""
+        with self._backend.sdk(instance_id, replace=replace) as sdk:
             run = Run(workflow, sdk, waits=self._waits)
             try:
                 value = drive_blocking(run.begin(begin) if begin else run.begin_again(), sdk.perform)
                 output = Blocking(run.means, self._library).take(walk(workflow, value))
-                return drive_blocking(run.complete(output), sdk.perform)
+                status = drive_blocking(run.complete(output), sdk.perform)
+                if status is not None:
+                    return status
             except Exception as raised:  # noqa: BLE001 - what it means is decided there
                 drive_blocking(run.conclude(raised), sdk.perform)
             return _blocking(standing.status_now(self._backend.beside(instance_id), workflow.codec))
@@ -150,22 +159,27 @@ class CheckpointingRunner:
     async def run_async(self, workflow: Workflow[I, O], instance_id: str, input: I) -> WorkflowStatus:
         """Do the same as `run`, under trio or asyncio; plain tasks run on threads."""
         begin = begun(workflow, input)
-        door = self._backend.beside(instance_id)
-        existing = await drive(standing.existing(door, workflow, instance_id, uses_it=self._uses_existing), perform)
-        return existing or await self._go_async(workflow, instance_id, begin)
+        taken = await drive(self._taken(workflow, instance_id), perform)
+        if isinstance(taken, WorkflowStatus):
+            return taken
+        return await self._go_async(workflow, instance_id, begin, replace=taken)
 
     async def resume_async(self, workflow: Workflow[Any, Any], instance_id: str) -> WorkflowStatus:
         """Do the same as `resume`, under trio or asyncio; plain tasks run on threads."""
         left = await drive(_to_be_left(self._backend.beside(instance_id), workflow, instance_id), perform)
         return left or await self._go_async(workflow, instance_id, None)
 
-    async def _go_async(self, workflow: Workflow[Any, Any], instance_id: str, begin: Begin | None) -> WorkflowStatus:
-        async with self._backend.async_sdk(instance_id) as sdk:
+    async def _go_async(
+        self, workflow: Workflow[Any, Any], instance_id: str, begin: Begin | None, *, replace: bool = False
+    ) -> WorkflowStatus:
+        async with self._backend.async_sdk(instance_id, replace=replace) as sdk:
             run = Run(workflow, sdk, waits=self._waits)
             try:
                 value = await drive(run.begin(begin) if begin else run.begin_again(), sdk.perform)
                 output = await Awaiting(run.means).take(walk(workflow, value))
-                return await drive(run.complete(output), sdk.perform)
+                status = await drive(run.complete(output), sdk.perform)
+                if status is not None:
+                    return status
             except Exception as raised:  # noqa: BLE001 - what it means is decided there
                 await drive(run.conclude(raised), sdk.perform)
             return await drive(standing.status_now(self._backend.beside(instance_id), workflow.codec), perform)

@@ -40,6 +40,8 @@ class ManagementBase:
         key: str | None = None,
         ca_file: str | None = None,
         fingerprint: str | None = None,
+        client_cert_file: str | None = None,
+        client_key_file: str | None = None,
         connect_timeout: Span = 10,
         request_timeout: Span = 30,
     ) -> Self:
@@ -48,7 +50,9 @@ class ManagementBase:
         `address` is where the server is, as host:port; several with commas between them, where any of these will do.
         `key` is a key of the tenant, which servers ask for that are open beyond their own machine. The server must have
         a certificate with this `fingerprint` (SHA-256), or one that an authority of `ca_file` has signed; without
-        either, one that the server on this machine has made, or that an authority known to everybody has signed.
+        either, one that the server on this machine has made, or that an authority known to everybody has signed. To a
+        server that asks for it, a certificate is shown that is in `client_cert_file`, with its private key in the same
+        file or in `client_key_file`.
 
         Raises `InvalidInput` for malformed ids or a malformed address.
         """
@@ -59,6 +63,8 @@ class ManagementBase:
             credential=key,
             ca_file=ca_file,
             server_fingerprint=fingerprint,
+            client_cert_file=client_cert_file,
+            client_key_file=client_key_file,
             connect_timeout_ms=ms_of(connect_timeout, "connect_timeout") or 0,
             request_timeout_ms=ms_of(request_timeout, "request_timeout") or 0,
         )
@@ -93,6 +99,8 @@ class ManagementBase:
             credential=context.key,
             ca_file=context.ca_file,
             server_fingerprint=context.fingerprint,
+            client_cert_file=context.cert_file,
+            client_key_file=context.key_file,
         )
         return cls(config.open_door())
 

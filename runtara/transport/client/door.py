@@ -41,6 +41,10 @@ class ServerSpec(msgspec.Struct, frozen=True, kw_only=True):
     ca_file: str | None = None
     fingerprint: str | None = None
     skip_verification: bool = False
+    client_cert_file: str | None = None
+    """PEM file with what the client shows of itself to a server that asks; by default nothing."""
+    client_key_file: str | None = None
+    """PEM file with the private key of it; by default the same file."""
     connect_timeout: float = 10.0
     request_timeout: float = 30.0
     heartbeat_every: float = 30.0

@@ -37,12 +37,14 @@ def check_ca_file(ca_file: str) -> str:
 
 
 def client_context(server: ServerSpec) -> ssl.SSLContext:
-    """Return whom a client trusts over TCP; a handshake with anybody else fails.
+    """Return whom a client trusts over TCP, and what it shows of itself; a handshake with anybody else fails.
 
-    Raises `ConfigError` for a CA file that is not there or cannot be used, and for what is no fingerprint.
+    Raises `ConfigError` for files that are not there or cannot be used, and for what is no fingerprint.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.set_alpn_protocols(["http/1.1"])
+    if server.client_cert_file is not None:
+        _show(context, server.client_cert_file, server.client_key_file or server.client_cert_file)
     if server.fingerprint is not None or server.skip_verification:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
@@ -55,6 +57,14 @@ def client_context(server: ServerSpec) -> ssl.SSLContext:
     except (OSError, ssl.SSLError) as error:
         raise ConfigError(f"CA file {file} cannot be used: {error}") from None
     return context
+
+
+def _show(context: ssl.SSLContext, cert_file: str, key_file: str) -> None:
+    """Have a certificate shown to servers that ask for one. A key with a password is refused: nobody is asked."""
+    try:
+        context.load_cert_chain(cert_file, key_file, password="")
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"certificate {cert_file} and key {key_file} cannot be used: {error}") from None
 
 
 def _pinned(pin: bytes) -> type[ssl.SSLObject]:

@@ -66,7 +66,9 @@ class ClientTls(msgspec.Struct, frozen=True, kw_only=True):
     skip_verification: bool = False
     idle_timeout: float = 120.0
     cert_file: str | None = None
-    """PEM file with a certificate chain that the client shows to a server that asks for one, and its private key."""
+    """PEM file with a certificate chain that the client shows to a server that asks for one."""
+    key_file: str | None = None
+    """PEM file with its private key; by default the same file."""
 
 
 def configure_server(tls: ServerTls) -> QuicConfiguration:
@@ -98,7 +100,7 @@ def configure_client(tls: ClientTls, address: Any) -> QuicConfiguration:
     elif tls.ca_file is not None:
         configuration.load_verify_locations(cafile=check_ca_file(tls.ca_file))
     if tls.cert_file is not None:
-        _load(configuration, tls.cert_file, tls.cert_file)
+        _load(configuration, tls.cert_file, tls.key_file or tls.cert_file)
     return configuration
 
 

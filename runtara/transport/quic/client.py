@@ -20,5 +20,7 @@ def prepare_quic(server: ServerSpec) -> "Connector":
         ca_file=server.ca_file,
         fingerprint=server.fingerprint,
         skip_verification=server.skip_verification,
+        cert_file=server.client_cert_file,
+        key_file=server.client_key_file,
     )
     return lambda _, family, address, calls: Connection(family, address, tls, calls)

@@ -10,23 +10,26 @@ import pytest
 from runtara.sdk.flow import Backend, InMemoryBackend, PostgresBackend, SqliteBackend
 from tests.postgres import fresh_database
 
+SETTINGS = {"relaunch_after_ms": 1, "max_auto_restarts": 1_000}
+"""Whoever dies in a test is to be replaced at once."""
+
 _numbers = count(1)
 
 
 @contextmanager
 def _memory(_: pytest.FixtureRequest, _folder: Path) -> Iterator[Backend]:
-    yield InMemoryBackend()
+    yield InMemoryBackend(**SETTINGS)
 
 
 @contextmanager
 def _sqlite(_: pytest.FixtureRequest, folder: Path) -> Iterator[Backend]:
-    yield SqliteBackend(str(folder))
+    yield SqliteBackend(str(folder), **SETTINGS)
 
 
 @contextmanager
 def _postgres(request: pytest.FixtureRequest, folder: Path) -> Iterator[Backend]:
     with fresh_database(request.getfixturevalue("cluster")) as url:
-        yield PostgresBackend(url, data_dir=str(folder))
+        yield PostgresBackend(url, data_dir=str(folder), **SETTINGS)
 
 
 KINDS = {"memory": _memory, "sqlite": _sqlite, "postgres": _postgres}

@@ -17,6 +17,7 @@ from runtara.sdk.flow import (
     WorkflowClient,
     task,
 )
+from runtara.sdk.flow._kept import BEGIN
 from runtara.threads import run_async
 from tests.sdk.flow.crashing import Crash
 from tests.sdk.flow.graphs import GRAPHS, Calls, Graph
@@ -111,6 +112,6 @@ def test_an_instance_without_a_workflow_or_without_a_graph_has_none_to_show(back
         with pytest.raises(BackendError, match="not one of a workflow"):
             client.graph(instance_id)
         begin = {"workflow": "w", "hash": "", "definition": "", "codec": "json", "input": "", "graph": None}
-        sdk.checkpoint("flow::begin", msgspec.json.encode(begin))
+        sdk.checkpoint(BEGIN, msgspec.json.encode(begin))
         with pytest.raises(BackendError, match="keeps no graph that can be read"):
             client.graph(instance_id)

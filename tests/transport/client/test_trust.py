@@ -4,6 +4,12 @@ import ssl
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
 
 from runtara.errors import ConfigError
 from runtara.transport.certificates import ensure_certificate
@@ -43,6 +49,27 @@ def test_a_file_that_holds_no_authorities_is_said(tmp_path: Path) -> None:
 
     with pytest.raises(ConfigError, match="cannot be used"):
         client_context(ServerSpec(address="h:1", ca_file=str(tmp_path / "ca.pem")))
+
+
+def test_a_certificate_of_ones_own_that_cannot_be_shown_is_said(tmp_path: Path) -> None:
+    identity = ensure_certificate(tmp_path / "tls")
+    without_key = ServerSpec(address="h:1", client_cert_file=str(identity.cert_file))
+    nowhere = ServerSpec(address="h:1", client_cert_file=str(tmp_path / "me.pem"))
+
+    for spec in (without_key, nowhere):
+        with pytest.raises(ConfigError, match="cannot be used"):
+            client_context(spec)
+
+
+def test_a_key_with_a_password_is_refused_and_nobody_is_asked_for_it(tmp_path: Path) -> None:
+    identity = ensure_certificate(tmp_path / "tls")
+    key = load_pem_private_key(identity.key_file.read_bytes(), None)
+    locked = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"secret"))
+    (tmp_path / "locked.pem").write_bytes(locked)
+    cert_file, key_file = str(identity.cert_file), str(tmp_path / "locked.pem")
+
+    with pytest.raises(ConfigError, match="cannot be used"):
+        client_context(ServerSpec(address="h:1", client_cert_file=cert_file, client_key_file=key_file))
 
 
 def test_distrust_is_found_below_whatever_was_raised_for_it() -> None:

@@ -131,6 +131,17 @@ WHERE instance_number = (
 ORDER BY seq
 LIMIT %(limit)s;
 
+-- name: list_newest_events
+-- The same in front of a given one, the last event first.
+SELECT type, epoch, created_at, subtype, checkpoint_id, payload, request, seq FROM events
+WHERE instance_number = (
+    SELECT number FROM instances WHERE tenant_id = %(tenant_id)s AND instance_id = %(instance_id)s
+) AND seq < %(before)s
+    AND (CAST(%(type)s AS TEXT) IS NULL OR type = %(type)s)
+    AND (CAST(%(subtype)s AS TEXT) IS NULL OR subtype = %(subtype)s)
+ORDER BY seq DESC
+LIMIT %(limit)s;
+
 -- name: count_by_status
 -- How many instances stand where.
 SELECT status, count(*) FROM instances GROUP BY status;

@@ -125,6 +125,14 @@ WHERE instance_number = (SELECT number FROM instances WHERE tenant_id = :tenant_
 ORDER BY seq
 LIMIT :limit;
 
+-- name: list_newest_events
+-- The same in front of a given one, the last event first.
+SELECT type, epoch, created_at, subtype, checkpoint_id, payload, request, seq FROM events
+WHERE instance_number = (SELECT number FROM instances WHERE tenant_id = :tenant_id AND instance_id = :instance_id)
+    AND seq < :before AND (:type IS NULL OR type = :type) AND (:subtype IS NULL OR subtype = :subtype)
+ORDER BY seq DESC
+LIMIT :limit;
+
 -- name: count_by_status
 -- How many instances stand where.
 SELECT status, count(*) FROM instances GROUP BY status;
