@@ -1,17 +1,33 @@
-"""Workflows of four tasks, one after the other, per second. Our side; the peer's is in `sayiir_flows`."""
+"""Workflows: linear ones, fan-outs, and such as wait for a signal. Our side; see `sayiir_flows`, `dbos_flows`."""
 
+import statistics
+import tempfile
 import time
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 import trio
 
-from benchmarks.postgres import database
+from benchmarks.servers import database
 from runtara.sdk import embedded
-from runtara.sdk.flow import CheckpointingRunner, Flow, InMemoryBackend, InProcessRunner, SystemBackend
+from runtara.sdk.flow import (
+    CheckpointingRunner,
+    Flow,
+    InMemoryBackend,
+    InProcessRunner,
+    SystemBackend,
+    Workflow,
+    WorkflowClient,
+)
 
 RUNS = 2_000
 KEPT = 300
+LONG, SHORT = 24, 4
 AT_ONCE = 100
 EACH = 5
+BRANCHES = 16
+FANS_AT_ONCE = 20
+SIGNALLED = 50
 
 
 def step(number: int) -> int:
@@ -19,46 +35,180 @@ def step(number: int) -> int:
     return number + 1
 
 
-WORKFLOW = Flow("linear").then(step).then(step, name="b").then(step, name="c").then(step, name="d").build()
+async def step_async(number: int) -> int:
+    """Do next to nothing."""
+    return number + 1
+
+
+def linear(steps: int, task: Any = step) -> Workflow[int, int]:
+    """A workflow of so many tasks, one after the other."""
+    flow: Any = Flow("linear")
+    for number in range(steps):
+        flow = flow.then(task, name=f"step-{number}")
+    return flow.build()  # type: ignore[no-any-return]  # a flow that is made in a loop has no type
+
+
+def fan_out() -> Workflow[int, Any]:
+    """A workflow of 16 branches that are joined."""
+    fork: Any = Flow("fan-out").fork()
+    for number in range(BRANCHES):
+        fork = fork.branch(step_async, name=f"branch-{number}")
+    return fork.join(total).build()  # type: ignore[no-any-return]  # likewise
+
+
+async def total(outputs: dict[str, int]) -> int:
+    """Add up what the branches have returned."""
+    return sum(outputs.values())
 
 
 def in_process() -> float:
     """Workflows per second that are kept nowhere."""
-    runner = InProcessRunner()
+    runner, workflow = InProcessRunner(), linear(SHORT)
     began = time.perf_counter()
     for _ in range(RUNS):
-        assert runner.run(WORKFLOW, 0).output == 4
+        assert runner.run(workflow, 0).output == SHORT
     return RUNS / (time.perf_counter() - began)
 
 
 def in_memory() -> float:
     """Workflows per second that are kept in memory, one after the other."""
     with InMemoryBackend() as backend:
+        return 1 / _seconds(CheckpointingRunner(backend), SHORT)
+
+
+def tasks_in_memory() -> float:
+    """Tasks per second in memory, beyond what a workflow costs by itself."""
+    with InMemoryBackend() as backend:
         runner = CheckpointingRunner(backend)
-        runner.run(WORKFLOW, "warm", 0)
+        return (LONG - SHORT) / (_seconds(runner, LONG) - _seconds(runner, SHORT))
+
+
+def _seconds(runner: CheckpointingRunner, steps: int) -> float:
+    """How long one workflow takes, one after the other; the median of three batches."""
+    workflow, runs = linear(steps), KEPT * SHORT // steps // 3
+
+    def batch(name: str) -> float:
         began = time.perf_counter()
-        for number in range(KEPT):
-            assert runner.run(WORKFLOW, f"w{number}", 0).output == 4
-        return KEPT / (time.perf_counter() - began)
+        for number in range(runs):
+            assert runner.run(workflow, f"{name}-{number}", 0).output == steps
+        return (time.perf_counter() - began) / runs
+
+    runner.run(workflow, f"warm-{steps}", 0)
+    return statistics.median(batch(f"{steps}-{name}") for name in "abc")
+
+
+def memory_at_once() -> float:
+    """Workflows per second that are kept in memory, 100 at once on the loop of the system."""
+    return trio.run(_at_once, "memory://", _linear, AT_ONCE)
+
+
+def sqlite_at_once() -> float:
+    """Workflows per second that are kept in SQLite, 100 at once."""
+    return _on_sqlite(_linear, AT_ONCE)
 
 
 def postgres_at_once() -> float:
     """Workflows per second that are kept in PostgreSQL, 100 at once."""
     with database() as url:
-        return trio.run(_at_once, url)
+        return trio.run(_at_once, url, _linear, AT_ONCE)
 
 
-async def _at_once(url: str) -> float:
+def sqlite_fan_out() -> float:
+    """Fan-outs per second that are kept in SQLite, 20 at once."""
+    return _on_sqlite(_fan, FANS_AT_ONCE)
+
+
+def postgres_fan_out() -> float:
+    """Fan-outs per second that are kept in PostgreSQL, 20 at once."""
+    with database() as url:
+        return trio.run(_at_once, url, _fan, FANS_AT_ONCE)
+
+
+def postgres_signalled() -> float:
+    """Workflows per second that wait for a signal in their middle, 50 at once."""
+    with database() as url:
+        return trio.run(_at_once, url, _signalled, SIGNALLED)
+
+
+def sqlite_signalled() -> float:
+    """The same, kept in SQLite."""
+    return _on_sqlite(_signalled, SIGNALLED)
+
+
+def postgres_resume() -> float:
+    """Milliseconds from sending a signal until the task behind it runs, one after the other; the median."""
+    with database() as url:
+        return trio.run(_resume, url)
+
+
+_Run = Callable[[CheckpointingRunner, str], Awaitable[None]]
+
+
+def _on_sqlite(run: _Run, at_once: int) -> float:
+    with tempfile.TemporaryDirectory() as folder:
+        return trio.run(_at_once, f"sqlite:///{folder}/flows.db", run, at_once)
+
+
+async def _at_once(url: str, run: _Run, at_once: int) -> float:
+    """Have so many workflows run at once, five times each; return how many come to their end in a second."""
     async with embedded.open(url=url) as system:
-        runner = CheckpointingRunner(SystemBackend(system))
+        runner = CheckpointingRunner(SystemBackend(system), waits=True)
+        await run(runner, "warm")
 
         async def some(worker: int) -> None:
             for number in range(EACH):
-                status = await runner.run_async(WORKFLOW, f"w{worker}-{number}", 0)
-                assert status.output == 4
+                await run(runner, f"{worker}-{number}")
 
         began = time.perf_counter()
         async with trio.open_nursery() as nursery:
-            for worker in range(AT_ONCE):
+            for worker in range(at_once):
                 nursery.start_soon(some, worker)
-        return AT_ONCE * EACH / (time.perf_counter() - began)
+        return at_once * EACH / (time.perf_counter() - began)
+
+
+_LINEAR = linear(SHORT, step_async)
+_FAN = fan_out()
+
+
+async def _linear(runner: CheckpointingRunner, name: str) -> None:
+    assert (await runner.run_async(_LINEAR, name, 0)).output == SHORT
+
+
+async def _fan(runner: CheckpointingRunner, name: str) -> None:
+    assert (await runner.run_async(_FAN, name, 0)).output == BRANCHES
+
+
+async def _signalled(runner: CheckpointingRunner, name: str) -> None:
+    """Pick up, wait for a kick, emit; return once it has come to its end."""
+    await _kicked(runner, name)
+
+
+async def _kicked(runner: CheckpointingRunner, name: str) -> float:
+    """The same; return how many seconds after the kick it emits."""
+    picked_up = trio.Event()
+    emitted_at = 0.0
+
+    async def pickup(_: int) -> None:
+        picked_up.set()
+
+    async def emit(_: Any) -> None:
+        nonlocal emitted_at
+        emitted_at = time.perf_counter()
+
+    async def run() -> None:
+        status = await runner.run_async(workflow, name, 0)
+        assert status.status == "completed", status
+
+    workflow = Flow("kicked").then(pickup).wait_for_signal("kick").then(emit).build()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(run)
+        await picked_up.wait()
+        sent_at = time.perf_counter()
+        await WorkflowClient(runner.backend).send_signal_async(name, "kick")
+    return emitted_at - sent_at
+
+
+async def _resume(url: str) -> float:
+    async with embedded.open(url=url) as system:
+        runner = CheckpointingRunner(SystemBackend(system), waits=True)
+        return 1000 * statistics.median([await _kicked(runner, f"w{number}") for number in range(SIGNALLED)])

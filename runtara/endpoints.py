@@ -13,10 +13,10 @@ from runtara.messages import Role
 
 __all__ = ["ENDPOINTS", "ROLES", "Endpoint", "Owner", "Right", "Role"]
 
-Owner = Literal["instance", "many", "reader", "runner", "images", "schedules", "upkeep", "keys", "system"]
+Owner = Literal["instance", "many", "reader", "runner", "pool", "images", "schedules", "upkeep", "keys", "system"]
 """Who answers: the instance's own actor, whoever asks many of these, a reader of the store, the runner of programs, the
-registry of images, the actor that keeps to schedules, the upkeep of the host, the keeper of keys, or the system as a
-whole."""
+pool of workers, the registry of images, the actor that keeps to schedules, the upkeep of the host, the keeper of keys,
+or the system as a whole."""
 
 Right = Literal["read", "read-images", "push", "operate", "administer"]
 """What an operation asks of a tenant key: to look, to look at images, to push them, to change instances, to run the
@@ -30,11 +30,14 @@ ROLES: Final[dict[Role, frozenset[Right]]] = {
 }
 """What the keys of a tenant are good for."""
 
-_Caller = Literal["program", "manager", "both"]
+_Caller = Literal["program", "manager", "both", "worker"]
 
 
 class Endpoint(msgspec.Struct, frozen=True):
-    """One operation. `caller` is who may ask: the program itself, or whoever manages its tenant."""
+    """One operation. `caller` is who may ask: the program itself, whoever manages its tenant, or a worker of his.
+
+    A worker comes with a key of the tenant, like a manager; people have no use for what it asks.
+    """
 
     command: type
     reply: type
@@ -91,6 +94,11 @@ _ROWS: Final = (
     _row(messages.CountInstances, "reader", "manager", "read", "GET /instances-by-status"),
     _row(messages.GetTenantMetrics, "reader", "manager", "read", "GET /tenants/{tenant_id}/metrics"),
     _row(messages.ReadLog, "runner", "manager", "read", "GET /instances/{instance_id}/log"),
+    _row(messages.ClaimWork, "pool", "worker", "operate", "POST /pool/claims"),
+    _row(messages.KeepClaims, "pool", "worker", "operate", "POST /pool/keep"),
+    _row(messages.FinishTask, "pool", "worker", "operate", "POST /pool/finish"),
+    _row(messages.OfferTask, "pool", "program", "operate", "POST /instances/{instance_id}/tasks"),
+    _row(messages.WithdrawTask, "pool", "program", "operate", "POST /instances/{instance_id}/tasks/withdraw"),
     _row(messages.PushImage, "images", "manager", "push", "POST /images"),
     _row(messages.WriteImage, "images", "manager", "push", "POST /images/parts"),
     _row(messages.ReadImage, "images", "manager", "read-images", "GET /images/{image}/content"),

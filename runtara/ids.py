@@ -18,8 +18,10 @@ __all__ = [
     "InstanceKey",
     "check_checkpoint_id",
     "check_id",
+    "is_pooled",
     "new_id",
     "new_secret",
+    "pooled_program",
 ]
 
 ID_MAX_CHARS: Final = 128
@@ -29,6 +31,7 @@ CHECKPOINT_ID_MAX_BYTES: Final = 1024
 """Longest checkpoint id, signal name or event subtype, in UTF-8 bytes."""
 
 _PLAIN: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@+-]*\Z")
+_POOL: Final = "pool:"
 _IMAGE: Final = "image:"
 _IMAGE_PROGRAM: Final = re.compile(r"image:([0-9a-f]{32})@([1-9][0-9]{0,8})\Z", re.ASCII)
 
@@ -56,6 +59,16 @@ class ImageRef(NamedTuple):
         """Return the image version that a program is, or None for one that lies in a folder."""
         found = _IMAGE_PROGRAM.match(program or "")
         return cls(found[1], int(found[2])) if found else None
+
+
+def pooled_program(name: str, version: str) -> str:
+    """Return how the program of an instance is called that workers of a pool run: a name, and which version of it."""
+    return f"{_POOL}{name}@{version}"
+
+
+def is_pooled(program: str | None) -> bool:
+    """Return whether a program is run by workers of a pool, and launched by no host."""
+    return program is not None and program.startswith(_POOL)
 
 
 def check_id(value: object, what: str) -> str:

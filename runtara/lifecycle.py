@@ -63,6 +63,7 @@ class TerminationReason(enum.StrEnum):
 TRANSITIONS: Final[dict[Status, dict[Trigger, Status]]] = {
     Status.PENDING: {
         Trigger.REGISTERED: Status.RUNNING,
+        Trigger.PAUSED: Status.SUSPENDED,
         Trigger.WOKEN: Status.RUNNING,
         Trigger.FAILED: Status.FAILED,
         Trigger.CRASHED: Status.FAILED,

@@ -7,13 +7,14 @@ None of them can be part of a reference cycle, so the garbage collector need not
 saves a tenth of the time that a transition takes.
 """
 
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
 from runtara.lifecycle import Status, TerminationReason
 
 __all__ = [
+    "NOTE_MAX_BYTES",
     "Checkpoint",
     "Event",
     "Holder",
@@ -29,6 +30,9 @@ __all__ = [
     "Snapshot",
     "Wait",
 ]
+
+NOTE_MAX_BYTES: Final = 4_096
+"""Largest payload of a signal to an instance as a whole that its audit log keeps: a reason, not a document."""
 
 ImageKind = Literal["executable", "python", "folder", "rootfs", "oci", "wasm"]
 """What a pushed file is: a native executable, a ``.py`` or ``.pyz``, a tar of a Python project (``pyproject.toml`` or
@@ -93,6 +97,12 @@ class Event(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 
     `type` is the trigger of the transition, or ``custom``, ``signal-sent``, ``signal-acknowledged``, or ``usage``: what
     a launched attempt has used, as JSON.
+
+    The payload of the two about a signal is its id. Where a signal to the instance as a whole was sent, what it carried
+    follows behind a line break, unless that was nothing, or more than 4,096 bytes.
+
+    The first line is ``created``. Its subtype is ``forked`` where the instance goes on from another one, ``replaced``
+    where it came into the place of one with its id; then the payload says more, as JSON.
     """
 
     type: str

@@ -3,7 +3,7 @@
 root                     rest_for_one: whoever comes later relies on whoever came before
 ├ store                  writer, readers: all views of one store, restarted together
 ├ instances              the region of all instances, who listens to them, and who tells of them
-├ runner                 programs that live in this process, or on this host
+├ runner                 programs that live in this process, or on this host, and the pool of workers
 ├ timers                 wake scheduler, heartbeat monitor, schedules
 └ errands                 whoever asks many instances at once
 
@@ -46,6 +46,7 @@ from runtara.actors.instances import Instances
 from runtara.actors.launcher import Launcher, Neighbours
 from runtara.actors.many import Many
 from runtara.actors.nodes import NodeKeeper
+from runtara.actors.pool import Pool
 from runtara.actors.programs import Program, Programs
 from runtara.actors.readiness import Readiness
 from runtara.actors.scheduler import WakeScheduler
@@ -87,6 +88,7 @@ SESSIONS: Final = "root/instances/sessions"
 FEED: Final = "root/instances/feed"
 FORWARDER: Final = "root/instances/forwarder"
 PROGRAMS: Final = "root/runner/programs"
+POOL: Final = "root/runner/pool"
 IMAGES: Final = "root/upkeep/images"
 UPKEEP: Final = "root/upkeep/chores"
 KEYS: Final = "root/upkeep/keys"
@@ -99,10 +101,10 @@ EFFECTS: Final[dict[type[Effect], tuple[str, ...]]] = {
     Arm: (SCHEDULER,),
     Disarm: (SCHEDULER, SESSIONS),
     Track: (HEARTBEAT, SESSIONS),
-    Untrack: (HEARTBEAT, SESSIONS),
-    Launch: (PROGRAMS,),
-    Stop: (PROGRAMS,),
-    Enforce: (PROGRAMS,),
+    Untrack: (HEARTBEAT, SESSIONS, POOL),
+    Launch: (PROGRAMS, POOL),
+    Stop: (PROGRAMS, POOL),
+    Enforce: (PROGRAMS, POOL),
     Push: (SESSIONS,),
 }
 """Which actors are told of which effect."""
@@ -129,7 +131,7 @@ def in_process(programs: Mapping[str, Program], *, grace: float = 10.0) -> Launc
         kwargs={"instances": INSTANCES, "reader": READER, "programs": programs, "grace": grace},
         mailbox=MailboxSpec(bound=65_536, policy=Policy.REJECT),
     )
-    return Launcher(runner=runner)
+    return Launcher(runner=runner, is_in_process=True)
 
 
 def tree(
@@ -147,7 +149,7 @@ def tree(
             *_forwarder(store.tenure, neighbours),
             strategy=Strategy.ONE_FOR_ALL,
         ),
-        group("runner", launcher.runner, intensity=Intensity(restarts=5, within=10)),
+        group("runner", launcher.runner, _pool(settings, clock, launcher), intensity=Intensity(restarts=5, within=10)),
         *_upkeep(launcher),
         group(
             "timers",
@@ -230,6 +232,21 @@ def _forwarder(tenure: Tenure | None, neighbours: Neighbours | None) -> Sequence
     return (child("forwarder", Forwarder, kwargs={"peer_of": peer_of}, mailbox=mailbox),)
 
 
+def _pool(settings: Settings, clock: Clock, launcher: Launcher) -> Child:
+    """Return the actor at `POOL`. Where programs live in this process, no worker has survived it."""
+    patience = 0.0 if launcher.is_in_process else settings.heartbeat_timeout_ms / 1000
+    options = {
+        "instances": INSTANCES,
+        "reader": READER,
+        "scheduler": SCHEDULER,
+        "clock": clock,
+        "clock_check": settings.clock_check_ms / 1000,
+        "patience": patience,
+        "grace": settings.cancel_grace_ms / 1000,
+    }
+    return child("pool", Pool, kwargs=options, mailbox=MailboxSpec(bound=65_536, policy=Policy.REJECT))
+
+
 def _upkeep(launcher: Launcher) -> Sequence[Supervisor]:
     children = [one for one in (launcher.images, launcher.upkeep, launcher.keys) if one is not None]
     return (group("upkeep", *children, intensity=Intensity(restarts=5, within=30)),) if children else ()
@@ -272,6 +289,7 @@ def _launching(settings: Settings, clock: Clock, launcher: Launcher) -> dict[str
         "places": launcher.places,
         "per_tenant": settings.max_concurrent_per_tenant or None,
         "runner": None if launcher.places is None else PROGRAMS,
+        "pool": POOL,
     }
 
 
@@ -343,6 +361,7 @@ def _for_doors(launcher: Launcher, system: System, is_draining: Callable[[], boo
     """Return what doors offer beside instances; Any: arguments of `Dispatch`."""
     return {
         "runner": PROGRAMS if launcher.keeps_logs else None,
+        "pool": POOL,
         "many": MANY,
         "schedules": SCHEDULES,
         "upkeep": None if launcher.upkeep is None else UPKEEP,

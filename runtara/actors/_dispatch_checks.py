@@ -17,6 +17,7 @@ from runtara.ids import check_checkpoint_id, check_id
 
 __all__ = [
     "AMOUNT_MAX",
+    "AWAITS_MAX",
     "CHECKS",
     "ENV_MAX_BYTES",
     "ENV_MAX_NAMES",
@@ -60,6 +61,9 @@ RESOURCES_MAX: Final = 16
 
 AMOUNT_MAX: Final = 1e18
 """Largest amount of a resource."""
+
+AWAITS_MAX: Final = 1_000
+"""Most signals that an instance rests for."""
 
 LOG_MAX_BYTES: Final = 1024 * 1024
 """Most bytes of a program's output that are read at once."""
@@ -114,6 +118,11 @@ def _check_span(span_ms: object, what: str) -> None:
         raise InvalidInput(f"{what} {span_ms!r} is not allowed: use whole milliseconds from 0 to {SPAN_MAX_MS}")
 
 
+def _check_flag(flag: object, what: str) -> None:
+    if not isinstance(flag, bool):
+        raise InvalidInput(f"{what} must be true or false, not {type(flag).__name__}")
+
+
 def _check_request(request: object) -> None:
     if request is not None:
         check_integer(request, "request", 1, REQUEST_MAX)
@@ -125,8 +134,7 @@ def _check_request(request: object) -> None:
 def check_start(command: messages.StartInstance) -> None:
     """Raise `InvalidInput` or `TooLarge` unless an instance may be started so."""
     _check_program(command.program)
-    if not isinstance(command.image, bool):
-        raise InvalidInput(f"image must be true or false, not {type(command.image).__name__}")
+    _check_flag(command.image, "image")
     check_environment(command.env)
     if command.timeout_ms is not None:
         check_integer(command.timeout_ms, "timeout_ms", 1, SPAN_MAX_MS)
@@ -134,6 +142,9 @@ def check_start(command: messages.StartInstance) -> None:
     check_integer(command.priority, "priority", -PRIORITY_MAX, PRIORITY_MAX)
     if command.start_at is not None:
         check_instant_ms(command.start_at, "start_at")
+    _check_flag(command.replace, "replace")
+    if command.request_id is not None:
+        check_id(command.request_id, "request id")
 
 
 def _check_fork(command: messages.ForkInstance) -> None:
@@ -190,6 +201,7 @@ def _check_register(command: messages.RegisterInstance) -> None:
     check_id(command.attempt_id, "attempt id")
     if command.checkpoint_id is not None:
         check_checkpoint_id(command.checkpoint_id)
+    _check_flag(command.replace, "replace")
 
 
 def _check_save(command: messages.SaveCheckpoint) -> None:
@@ -218,6 +230,11 @@ def _check_fail(command: messages.FailInstance) -> None:
 def _check_suspend(command: messages.SuspendInstance) -> None:
     if command.wake_at is not None:
         check_instant_ms(command.wake_at, "wake_at")
+    if len(command.awaits) > AWAITS_MAX:
+        raise InvalidInput(f"{len(command.awaits)} awaited signals are too many: at most {AWAITS_MAX} wake an instance")
+    for awaited in command.awaits:
+        check_checkpoint_id(awaited.name, "signal name")
+        check_checkpoint_id(awaited.place, "place")
 
 
 def _check_event(command: messages.RecordEvent) -> None:
@@ -274,6 +291,7 @@ def _check_events(command: messages.ListEvents) -> None:
     for what, wanted in (("event type", command.event_type), ("subtype", command.subtype)):
         if wanted is not None:
             check_checkpoint_id(wanted, what)
+    _check_flag(command.newest_first, "newest_first")
 
 
 def _check_log(command: messages.ReadLog) -> None:
@@ -288,8 +306,7 @@ def _check_log(command: messages.ReadLog) -> None:
 def _check_chore(command: messages.RunChore) -> None:
     if command.chore not in get_args(messages.Chore):
         raise InvalidInput(f"chore {command.chore!a:.80} is unknown: use {', '.join(get_args(messages.Chore))}")
-    if not isinstance(command.dry_run, bool):
-        raise InvalidInput(f"dry_run must be true or false, not {type(command.dry_run).__name__}")
+    _check_flag(command.dry_run, "dry_run")
 
 
 def _check_add_key(command: messages.AddKey) -> None:
@@ -343,5 +360,7 @@ PAYLOADS: Final[dict[type, str]] = {
     messages.CompleteInstance: "output",
     messages.RecordEvent: "payload",
     messages.SendSignal: "payload",
+    messages.OfferTask: "payload",
+    messages.FinishTask: "outcome",
 }
 """The field that holds bytes of the user's."""

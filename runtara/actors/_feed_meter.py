@@ -56,7 +56,7 @@ class Meter:
         row, counts = save.instance, self._counts
         counts[0] += 1
         counts[1] += len(save.checkpoints)
-        counts[2] += save.expected_version == 0
+        counts[2] += save.inserts
         counts[3] += row.status in FINAL and any(is_transition(event) for event in save.events)
 
     def committed(self, now: float, seconds: float) -> None:

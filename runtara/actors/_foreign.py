@@ -25,24 +25,24 @@ __all__ = ["ask", "ask_blocking", "tell", "tell_blocking", "tell_nowait"]
 
 async def ask(ref: Askable, message: object, timeout: float | None) -> Any:
     """Ask from another event loop, trio's or asyncio's."""
-    return await settled(_submit_ask(ref, message, timeout))
+    return await _awaited(_Ask(ref, message, timeout))
 
 
 async def tell(ref: Askable, message: object) -> None:
     """Tell from another event loop, trio's or asyncio's."""
-    await settled(_submit_tell(ref, message))
+    await _awaited(_Tell(ref, message, None))
 
 
 def ask_blocking(ref: Askable, message: object, timeout: float | None) -> Any:
     """Ask from a thread, and block it."""
     _check_thread(ref)
-    return _result(_submit_ask(ref, message, timeout))
+    return _blocked(_Ask(ref, message, timeout))
 
 
 def tell_blocking(ref: Askable, message: object) -> None:
     """Tell from a thread, and block it until the mailbox has taken the message."""
     _check_thread(ref)
-    _result(_submit_tell(ref, message))
+    _blocked(_Tell(ref, message, None))
 
 
 def tell_nowait(ref: Askable, message: object) -> None:
@@ -55,20 +55,6 @@ def _check_thread(ref: Askable) -> None:
         raise RuntimeError(f"a blocking call to {ref.path} would stop the loop that must answer it: use await")
 
 
-def _result(answer: Future[Any]) -> Any:
-    try:
-        return answer.result()
-    except BaseException:
-        answer.cancel()  # of use if it was the keyboard that interrupted the wait
-        raise
-
-
-def _submit_ask(ref: Askable, message: object, timeout: float | None) -> Future[Any]:
-    answer: Future[Any] = Future()
-    ref.slot.system.ingress.enter(_start_ask, ref, message, timeout, _frame_for(ref), answer)
-    return answer
-
-
 def _frame_for(ref: Askable) -> Frame | None:
     """Return on whose behalf this thread asks, with the deadline on the clock of the loop that is asked."""
     frame = current_frame.get()
@@ -79,60 +65,126 @@ def _frame_for(ref: Askable) -> Frame | None:
     return crossing
 
 
-def _start_ask(ref: Askable, message: object, timeout: float | None, frame: Frame | None, answer: Future[Any]) -> None:
-    waits_for = frame.slot.waits_for if frame is not None else []
-
-    def settle(reply: Reply) -> None:
-        waits_for.remove(ref.slot)
-        _finish(answer, reply)
-
-    def withdraw() -> None:
-        if reply.waiter is not None:
-            reply.abandon()
-            waits_for.remove(ref.slot)
-
+def _blocked(crossing: _Crossing) -> Any:
+    answered = threading.Lock()  # not an Event, whose wait an interrupt from the keyboard can leave in pieces
+    answered.acquire()
+    crossing.enter(answered.release)
     try:
-        ref._check_cycle(frame)  # noqa: SLF001 - the other half of the ref's own doing
-        waits_for.append(ref.slot)  # before the ask, which may be answered at once
+        answered.acquire()
+    except BaseException:
+        crossing.withdraw_soon()
+        raise
+    return crossing.result()
+
+
+async def _awaited(crossing: _Crossing) -> Any:
+    answered: Future[None] = Future()
+
+    def wake() -> None:
+        if answered.set_running_or_notify_cancel():
+            answered.set_result(None)
+
+    crossing.enter(wake)
+    try:
+        await settled(answered)
+    except BaseException:
+        crossing.withdraw_soon()
+        raise
+    return crossing.result()
+
+
+class _Crossing:
+    """A message on its way into the loop, and what comes of it on its way back to whoever waits outside."""
+
+    __slots__ = ("_error", "_frame", "_message", "_ref", "_reply", "_timeout", "_value", "_wake")
+
+    def __init__(self, ref: Askable, message: object, timeout: float | None) -> None:
+        self._ref = ref
+        self._message = message
+        self._timeout = timeout
+        self._frame: Frame | None = None
+        self._wake: Callable[[], object]
+        self._reply: Reply | None = None
+        self._value: object = None
+        self._error: BaseException | None = None
+
+    def enter(self, wake: Callable[[], object]) -> None:
+        """Have it begun on the loop; `wake` is called there, once, when there is something to be had from `result`."""
+        self._wake = wake
+        self._frame = _frame_for(self._ref)
+        self._ref.slot.system.ingress.enter(self._begin)
+
+    def result(self) -> Any:
+        """Return what was answered, or raise it."""
+        if self._error is not None:
+            raise self._error
+        return self._value
+
+    def withdraw_soon(self) -> None:
+        """Say that nobody waits any more."""
+        with contextlib.suppress(ActorStopped):  # the system has ended, and everything with it
+            self._ref.slot.system.ingress.post(self._withdraw)
+
+    def _begin(self) -> None:
         try:
-            reply = ref._send(message, timeout, frame, settle)  # noqa: SLF001 - likewise
+            self._send()
+        except Exception as error:  # noqa: BLE001 - whatever it is belongs to whoever waits
+            self._error = error
+            self._wake()
+
+    def _send(self) -> None:
+        raise NotImplementedError
+
+    def _settle(self, reply: Reply) -> None:
+        self._value, self._error = reply.value, reply.error
+        self._wake()
+
+    def _withdraw(self) -> None:
+        if self._reply is not None and self._reply.waiter is not None:
+            self._reply.abandon()
+
+
+class _Ask(_Crossing):
+    __slots__ = ()
+
+    def _send(self) -> None:
+        ref, frame = self._ref, self._frame
+        ref._check_cycle(frame)  # noqa: SLF001 - the other half of the ref's own doing
+        if frame is not None:
+            frame.slot.waits_for.append(ref.slot)  # before the ask, which may be answered at once
+        try:
+            self._reply = ref._send(self._message, self._timeout, frame, self._settle)  # noqa: SLF001 - likewise
         except BaseException:
-            waits_for.remove(ref.slot)
+            self._waits_no_more()
             raise
-    except Exception as error:  # noqa: BLE001 - whatever it is belongs to the asker
-        if answer.set_running_or_notify_cancel():
-            answer.set_exception(error)
-    else:
-        _if_cancelled(answer, ref, withdraw)
+
+    def _settle(self, reply: Reply) -> None:
+        self._waits_no_more()
+        super()._settle(reply)
+
+    def _withdraw(self) -> None:
+        if self._reply is not None and self._reply.waiter is not None:
+            self._reply.abandon()
+            self._waits_no_more()
+
+    def _waits_no_more(self) -> None:
+        if self._frame is not None:
+            self._frame.slot.waits_for.remove(self._ref.slot)
 
 
-def _submit_tell(ref: Askable, message: object) -> Future[Any]:
-    accepted: Future[Any] = Future()
-    ref.slot.system.ingress.enter(_start_tell, ref, message, accepted)
-    return accepted
+class _Tell(_Crossing):
+    __slots__ = ()
 
-
-def _start_tell(ref: Askable, message: object, accepted: Future[Any]) -> None:
-    ticket = Reply(ref.path, inf, ref.slot.system.deadlines, lambda ticket: _finish(accepted, ticket))
-    try:
-        if ref._tell(message):  # noqa: SLF001 - likewise
-            ticket.settle(None)
-        else:
-            ref.slot.mailbox.waits(message, None, ticket)
-            _if_cancelled(accepted, ref, ticket.abandon)
-    except Exception as error:  # noqa: BLE001 - whatever it is belongs to the teller
-        ticket.fail(error)
-
-
-def _if_cancelled(answer: Future[Any], ref: Askable, withdraw: Callable[[], None]) -> None:
-    """Have `withdraw` called on the loop if whoever waits for the answer goes away."""
-
-    def done(answer: Future[Any]) -> None:
-        if answer.cancelled():
-            with contextlib.suppress(ActorStopped):  # the system has ended, and everything with it
-                ref.slot.system.ingress.post(withdraw)
-
-    answer.add_done_callback(done)
+    def _send(self) -> None:
+        ref = self._ref
+        ticket = self._reply = Reply(ref.path, inf, ref.slot.system.deadlines, self._settle)
+        try:
+            if ref._tell(self._message):  # noqa: SLF001 - likewise
+                ticket.settle(None)
+            else:
+                ref.slot.mailbox.waits(self._message, None, ticket)
+        except Exception as error:  # noqa: BLE001 - whatever it is belongs to the teller
+            ticket.fail(error)
 
 
 def _offer(ref: Askable, message: object) -> None:
@@ -145,12 +197,3 @@ def _offer(ref: Askable, message: object) -> None:
 
 _REASONS: Final[dict[type[RuntaraError], str]] = {ActorStopped: "stopped", MailboxFull: "mailbox-full"}
 """Why mail from other threads that is refused on the loop becomes a dead letter."""
-
-
-def _finish(answer: Future[Any], reply: Reply) -> None:
-    if not answer.set_running_or_notify_cancel():
-        return
-    if reply.error is not None:
-        answer.set_exception(reply.error)
-    else:
-        answer.set_result(reply.value)

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 
 from msgspec.structs import replace
 
-from runtara.actors._instance_case import Case, Decision, Need, instance_wide, refusal, unknown_instance
-from runtara.actors._instance_departures import cancelled, depart, stop, tell_cancelled
+from runtara.actors._instance_case import ORIGIN, Case, Decision, Need, instance_wide, refusal, unknown_instance
+from runtara.actors._instance_departures import cancelled, depart, leave, stop, tell_cancelled
 from runtara.actors._instance_events import (
     DISARM,
     Arm,
@@ -18,9 +18,12 @@ from runtara.actors._instance_events import (
     InstanceCreated,
     InstanceEnded,
     InstanceSuspended,
+    Replacement,
     Track,
 )
+from runtara.actors._instance_replacing import replace_by_register, replace_by_start, was_replaced_by
 from runtara.actors._instance_state import InstanceState, new_row
+from runtara.actors._instance_waits import begin_waits
 from runtara.actors._resources import join_resources
 from runtara.errors import AlreadyExists, NotFound
 from runtara.ids import InstanceKey
@@ -52,6 +55,7 @@ __all__ = [
     "heartbeat",
     "needs_of_input",
     "needs_of_output",
+    "needs_of_register",
     "needs_of_start",
     "register_instance",
     "start_instance",
@@ -74,7 +78,7 @@ def create_by_start(call: Call, command: StartInstance, now: int, _: Mapping[Nee
     )
     reply = InstanceStarted(instance_id=row.instance_id, status=row.status, created=True)
     env = join_resources(command.env, command.resources)
-    return Decision((InstanceCreated(row, command.input, env),), reply, (Arm(wake_at),))
+    return Decision((InstanceCreated(row, command.input, env, None, _asked(command)),), reply, (Arm(wake_at),))
 
 
 def create_by_register(call: Call, command: RegisterInstance, now: int, _: Mapping[Need, object]) -> Decision:
@@ -83,19 +87,32 @@ def create_by_register(call: Call, command: RegisterInstance, now: int, _: Mappi
         raise unknown_instance(call.key)
     if command.checkpoint_id is not None:
         raise _no_checkpoint(call.key, command.checkpoint_id)
-    events = (InstanceCreated(new_row(call.key, now)), AttemptRegistered(command.attempt_id, 1, now))
+    created = InstanceCreated(new_row(call.key, now), replacement=_asked(command))
+    events = (created, AttemptRegistered(command.attempt_id, 1, now))
     return Decision(events, InstanceRegistered(epoch=1, resumed=False), (Track(1),))
+
+
+def _asked(command: StartInstance | RegisterInstance) -> Replacement | None:
+    """Return by what a command is known again that would replace an instance if there was one."""
+    request_id = command.request_id if isinstance(command, StartInstance) else command.attempt_id
+    return Replacement(request_id or "") if command.replace else None
 
 
 def needs_of_start(state: InstanceState, command: StartInstance) -> tuple[Need, ...]:
     """Only a start of the same program is compared further."""
     row = state.instance
-    return (Need("input"), Need("env")) if row is not None and row.program == command.program else ()
+    if row is None:
+        return ()
+    compared = (Need("input"), Need("env")) if row.program == command.program else ()
+    return (ORIGIN, *compared) if command.replace else compared
 
 
 def start_instance(case: Case, command: StartInstance) -> Decision:
-    """The same start twice is one instance, whatever became of it."""
+    """The same start twice is one instance, whatever became of it; one that replaces is known by its request."""
     row = case.row
+    if command.replace and not was_replaced_by(case, command.request_id):
+        created = create_by_start(Call(case.state.key, command), command, case.now, case.found)
+        return replace_by_start(case, created, command.request_id)
     if row.program != command.program or not _is_same_start(case, command):
         raise AlreadyExists(
             f"instance {row.instance_id!r} exists with another program, input, environment, timeout, priority or "
@@ -109,11 +126,20 @@ def _is_same_start(case: Case, command: StartInstance) -> bool:
     return given == (case.row.timeout_ms, case.row.priority, case.read_payload("input"), case.read(Need("env")))
 
 
+def needs_of_register(state: InstanceState, command: RegisterInstance) -> tuple[Need, ...]:
+    """Whoever replaces may have done so already."""
+    return (ORIGIN,) if command.replace and state.instance is not None else ()
+
+
 def register_instance(case: Case, command: RegisterInstance) -> Decision:
     """Hand the instance to an attempt, unless a newer one holds it, it is finished, or it is paused."""
     row, checkpoint_id = case.row, command.checkpoint_id
     if row.status is Status.RUNNING and row.attempt_id == command.attempt_id:
         return Decision((), _registered(case, row.epoch))  # sent again, perhaps still naming the epoch before
+    if command.replace and not was_replaced_by(case, command.attempt_id):
+        if checkpoint_id is not None:
+            raise _no_checkpoint(case.state.key, checkpoint_id)
+        return replace_by_register(case, new_row(case.state.key, case.now), command)
     if case.epoch is not None:
         case.require_owner()  # launched, or registered before, under an epoch that is no longer the newest
     if next_status(row.status, Trigger.REGISTERED) is None or row.termination_reason is TerminationReason.PAUSED:
@@ -241,11 +267,17 @@ def fail_instance(case: Case, command: FailInstance) -> Decision:
 
 
 def suspend_instance(case: Case, command: SuspendInstance) -> Decision:
-    """Rest until an instant, or until a resume signal. Asked twice, it rests once."""
-    row, wake_at = case.row, command.wake_at
-    reason = TerminationReason.WAITING_SIGNAL if wake_at is None else TerminationReason.SLEEPING
-    if row.status is Status.SUSPENDED and (row.termination_reason, row.wake_at) == (reason, wake_at):
+    """Rest until an instant, or until a signal. Asked twice, it rests once."""
+    row = case.row
+    begun, is_there = begin_waits(case, command.awaits)
+    wake_at = case.now if is_there else command.wake_at
+    waits = command.awaits or wake_at is None
+    reason = TerminationReason.WAITING_SIGNAL if waits else TerminationReason.SLEEPING
+    rests = row.status is Status.SUSPENDED and row.termination_reason is reason
+    if rests and (command.awaits or row.wake_at == wake_at):  # a signal may have moved it meanwhile
         return Decision((), Acknowledged(row.status))
     case.require(Trigger.SUSPENDED)
     rest = InstanceSuspended(trigger=Trigger.SUSPENDED, reason=reason, epoch=row.epoch, at=case.now, wake_at=wake_at)
-    return depart(case, rest)
+    change = leave(case, rest)
+    first = begun if change.status is Status.SUSPENDED else ()  # of what was cancelled, nothing will be replayed
+    return Decision(first + change.events, Acknowledged(change.status), change.effects)

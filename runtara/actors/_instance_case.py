@@ -27,7 +27,7 @@ from runtara.lifecycle import FINAL, Status, TerminationReason, Trigger, next_st
 from runtara.records import Checkpoint, Instance, Signal, Snapshot
 from runtara.store import LoadError
 
-__all__ = ["Case", "Decision", "Limits", "Need", "Source", "instance_wide", "refusal", "unknown_instance"]
+__all__ = ["ORIGIN", "Case", "Decision", "Limits", "Need", "Source", "instance_wide", "refusal", "unknown_instance"]
 
 
 class Need(NamedTuple):
@@ -38,6 +38,10 @@ class Need(NamedTuple):
 
     kind: Literal["checkpoint", "signal", "input", "env", "output", "origin", "source"]
     id: str | None = None
+
+
+ORIGIN: Final = Need("origin")
+"""By what the instance came into being."""
 
 
 class Source(NamedTuple):

@@ -10,7 +10,7 @@ from typing import ClassVar, Final, Literal
 
 import msgspec
 
-from runtara.lifecycle import TerminationReason, Trigger
+from runtara.lifecycle import Status, TerminationReason, Trigger
 from runtara.records import Checkpoint, Event, Instance, Retry, Signal, Wait
 
 __all__ = [
@@ -31,9 +31,11 @@ __all__ = [
     "Fork",
     "InstanceCreated",
     "InstanceEnded",
+    "InstanceReplaced",
     "InstanceSuspended",
     "Launch",
     "Push",
+    "Replacement",
     "RetryRecorded",
     "SignalAcknowledged",
     "SignalSent",
@@ -135,6 +137,16 @@ class Fork(msgspec.Struct, frozen=True, gc=False):
     new_input: bool = False
 
 
+class Replacement(msgspec.Struct, frozen=True, gc=False):
+    """By what a new instance was told to be there whoever had its id: the same request, told again, means the same."""
+
+    request_id: str
+    status: Status | None = None
+    """Of the instance that it replaces; None where there was none."""
+    epoch: int | None = None
+    """Likewise."""
+
+
 class InstanceCreated(msgspec.Struct, frozen=True, gc=False):
     """The instance exists from now on. Its row has version 0: nothing is stored yet."""
 
@@ -142,6 +154,16 @@ class InstanceCreated(msgspec.Struct, frozen=True, gc=False):
     input: bytes | None = None
     env: dict[str, str] = {}
     fork: Fork | None = None
+    replacement: Replacement | None = None
+
+
+class InstanceReplaced(msgspec.Struct, frozen=True, gc=False):
+    """The instance that there was is gone, with all that belongs to it; another one exists under its id from now on.
+
+    Epoch and version of the new row go on from the old one's, so that whoever still speaks for that one is fenced.
+    """
+
+    successor: InstanceCreated
 
 
 class WakeMoved(msgspec.Struct, frozen=True, gc=False):
@@ -199,6 +221,7 @@ class EventRecorded(msgspec.Struct, frozen=True, gc=False):
 
 DomainEvent = (
     InstanceCreated
+    | InstanceReplaced
     | Transition
     | WakeMoved
     | CheckpointAdded

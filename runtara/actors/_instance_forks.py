@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import msgspec
 from msgspec.structs import replace
 
-from runtara.actors._instance_case import Case, Decision, Need, Source, unknown_instance
+from runtara.actors._instance_case import ORIGIN, Case, Decision, Need, Source, unknown_instance
 from runtara.actors._instance_events import Arm, Fork, InstanceCreated
 from runtara.actors._instance_state import InstanceState, new_row
 from runtara.errors import AlreadyExists, NotFound, StoreCorrupt
@@ -20,12 +20,10 @@ from runtara.records import Snapshot
 
 __all__ = ["create_by_fork", "fork_instance", "needs_of_fork"]
 
-_ORIGIN = Need("origin")
-
 
 def needs_of_fork(state: InstanceState, command: ForkInstance) -> tuple[Need, ...]:
     """A new instance is made from its source; one that exists is asked where it comes from."""
-    return (Need("source", command.source),) if state.instance is None else (_ORIGIN, Need("input"))
+    return (Need("source", command.source),) if state.instance is None else (ORIGIN, Need("input"))
 
 
 def create_by_fork(call: Call, command: ForkInstance, now: int, found: Mapping[Need, object]) -> Decision:
@@ -63,7 +61,7 @@ def _asked(command: ForkInstance) -> Fork:
 
 
 def _is_same_fork(case: Case, command: ForkInstance) -> bool:
-    origin = case.read(_ORIGIN)
+    origin = case.read(ORIGIN)
     same_input = command.input is None or command.input == case.read_payload("input")
     return origin == msgspec.json.encode(_asked(command)) and same_input
 

@@ -14,7 +14,7 @@ from runtara.actors import _instance_events as happened
 from runtara.actors._instance_events import DomainEvent, Transition
 from runtara.actors._instance_state import InstanceState
 from runtara.ids import InstanceKey
-from runtara.records import Checkpoint, Event, Retry, Signal, Wait
+from runtara.records import NOTE_MAX_BYTES, Checkpoint, Event, Retry, Signal, Wait
 from runtara.store import Copies, Save
 
 __all__ = ["WRITE", "save_of"]
@@ -29,6 +29,8 @@ def save_of(before: InstanceState, after: InstanceState, events: Sequence[Domain
     version = 0 if before.instance is None else before.instance.version
     draft = _Draft()
     for event in events:
+        if event.__class__ is happened.InstanceReplaced:
+            draft = _Draft(replaces=True)  # what happened to the old one before goes with it
         WRITE[type(event)](draft, event)
     return Save(
         instance=replace(after.instance, version=version + 1),
@@ -44,6 +46,7 @@ def save_of(before: InstanceState, after: InstanceState, events: Sequence[Domain
         retries=draft.retries,
         copies=draft.copies,
         told=bool(draft.events),
+        replaces=draft.replaces and version > 0,
     )
 
 
@@ -58,12 +61,14 @@ class _Draft:
         "events",
         "input",
         "output",
+        "replaces",
         "retries",
         "signals",
         "waits",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, *, replaces: bool = False) -> None:
+        self.replaces = replaces
         self.copies: Copies | None = None
         self.input: bytes | None = None
         self.env: dict[str, str] = {}
@@ -84,7 +89,14 @@ def _created(draft: _Draft, event: happened.InstanceCreated) -> None:
         draft.copies = Copies(InstanceKey(row.tenant_id, event.fork.source), event.fork.checkpoint_id)
         origin = msgspec.json.encode(event.fork)
         created = replace(created, subtype="forked", checkpoint_id=row.checkpoint_id, payload=origin)
+    elif event.replacement is not None:
+        subtype = None if event.replacement.status is None else "replaced"
+        created = replace(created, subtype=subtype, payload=msgspec.json.encode(event.replacement))
     draft.events += (created,)
+
+
+def _replaced(draft: _Draft, event: happened.InstanceReplaced) -> None:
+    _created(draft, event.successor)
 
 
 def _transition(draft: _Draft, event: Transition) -> None:
@@ -118,7 +130,11 @@ def _checkpoint(draft: _Draft, event: happened.CheckpointAdded) -> None:
 def _sent(draft: _Draft, event: happened.SignalSent) -> None:
     signal = event.signal
     draft.signals[signal.signal_id] = signal
-    draft.events += (_signal_event("signal-sent", signal, event.epoch, signal.sent_at),)
+    line = _signal_event("signal-sent", signal, event.epoch, signal.sent_at)
+    if signal.kind != "custom" and 0 < len(signal.payload) <= NOTE_MAX_BYTES:
+        # Nobody reads such a signal back once it was acted upon, and why that was is for the log.
+        line = replace(line, payload=b"\n".join((signal.signal_id.encode(), signal.payload)))
+    draft.events += (line,)
 
 
 def _acknowledged(draft: _Draft, event: happened.SignalAcknowledged) -> None:
@@ -131,7 +147,7 @@ def _acknowledged(draft: _Draft, event: happened.SignalAcknowledged) -> None:
 
 
 def _signal_event(type_: str, signal: Signal, epoch: int, at: int) -> Event:
-    """The audit line names kind and id of the signal; what it carried is in its own row."""
+    """The audit line names kind and id of the signal; what a custom one carried is in its own row."""
     return Event(type=type_, epoch=epoch, created_at=at, subtype=signal.kind, payload=signal.signal_id.encode())
 
 
@@ -149,6 +165,7 @@ def _custom(draft: _Draft, event: happened.EventRecorded) -> None:
 
 WRITE: Final[dict[type, Callable[[_Draft, Any], None]]] = {  # Any: each row takes its own event type
     happened.InstanceCreated: _created,
+    happened.InstanceReplaced: _replaced,
     happened.AttemptRegistered: _transition,
     happened.AttemptClaimed: _transition,
     happened.AttemptContinued: _transition,

@@ -95,7 +95,7 @@ def _send_pause(case: Case, signal: Signal) -> Decision:
     if row.termination_reason is TerminationReason.PAUSED:
         return _accepted(case, signal.signal_id)
     effects = (DISARM,) if case.armed else ()
-    return _take_hold(case, signal, Change((acknowledged(case, signal), paused(case)), effects, row.status))
+    return _take_hold(case, signal, Change((acknowledged(case, signal), paused(case)), effects, Status.SUSPENDED))
 
 
 def _send_shutdown(case: Case, signal: Signal) -> Decision:

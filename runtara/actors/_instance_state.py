@@ -158,6 +158,10 @@ def _create(state: InstanceState, event: happened.InstanceCreated) -> InstanceSt
     return replace(state, instance=event.instance, unread=event.fork is not None)
 
 
+def _replace(state: InstanceState, event: happened.InstanceReplaced) -> InstanceState:
+    return _create(InstanceState.from_snapshot(state.key, None), event.successor)
+
+
 def _register(state: InstanceState, event: happened.AttemptRegistered) -> InstanceState:
     row = state.instance
     assert row is not None, "only a created instance is registered for"
@@ -291,6 +295,7 @@ def _keep(state: InstanceState, event: DomainEvent) -> InstanceState:
 
 EVOLVE: Final[dict[type, Callable[[InstanceState, Any], InstanceState]]] = {  # Any: each row takes its own event type
     happened.InstanceCreated: _create,
+    happened.InstanceReplaced: _replace,
     happened.AttemptRegistered: _register,
     happened.AttemptClaimed: _claim,
     happened.AttemptContinued: _continue,

@@ -12,10 +12,10 @@ from runtara.actors._instance_events import DomainEvent, InstanceSuspended, Wait
 from runtara.actors._instance_state import InstanceState
 from runtara.errors import AlreadyExists
 from runtara.lifecycle import Status, TerminationReason, Trigger
-from runtara.messages import SignalTaken, TakeSignal
+from runtara.messages import AwaitedSignal, SignalTaken, TakeSignal
 from runtara.records import Signal, Wait
 
-__all__ = ["bind_signal", "bound_signal_id", "needs_of_take", "take_signal"]
+__all__ = ["begin_waits", "bind_signal", "bound_signal_id", "needs_of_take", "take_signal"]
 
 
 def needs_of_take(state: InstanceState, command: TakeSignal) -> tuple[Need, ...]:
@@ -62,6 +62,19 @@ def _keep_waiting(case: Case, command: TakeSignal, wait: Wait, *, known: bool) -
         wake_at=wait.deadline_at,
     )
     return park(case, begun, rest, reply)
+
+
+def begin_waits(case: Case, awaits: tuple[AwaitedSignal, ...]) -> tuple[tuple[DomainEvent, ...], bool]:
+    """Return what stores these waits, where they are not known yet, and whether a signal for one is there already."""
+    begun: list[DomainEvent] = []
+    is_there = False
+    for awaited in awaits:
+        wait = case.state.wait_at(awaited.place)
+        if wait is None:
+            begun.append(WaitBegun(Wait(place=awaited.place, name=awaited.name, started_at=case.now)))
+        is_there |= wait is not None and wait.ended_at is not None
+        is_there |= _oldest_free(case, awaited.name) is not None
+    return tuple(begun), is_there
 
 
 def _waits(case: Case, wait: Wait) -> bool:

@@ -2,7 +2,7 @@
 
 A launched attempt has a place from the moment it is told to go until its process is gone. Owns the counts; who waits
 is the queue's, and who has a process the runner knows. An instance whose earlier process is still leaving needs no
-second place.
+second place. What the workers of a pool run takes no place of the host, but an idle slot of a worker.
 """
 
 from collections import Counter
@@ -10,8 +10,11 @@ from collections.abc import Callable, Iterable, Mapping
 from math import inf
 from typing import Final, TypeVar
 
-from runtara.ids import ImageRef, InstanceKey
-from runtara.store import DueInstance
+from runtara.actors._idle_slots import IdleSlots
+from runtara.actors._system import System
+from runtara.actors.places import ListIdle, ListPlaces
+from runtara.ids import ImageRef, InstanceKey, is_pooled
+from runtara.store import Barred, DueInstance
 
 __all__ = ["CapOf", "LaunchPlaces"]
 
@@ -39,6 +42,7 @@ class LaunchPlaces:
         """Those that have a place, for one reason or both, and what they run."""
         self._of_tenant: Final[Counter[str]] = Counter()
         self._of_image: Final[Counter[tuple[str, str]]] = Counter()
+        self.idle: Final = IdleSlots()
 
     @property
     def in_use(self) -> int:
@@ -60,14 +64,35 @@ class LaunchPlaces:
         """How many places are free."""
         return self._most - len(self._programs)
 
+    @property
+    def room(self) -> float:
+        """For how many there is a place, or a slot."""
+        return max(0.0, self.free) + self.idle.total
+
+    def barred(self, known: Iterable[tuple[str, str]]) -> Barred:
+        """Return of whom none may go; of the images among the `known` ones it is known whether they are full."""
+        only_pools = self.free <= 0
+        return Barred(self.full_tenants(), self.full_programs(known), self.idle.programs(), only_pools)
+
+    async def take_stock(self, system: System, runner: str | None, pool: str | None) -> None:
+        """Ask the actors at these paths who has a place, and what slots are idle."""
+        if runner is not None:
+            self.believe(await system.ref(runner).ask(ListPlaces()))
+        if pool is not None:
+            self.idle.believe_all(await system.ref(pool).ask(ListIdle()))
+
     def is_waking(self, key: InstanceKey) -> bool:
         """Return whether an instance was told to go and has not answered."""
         return key in self._waking
 
     def may_go(self, due: DueInstance) -> bool:
         """Return whether neither the tenant nor the image of an instance has as many places as it may."""
+        if is_pooled(due.program):
+            return due.program is not None and self.idle.can(due.key.tenant_id, due.program)
         if self._most == inf:
             return True
+        if self.free <= 0:
+            return False
         tenant_id, has_one = due.key.tenant_id, due.key in self._programs
         if self._of_tenant[tenant_id] - has_one >= self._per_tenant:
             return False
@@ -84,12 +109,17 @@ class LaunchPlaces:
     def wake(self, due: DueInstance) -> None:
         """Give an instance its place."""
         self._waking.add(due.key)
-        self._count(due.key, due.program)
+        if due.program is None or not is_pooled(due.program):
+            self._count(due.key, due.program)
+            return
+        self.idle.take(due.key, due.program)
 
-    def woken(self, key: InstanceKey, claimed: bool) -> None:
-        """Take note that an instance has answered, and whether it has a process now, or is about to."""
+    def woken(self, key: InstanceKey, claimed: bool, *, pooled: bool = False) -> None:
+        """Take note that an instance has answered, and whether it has a process now, or a worker, or is about to."""
         self._waking.discard(key)
-        if claimed and self._most != inf:
+        if not claimed:
+            self.idle.give_back(key)
+        elif self._most != inf and not pooled:
             self._in_use.add(key)
         self._count_no_more(key)
 

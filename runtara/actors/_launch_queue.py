@@ -2,7 +2,8 @@
 
 Each tenant has a row of its own, and the rows take turns: whoever has thousands waiting delays nobody who has one.
 Within a row a higher priority comes first, and then whoever waits longest. Who may not go yet, because his tenant or
-his image has as many places as it may, is passed over and keeps his turn. It knows no clock and wakes nobody.
+his image has as many places as it may, or because no worker is idle, is passed over and keeps his turn. It knows no
+clock and wakes nobody. What the workers of a pool run grows more urgent as it waits (see `_pool_board`).
 """
 
 from bisect import bisect_left, insort
@@ -10,7 +11,8 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final
 
-from runtara.ids import ImageRef, InstanceKey
+from runtara.actors._pool_board import aged
+from runtara.ids import ImageRef, InstanceKey, is_pooled
 from runtara.store import DueInstance
 
 __all__ = ["LaunchQueue"]
@@ -27,7 +29,7 @@ class LaunchQueue:
 
     def __init__(self) -> None:
         self._rows: Final[OrderedDict[str, dict[str | None, _Lane]]] = OrderedDict()
-        """Tenant to his lanes, in turn: one for each version of an image, and one for all other programs."""
+        """Tenant to his lanes, in turn: one for each version of an image and each pooled program, one for the rest."""
         self._waiting: Final[dict[InstanceKey, tuple[_Rank, DueInstance]]] = {}
         self._came = 0
 
@@ -41,10 +43,12 @@ class LaunchQueue:
         """Add an instance that waits `since` it was due, or since then; one that is there already keeps its turn."""
         known = self._waiting.get(due.key)
         if known is not None:
-            self._waiting[due.key] = known[0], due._replace(priority=-known[0][0], program=known[1].program)
+            self._waiting[due.key] = known[0], due._replace(priority=known[1].priority, program=known[1].program)
             return
         self._came += 1
-        rank = (-due.priority, due.wake_at if since is None else since, self._came)
+        since = due.wake_at if since is None else since
+        pooled = is_pooled(due.program)
+        rank = (0, aged(since, due.priority), self._came) if pooled else (-due.priority, since, self._came)
         self._waiting[due.key] = rank, due
         row = self._rows.setdefault(due.key.tenant_id, {})
         insort(row.setdefault(_lane_of(due), []), (rank, due.key))
@@ -80,4 +84,5 @@ class LaunchQueue:
 
 
 def _lane_of(due: DueInstance) -> str | None:
-    return None if ImageRef.of_program(due.program) is None else due.program
+    has_own = is_pooled(due.program) or ImageRef.of_program(due.program) is not None
+    return due.program if has_own else None

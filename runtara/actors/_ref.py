@@ -10,19 +10,16 @@ import threading
 from collections.abc import Callable
 from functools import partial
 from math import inf
-from typing import TYPE_CHECKING, Any, overload
+from typing import Any, overload
 
 import trio
-from trio.lowlevel import current_task
+from trio.lowlevel import Task, current_task
 
 from runtara.actors import _foreign
 from runtara.actors._reply import Reply
 from runtara.actors._slot import Frame, Slot, State, current_frame, nobody
 from runtara.errors import DeadlineExceeded
 from runtara.messages import R_co, Request
-
-if TYPE_CHECKING:
-    from trio.lowlevel import Task
 
 __all__ = ["Askable", "Ref"]
 
@@ -69,7 +66,8 @@ class Askable:
     def ask_then(self, message: object, then: Callable[[Reply], None], *, timeout: float | None = None) -> None:
         """Send a message and have `then` called with the settled `Reply`, on the loop. Raises if it is refused at once.
 
-        For actors that must not wait. `then` must not raise: it runs in the task of whoever answers.
+        For actors that must not wait. `then` must not raise: it runs in the task of whoever answers, and before this
+        returns if the actor was idle.
         """
         self._send(message, timeout, current_frame.get(), partial(_call_back, then))
 
@@ -186,10 +184,13 @@ class Ref(Askable):
     def _send(
         self, message: object, timeout: float | None, frame: Frame | None, waiter: Task | Callable[[Reply], None]
     ) -> Reply:
-        """Put an ask into the mailbox, or let it wait for room there."""
+        """Put an ask into the mailbox, or let it wait for room there; have it answered at once if the actor is idle."""
         self._check_open()
         reply = self._open_reply(timeout, frame, waiter)
-        mailbox = self._mailbox
+        mailbox, life = self._mailbox, self.slot.life
+        if life is not None and life.idle and not life.has_mail() and waiter.__class__ is not Task:
+            life.answer_now(message, reply)
+            return reply
         if mailbox.senders or not mailbox.put(message, reply):
             try:
                 mailbox.waits(message, reply, None)

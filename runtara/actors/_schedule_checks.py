@@ -27,6 +27,8 @@ def _check_put(command: messages.PutSchedule) -> None:
     check_start(plan.start)
     if plan.start.start_at is not None:
         raise InvalidInput("the start of a schedule has no start_at: the schedule says when")
+    if plan.start.replace:
+        raise InvalidInput("the start of a schedule replaces nothing: each has an id of its own")
     content: object = plan.start.input
     if content is not None and not isinstance(content, bytes):
         raise InvalidInput(f"input must be bytes, not {type(content).__name__}: encode it first")

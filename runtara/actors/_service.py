@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar, cast
 import trio
 from trio.lowlevel import Abort, current_task, reschedule, wait_task_rescheduled
 
+from runtara.actors._deferred import Deferred
 from runtara.actors._mailbox import Asked
 from runtara.actors._ref import Ref
 from runtara.actors._reply import Reply
@@ -27,7 +28,7 @@ from runtara.traces import under
 if TYPE_CHECKING:
     from runtara.actors._system import System
 
-__all__ = ["Actor", "Deferred", "Hearing", "Life", "hears", "single"]
+__all__ = ["Actor", "Hearing", "Life", "hears", "single"]
 
 _BURST: Final = 512
 """Messages after which an actor lets others have a turn."""
@@ -43,37 +44,6 @@ def hears(*message_types: type) -> Callable[[F], F]:
         return method
 
     return mark
-
-
-class Deferred:
-    """What a handler returns in place of a reply that will come from another task, while the actor hears on.
-
-    Only in an actor that is not `AT_ONCE`. Whoever holds it answers, also when the actor goes down in the meantime.
-    """
-
-    __slots__ = ("_reply",)
-
-    def __init__(self) -> None:
-        self._reply: Reply | None = None
-
-    @property
-    def deadline(self) -> float:
-        """Until when somebody waits, on the clock of the loop; after the handler has returned."""
-        return inf if self._reply is None else self._reply.deadline
-
-    def settle(self, value: object) -> None:
-        """Answer with `value`, unless nobody waits any more."""
-        if self._reply is not None:
-            self._reply.settle(value)
-
-    def fail(self, error: BaseException) -> None:
-        """Answer with `error`, unless it is answered or nobody waits any more."""
-        if self._reply is not None:
-            self._reply.fail(error)
-
-    def bind(self, reply: Reply) -> None:
-        """Take the question over from the actor."""
-        self._reply = reply
 
 
 class Hearing:
@@ -148,8 +118,8 @@ class Life:
     """One incarnation of a service actor: its task, and the answering of mail.
 
     While the actor is idle its next ask is answered right in the asker's task, if the handler need not wait: there is
-    nothing to wait for, one message at a time still holds, and two task switches are saved. A handler that turns out
-    to be async is carried on in the actor's own task.
+    nothing to wait for, one message at a time still holds, and two task switches are saved. That goes for answers that
+    are called back, too. A handler that turns out to be async is carried on in the actor's own task.
     """
 
     __slots__ = ("_asked", "_crash", "_frame", "_slot", "_table", "_unfinished", "actor", "idle")
@@ -208,17 +178,8 @@ class Life:
     @trio.lowlevel.enable_ki_protection  # an interrupt from the keyboard is for the asker, not for the actor
     async def ask_now(self, message: object, deadline: float) -> object:
         """Answer an ask in the asker's task, or start to and wait for the rest. Only while `idle`."""
-        frame = self._frame
-        frame.deadline = deadline
-        outer = current_frame.set(frame)
-        self.idle = False
-        self._slot.handled += 1
         try:
-            try:
-                value = self._table.get(message.__class__, _unheard)(self.actor, message)
-            finally:
-                current_frame.reset(outer)
-                self.idle = self._crash is None
+            value = self._handle_now(message, deadline)
         except RuntaraError:
             await trio.lowlevel.checkpoint()
             raise
@@ -234,12 +195,43 @@ class Life:
             await trio.lowlevel.checkpoint()
         return value
 
+    @trio.lowlevel.enable_ki_protection  # likewise
+    def answer_now(self, message: object, reply: Reply) -> None:
+        """Answer an ask whose answer is called back, or start to. Only while `idle`."""
+        try:
+            value = self._handle_now(message, reply.deadline)
+        except RuntaraError as refusal:
+            reply.fail(refusal)
+        except BaseException as error:  # noqa: BLE001 - raised again in the actor's own task
+            self.crash(error)
+            reply.fail(self._slot.crashed(error))
+        else:
+            if value.__class__ is CoroutineType:
+                self._leave(cast("Coroutine[Any, Any, object]", value), message, reply)
+            else:
+                reply.settle(value)
+
+    def _handle_now(self, message: object, deadline: float) -> object:
+        self._frame.deadline = deadline
+        outer = current_frame.set(self._frame)
+        self.idle = False
+        self._slot.handled += 1
+        try:
+            return self._table.get(message.__class__, _unheard)(self.actor, message)
+        finally:
+            current_frame.reset(outer)
+            self.idle = self._crash is None
+
+    def _leave(self, rest: Coroutine[Any, Any, object], message: object, reply: Reply) -> None:
+        """Leave a handler that waits to the actor's own task."""
+        self.idle = False
+        self._unfinished = rest, message, reply
+        self._slot.mailbox.ring()
+
     async def _finish_later(self, rest: Coroutine[Any, Any, object], message: object, deadline: float) -> object:
         slot = self._slot
         reply = Reply(slot.path, deadline, slot.system.deadlines, current_task())
-        self.idle = False
-        self._unfinished = rest, message, reply
-        slot.mailbox.ring()
+        self._leave(rest, message, reply)
         asker = current_frame.get()
         return await (reply.wait() if asker is None else asker.slot.wait_for(slot, reply))
 

@@ -15,20 +15,20 @@ import msgspec
 import trio
 
 from runtara.actors._cell import CellRef
-from runtara.actors._image_caps import CapReader
 from runtara.actors._launch_places import LaunchPlaces
 from runtara.actors._reply import Reply
 from runtara.actors._service import hears
 from runtara.actors._specs import Backoff
+from runtara.actors._waker import Waker
 from runtara.actors.instance import Arm, Disarm
 from runtara.actors.instances import Effected
-from runtara.actors.places import ListPlaces, PlaceFreed, PlacesInUse, StopWaking
+from runtara.actors.places import PlaceFreed, StopWaking
 from runtara.actors.storage import Act
 from runtara.clock import Clock
 from runtara.errors import RuntaraError
-from runtara.ids import InstanceKey
+from runtara.ids import InstanceKey, is_pooled
 from runtara.messages import Call, InstanceWoken, WakeInstance
-from runtara.store import Barred, Claims, DueInstance, Tenure
+from runtara.store import Claims, DueInstance, Tenure
 
 __all__ = ["DueClaimer", "DueNoticed"]
 
@@ -105,8 +105,8 @@ class _GiveBack(msgspec.Struct, frozen=True):
     key: InstanceKey
 
 
-class DueClaimer(CapReader):
-    """Claims and wakes. `instances`, `reader`, `writer` and `runner` are paths of actors; times are in seconds.
+class DueClaimer(Waker):
+    """Claims and wakes. `instances`, `reader`, `writer`, `runner` and `pool` are paths of actors; times are in seconds.
 
     Without `places` there are enough for all, and the runner is not asked; otherwise one tenant has at most
     `per_tenant` of them, and an image as many as its version says. `look_every` is the longest wait between two looks.
@@ -125,9 +125,10 @@ class DueClaimer(CapReader):
         places: int | None = None,
         per_tenant: int | None = None,
         runner: str | None = None,
+        pool: str | None = None,
     ) -> None:
         super().__init__()
-        self._paths = (instances, reader, writer, runner)
+        self._paths = (instances, reader, writer, runner, pool)
         self._tenure = tenure
         self._clock = clock
         self._places = LaunchPlaces(
@@ -153,12 +154,11 @@ class DueClaimer(CapReader):
 
     async def on_start(self) -> None:
         """Ask the runner which places are free, and look what is due."""
-        instances, reader, writer, runner = self._paths
+        instances, reader, writer, runner, pool = self._paths
         self._lateness = self.system.metrics.tally("runtara_wake_lateness_seconds")
         self._instances, self._writer = self.system.ref(instances), self.system.ref(writer)
         self._reader = self.system.ref(reader)
-        if runner is not None:
-            self._places.believe(await self.system.ref(runner).ask(ListPlaces()))
+        await self._places.take_stock(self.system, runner, pool)
         self._look_in(0)
 
     def describe(self) -> dict[str, Any]:
@@ -192,12 +192,6 @@ class DueClaimer(CapReader):
         self._publish()
         self._look_in(0)
 
-    @hears(PlacesInUse)
-    def places_in_use(self, message: PlacesInUse) -> None:
-        """Believe the runner, who has just looked."""
-        self._places.believe(message.programs)
-        self._look_in(0)
-
     @hears(StopWaking)
     def stop_waking(self, _: StopWaking) -> None:
         """Wake nobody any more; what is due, and what was claimed and could not be woken, is for the others."""
@@ -220,7 +214,7 @@ class DueClaimer(CapReader):
         if self._stray:
             self._act(Act("release_claims"), lambda done, _: _Released(done))
         else:
-            act = Act("claim_due", (int(most), self._turn, self._barred()))
+            act = Act("claim_due", (int(most), self._turn, self._places.barred(self._caps.bounded())))
             self._act(act, lambda _, claims: _Claimed(claims))
 
     @hears(_Released)
@@ -280,11 +274,7 @@ class DueClaimer(CapReader):
     @property
     def _room(self) -> float:
         """How many may be woken now."""
-        return min(self._most_in_flight - self._places.waking, self._places.free) - len(self._held)
-
-    def _barred(self) -> Barred:
-        """Return of whom nothing is claimed: as many run here as may, or it is being read how many that are."""
-        return Barred(self._places.full_tenants(), self._places.full_programs(self._caps.bounded()))
+        return min(self._most_in_flight - self._places.waking, self._places.room) - len(self._held)
 
     def _settle_claim(self, due: DueInstance) -> None:
         """Wake what was claimed, or give it back if no more of its tenant or its image may run here."""
@@ -325,7 +315,7 @@ class DueClaimer(CapReader):
     def settled(self, message: _Settled) -> None:
         """Hear what came of a wake-up."""
         due = message.due
-        self._places.woken(due.key, claimed=message.outcome == "woken")
+        self._places.woken(due.key, message.outcome == "woken", pooled=is_pooled(due.program))
         early_ms = due.wake_at + _SKEW_MS - self._clock.now_ms()
         if message.outcome == "woken":
             self._failures.pop(due.key, None)

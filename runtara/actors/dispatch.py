@@ -14,6 +14,7 @@ from runtara.actors._dispatch_checks import CHECKS, PAGE_MAX, PAYLOADS, TEXT_MAX
 from runtara.actors._images_checks import IMAGE_CHECKS, check_image
 from runtara.actors._list_checks import LIST_CHECKS
 from runtara.actors._many_checks import MANY_CHECKS
+from runtara.actors._pool_checks import POOL_CHECKS
 from runtara.actors._ref import Askable, Ref
 from runtara.actors._reply import Reply
 from runtara.actors._schedule_checks import SCHEDULE_CHECKS
@@ -21,7 +22,7 @@ from runtara.actors._system import System
 from runtara.actors.storage import Query
 from runtara.endpoints import ENDPOINTS
 from runtara.errors import InvalidInput, NotFound, TooLarge
-from runtara.ids import ImageRef, InstanceKey, check_id
+from runtara.ids import ImageRef, InstanceKey, check_id, is_pooled
 from runtara.messages import Call, Request
 from runtara.traces import current_trace
 
@@ -43,8 +44,8 @@ class Dispatch:
     `runner` is the path of the actor that keeps the logs of programs: it hears a `Call` with a `ReadLog`. `images` is
     that of the registry of images, which hears calls about them, starts of them included; `upkeep` that of the actor
     that does the chores; `keys` that of the keeper of keys; `many` and `schedules` those of the actors that hear what
-    is said about many instances, and about schedules. `answers` are the functions by which the system as a whole
-    answers; they run on its loop.
+    is said about many instances, and about schedules; `pool` that of the pool of workers. `answers` are the functions
+    by which the system as a whole answers; they run on its loop.
     `check_program` raises `NotFound` for a program that cannot be launched.
     """
 
@@ -61,6 +62,7 @@ class Dispatch:
         keys: str | None = None,
         many: str | None = None,
         schedules: str | None = None,
+        pool: str | None = None,
         answers: Mapping[type, Callable[[], object]] | None = None,
         check_program: Callable[[str], object] | None = None,
     ) -> None:
@@ -72,6 +74,7 @@ class Dispatch:
         self.keys: Final = None if keys is None else system.ref(keys)
         self.many: Final = None if many is None else system.ref(many)
         self.schedules: Final = None if schedules is None else system.ref(schedules)
+        self.pool: Final = None if pool is None else system.ref(pool)
         self.system: Final = _SystemAnswers(self._instances, answers or {})
         self.check_program: Final = check_program
         self.payload_max_bytes: Final = payload_max_bytes
@@ -187,10 +190,13 @@ class Line:
             )
 
     def _patience(self, command: object, timeout: float | None) -> float | None:
-        """Return how long to wait for the answer: whoever waits for a program's output waits so much longer."""
-        if timeout is None and isinstance(command, messages.ReadLog):
+        """Return how long to wait for the answer: whoever wants to wait for something waits so much longer."""
+        if timeout is None and isinstance(command, _WAITING):
             return self.dispatch.ask_timeout + command.wait_ms / 1000
         return timeout
+
+
+_WAITING: Final = (messages.ReadLog, messages.ClaimWork, messages.KeepClaims, messages.OfferTask)
 
 
 class _Wrapped:
@@ -237,7 +243,7 @@ def _to_new_instance(line: Line, command: messages.StartInstance, epoch: int | N
     if command.image and line.dispatch.images is not None:
         check_image(command.program)
         return _to_images(line, command, epoch)
-    if line.dispatch.check_program is not None:
+    if line.dispatch.check_program is not None and not is_pooled(command.program):
         line.dispatch.check_program(command.program)
     return line.cell, Call(line.key, command, epoch, line.passed_on, current_trace())
 
@@ -274,6 +280,7 @@ _WAYS: Final[dict[str, _Way]] = {
     "instance": _to_instance,
     "reader": _to_reader,
     "runner": _to_keeper("runner", "it launches no processes"),
+    "pool": _to_keeper("pool", "it has no pool of workers"),
     "images": _to_images,
     "upkeep": _to_keeper("upkeep", "it has no upkeep of its own"),
     "keys": _to_keeper("keys", "it keeps no keys of tenants"),
@@ -297,7 +304,8 @@ _QUERIES: Final[dict[type, Callable[[InstanceKey, Any], Query]]] = {
     messages.ListNodes: lambda _key, _command: Query("list_nodes"),
     messages.ListCheckpoints: lambda key, command: Query("list_checkpoints", (key, command.limit, command.cursor)),
     messages.ListEvents: lambda key, command: Query(
-        "list_events", (key, command.event_type, command.subtype, command.limit, command.cursor)
+        "list_newest_events" if command.newest_first else "list_events",
+        (key, command.event_type, command.subtype, command.limit, command.cursor),
     ),
     messages.ListSteps: lambda key, command: Query(
         "list_steps", (key, command.status, command.step_type, command.limit, command.cursor)
@@ -322,7 +330,7 @@ class _Rule(NamedTuple):
 
 _RULES: Final = {
     kind: _Rule(
-        (CHECKS | LIST_CHECKS | IMAGE_CHECKS | MANY_CHECKS | SCHEDULE_CHECKS).get(kind),
+        (CHECKS | POOL_CHECKS | LIST_CHECKS | IMAGE_CHECKS | MANY_CHECKS | SCHEDULE_CHECKS).get(kind),
         PAYLOADS.get(kind),
         _to_new_instance if kind is messages.StartInstance else _WAYS[row.owner],
     )

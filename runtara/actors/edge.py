@@ -10,7 +10,8 @@ from typing import Any, Protocol
 import msgspec
 import trio
 
-from runtara.actors._service import Actor, Deferred, hears
+from runtara.actors._deferred import Deferred
+from runtara.actors._service import Actor, hears
 from runtara.errors import ActorStopped
 
 __all__ = ["Drain", "Edge", "Renew", "Server"]

@@ -139,6 +139,7 @@ _DECIDE: Final[dict[type, Callable[[Case, Any], Decision]]] = {
 _NEEDS: Final[dict[type, Callable[[InstanceState, Any], tuple[Need, ...]]]] = {
     messages.StartInstance: attempts.needs_of_start,
     messages.ForkInstance: forks.needs_of_fork,
+    messages.RegisterInstance: attempts.needs_of_register,
     messages.GetStatus: attempts.needs_of_output,
     messages.GetInput: attempts.needs_of_input,
     messages.SaveCheckpoint: steps.needs_of_save,

@@ -22,7 +22,7 @@ from runtara.clock import Clock
 from runtara.endpoints import ENDPOINTS
 from runtara.errors import Fenced, OutcomeUnknown, RuntaraError, StoreUnavailable, Unreachable
 from runtara.ids import InstanceKey
-from runtara.lifecycle import FINAL, Status
+from runtara.lifecycle import Status
 from runtara.messages import Call, GetStatus, Request
 from runtara.records import Holder, Snapshot
 from runtara.store import LoadError, Save, Tenure
@@ -172,11 +172,13 @@ class Instances(Region[InstanceKey, InstanceState]):
         return instance.evolve(state, event)
 
     def keeps(self, state: InstanceState) -> bool:
-        """Return whether all that is stored is known, and nobody else changes it: it runs here, or it is finished."""
+        """Return whether all that is stored is known, and no other node changes it: there is none, or it runs here.
+
+        One that is finished stays as it is, but any node may put another one in its place.
+        """
         if state.unread or self._tenure is None:
             return not state.unread
-        row = state.instance
-        return row is not None and (row.status is Status.RUNNING or row.status in FINAL)
+        return state.instance is not None and state.instance.status is Status.RUNNING
 
     def pass_on(self, key: InstanceKey, message: Call, reply: Reply | None, elsewhere: Elsewhere) -> None:
         """Have a call answered by the node that owns the instance."""

@@ -16,6 +16,8 @@ class Launcher(msgspec.Struct, frozen=True, kw_only=True):
 
     runner: Child
     """The actor at `PROGRAMS`."""
+    is_in_process: bool = False
+    """Whether the programs live in this process, and end with it."""
     places: int | None = None
     """Most launched programs at a time; None for no limit."""
     keeps_logs: bool = False

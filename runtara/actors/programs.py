@@ -11,16 +11,16 @@ from typing import Any, Final
 import msgspec
 import trio
 
-from runtara.actors._reply import Reply
-from runtara.actors._service import Actor, hears
+from runtara.actors._reporter import Report, Reporter
+from runtara.actors._service import hears
 from runtara.actors._specs import Backoff
 from runtara.actors.instance import Enforce, Launch, Stop
 from runtara.actors.instances import Effected
 from runtara.actors.storage import Query
 from runtara.errors import Retry, RuntaraError
-from runtara.ids import InstanceKey
+from runtara.ids import InstanceKey, is_pooled
 from runtara.logs import about
-from runtara.messages import Call, CrashInstance, EnforceSignals
+from runtara.messages import CrashInstance, EnforceSignals
 from runtara.store import RunningInstance
 
 __all__ = ["Program", "Programs"]
@@ -29,8 +29,6 @@ Program = Callable[[InstanceKey, int], Awaitable[None]]
 """Runs one attempt, given its instance and its epoch, and reports its end to the instance."""
 
 _PAGE: Final = 1_000
-_TELL_AGAIN: Final = Backoff(first=0.2, most=30.0)
-"""Between tries to report something."""
 _TROUBLE: Final = Backoff(first=0.2, most=60.0)
 """Between an attempt that this host could not run, and its report: these do not count, so they must not come fast."""
 _TROUBLES_MAX: Final = 10_000
@@ -48,29 +46,15 @@ class _Over(msgspec.Struct, frozen=True):
     """Whether it was the host that could not do its part."""
 
 
-class _Report(msgspec.Struct, frozen=True):
-    """It is time to tell an instance something."""
-
-    key: InstanceKey
-    command: CrashInstance | EnforceSignals
-    failures: int = 0
-    """How often it could not be told."""
-
-
-class _Untold(msgspec.Struct, frozen=True):
-    """It could not be told, and has to be again."""
-
-    report: _Report
-
-
-class Programs(Actor):
+class Programs(Reporter):
     """Runs attempts as tasks. `instances` and `reader` are paths of actors.
 
     `grace` is how many seconds a program has to leave by itself once its attempt is over, and to act upon a cancel.
     """
 
     def __init__(self, *, instances: str, reader: str, programs: Mapping[str, Program], grace: float = 10.0) -> None:
-        self._paths = (instances, reader)
+        super().__init__(instances)
+        self._reader_path = reader
         self._programs = programs
         self._grace = grace
         self._running: dict[InstanceKey, dict[int, trio.CancelScope]] = {}
@@ -79,16 +63,17 @@ class Programs(Actor):
 
     async def on_start(self) -> None:
         """Report the attempts that ran in this process's earlier life."""
-        instances, reader = self._paths
+        reader = self.system.ref(self._reader_path)
         self._launches = self.system.metrics.counts("runtara_launches_total")
-        self._instances = instances
         after: InstanceKey | None = None
         while True:
-            rows: list[RunningInstance] = await self.system.ref(reader).ask(Query("list_running", (_PAGE, after)))
+            rows: list[RunningInstance] = await reader.ask(Query("list_running", (_PAGE, after)))
             for row in rows:
-                if row.claimed_epoch is not None and row.claimed_epoch not in self._running.get(row.key, ()):
+                if row.claimed_epoch is None or is_pooled(row.program):
+                    continue
+                if row.claimed_epoch not in self._running.get(row.key, ()):
                     error = "the process that ran the attempt has ended"
-                    self.report(_Report(row.key, CrashInstance(epoch=row.claimed_epoch, error=error, counts=False)))
+                    self.report(Report(row.key, CrashInstance(epoch=row.claimed_epoch, error=error, counts=False)))
             if len(rows) < _PAGE:
                 return
             after = rows[-1].key
@@ -102,12 +87,14 @@ class Programs(Actor):
         """Launch an attempt, make sure that one is gone, or come back later to see whether it should be."""
         key, effect = message.key, message.effect
         if isinstance(effect, Launch):
+            if is_pooled(effect.program):
+                return  # the pool's
             self._launch(key, effect, message.trace)
         elif isinstance(effect, Stop):
             self._stop(key, effect)
         elif isinstance(effect, Enforce):
             after = self._grace if effect.after_ms is None else effect.after_ms / 1000
-            self.tell_later(after, _Report(key, EnforceSignals(epoch=effect.epoch)))
+            self.tell_later(after, Report(key, EnforceSignals(epoch=effect.epoch)))
 
     def _launch(self, key: InstanceKey, effect: Launch, trace: str | None) -> None:
         attempts = self._running.setdefault(key, {})
@@ -140,12 +127,12 @@ class Programs(Actor):
             return
         command = CrashInstance(epoch=message.epoch, error=message.error, counts=not message.is_trouble)
         if not message.is_trouble:
-            self.report(_Report(key, command))
+            self.report(Report(key, command))
             return
         if len(self._troubles) >= _TROUBLES_MAX:
             self._troubles.clear()
         self._troubles[key] = troubles + 1
-        self.tell_later(_TROUBLE.delay(troubles + 1, self.system.random), _Report(key, command))
+        self.tell_later(_TROUBLE.delay(troubles + 1, self.system.random), Report(key, command))
 
     async def _run_traced(self, key: InstanceKey, effect: Launch, scope: trio.CancelScope, trace: str | None) -> None:
         """Run an attempt, and have what it logs and asks for meanwhile known as its own."""
@@ -181,24 +168,3 @@ class Programs(Actor):
             over = _Over(key, epoch, repr(failure), trouble)
         finally:
             self._slot.mailbox.put_control(over)
-
-    @hears(_Report)
-    def report(self, report: _Report) -> None:
-        """Tell an instance what became of its attempt; again and again, until it has heard."""
-        mine = self._slot.mailbox
-
-        def then(reply: Reply) -> None:
-            if isinstance(reply.error, RuntaraError) and reply.error.retry is not Retry.NEVER:
-                mine.put_control(_Untold(report))
-
-        try:
-            self.system.cell(self._instances, report.key).ask_then(Call(report.key, report.command), then)
-        except RuntaraError:
-            mine.put_control(_Untold(report))
-
-    @hears(_Untold)
-    def tell_again(self, message: _Untold) -> None:
-        """Try once more, after a while."""
-        report = message.report
-        failures = report.failures + 1
-        self.tell_later(_TELL_AGAIN.delay(failures, self.system.random), _Report(report.key, report.command, failures))

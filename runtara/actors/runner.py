@@ -17,6 +17,7 @@ from typing import Any, Final
 import msgspec
 import trio
 
+from runtara.actors._deferred import Deferred
 from runtara.actors._runner_logs import FOLLOWERS_MAX, Logs
 from runtara.actors._runner_plan import Planner
 from runtara.actors._runner_run import (
@@ -31,7 +32,7 @@ from runtara.actors._runner_run import (
     report_of,
     usage_of,
 )
-from runtara.actors._service import Actor, Deferred, hears
+from runtara.actors._service import Actor, hears
 from runtara.actors._specs import Backoff
 from runtara.actors.instance import Enforce, Launch, Stop
 from runtara.actors.instances import Effected
@@ -41,7 +42,7 @@ from runtara.actors.runners import Attempt, Ended, Engine, HostFailed
 from runtara.actors.storage import Query
 from runtara.clock import Clock
 from runtara.errors import ActorStopped, Busy, Forbidden, InvalidInput, NotFound, Retry, RuntaraError
-from runtara.ids import InstanceKey
+from runtara.ids import InstanceKey, is_pooled
 from runtara.lifecycle import FINAL
 from runtara.messages import (
     Call,
@@ -172,7 +173,7 @@ class Runner(Actor):
         here = {(run.key, run.epoch) for of_key in self._runs.values() for run in of_key}
         for row in message.rows:
             epoch = row.claimed_epoch
-            if epoch is not None and (row.key, epoch) not in here:
+            if epoch is not None and not is_pooled(row.program) and (row.key, epoch) not in here:
                 lost = "the host has ended before it could launch the program, or lost track of it"
                 self.start_soon(self._say, row.key, CrashInstance(epoch=epoch, error=lost, counts=False))
         self._tell_scheduler(PlacesInUse(self.list_places(ListPlaces())))
@@ -193,7 +194,8 @@ class Runner(Actor):
         """Launch an attempt, or see to it that one is gone, or that signals are not ignored."""
         key, effect = message.key, message.effect
         if isinstance(effect, Launch):
-            self._begin(message, effect)
+            if not is_pooled(effect.program):  # those are the pool's
+                self._begin(message, effect)
         elif isinstance(effect, Stop | Enforce):
             run = next((run for run in self._runs.get(key, ()) if run.epoch == effect.epoch), None)
             if run is None or run.gone:

@@ -15,22 +15,22 @@ import msgspec
 import trio
 
 from runtara.actors._cell import CellRef
-from runtara.actors._image_caps import CapReader
 from runtara.actors._launch_places import LaunchPlaces
 from runtara.actors._launch_queue import LaunchQueue
 from runtara.actors._ref import Ref
 from runtara.actors._reply import Reply
 from runtara.actors._service import hears
 from runtara.actors._specs import Backoff
+from runtara.actors._waker import Waker
 from runtara.actors.instance import Arm, Disarm
 from runtara.actors.instances import Effected
-from runtara.actors.places import ListPlaces, PlaceFreed, PlacesInUse, StopWaking
+from runtara.actors.places import PlaceFreed, StopWaking
 from runtara.actors.storage import Query
 from runtara.clock import INSTANT_MAX_MS, Clock
 from runtara.errors import InstanceNotFound, RuntaraError
-from runtara.ids import InstanceKey
+from runtara.ids import InstanceKey, is_pooled
 from runtara.messages import Call, InstanceWoken, WakeInstance
-from runtara.store import Barred, DueInstance
+from runtara.store import DueInstance
 
 __all__ = ["WakeScheduler"]
 
@@ -63,13 +63,13 @@ class _FoundPast(msgspec.Struct, frozen=True):
     """How much had happened when it was asked."""
 
 
-class WakeScheduler(CapReader):
+class WakeScheduler(Waker):
     """Wakes instances: the tenants in turn where they have to wait, of each the highest priority and then the oldest.
 
-    `instances`, `reader` and `runner` are paths of actors. Without `places` there are enough for all, and the runner is
-    not asked; otherwise one tenant has at most `per_tenant` of them, and an image as many as its version says. `window`
-    limits both what is held of the future and how many queue; whoever is beyond it waits in the store, in the order of
-    time, unless nobody of the queue may go.
+    `instances`, `reader`, `runner` and `pool` are paths of actors. Without `places` there are enough for all, and the
+    runner is not asked; otherwise one tenant has at most `per_tenant` of them, and an image as many as its version
+    says. `window` limits both what is held of the future and how many queue; whoever is beyond it waits in the store,
+    in the order of time, unless nobody of the queue may go.
     """
 
     def __init__(
@@ -84,9 +84,10 @@ class WakeScheduler(CapReader):
         places: int | None = None,
         per_tenant: int | None = None,
         runner: str | None = None,
+        pool: str | None = None,
     ) -> None:
         super().__init__()
-        self._paths = (instances, reader, runner)
+        self._paths = (instances, reader, runner, pool)
         self._clock = clock
         self._places = LaunchPlaces(
             inf if places is None else places, inf if per_tenant is None else per_tenant, self._caps.cap_of
@@ -115,12 +116,11 @@ class WakeScheduler(CapReader):
 
     async def on_start(self) -> None:
         """Read the next wake-ups from the store, and ask the runner which places are free."""
-        instances, reader, runner = self._paths
+        instances, reader, runner, pool = self._paths
         self._lateness = self.system.metrics.tally("runtara_wake_lateness_seconds")
         self._instances: Ref = self.system.ref(instances)
         self._reader: Ref = self.system.ref(reader)
-        if runner is not None:
-            self._places.believe(await self.system.ref(runner).ask(ListPlaces()))
+        await self._places.take_stock(self.system, runner, pool)
         await self._read(None)
         self._arm_tick()
 
@@ -156,12 +156,6 @@ class WakeScheduler(CapReader):
         self._places.freed(message.key)
         self.go_on()
 
-    @hears(PlacesInUse)
-    def places_in_use(self, message: PlacesInUse) -> None:
-        """Believe the runner, who has just looked."""
-        self._places.believe(message.programs)
-        self.go_on()
-
     @hears(StopWaking)
     def stop_waking(self, _: StopWaking) -> None:
         """Wake nobody any more; those who are due stay so in the store."""
@@ -186,7 +180,7 @@ class WakeScheduler(CapReader):
     def settled(self, message: _Settled) -> None:
         """Hear what came of a wake-up."""
         key = message.due.key
-        self._places.woken(key, message.claimed)
+        self._places.woken(key, message.claimed, pooled=is_pooled(message.due.program))
         if message.done:
             self._failures.pop(key, None)
             self._woken += 1
@@ -270,7 +264,7 @@ class WakeScheduler(CapReader):
         return len(self._queue) >= self._window
 
     def _may_wake(self) -> bool:
-        return not self._stopped and self._places.waking < self._most_in_flight and self._places.free > 0
+        return not self._stopped and self._places.waking < self._most_in_flight and self._places.room > 0
 
     # Whoever is at his cap, with more instances than fit into the queue, must not hold up the others.
 
@@ -282,9 +276,8 @@ class WakeScheduler(CapReader):
         if self._looking_past or not self._is_stuck() or self._past_at > self._clock.now_ms():
             return
         self._looking_past = True
-        bounded = self._caps.bounded()
-        barred = Barred(self._places.full_tenants(), self._places.full_programs(bounded))
-        most = int(min(self._places.free, self._most_in_flight - self._places.waking, self._window))
+        barred = self._places.barred(self._caps.bounded())
+        most = int(min(self._places.room, self._most_in_flight - self._places.waking, self._window))
         mine, changes = self._slot.mailbox, self._changes
 
         def then(reply: Reply) -> None:

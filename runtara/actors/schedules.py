@@ -18,19 +18,20 @@ from typing import Any, Final, NamedTuple
 import msgspec
 import trio
 
+from runtara.actors._deferred import Deferred
 from runtara.actors._for_each import for_each
 from runtara.actors._ref import Ref
 from runtara.actors._schedule_calls import ScheduleCalls
 from runtara.actors._schedule_plan import due_between
 from runtara.actors._schedule_state import advanced, id_of_start, kept_of
-from runtara.actors._service import Actor, Deferred, hears
+from runtara.actors._service import Actor, hears
 from runtara.actors._specs import Backoff
 from runtara.actors._system import System
 from runtara.actors.dispatch import Dispatch
 from runtara.actors.storage import Act, Query
 from runtara.clock import Clock
 from runtara.errors import Busy, Retry, RuntaraError
-from runtara.ids import InstanceKey
+from runtara.ids import InstanceKey, is_pooled
 from runtara.messages import Call, PutSchedule, StartInstance
 from runtara.records import Schedule
 
@@ -140,7 +141,7 @@ class Schedules(Actor):
         return deferred
 
     def _check_program(self, start: StartInstance) -> None:
-        if self._dispatch.check_program is not None and not start.image:
+        if self._dispatch.check_program is not None and not start.image and not is_pooled(start.program):
             self._dispatch.check_program(start.program)
 
     async def _answer(self, deferred: Deferred, call: Call) -> None:

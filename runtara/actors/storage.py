@@ -76,6 +76,7 @@ class Query(msgspec.Struct, Request[Any], frozen=True):
         "list_steps",
         "list_checkpoints",
         "list_events",
+        "list_newest_events",
         "read_retries",
         "read_image",
         "read_image_version",

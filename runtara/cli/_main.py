@@ -29,6 +29,7 @@ COMMANDS: Final = {
     "logs": "_logs",
     "events": "_events",
     "steps": "_steps",
+    "flow": "_flow",
     "input": "_states",
     "checkpoints": "_instances",
     "checkpoint": "_states",

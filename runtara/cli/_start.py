@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 import trio
-from msgspec.structs import replace
+from msgspec.structs import replace as with_more
 
 from runtara.cli._follow import conclude, wait_for_end
 from runtara.cli._program_options import program_options, wanted
@@ -19,6 +19,11 @@ __all__ = ["print_started", "start"]
 @click.command()
 @program_options
 @click.option("--at", "start_at", type=typed_instant, metavar="INSTANT", help="Launch it then, not before.")
+@click.option(
+    "--replace",
+    is_flag=True,
+    help="Stop and forget whatever has the id, also where it is finished, and begin a new instance.",
+)
 @click.option("--wait", is_flag=True, help="Wait for the end, print the output, and exit like `runtara run`.")
 @json_option
 @client_options
@@ -27,6 +32,7 @@ def start(
     *,
     program: str,
     start_at: int | None,
+    replace: bool,
     wait: bool,
     as_json: bool,
     **description: Any,  # the other program options
@@ -36,11 +42,11 @@ def start(
     PROGRAM is a path on the server's machine: a .py or .pyz file or an executable, below one of the folders of
     RUNTARA_PROGRAMS; or, with --image, the name of an image that was pushed (report, or report@3 for one of its
     versions), or what a server that runs programs on Kubernetes is to fetch. Starting the same under the same id again
-    starts nothing new.
+    starts nothing new; with --replace it begins anew.
     """
     asked = wanted(program, **description)
     with reach.door(asked.instance_id, watch=wait) as door:
-        started = door.call_from_thread(replace(asked.command, start_at=start_at))
+        started = door.call_from_thread(with_more(asked.command, start_at=start_at, replace=replace))
         if not wait:
             print_started(started, as_json)
             return

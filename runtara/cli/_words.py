@@ -106,8 +106,10 @@ def _line(data: bytes) -> str:
 
 def _created(event: Event) -> str:
     """Whoever goes on from where another instance was says so."""
+    if event.subtype == "replaced":
+        return "the instance was created in the place of the one that had its id"
     if event.subtype != "forked":
-        return _says("the instance was created")(event)
+        return "the instance was created"
     try:
         source = str(msgspec.json.decode(event.payload or b"")["source"])
     except (msgspec.MsgspecError, KeyError, TypeError):
@@ -122,7 +124,9 @@ def _custom(event: Event) -> str:
 
 
 def _signal_sent(event: Event) -> str:
-    return f"a {plain(event.subtype or '')} signal was sent"
+    _, _, note = (event.payload or b"").partition(b"\n")
+    about = f": {_line(note)}" if note else ""
+    return f"a {plain(event.subtype or '')} signal was sent{about}"
 
 
 def _signal_acknowledged(event: Event) -> str:

@@ -35,6 +35,7 @@ from runtara.messages._images import (
 )
 from runtara.messages._instances import (
     AcknowledgeSignal,
+    AwaitedSignal,
     CompleteInstance,
     FailInstance,
     GetCheckpoint,
@@ -71,6 +72,20 @@ from runtara.messages._many import (
     SignalOutcome,
     StartMany,
     StartOutcome,
+)
+from runtara.messages._pool import (
+    ClaimsKept,
+    ClaimWork,
+    FinishTask,
+    KeepClaims,
+    LeadClaim,
+    OfferTask,
+    TaskClaim,
+    TaskFinished,
+    TaskOffered,
+    TaskWithdrawn,
+    WithdrawTask,
+    WorkClaimed,
 )
 from runtara.messages._queries import (
     CountInstances,
@@ -143,6 +158,7 @@ __all__ = [
     "AcknowledgeSignal",
     "Acknowledged",
     "AddKey",
+    "AwaitedSignal",
     "Call",
     "CatchUp",
     "CheckpointFound",
@@ -151,6 +167,8 @@ __all__ = [
     "CheckpointSaved",
     "Chore",
     "ChoreDone",
+    "ClaimWork",
+    "ClaimsKept",
     "Command",
     "CompleteInstance",
     "CountInstances",
@@ -162,6 +180,7 @@ __all__ = [
     "EventPage",
     "ExitInstance",
     "FailInstance",
+    "FinishTask",
     "ForkInstance",
     "GetCheckpoint",
     "GetHealth",
@@ -192,9 +211,11 @@ __all__ = [
     "InstanceSummary",
     "InstanceWoken",
     "InstancesCounted",
+    "KeepClaims",
     "KeyMade",
     "KeyRevoked",
     "KeysFound",
+    "LeadClaim",
     "ListCheckpoints",
     "ListEvents",
     "ListImageVersions",
@@ -212,6 +233,7 @@ __all__ = [
     "NamedStart",
     "NodeInfo",
     "NodesFound",
+    "OfferTask",
     "PauseSchedule",
     "PollSignals",
     "PushImage",
@@ -253,12 +275,18 @@ __all__ = [
     "StepStatus",
     "SuspendInstance",
     "TakeSignal",
+    "TaskClaim",
+    "TaskFinished",
+    "TaskOffered",
+    "TaskWithdrawn",
     "TenantKey",
     "TenantMetrics",
     "TimeOutInstance",
     "TreeFound",
     "UseImageVersion",
     "WakeInstance",
+    "WithdrawTask",
+    "WorkClaimed",
     "WriteImage",
 ]
 
@@ -302,6 +330,11 @@ Command = (
     | ListImageVersions
     | UseImageVersion
     | DeleteImage
+    | ClaimWork
+    | KeepClaims
+    | FinishTask
+    | OfferTask
+    | WithdrawTask
     | PutSchedule
     | GetSchedule
     | ListSchedules

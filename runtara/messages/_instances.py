@@ -51,6 +51,9 @@ class RegisterInstance(msgspec.Struct, Request[InstanceRegistered], frozen=True,
     """Fresh for every attempt; a registration that is sent again keeps it."""
     checkpoint_id: str | None = None
     """A checkpoint that must exist, where the attempt wants to continue from there."""
+    replace: bool = False
+    """Whether whatever has the instance's id is replaced, also where it is finished: it is stopped, all that is stored
+    of it goes, and this is the first attempt of a new instance. A launched attempt cannot do that."""
 
 
 class SaveCheckpoint(msgspec.Struct, Request[CheckpointSaved], frozen=True, gc=False, tag=True, kw_only=True):
@@ -97,10 +100,19 @@ class FailInstance(msgspec.Struct, Request[Acknowledged], frozen=True, gc=False,
     error: str
 
 
+class AwaitedSignal(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """A place of the program that looks for a custom signal."""
+
+    name: str
+    place: str
+
+
 class SuspendInstance(msgspec.Struct, Request[Acknowledged], frozen=True, gc=False, tag=True, kw_only=True):
     """Stop for now, to be woken at `wake_at`, or by a resume signal if None."""
 
     wake_at: int | None = None
+    awaits: tuple[AwaitedSignal, ...] = ()
+    """Custom signals, each of which wakes it as well; one that is there already does so at once."""
 
 
 class RecordEvent(msgspec.Struct, Request[Acknowledged], frozen=True, gc=False, tag=True, kw_only=True):
@@ -142,7 +154,10 @@ class AcknowledgeSignal(msgspec.Struct, Request[Acknowledged], frozen=True, gc=F
 
 
 class SendSignal(msgspec.Struct, Request[SignalAccepted], frozen=True, gc=False, tag=True, kw_only=True):
-    """Send a signal to an instance. The same id sent twice is one signal."""
+    """Send a signal to an instance. The same id sent twice is one signal.
+
+    What a cancel, pause, resume or shutdown carries is kept in the audit log (see `Event`), up to 4,096 bytes of it.
+    """
 
     kind: SignalKind
     signal_id: str

@@ -89,6 +89,8 @@ class ListEvents(msgspec.Struct, Request[EventPage], frozen=True, gc=False, tag=
     subtype: str | None = None
     limit: int = 100
     cursor: str | None = None
+    newest_first: bool = False
+    """The last event first, for whoever wants to know what happened last however much has happened."""
 
 
 class ListSteps(msgspec.Struct, Request[StepPage], frozen=True, gc=False, tag=True, kw_only=True):

@@ -194,7 +194,7 @@ class CheckpointPage(msgspec.Struct, frozen=True, gc=False, tag=True, kw_only=Tr
 
 
 class EventPage(msgspec.Struct, frozen=True, gc=False, tag=True, kw_only=True):
-    """Events, oldest first; `cursor` fetches the next page and is None on the last."""
+    """Events, oldest first unless it was asked otherwise; `cursor` fetches the next page and is None on the last."""
 
     events: tuple[Event, ...]
     cursor: str | None = None

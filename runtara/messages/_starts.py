@@ -5,6 +5,7 @@ The package offers them.
 
 import msgspec
 
+from runtara.ids import new_id
 from runtara.messages._replies import InstanceStarted
 from runtara.messages._requests import Request
 
@@ -29,6 +30,16 @@ class StartInstance(msgspec.Struct, Request[InstanceStarted], frozen=True, gc=Fa
     """From -100 to 100. Among those of its tenant that wait for a place, a higher one is launched first, always."""
     start_at: int | None = None
     """The first launch is not before this instant. It is not compared where the same start is sent again."""
+    replace: bool = False
+    """Whether whatever has the instance's id is replaced, also where it is finished or runs: it is stopped, all that is
+    stored of it goes, and a new instance begins."""
+    request_id: str | None = None
+    """By what a start that replaces is known where it is sent again: with the same one, it replaces once. Chosen here
+    where it is not given; it counts for nothing where nothing is to be replaced."""
+
+    def __post_init__(self) -> None:
+        if self.replace and self.request_id is None:
+            msgspec.structs.force_setattr(self, "request_id", new_id())
 
 
 class ForkInstance(msgspec.Struct, Request[InstanceStarted], frozen=True, gc=False, tag=True, kw_only=True):

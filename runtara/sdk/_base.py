@@ -7,7 +7,7 @@ from contextlib import suppress
 from contextvars import ContextVar, Token
 from itertools import count
 from math import inf
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from msgspec.structs import replace
 
@@ -28,6 +28,8 @@ TENANT: Final = "default"
 sdk_in_use: ContextVar["SdkBase | None"] = ContextVar("runtara_sdk", default=None)
 """The SDK that durable functions use, in this task or thread."""
 
+Face = TypeVar("Face", bound="SdkBase")
+
 registered_sdk: list["SdkBase"] = []
 """The SDK that durable functions use where none is in use, if there is one."""
 
@@ -42,6 +44,7 @@ class SdkBase:
         *,
         park_after: float = inf,
         on_close: Callable[[], None] | None = None,
+        replace: bool = False,
     ) -> None:
         self._door: Final = door
         self._session: Final = door.session
@@ -53,9 +56,12 @@ class SdkBase:
         self._progress: Final = Reporter()
         self._in_use: list[Token[SdkBase | None]] = []
         self._on_close = on_close
+        self._replace: Final = replace
+        """Whether the block of a `with` begins a new instance in the place of whatever has the id."""
         self._looked_at = -1
         self.random: Final[Callable[[], float]] = random.random
         self._requests: Final = _Requests()
+        self._others: Final[dict[type[SdkBase], SdkBase]] = {}
 
     @property
     def session(self) -> Session:
@@ -97,6 +103,16 @@ class SdkBase:
         """Whether there is a connection to the server right now; calls make one where there is none."""
         return self._door.is_connected
 
+    def in_face(self, face: "type[Face]") -> "Face":
+        """Return the SDK of the same attempt with another face: the same one each time."""
+        if isinstance(self, face):
+            return self
+        other = self._others.get(face)
+        if other is None:
+            other = self._others[face] = face(self._door, self.clock, park_after=self.park_after)
+        assert isinstance(other, face), "they are kept by what they are"
+        return other
+
     def stop_heartbeat(self) -> None:
         """Say no more by itself that the program is alive; from then on, only its calls do."""
         self._door.stop_heartbeat()
@@ -117,6 +133,11 @@ class SdkBase:
         if since != self._looked_at:
             yield from flows.look()
             self._looked_at = since  # only now: a signal that was raised is raised again, until the program has ended
+
+    def _learn(self, reply: object, since: int) -> None:
+        """Take note that no signal waited when a checkpoint was saved; `since`: `Session.pushes` before that."""
+        if isinstance(reply, messages.CheckpointSaved) and reply.signal is None:
+            self._looked_at = since
 
     def pause(self, seconds: float) -> flows.Flow[None]:
         """Wait, but raise as soon as a signal to the whole instance comes."""

@@ -51,6 +51,7 @@ __all__ = [
     "sleep_until",
     "start",
     "suspended",
+    "take_signal",
     "wait_for_signal",
     "wait_until_finished",
 ]
@@ -82,10 +83,10 @@ class Parked(SystemExit):
 Flow: TypeAlias = Generator[Any, Any, T]
 
 
-def register(checkpoint_id: str | None, attempt_id: str) -> Flow[messages.InstanceRegistered]:
+def register(checkpoint_id: str | None, attempt_id: str, replace: bool = False) -> Flow[messages.InstanceRegistered]:
     """Begin the attempt."""
     reply: messages.InstanceRegistered = yield messages.RegisterInstance(
-        attempt_id=attempt_id, checkpoint_id=checkpoint_id
+        attempt_id=attempt_id, checkpoint_id=checkpoint_id, replace=replace
     )
     return reply
 
@@ -197,16 +198,27 @@ def wait_for_signal(
     """Wait for the next custom signal of that name; None once the time is over, in every replay too."""
     limit_ms = None if timeout is None else _span_ms(timeout, "timeout")
     command = messages.TakeSignal(name=name, place=place, timeout_ms=limit_ms)
-    patience = park_after
+    reply = yield from take_signal(session, clock, command, park_after)
+    if reply.signal is None and not reply.timed_out:
+        reply = yield replace(command, park=True)
+        _raise_if_parked(reply)
+    return CustomSignal.of(reply.signal)
+
+
+def take_signal(
+    session: Session, clock: Clock, command: messages.TakeSignal, patience: float
+) -> Flow[messages.SignalTaken]:
+    """Wait until a place has found a signal, or that none came in time; at most `patience` seconds."""
     while True:
         since = session.pushes
-        reply = yield replace(command, park=patience <= 0)
-        _raise_if_parked(reply)
-        if reply.signal is not None or reply.timed_out:
-            return CustomSignal.of(reply.signal)
+        reply: messages.SignalTaken = yield command
+        if reply.signal is not None or reply.timed_out or patience <= 0:
+            return reply
         yield from look()
         left = inf if reply.deadline_at is None else max(0, reply.deadline_at - clock.now_ms()) / 1000
-        patience -= yield AwaitPush(min(RECHECK, left, max(0.0, patience)), since)
+        patience -= yield AwaitPush(min(RECHECK, left, patience), since)
+        if patience <= 0:  # whoever rests now hears of what has come meanwhile
+            return reply
 
 
 def _raise_if_parked(reply: messages.SleepStarted | messages.SignalTaken) -> None:

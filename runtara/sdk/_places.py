@@ -2,7 +2,7 @@
 
 import heapq
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 __all__ = ["Place", "Places"]
@@ -20,11 +20,11 @@ class Place:
 class Places:
     """Gives every call a place of its own, the first one that is free, also to calls at the same time.
 
-    `part` tells the places of one part of the program from those of another.
+    `part` returns what tells the places of one part of the program from those of another; most parts hold none.
     """
 
-    def __init__(self, part: str = "") -> None:
-        self._part = part and f"{part}::"
+    def __init__(self, part: Callable[[], str] = str) -> None:
+        self._part = part
         self._lock = threading.Lock()
         self._next: dict[str, int] = {}
         self._free: dict[str, list[int]] = {}
@@ -34,7 +34,8 @@ class Places:
     def hold(self, name: str) -> Iterator[Place]:
         """Hold the next place for a signal of that name."""
         number = self._hold(name)
-        place = Place(f"signal::{name}::{self._part}{number}")
+        part = self._part()
+        place = Place(f"signal::{name}::{part}::{number}" if part else f"signal::{name}::{number}")
         try:
             yield place
         finally:

@@ -31,13 +31,16 @@ class Scope:
         self.outer = outer
         self.is_abandoned = False
         """Whether nobody waits any more for what runs here: its time is over."""
-        self.places = Places("" if path == PROGRAM else _digest(path, 12))
+        self.places = Places(self._part)
         self._calls: dict[str, count[int]] = {}
 
     @property
     def is_program(self) -> bool:
         """Whether it is the program itself."""
         return self.path == PROGRAM
+
+    def _part(self) -> str:
+        return "" if self.is_program else _digest(self.path, 12)
 
     def step(self, name: str, *, counted: bool) -> str:
         """Return the checkpoint id of a call: the same one in every replay; a `counted` one has it for itself."""

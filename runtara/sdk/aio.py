@@ -32,7 +32,7 @@ class AsyncRuntaraSdk(SdkBase):
     async def __aenter__(self) -> Self:
         if not self.is_registered:
             try:
-                await self.register()
+                await self.register(replace=self._replace)
             except BaseException:
                 self.close()
                 raise
@@ -97,13 +97,14 @@ class AsyncRuntaraSdk(SdkBase):
         """Return how the server is. Raises `Unreachable` if none answers."""
         return await self._run(flows.health())
 
-    async def register(self, checkpoint_id: str | None = None) -> messages.InstanceRegistered:
+    async def register(self, checkpoint_id: str | None = None, *, replace: bool = False) -> messages.InstanceRegistered:
         """Begin an attempt: create the instance, or take it over from an earlier attempt, which is then fenced.
 
-        `checkpoint_id` names a checkpoint that must exist. Raises `InvalidState` or `InstanceCancelled` for an instance
-        that has ended, and `NotFound` for an unknown checkpoint.
+        `checkpoint_id` names a checkpoint that must exist. With `replace`, a new instance comes into the place of
+        whatever has this id, also of one that has ended, and nothing of that is left. Raises `InvalidState` or
+        `InstanceCancelled` for an instance that has ended, and `NotFound` for an unknown checkpoint.
         """
-        return await self._run(flows.register(checkpoint_id, self._attempt_id))
+        return await self._run(flows.register(checkpoint_id, self._attempt_id, replace))
 
     async def init(self, checkpoint_id: str | None = None) -> messages.InstanceRegistered:
         """Connect, register the attempt, and make this the SDK that durable functions use; see `register_sdk`."""
@@ -284,4 +285,7 @@ class AsyncRuntaraSdk(SdkBase):
 
     async def perform(self, wish: Any) -> Any:
         """Do what a flow wishes for."""
-        return await perform(self._door, self._prepare(wish))
+        since = self._session.pushes
+        reply = await perform(self._door, self._prepare(wish))
+        self._learn(reply, since)
+        return reply

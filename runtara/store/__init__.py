@@ -5,6 +5,7 @@ from runtara.store._cursors import cursor_of_id, cursor_of_seq
 from runtara.store._open import check_sqlite_version, open_store, sqlite_version
 from runtara.store._tenure import LEASE_MS, NodeSpec, Tenure
 from runtara.store._terms import (
+    AGING_MS,
     Barred,
     Claims,
     Copies,
@@ -21,6 +22,7 @@ from runtara.store._transfer import Transferred, Watch, back_up, copy_store, res
 from runtara.store._upkeep import Upkeep, Vacuumed, open_upkeep
 
 __all__ = [
+    "AGING_MS",
     "LEASE_MS",
     "Barred",
     "Claims",

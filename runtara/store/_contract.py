@@ -16,7 +16,8 @@ Promises, each with a test in the conformance suite:
    the writer succeeds.
 6. A reader sees every save whose commit has returned before the read began.
 7. Bytes come back as they went in; empty is not absent.
-8. Each call of the writer that is no commit is one transaction, too: all of it is stored when it returns, and nothing
+8. A save that replaces leaves nothing of what was stored of its instance before, and its events have the highest seqs.
+9. Each call of the writer that is no commit is one transaction, too: all of it is stored when it returns, and nothing
    where it raises anything but `OutcomeUnknown`.
 """
 
@@ -230,6 +231,11 @@ class Reader(Protocol):
         self, key: InstanceKey, type_: str | None, subtype: str | None, limit: int, cursor: str | None
     ) -> EventPage:
         """Page through an instance's events in the order in which they were stored."""
+
+    def list_newest_events(
+        self, key: InstanceKey, type_: str | None, subtype: str | None, limit: int, cursor: str | None
+    ) -> EventPage:
+        """Page through an instance's events, the last one first."""
 
     def read_image(self, tenant_id: str, name_or_id: str) -> Image | None:
         """Return an image that is not deleted, by its id or, where there is none of that id, by its name."""

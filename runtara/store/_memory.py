@@ -1,6 +1,6 @@
 """A store in memory: the same promises as the others, but for what outlives the process."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 
 from msgspec.structs import replace
 
@@ -94,13 +94,17 @@ class MemoryWriter(CatalogWriter):
         """Say of each save whether it applies, before anything is changed, so that an error leaves no trace."""
         changed: dict[InstanceKey, tuple[Instance, bytes | None]] = {}
         added: dict[InstanceKey, list[str]] = {}
+        replaced: set[InstanceKey] = set()
         stored = []
         for save in saves:
             key = InstanceKey(save.instance.tenant_id, save.instance.instance_id)
             instance, output = changed.get(key) or self._current(key)
-            copied = self._copied_ids(save, added)
+            copied = self._copied_ids(save, added, replaced)
             applies = save.expected_version == (instance.version if instance else 0) and copied is not None
             if applies:
+                if save.replaces:
+                    replaced.add(key)
+                    added[key], instance, output = [], None, None
                 added.setdefault(key, []).extend([*(copied or ()), *(one.checkpoint_id for one in save.checkpoints)])
                 new_output = output if save.output is None else save.output
                 if instance is not None and instance.status in FINAL:
@@ -109,10 +113,13 @@ class MemoryWriter(CatalogWriter):
             stored.append(applies)
         return stored
 
-    def _copied_ids(self, save: Save, added: Mapping[InstanceKey, list[str]]) -> list[str] | None:
+    def _copied_ids(
+        self, save: Save, added: Mapping[InstanceKey, list[str]], replaced: Container[InstanceKey]
+    ) -> list[str] | None:
         """Return the ids of the checkpoints that a save copies; None where there is nothing that it could copy.
 
-        `added` are those that earlier saves of the batch bring.
+        `added` are those that earlier saves of the batch bring, `replaced` are the instances that they put in the place
+        of others.
         """
         copies = copies_of(save)
         if copies is None:
@@ -121,7 +128,8 @@ class MemoryWriter(CatalogWriter):
         is_known = history is not None or copies.source in added
         if copies.source.tenant_id != save.instance.tenant_id or not is_known:
             return None
-        ids = list(dict.fromkeys([*(history.checkpoints if history else ()), *added.get(copies.source, ())]))
+        stored = history.checkpoints if history is not None and copies.source not in replaced else ()
+        ids = list(dict.fromkeys([*stored, *added.get(copies.source, ())]))
         if copies.checkpoint_id is None:
             return ids
         return ids[: ids.index(copies.checkpoint_id) + 1] if copies.checkpoint_id in ids else None
@@ -132,6 +140,8 @@ class MemoryWriter(CatalogWriter):
 
     def _apply(self, save: Save) -> None:
         key = InstanceKey(save.instance.tenant_id, save.instance.instance_id)
+        if save.inserts:
+            self._tables.histories.pop(key, None)
         history = self._tables.histories.get(key)
         if history is None:
             history = self._tables.histories[key] = History(save)

@@ -1,12 +1,13 @@
 """The reader of a store in memory."""
 
 import heapq
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 
-from runtara.ids import InstanceKey
+from runtara.ids import InstanceKey, is_pooled
 from runtara.lifecycle import Status
 from runtara.messages import CheckpointInfo, CheckpointPage, EventPage
-from runtara.records import Checkpoint, Instance, Retry, Signal, Snapshot
+from runtara.records import Checkpoint, Event, Instance, Retry, Signal, Snapshot
 from runtara.store import _cursors
 from runtara.store._memory_catalog import CatalogReader
 from runtara.store._memory_lists import MemoryLists
@@ -70,9 +71,8 @@ class MemoryReader(CatalogReader, MemoryLists, UnsharedReader):
             if history.instance.wake_at is not None
             and history.instance.wake_at <= until_ms
             and history.instance.program is not None
+            and _is_let_through(key, history.instance.program, barred)
             and history.instance.status in (Status.PENDING, Status.SUSPENDED)
-            and key.tenant_id not in barred.tenants
-            and history.instance.program not in barred.programs
         )
         return heapq.nsmallest(_cursors.check_limit(limit), (row for row in due if after is None or row > after))
 
@@ -100,15 +100,17 @@ class MemoryReader(CatalogReader, MemoryLists, UnsharedReader):
         self, key: InstanceKey, type_: str | None, subtype: str | None, limit: int, cursor: str | None
     ) -> EventPage:
         """Page through an instance's events in the order in which they were stored."""
-        after, _ = _cursors.seq_of_cursor(cursor), _cursors.check_limit(limit)
-        history = self._histories.get(key)
-        rows = [
-            event
-            for event in (history.events if history else ())
-            if event.seq > after and type_ in (None, event.type) and subtype in (None, event.subtype)
-        ]
-        page, more = _cursors.page_of(rows, limit)
-        return EventPage(events=page, cursor=_cursors.cursor_of_seq(page[-1].seq) if more else None)
+        after, history = _cursors.seq_of_cursor(cursor), self._histories.get(key)
+        events = history.events if history else []
+        return _page_of((event for event in events if event.seq > after), type_, subtype, limit)
+
+    def list_newest_events(
+        self, key: InstanceKey, type_: str | None, subtype: str | None, limit: int, cursor: str | None
+    ) -> EventPage:
+        """Page through an instance's events, the last one first."""
+        before, history = _cursors.seq_of_cursor(cursor), self._histories.get(key)
+        events = reversed(history.events if history else [])
+        return _page_of((event for event in events if not before or event.seq < before), type_, subtype, limit)
 
     def verify(self) -> list[str]:
         """Return nothing: there is no file that could be damaged."""
@@ -129,6 +131,13 @@ def _snapshot(history: History) -> Snapshot:
     )
 
 
+def _page_of(events: Iterable[Event], type_: str | None, subtype: str | None, limit: int) -> EventPage:
+    """Return the first events of one type and subtype, where these are given."""
+    wanted = (event for event in events if type_ in (None, event.type) and subtype in (None, event.subtype))
+    page, more = _cursors.page_of(list(islice(wanted, _cursors.check_limit(limit) + 1)), limit)
+    return EventPage(events=page, cursor=_cursors.cursor_of_seq(page[-1].seq) if more else None)
+
+
 def _timeout_at(instance: Instance) -> int | None:
     if instance.timeout_ms is None or instance.claimed_at is None:
         return None
@@ -143,3 +152,11 @@ def _info(checkpoint: Checkpoint) -> CheckpointInfo:
         size=len(checkpoint.state),
         wake_at=checkpoint.wake_at,
     )
+
+
+def _is_let_through(key: InstanceKey, program: str, barred: Barred) -> bool:
+    if key.tenant_id in barred.tenants or program in barred.programs:
+        return False
+    if is_pooled(program):
+        return barred.pools is None or (key.tenant_id, program) in barred.pools
+    return not barred.only_pools

@@ -32,7 +32,7 @@ _PART: Final = ("save", "nth")
 
 _InstanceRow: Final = _row_of(
     "InstanceRow",
-    ("save", "expected_version", "told"),
+    ("save", "expected_version", "inserts", "told"),
     Instance.__struct_fields__,
     ("output", "input", "env"),
 )
@@ -45,6 +45,7 @@ _CopyRow: Final = _row_of("CopyRow", ("save",), ("tenant_id", "source_id", "chec
 _RetryRow: Final = _row_of("RetryRow", _PART, Retry.__struct_fields__)
 
 _COPYING: Final = re.compile(r"/\*\[\*/.*?/\*\]\*/\s*", re.DOTALL)
+_REPLACING: Final = re.compile(r"/\*\{\*/.*?/\*\}\*/\s*", re.DOTALL)
 _NOTHING: Final = "[]"
 _ERROR: Final = Instance.__struct_fields__.index("error")
 
@@ -71,14 +72,16 @@ def rounds_of(saves: Sequence[Save]) -> Iterator[dict[str, str]]:
 
 
 def statement_of(round_: Mapping[str, Any]) -> str:
-    """Return the statement that stores a round: the parts that copy are left out where nothing is copied."""
-    statement = SQL["commit_round"]
-    return statement if round_["copies"] != _NOTHING else _without_copies(statement)
+    """Return the statement that stores a round, without the parts for what no save of the round does."""
+    return _without(SQL["commit_round"], round_["copies"] != _NOTHING, round_["replacing"] != _NOTHING)
 
 
 @functools.cache
-def _without_copies(statement: str) -> str:
-    return _COPYING.sub("", statement)
+def _without(statement: str, copies: bool, replaces: bool) -> str:
+    for part, is_needed in ((_COPYING, copies), (_REPLACING, replaces)):
+        if not is_needed:
+            statement = part.sub("", statement)
+    return statement
 
 
 class _Round:
@@ -91,6 +94,7 @@ class _Round:
         self._waits: list[Any] = []
         self._retries: list[Any] = []
         self._copies: list[Any] = []
+        self._replacing: list[int] = []
 
     def add(self, number: int, save: Save) -> None:
         """Take a save, the `number`-th of its batch."""
@@ -100,8 +104,10 @@ class _Round:
             values = (*values[:_ERROR], instance.error.encode(), *values[_ERROR + 1 :])
         env = _document(save.env) if save.env else None
         self._saves.append(
-            _InstanceRow(number, save.expected_version, save.told, *values, save.output, save.input, env)
+            _InstanceRow(number, save.expected_version, save.inserts, save.told, *values, save.output, save.input, env)
         )
+        if save.inserts and save.expected_version > 0:
+            self._replacing.append(number)
         for checkpoint in save.checkpoints:
             self._checkpoints.append(_CheckpointRow(number, len(self._checkpoints), *astuple(checkpoint)))
         if save.events:
@@ -112,7 +118,7 @@ class _Round:
             self._copies.append(_CopyRow(number, *copies.source, copies.checkpoint_id))
 
     def documents(self) -> dict[str, str]:
-        """Return the parameters of `commit_round` that are documents."""
+        """Return the parameters of `commit_round` that are documents, and which saves replace: see `statement_of`."""
         self._saves.sort(key=lambda row: (row.tenant_id, row.instance_id))
         return {
             "saves": _document(self._saves),
@@ -123,6 +129,7 @@ class _Round:
             "waits": _document(self._waits),
             "retries": _document(self._retries),
             "copies": _document(self._copies),
+            "replacing": _document(self._replacing),
         }
 
     def _add_events(self, number: int, events: Sequence[Event]) -> None:

@@ -31,7 +31,7 @@ from runtara.store._postgres_door import (
 from runtara.store._postgres_migrate import migrate
 from runtara.store._sql_writer import Execute, SqlWriter
 from runtara.store._tenure import LOST_KEPT_MS, Tenure
-from runtara.store._terms import NOBODY, Barred, Claims, DueInstance, LeaseLost, RunningInstance, Save
+from runtara.store._terms import AGING_MS, NOBODY, Barred, Claims, DueInstance, LeaseLost, RunningInstance, Save
 
 __all__ = ["PostgresWriter", "displaced"]
 
@@ -130,6 +130,9 @@ class PostgresWriter(SqlWriter):
             "programs": self._programs(),
             "barred_tenants": list(barred.tenants),
             "barred_programs": list(barred.programs),
+            "pools": barred.pool_names(),
+            "only_pools": barred.only_pools,
+            "aging_ms": AGING_MS,
         }
         rows = self._run("claim_due", names)
         claimed = [DueInstance(row[0], InstanceKey(*row[1:3]), *row[3:-1]) for row in rows if row[0] is not None]

@@ -75,7 +75,8 @@ class SqlReader(SqlLists, StepsReader):
     ) -> list[DueInstance]:
         """Return pending and suspended instances with `wake_at` <= `until_ms` that have a program, earliest first."""
         behind = after or _BEFORE_ALL
-        names = {name: msgspec.json.encode(found).decode() for name, found in barred._asdict().items()}
+        passed_over = barred._asdict() | {"pools": barred.pool_names()}
+        names = {name: msgspec.json.encode(found).decode() for name, found in passed_over.items()}
         bounds = {"until_ms": until_ms, "wake_at": behind.wake_at, "limit": _cursors.check_limit(limit)}
         rows = self._rows("list_due", {**names, **bounds, **behind.key._asdict()})
         return [DueInstance(row[0], InstanceKey(*row[1:3]), *row[3:]) for row in rows]
@@ -98,9 +99,14 @@ class SqlReader(SqlLists, StepsReader):
     ) -> EventPage:
         """Page through an instance's events in the order in which they were stored."""
         names = {"type": type_, "subtype": subtype, "after": _cursors.seq_of_cursor(cursor)}
-        found = self._records(Event, "list_events", names | key._asdict() | {"limit": _cursors.check_limit(limit) + 1})
-        page, more = _cursors.page_of(found, limit)
-        return EventPage(events=page, cursor=_cursors.cursor_of_seq(page[-1].seq) if more else None)
+        return self._page_of_events("list_events", names | key._asdict(), limit)
+
+    def list_newest_events(
+        self, key: InstanceKey, type_: str | None, subtype: str | None, limit: int, cursor: str | None
+    ) -> EventPage:
+        """Page through an instance's events, the last one first."""
+        names = {"type": type_, "subtype": subtype, "before": _cursors.seq_of_cursor(cursor) or _BEHIND_ALL}
+        return self._page_of_events("list_newest_events", names | key._asdict(), limit)
 
     def read_image(self, tenant_id: str, name_or_id: str) -> Image | None:
         """Return an image by its id or name."""
@@ -160,6 +166,11 @@ class SqlReader(SqlLists, StepsReader):
         except RuntaraError as error:
             return [f"not known whether {sentence}: {error}"]
         return [f"{sentence}: {problem}" for (problem,) in rows]
+
+    def _page_of_events(self, statement: str, names: Mapping[str, object], limit: int) -> EventPage:
+        found = self._records(Event, statement, {**names, "limit": _cursors.check_limit(limit) + 1})
+        page, more = _cursors.page_of(found, limit)
+        return EventPage(events=page, cursor=_cursors.cursor_of_seq(page[-1].seq) if more else None)
 
     def _page_by_name(
         self, kind: type[Record], statement: str, tenant_id: str, limit: int, cursor: str | None

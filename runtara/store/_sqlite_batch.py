@@ -55,13 +55,19 @@ class Batch:
 
     def add(self, save: Save) -> bool:
         """Write the save and return True, or return False where the stored version is not the expected one."""
-        number = self._insert(save) if save.expected_version == 0 else self._update(save)
+        last_seq = self._remove(save) if save.inserts and save.expected_version > 0 else 0
+        if last_seq is None:
+            return False
+        number = self._insert(save) if save.inserts else self._update(save)
         if number is None:
             return False
         for checkpoint in save.checkpoints:
             self._checkpoints.append((number, *astuple(checkpoint)))
-        for event in save.events:
-            self._events.append((number, *astuple(event)[:-1]))
+        if last_seq:  # else some of the removed events' numbers could be used again
+            rows = [_row(last_seq + nth, number, *astuple(event)[:-1]) for nth, event in enumerate(save.events, 1)]
+            self._cursor.executemany(SQL["insert_event_at"], rows)
+        else:
+            self._events += [(number, *astuple(event)[:-1]) for event in save.events]
         if save.signals or save.acknowledged or save.waits or save.retries:
             self._add_history(save, number)
         return True
@@ -78,6 +84,14 @@ class Batch:
         several = (_row(*chain(*rows[start : start + _ROWS_AT_ONCE])) for start in range(0, split, _ROWS_AT_ONCE))
         self._cursor.executemany(_insert_several(statement), several)
         self._cursor.executemany(SQL[statement], (_row(*row) for row in rows[split:]))
+
+    def _remove(self, save: Save) -> int | None:
+        """Remove an instance with all that belongs to it; return the last seq of all events, or None on a conflict."""
+        self.finish()  # what earlier saves of the batch have brought goes, too
+        ((last_seq,),) = self._execute(SQL["find_last_event"]).fetchall()
+        instance = save.instance
+        self._execute(SQL["remove_instance"], (instance.tenant_id, instance.instance_id, save.expected_version))
+        return last_seq if self._cursor.rowcount == 1 else None
 
     def _insert(self, save: Save) -> int | None:
         copies = copies_of(save)

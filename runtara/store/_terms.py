@@ -12,6 +12,7 @@ from runtara.lifecycle import FINAL, Status
 from runtara.records import Checkpoint, Event, ImageVersion, Instance, Retry, Signal, Wait
 
 __all__ = [
+    "AGING_MS",
     "NOBODY",
     "USERS_NAMED",
     "Barred",
@@ -72,6 +73,15 @@ class Save(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     checkpoint, the save does not apply."""
     told: bool = False
     """Whether other nodes that share the store are to be told: somebody there may be waiting for this change."""
+    replaces: bool = False
+    """Whether all that is stored of the instance goes, whatever its status, and this save is inserted in its place: the
+    row, with what counts only when it is inserted, and the history that this save brings. Its events come after the old
+    ones, for whoever reads on from one of these. Ignored where the instance must not exist yet."""
+
+    @property
+    def inserts(self) -> bool:
+        """Whether the row is a new one."""
+        return self.replaces or self.expected_version == 0
 
 
 class DueInstance(NamedTuple):
@@ -109,11 +119,23 @@ class DueInstance(NamedTuple):
         return self[:2] >= other[:2]
 
 
+AGING_MS: Final = 300_000
+"""How many milliseconds of waiting one step of priority is worth, where something grows more urgent as it waits."""
+
+
 class Barred(NamedTuple):
     """Whose instances are passed over, because no more of them may run here now."""
 
     tenants: tuple[str, ...] = ()
     programs: tuple[str, ...] = ()
+    pools: tuple[tuple[str, str], ...] | None = None
+    """Tenants and pooled programs: of all that are pooled, these alone are not passed over. None for no difference."""
+    only_pools: bool = False
+    """Whether all is passed over that is not pooled."""
+
+    def pool_names(self) -> list[str] | None:
+        """Return what `pools` names as texts, a tenant, a space and a program: what statements compare with."""
+        return None if self.pools is None else [f"{tenant_id} {program}" for tenant_id, program in self.pools]
 
 
 NOBODY: Final = Barred()

@@ -259,4 +259,4 @@ def _forbidden(role: Role, kind: type) -> Forbidden:
 _BEGIN: Final = frozenset({StartInstance, ForkInstance, RegisterInstance})
 """What a host that goes down takes only for instances that it knows."""
 
-_MANAGER_ONLY: Final = frozenset(kind for kind, row in ENDPOINTS.items() if row.caller == "manager")
+_MANAGER_ONLY: Final = frozenset(kind for kind, row in ENDPOINTS.items() if row.caller in ("manager", "worker"))

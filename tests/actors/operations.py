@@ -12,7 +12,7 @@ from runtara.errors import NotFound
 from runtara.lifecycle import Status
 from runtara.messages import Call
 from runtara.records import ImageOptions
-from runtara.system import INSTANCES, READER
+from runtara.system import INSTANCES, POOL, READER
 from tests.actors.stage import NOW, Stage
 
 __all__ = ["EXAMPLES", "HEALTH", "PAYLOAD_MAX", "TREE", "Desk", "host", "running"]
@@ -34,7 +34,9 @@ EXAMPLES: dict[type, Any] = {
     messages.Heartbeat: messages.Heartbeat(),
     messages.CompleteInstance: messages.CompleteInstance(output=b"output"),
     messages.FailInstance: messages.FailInstance(error="it broke"),
-    messages.SuspendInstance: messages.SuspendInstance(wake_at=NOW),
+    messages.SuspendInstance: messages.SuspendInstance(
+        wake_at=NOW, awaits=(messages.AwaitedSignal(name="go", place="p"),)
+    ),
     messages.RecordEvent: messages.RecordEvent(subtype="note", payload=b"payload"),
     messages.GetStatus: messages.GetStatus(),
     messages.GetInput: messages.GetInput(),
@@ -58,6 +60,11 @@ EXAMPLES: dict[type, Any] = {
     messages.ListSchedules: messages.ListSchedules(),
     messages.DeleteSchedule: messages.DeleteSchedule(name="nightly"),
     messages.PauseSchedule: messages.PauseSchedule(name="nightly"),
+    messages.ClaimWork: messages.ClaimWork(worker_id="one", slot=0, programs=("pool:ship@1",), tags=("large",)),
+    messages.KeepClaims: messages.KeepClaims(worker_id="one", held=("claim",)),
+    messages.FinishTask: messages.FinishTask(claim_id="claim", outcome=b"outcome"),
+    messages.OfferTask: messages.OfferTask(place="here", program="pool:ship@1", payload=b"payload"),
+    messages.WithdrawTask: messages.WithdrawTask(place="there"),
     messages.GetTree: messages.GetTree(),
     messages.GetHealth: messages.GetHealth(),
     messages.PushImage: messages.PushImage(name="report", kind="python", digest="0" * 64, size=7),
@@ -160,6 +167,7 @@ async def host(stage: Stage) -> Stage:
         reader=READER,
         payload_max_bytes=PAYLOAD_MAX,
         runner="root/logs",
+        pool=POOL,
         many="root/desk",
         schedules="root/desk",
         images="root/desk",

@@ -24,7 +24,7 @@ from runtara.records import Schedule
 from runtara.settings import Settings
 from runtara.store import Listener, LoadError, Reader, Save, Store, Writer
 from runtara.store._memory import MemoryStore
-from runtara.system import INSTANCES, MANY, READER, SCHEDULES, Launcher, in_process, tree
+from runtara.system import INSTANCES, MANY, POOL, READER, SCHEDULES, Launcher, in_process, tree
 from tests.store.samples import NOW, save
 
 __all__ = ["NOW", "Stage", "TrioClock", "WatchedStore", "crash_actor", "key_of", "open_stage", "sleeper"]
@@ -201,6 +201,7 @@ async def open_stage(
             instances=INSTANCES,
             reader=READER,
             payload_max_bytes=all_settings.state_max_bytes,
+            pool=POOL,
             many=MANY,
             schedules=SCHEDULES,
         )

@@ -7,10 +7,12 @@ from typing import Any
 import msgspec
 import pytest
 import trio
+from msgspec.structs import replace
 from trio.testing import MockClock
 
 from runtara import messages
 from runtara.actors._dispatch_checks import (
+    AWAITS_MAX,
     ENV_MAX_BYTES,
     ENV_MAX_NAMES,
     LOG_MAX_BYTES,
@@ -380,6 +382,15 @@ async def test_instants_lie_between_1970_and_9999(stage: Stage, field: str) -> N
     for bad in (-1, INSTANT_MAX_MS + 1, 10**30, math.nan, math.inf, 1.5, True, "5"):
         await refused(stage, command(bad))
     assert await stage.ask("one", command(INSTANT_MAX_MS), epoch=1)
+
+
+async def test_a_rest_is_for_so_many_well_formed_signals(stage: Stage) -> None:
+    await running(stage)
+    one = messages.AwaitedSignal(name="go", place="p")
+
+    for bad in ((replace(one, name=""),), (replace(one, place="x" * 2_000),), (one,) * (AWAITS_MAX + 1)):
+        await refused(stage, messages.SuspendInstance(awaits=bad))
+    assert await stage.ask("one", messages.SuspendInstance(awaits=(one,)), epoch=1)
 
 
 @pytest.mark.parametrize("times", [{}, {"duration_ms": 5, "until": NOW}])

@@ -319,6 +319,23 @@ class Lives(RuleBasedStateMachine):
         epoch = None if back is None else self.world.row.epoch - back
         self.ask(RegisterInstance(attempt_id=attempt_id, checkpoint_id=checkpoint_id), epoch)
 
+    @rule(start=st.booleans())
+    def put_another_one_in_its_place(self, start: bool) -> None:
+        if self.steps <= LONG_LIFE:
+            return
+        self.steps = 0
+        old, name = self.world.row, f"new-{self.world.row.epoch}"
+        command: Command = RegisterInstance(attempt_id=name, replace=True)
+        if start:
+            command = StartInstance(program="ship", input=b"", replace=True, request_id=name)
+        self.cancel_accepted = False
+        self.first_answers.clear()
+        self.taken.clear()
+        self.world.ask(command)
+        for effect in self.world.effects:
+            self._follow(effect)
+        assert (self.world.row.epoch, self.world.row.version) == (old.epoch + 1, old.version + 1)
+
     @rule(command=PROGRAM)
     def work(self, command: Command) -> None:
         self.ask(command, self.world.row.epoch)

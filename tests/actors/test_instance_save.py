@@ -1,3 +1,5 @@
+import pytest
+
 from runtara.actors._instance_save import save_of
 from runtara.lifecycle import Status
 from runtara.messages import (
@@ -8,9 +10,11 @@ from runtara.messages import (
     RecordRetry,
     SaveCheckpoint,
     SendSignal,
+    SignalKind,
     StartInstance,
     TakeSignal,
 )
+from runtara.records import NOTE_MAX_BYTES
 from runtara.store import Save
 from tests.actors.world import KEY, NOW, World, unmanaged
 
@@ -57,6 +61,24 @@ def test_a_signal_sent_and_acknowledged_in_one_burst_is_one_finished_row() -> No
         ("signal-sent", b"s"),
         ("signal-acknowledged", b"s"),
     ]
+
+
+@pytest.mark.parametrize("kind", ["cancel", "pause", "resume", "shutdown"])
+def test_what_a_signal_to_the_whole_instance_carries_is_kept_in_the_log(kind: SignalKind) -> None:
+    def line(payload: bytes) -> bytes | None:
+        save = saved(unmanaged(), (SendSignal(kind=kind, signal_id="s", payload=payload), None))
+        return next(event.payload for event in save.events if event.type == "signal-sent")
+
+    assert line(b"why\nnot\0") == b"s\nwhy\nnot\0"
+    assert line(b"") == b"s"
+    assert line(b"x" * NOTE_MAX_BYTES) == b"s\n" + b"x" * NOTE_MAX_BYTES
+    assert line(b"x" * (NOTE_MAX_BYTES + 1)) == b"s"
+
+
+def test_what_a_custom_signal_carries_is_not_in_the_log() -> None:
+    save = saved(unmanaged(), (SendSignal(kind="custom", signal_id="s", name="go", payload=b"secret"), None))
+
+    assert [event.payload for event in save.events] == [b"s"]
 
 
 def test_a_signal_sent_earlier_is_acknowledged_by_its_id() -> None:

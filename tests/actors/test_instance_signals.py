@@ -328,10 +328,24 @@ def test_a_paused_instance_is_paused_already() -> None:
     assert world.saved is None
 
 
-@pytest.mark.parametrize("kind", ["pause", "resume", "shutdown"])
-def test_a_pending_instance_can_only_be_cancelled_or_sent_custom_signals(kind: SignalKind) -> None:
+@pytest.mark.parametrize("kind", ["resume", "shutdown"])
+def test_a_pending_instance_cannot_be_resumed_or_shut_down(kind: SignalKind) -> None:
     with pytest.raises(InvalidState, match="is pending"):
         started().send(kind)
+
+
+def test_an_instance_that_is_paused_before_it_has_begun_begins_when_it_is_resumed() -> None:
+    world = started()
+
+    reply = world.send("pause", "s")
+
+    assert reply == SignalAccepted(signal_id="s", status=Status.SUSPENDED)
+    assert (world.row.termination_reason, world.row.wake_at) == (TerminationReason.PAUSED, None)
+    effects = [world.effects]
+    world.send("resume")
+    assert (world.row.status, world.row.wake_at) == (Status.SUSPENDED, NOW)
+    effects.append(world.effects)
+    assert effects == [(Disarm(),), (Arm(NOW),)]
 
 
 def test_a_shut_down_instance_is_launched_again_at_once() -> None:

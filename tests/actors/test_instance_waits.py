@@ -3,7 +3,15 @@ import pytest
 from runtara.actors.instance import Arm, Stop, Untrack
 from runtara.errors import AlreadyExists, InstanceCancelled, InstancePaused, InvalidState
 from runtara.lifecycle import Status, TerminationReason
-from runtara.messages import CompleteInstance, RegisterInstance, SignalTaken, SuspendInstance, TakeSignal
+from runtara.messages import (
+    Acknowledged,
+    AwaitedSignal,
+    CompleteInstance,
+    RegisterInstance,
+    SignalTaken,
+    SuspendInstance,
+    TakeSignal,
+)
 from tests.actors.world import NOW, World, managed, unmanaged
 
 LOOK = TakeSignal(name="go", place="p")
@@ -230,3 +238,68 @@ def test_a_finished_program_takes_no_signal() -> None:
 
     with pytest.raises(InvalidState):
         world.tell(LOOK)
+
+
+# A rest for several signals -------------------------------------------------------------------------------------------
+
+REST = SuspendInstance(
+    wake_at=NOW + 100, awaits=(AwaitedSignal(name="go", place="p"), AwaitedSignal(name="stop", place="q"))
+)
+
+
+def test_an_instance_that_rests_for_signals_is_woken_by_whatever_comes_first() -> None:
+    for name in ("go", "stop"):
+        world = managed()
+        world.tell(REST)
+        assert (world.row.termination_reason, world.row.wake_at) == (TerminationReason.WAITING_SIGNAL, NOW + 100)
+        assert sorted(world.rows.waits) == ["p", "q"]
+
+        world.send("custom", "s", name)
+
+        assert world.row.wake_at == NOW
+        assert world.effects == (Arm(NOW),)
+
+
+def test_another_signal_does_not_wake_it() -> None:
+    world = managed()
+    world.tell(REST)
+
+    world.send("custom", "s", "other")
+
+    assert world.row.wake_at == NOW + 100
+
+
+def test_a_rest_for_a_signal_that_is_there_already_is_over_at_once() -> None:
+    world = managed()
+    world.tell(LOOK)
+    world.send("custom", "s", "go")
+
+    world.tell(REST)
+
+    assert (world.row.status, world.row.wake_at) == (Status.SUSPENDED, NOW)
+
+
+def test_a_rest_for_signals_keeps_the_deadlines_that_their_places_have() -> None:
+    world = managed()
+    world.tell(WAIT)
+
+    world.tell(REST)
+
+    assert [world.rows.waits[place].deadline_at for place in ("p", "q")] == [NOW + 100, None]
+
+
+def test_a_rest_for_signals_that_is_told_again_is_acknowledged_again() -> None:
+    world = managed()
+    world.tell(REST)
+    world.send("custom", "s", "go")
+
+    assert world.tell(REST) == Acknowledged(Status.SUSPENDED)
+    assert world.saved is None
+
+
+def test_a_cancel_comes_before_a_rest_for_signals() -> None:
+    world = managed()
+    world.send("cancel")
+
+    assert world.tell(REST) == Acknowledged(Status.CANCELLED)
+    assert world.rows.waits == {}

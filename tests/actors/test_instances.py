@@ -102,7 +102,8 @@ async def test_messages_to_many_instances_share_transactions(tmp_path: Path) -> 
     assert len(store.commits) <= 125
 
 
-async def test_messages_to_one_instance_share_a_save(store: WatchedStore, autojump_clock: MockClock) -> None:
+async def test_messages_to_one_instance_share_a_save(tmp_path: Path) -> None:
+    store = WatchedStore(open_store(f"sqlite:///{tmp_path / 's.db'}"))
     async with open_stage(store) as stage:
         await stage.ask("one", REGISTER)
         before = len(store.commits)

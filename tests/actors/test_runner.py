@@ -440,6 +440,7 @@ async def test_an_end_is_reported_until_it_is_stored(tmp_path: Path) -> None:
         store.before_commit = refuse
         os.kill(pid, signal.SIGTERM)
         await refused.wait()
+        await trio.testing.wait_all_tasks_blocked()  # the place is given back in the turn that has reported
         while_away = shop.stage.facts(SCHEDULER)["places_in_use"]
         store.before_commit = lambda saves: None
         info = await shop.wait_end()

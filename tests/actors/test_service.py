@@ -7,7 +7,8 @@ import trio
 import trio.testing
 
 from runtara.actors import Actor, Child, Down, Intensity, child, hears
-from runtara.actors._service import Deferred
+from runtara.actors._deferred import Deferred
+from runtara.actors._reply import Reply
 from runtara.actors._slot import current_frame
 from runtara.errors import ActorFailed, DeadlineExceeded, InvalidInput, OutcomeUnknown
 from tests.actors.troupe import (
@@ -125,6 +126,30 @@ async def test_what_nobody_hears_is_refused(kind: type[Worker]) -> None:
 
         assert isinstance(error, InvalidInput)
         assert "root/it does not hear float: it hears" in str(error)
+
+
+@BOTH
+async def test_an_answer_may_be_called_back(kind: type[Worker], autojump_clock: object) -> None:
+    async def later(_: Worker) -> int:
+        await trio.sleep(1)
+        return 7
+
+    replies: list[Reply] = []
+    at_once: list[int] = []
+    async with one(kind) as system:
+        ref = system.ref("root/it")
+        await idle()
+
+        for message in (1, "not so", Later(later), Fail(Boom("boom"))):
+            ref.ask_then(message, replies.append)
+            at_once.append(len(replies))
+            await trio.sleep(2)
+
+    first, refused, late, crashed = replies
+    assert (first.value, late.value) == (1, 7)
+    assert isinstance(refused.error, InvalidInput)
+    assert isinstance(crashed.error, ActorFailed)
+    assert at_once == ([1, 2, 2, 4] if kind is Worker else [0, 1, 2, 3])
 
 
 async def test_a_tell_that_is_refused_is_a_dead_letter() -> None:

@@ -62,6 +62,10 @@ class Rows:
         stored = 0 if self.instance is None else self.instance.version
         assert save.expected_version == stored
         assert save.instance.version == stored + 1
+        if save.replaces:
+            assert self.instance is not None, "one that is new replaces none"
+            assert save.instance.epoch > self.instance.epoch, "the old one is fenced"
+            self.__init__()  # type: ignore[misc]  # nothing is left
         if self.instance is None:
             self.input, self.env = save.input, save.env
         self.instance = save.instance

@@ -51,16 +51,16 @@ def by_role(role: str) -> Rule:
 
 
 def of_own_attempt(row: Endpoint) -> str:
-    return "forbidden" if row.caller == "manager" else REPLY
+    return "forbidden" if row.caller in ("manager", "worker") else REPLY
 
 
 def of_older_attempt(row: Endpoint) -> str:
-    return {"manager": "forbidden", "program": "fenced", "both": REPLY}[row.caller]
+    return {"manager": "forbidden", "worker": "forbidden", "program": "fenced", "both": REPLY}[row.caller]
 
 
 def of_another_instance(row: Endpoint) -> str:
     """A token shows nothing of other instances; what is about none of them is answered."""
-    if row.caller == "manager":
+    if row.caller in ("manager", "worker"):
         return "forbidden"
     return "instance-not-found" if "{instance_id}" in row.path else REPLY
 

@@ -1,3 +1,5 @@
+from functools import partial
+
 import pytest
 
 from runtara.sdk._places import Places
@@ -51,7 +53,7 @@ def test_who_waits_at_the_same_time_has_places_of_their_own() -> None:
 
 
 def test_the_places_of_one_part_of_the_program_are_not_those_of_another() -> None:
-    assert [take(Places(part), "go") for part in ("", "a", "b")] == [
+    assert [take(Places(partial(str, part)), "go") for part in ("", "a", "b")] == [
         "signal::go::0",
         "signal::go::a::0",
         "signal::go::b::0",

@@ -1,4 +1,4 @@
-"""A process to be broken: it changes images and schedules, copies an instance, deletes one, and notes what it has done.
+"""A process to be broken: it changes images and schedules, copies an instance, replaces one, deletes one, and notes it.
 
 ``python -m tests.store.changing FOLDER MANNER STEP`` forks a child for every STEP-th statement that a writer executes;
 the child kills itself where that statement begins. One line of output per death says whether the store is as it is
@@ -23,7 +23,7 @@ from runtara.store import Copies, Finished, Writer
 from runtara.store._sqlite import SqliteStore
 from runtara.store._sqlite_door import SQL
 from tests.store.crashing import die_everywhere
-from tests.store.samples import NOW, checkpoint, image_version, opened, put, save, schedule, signal, wait
+from tests.store.samples import NOW, checkpoint, event, image_version, opened, put, save, schedule, signal, wait
 from tests.store.test_model import IMAGE_IDS, KEYS, NAMES, view
 
 SOURCE, FORK, *_ = KEYS
@@ -35,6 +35,8 @@ HISTORY: dict[str, Any] = {
     "waits": (wait("t", ended_at=NOW, signal_id="s"),),
 }
 
+NEW: dict[str, Any] = {"epoch": 2, "program": "new", "checkpoints": (checkpoint(NAMES[0], b"new"),)}
+
 CHANGES: tuple[Callable[[Writer], object], ...] = (
     lambda writer: put(writer, save(SOURCE, input=b"in", program=ImageRef(IMAGE, 1).program, **HISTORY)),
     lambda writer: writer.push_image(TENANT, NAME, IMAGE, image_version("one")),
@@ -45,6 +47,7 @@ CHANGES: tuple[Callable[[Writer], object], ...] = (
     lambda writer: writer.use_image_version(TENANT, IMAGE, 1, NOW + 1),
     lambda writer: writer.collect_images(NOW, 1, 9, False),
     lambda writer: writer.put_schedule(schedule(NAME, 2, tenant_id=TENANT, next_at=None)),
+    lambda writer: put(writer, save(FORK, 2, replaces=True, input=b"new", events=(event("created"),), **NEW)),
     lambda writer: put(writer, save(SOURCE, 2, **ENDED)),
     lambda writer: writer.prune_finished(Finished(before_ms=NOW + 1), 9, False),
     lambda writer: writer.delete_image(TENANT, IMAGE, NOW),

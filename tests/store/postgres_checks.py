@@ -26,7 +26,7 @@ from runtara.store._tenure import NodeSpec
 from runtara.store._terms import LeaseLost
 from tests.postgres import Cluster
 from tests.store.postgres_workload import Outcome, Workload, audit
-from tests.store.samples import KEY, checkpoint, image_version, loaded, put, save, signal
+from tests.store.samples import KEY, checkpoint, event, image_version, loaded, put, save, signal
 from tests.store.tcp_proxy import Cut, TcpProxy
 
 __all__ = ["CHECKS", "QUICK", "Bench", "campaign", "eventually", "waits_for_a_lock"]
@@ -345,6 +345,59 @@ def what_another_node_runs_is_left_alone(bench: Bench) -> None:
         assert other.writer.commit([save(KEY, 3, checkpoints=(checkpoint("late"),))]) == [True]
 
 
+def what_another_node_runs_is_not_replaced(bench: Bench) -> None:
+    with bench.node() as node, bench.node(name="b") as other:
+        put(node.writer, save(KEY, **OLD))
+        assert other.writer.commit([save(KEY, 2, replaces=True), save(OTHER)]) == [False, True]
+        assert life_of(node) == "old"
+        put(node.writer, save(KEY, 2, status=Status.SUSPENDED))
+        assert other.writer.commit([save(KEY, 3, replaces=True, **NEW)]) == [True]
+        assert life_of(node) == "new"
+
+
+OLD: Final[dict[str, Any]] = {
+    "input": b"old",
+    "checkpoints": (checkpoint("old"),),
+    "signals": (signal("old"),),
+    "events": (event("old"),),
+}
+NEW: Final[dict[str, Any]] = {"input": b"new", "checkpoints": (checkpoint("new"),), "events": (event("new"),)}
+
+
+def life_of(node: Node) -> str:
+    """Which of the two an instance is, if all that belongs to it is the same one's."""
+    snapshot = loaded(node.reader)
+    events = node.reader.list_events(KEY, None, None, 9, None).events
+    found: set[str] = {
+        (node.reader.read_input(KEY) or b"").decode(),
+        *snapshot.checkpoint_ids,
+        *(one.type for one in events),
+    }
+    assert len(found) == 1, found
+    life = found.pop()
+    assert snapshot.signal_ids == (("old",) if life == "old" else ())
+    return life
+
+
+def a_replacement_that_is_cut_off_is_stored_wholly_or_not_at_all(bench: Bench) -> None:
+    told, cuts = set[str](), [Cut("request", after) for after in range(0, 2_400, 120)]
+    with bench.node() as node:
+        version = 0
+        for cut in [*cuts, *(Cut("answer", after) for after in range(0, 300, 40))]:
+            put(node.writer, save(KEY, version + 1, replaces=version > 0, **OLD))
+            bench.proxy.plan(cut)
+            outcome = refused_as(put, node.writer, save(KEY, version + 2, replaces=True, **NEW))
+            if not bench.proxy.cut_happened.is_set():  # all of it had passed by then
+                refused_as(node.writer.commit, [])
+            eventually(lambda: refused_as(node.writer.commit, []) is None)
+            life = life_of(node)
+            told.add(f"{life}, {'stored' if outcome is None else outcome.__name__}")
+            version = loaded(node.reader).instance.version
+        assert node.reader.verify() == []
+    assert {"old, StoreUnavailable", "new, stored"} <= told
+    assert told <= {"old, StoreUnavailable", "new, stored", "old, OutcomeUnknown", "new, OutcomeUnknown"}, told
+
+
 # Images and what else is no commit ------------------------------------------------------------------------------------
 
 IMAGE: Final = "a" * 32
@@ -648,6 +701,8 @@ CHECKS: dict[str, Callable[[Bench], None]] = {
         a_node_that_is_lost_while_it_asks_is_told_what_became_of_its_batch,
         a_node_that_is_replaced_while_it_asks_does_not_guess,
         what_another_node_runs_is_left_alone,
+        what_another_node_runs_is_not_replaced,
+        a_replacement_that_is_cut_off_is_stored_wholly_or_not_at_all,
         a_claim_whose_answer_is_lost_can_be_made_again,
         a_claim_that_arrives_late_claims_nothing,
         a_claim_is_waited_for_by_who_gives_claims_back,

@@ -174,6 +174,20 @@ PLANTED: dict[str, Planted] = {
         checks.what_another_node_runs_is_left_alone,
         _edit("commit_round", "AND (instances.owner IS NULL OR instances.owner = given.node)", ""),
     ),
+    "owner-not-checked-where-it-is-replaced": Planted(
+        "who does not own an instance does not replace it",
+        checks.what_another_node_runs_is_not_replaced,
+        _edit(
+            "commit_round",
+            "= given.node)\n    RETURNING given.save, instances.number\n),\nremoved",
+            "IS NOT NULL)\n    RETURNING given.save, instances.number\n),\nremoved",
+        ),
+    ),
+    "replaced-beside-its-successor": Planted(
+        "nothing of an instance that is replaced is left",
+        checks.a_replacement_that_is_cut_off_is_stored_wholly_or_not_at_all,
+        _edit("commit_round", "removed_signals AS (DELETE FROM signals", "removed_signals AS (SELECT FROM signals"),
+    ),
     "acknowledged-before-it-is-stored": Planted(
         "what was acknowledged is stored",
         checks.writers_that_are_thrown_out_know_the_truth,

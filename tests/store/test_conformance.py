@@ -506,6 +506,20 @@ def test_due_instances_of_barred_tenants_and_programs_are_left_out(writer: Write
     assert keys(FOREIGN.tenant_id, "nobody", programs=("p",)) == {OTHER}
 
 
+def test_of_pooled_programs_only_those_are_listed_that_somebody_can_run(writer: Writer, reader: Reader) -> None:
+    for key, program in ((KEY, "pool:a@1"), (OTHER, "plain"), (FOREIGN, "pool:a@1")):
+        put(writer, save(key, status=Status.PENDING, wake_at=NOW, program=program))
+
+    def keys(pools: tuple[tuple[str, str], ...] | None, *, only_pools: bool = False) -> set[InstanceKey]:
+        return {due.key for due in reader.list_due(NOW, 10, None, Barred((), (), pools, only_pools))}
+
+    assert keys(None) == {KEY, OTHER, FOREIGN}
+    assert keys(()) == {OTHER}
+    assert keys(((KEY.tenant_id, "pool:a@1"),)) == {KEY, OTHER}
+    assert keys(((KEY.tenant_id, "pool:a@1"), (FOREIGN.tenant_id, "pool:b@1")), only_pools=True) == {KEY}
+    assert keys(None, only_pools=True) == {KEY, FOREIGN}
+
+
 def test_running_instances_are_listed_by_key(writer: Writer, reader: Reader) -> None:
     put(writer, save(FOREIGN, epoch=4), save(OTHER), save(program="p"))
     put(writer, save(InstanceKey("acme", "a"), status=Status.PENDING))
@@ -582,12 +596,27 @@ def test_events_are_paged_and_filtered(writer: Writer, reader: Reader) -> None:
     assert types("other", None) == [[]]
 
 
+def test_events_are_paged_from_the_last_one_on_where_that_is_wanted(writer: Writer, reader: Reader) -> None:
+    put(writer, save(events=(event("registered"), *(event(subtype="ab"[number % 2]) for number in range(5)))))
+    put(writer, save(OTHER, events=(event("other"),)))
+    seqs = [row.seq for row in reader.list_events(KEY, None, None, 9, None).events]
+
+    def found(type_: str | None, subtype: str | None) -> list[list[int]]:
+        pages = pages_of(lambda cursor: reader.list_newest_events(KEY, type_, subtype, 2, cursor), "events")
+        return [[seqs.index(row.seq) for row in page] for page in pages]
+
+    assert found(None, None) == [[5, 4], [3, 2], [1, 0]]
+    assert found("custom", "a") == [[5, 3], [1]]
+    assert found("other", None) == [[]]
+
+
 @pytest.mark.parametrize("cursor", ["", "x", "aWQ6YQ", "cursor", "aWQ6YQ==x", "ü", "bm9uZTox", "c2VxOi0x", "//79"])
 def test_a_malformed_cursor_is_refused(reader: Reader, cursor: str) -> None:
     for ask in (
         lambda: reader.list_instances("acme", None, 1, cursor),
         lambda: reader.list_checkpoints(KEY, 1, cursor),
         lambda: reader.list_events(KEY, None, None, 1, cursor),
+        lambda: reader.list_newest_events(KEY, None, None, 1, cursor),
         lambda: reader.list_images("acme", 1, cursor),
         lambda: reader.list_image_versions("acme", "a" * 32, 1, cursor),
         lambda: reader.list_schedules("acme", 1, cursor),

@@ -99,6 +99,7 @@ saves = st.builds(
     acknowledged=few(st.tuples(names, INSTANTS)),
     waits=few(waits),
     retries=few(retries),
+    replaces=st.sampled_from([False, False, True]),
 )
 forks = st.builds(
     Save,

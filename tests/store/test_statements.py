@@ -10,6 +10,7 @@ import msgspec
 import psycopg
 import pytest
 
+from runtara.ids import InstanceKey
 from runtara.messages import CheckpointInfo, InstanceSummary
 from runtara.records import Checkpoint, Event, Image, ImageVersion, Instance, Retry, Schedule, Signal, Wait
 from runtara.store import Copies, _postgres_batch, _statements
@@ -144,6 +145,7 @@ SELECTED: list[tuple[str, type[msgspec.Struct], int]] = [
     ("read_signal", Signal, 0),
     ("read_retries", Retry, 0),
     ("list_events", Event, 0),
+    ("list_newest_events", Event, 0),
     ("list_instances", InstanceSummary, 0),
     ("list_instances_by_status", InstanceSummary, 0),
     ("list_checkpoints", CheckpointInfo, 1),
@@ -232,19 +234,33 @@ def test_a_document_is_read_with_all_the_fields_that_are_written(document: str, 
     assert {column.split()[0] for column in listed.split(",")} == set(row.__struct_fields__)
 
 
-def test_a_round_that_copies_nothing_is_stored_without_a_word_of_copying() -> None:
-    plain, copying = (save(KEY), save(KEY, copies=Copies(KEY)))
-
-    statements = [statement_of(next(rounds_of([one]))) for one in (plain, copying)]
-
-    assert statements[1] == POSTGRES["commit_round"]
-    assert [re.findall(r"cop(?:y|ie)|source", statement) for statement in statements[:1]] == [[]]
-    assert statements[0].count("(") == statements[0].count(")")
+FORK = InstanceKey("acme", "fork")
 
 
-def test_the_shorter_round_fits_the_schema(tables: "psycopg.Connection[Any]") -> None:
+def test_a_round_is_stored_without_a_word_of_what_it_does_not_do() -> None:
+    statements = {
+        name: statement_of(next(rounds_of(saves)))
+        for name, saves in {
+            "": [save(KEY)],
+            "c": [save(KEY, copies=Copies(KEY))],
+            "r": [save(KEY, 2, replaces=True)],
+            "cr": [save(KEY, 2, replaces=True), save(FORK, copies=Copies(FORK))],
+        }.items()
+    }
+
+    assert statements["cr"] == POSTGRES["commit_round"]
+    for name, statement in statements.items():
+        assert bool(re.findall(r"cop(?:y|ie)|source", statement)) is ("c" in name)
+        assert bool(re.findall(r"replaced|removed|DELETE", statement)) is ("r" in name)
+        assert statement.count("(") == statement.count(")")
+
+
+@pytest.mark.parametrize("copies", ["[]", "[1]"])
+@pytest.mark.parametrize("replacing", ["[]", "[1]"])
+def test_the_shorter_rounds_fit_the_schema(tables: "psycopg.Connection[Any]", copies: str, replacing: str) -> None:
+    statement = statement_of({"copies": copies, "replacing": replacing})
     with tables.transaction(force_rollback=True):
-        tables.execute(f"PREPARE one AS {prepared(statement_of({'copies': '[]'}))}".encode())
+        tables.execute(f"PREPARE one AS {prepared(statement)}".encode())
         tables.execute("DEALLOCATE one")
 
 
@@ -387,6 +403,7 @@ HOT: dict[str, tuple[str, ...]] = {
     "list_instances_by_status": ("instances_by_status",),
     "list_checkpoints": ("checkpoints_instance_number_checkpoint_id_key",),
     "list_events": ("events_of_instance",),
+    "list_newest_events": ("events_of_instance",),
     "read_image": ("images_tenant_id_image_id_key", "images_by_name"),
     "read_image_version": ("image_versions_pkey", "images_tenant_id_image_id_key"),
     "list_images": ("images_by_name",),
@@ -404,6 +421,7 @@ HOT: dict[str, tuple[str, ...]] = {
 
 PAGED = (
     *("list_due", "list_instances", "list_instances_by_status", "list_events", "list_running"),
+    "list_newest_events",
     *("list_images", "list_image_versions", "list_digests", "list_schedules", "list_due_schedules"),
     *("list_image_users", "list_finished"),
 )

@@ -36,9 +36,12 @@ from runtara.sdk.flow.errors import (
     TaskTimedOut,
     WorkflowError,
 )
+from runtara.sdk.flow.graph import Graph, GraphBranch, GraphNode
+from runtara.sdk.flow.launched import run_program
 from runtara.sdk.flow.runner import CheckpointingRunner, ConflictPolicy, InProcessRunner
 from runtara.sdk.flow.status import TaskFailure, WorkflowStatus
-from runtara.sdk.flow.workflow import Migration, NodeInfo, Workflow
+from runtara.sdk.flow.worker import PooledWorker, Worker, WorkerHandle
+from runtara.sdk.flow.workflow import Migration, NodeInfo, Workflow, WorkflowContext
 
 __all__ = [
     "JSON",
@@ -56,6 +59,9 @@ __all__ = [
     "DefinitionMismatch",
     "Flow",
     "ForkBuilder",
+    "Graph",
+    "GraphBranch",
+    "GraphNode",
     "InMemoryBackend",
     "InProcessRunner",
     "InstanceAlreadyExistsError",
@@ -66,6 +72,7 @@ __all__ = [
     "MsgpackCodec",
     "NodeInfo",
     "OnMax",
+    "PooledWorker",
     "PostgresBackend",
     "RemoteBackend",
     "RetryPolicy",
@@ -76,8 +83,11 @@ __all__ = [
     "TaskFailure",
     "TaskMetadata",
     "TaskTimedOut",
+    "Worker",
+    "WorkerHandle",
     "Workflow",
     "WorkflowClient",
+    "WorkflowContext",
     "WorkflowError",
     "WorkflowStatus",
     "cancel_workflow",
@@ -86,6 +96,7 @@ __all__ = [
     "pause_workflow",
     "resume_workflow",
     "run_durable_workflow",
+    "run_program",
     "run_workflow",
     "send_signal",
     "task",

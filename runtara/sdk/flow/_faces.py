@@ -1,24 +1,31 @@
 """How a walk is taken: by blocking a thread, or by awaiting. What its wishes mean, others know."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from contextvars import copy_context
 from datetime import datetime
 from typing import Any, Protocol
 
 import msgspec
 
+from runtara.messages import AwaitedSignal
+from runtara.sdk._base import SdkBase
 from runtara.sdk._bodies import Outcome, try_async, try_blocking
 from runtara.sdk._drive import drive, drive_blocking
 from runtara.sdk._flows import Flow
 from runtara.sdk._scopes import Scope
+from runtara.sdk.aio import AsyncRuntaraSdk
+from runtara.sdk.context import use_sdk
 from runtara.sdk.flow._codecs import Codec
+from runtara.sdk.flow._failures import name_of_class
 from runtara.sdk.flow._walk import RunTask, Together, Walk, keep, take
 from runtara.sdk.flow.context import TaskExecutionContext, context_in_use
 from runtara.sdk.flow.errors import TaskTimedOut
+from runtara.sdk.sync import RuntaraSdk
 from runtara.threads import in_thread, run_async, together
 
-__all__ = ["Awaiting", "Blocking", "Means", "Resting", "TryTask"]
+__all__ = ["Awaiting", "Blocking", "HandedOver", "Means", "Resting", "TryTask"]
 
 
 class TryTask(msgspec.Struct, frozen=True):
@@ -55,37 +62,55 @@ class TryTask(msgspec.Struct, frozen=True):
         """Return an outcome in which a try that took too long says so."""
         if not outcome.is_over:
             return outcome
+        self.context.stop.is_set = True
         over = TaskTimedOut(
             f"task {self.wish.place!r} took longer than {self.timeout:g} seconds",
             task_id=self.wish.place,
-            error_type=_name(TaskTimedOut),
+            error_type=name_of_class(TaskTimedOut),
         )
         return Outcome(error=over)
-
-
-def _name(kind: type) -> str:
-    return f"{kind.__module__}.{kind.__qualname__}"
 
 
 class Resting(Exception):
     """No error: there is nothing left to do before an instant, or before a signal comes."""
 
     def __init__(
-        self, place: str, *, wake_at: datetime | None, signal_name: str | None = None, others: int = 0
+        self,
+        place: str,
+        *,
+        wake_at: datetime | None,
+        signal_name: str | None = None,
+        awaits: tuple[AwaitedSignal, ...] = (),
+        others: int = 0,
     ) -> None:
         super().__init__(place)
         self.place = place
         self.wake_at = wake_at
         self.signal_name = signal_name
         """None for a delay."""
+        self.awaits = awaits
+        """All signals that are waited for, those of other branches included."""
         self.others = others
         """How many other branches rest as well."""
+
+
+class HandedOver(Resting):
+    """No error: somebody else is to go on, as soon as possible."""
+
+    def __init__(self, now: datetime | None) -> None:
+        super().__init__("", wake_at=now)
 
 
 def _earliest(rests: list[Resting]) -> Resting:
     """Return what comes first of several rests; those without a time come last."""
     first = min(rests, key=lambda rest: (rest.wake_at is None, rest.wake_at.timestamp() if rest.wake_at else 0))
-    return Resting(first.place, wake_at=first.wake_at, signal_name=first.signal_name, others=len(rests) - 1)
+    return Resting(
+        first.place,
+        wake_at=first.wake_at,
+        signal_name=first.signal_name,
+        awaits=tuple(awaited for rest in rests for awaited in rest.awaits),
+        others=len(rests) - 1,
+    )
 
 
 class Means(Protocol):
@@ -125,9 +150,8 @@ class Blocking:
             return self._means.perform_blocking(wish)
         if not wish.wish.task.spec.is_async:
             return wish.told(try_blocking(wish.scope, wish.call, wish.timeout))
-        return wish.told(
-            run_async(self._library, lambda: try_async(wish.scope, wish.call_async, wish.timeout)),
-        )
+        with _facing(wish, AsyncRuntaraSdk) as scope:
+            return wish.told(run_async(self._library, lambda: try_async(scope, wish.call_async, wish.timeout)))
 
     def _take_all(self, walks: list[Walk]) -> list[bytes]:
         """Take several walks; once one has failed, the others end with the task that they are at."""
@@ -194,7 +218,20 @@ class Awaiting:
             return await self._means.perform(wish)
         if wish.wish.task.spec.is_async:
             return wish.told(await try_async(wish.scope, wish.call_async, wish.timeout))
-        return wish.told(await in_thread(lambda: try_blocking(wish.scope, wish.call, wish.timeout)))
+        with _facing(wish, RuntaraSdk) as scope:
+            return wish.told(await in_thread(lambda: try_blocking(scope, wish.call, wish.timeout)))
+
+
+@contextmanager
+def _facing(wish: TryTask, face: type[RuntaraSdk] | type[AsyncRuntaraSdk]) -> Iterator[Scope]:
+    """Let a task use the SDK in the way that suits it, whatever its runner does; return the scope of what it calls."""
+    owner = wish.scope.owner
+    if not isinstance(owner, SdkBase) or isinstance(owner, face):
+        yield wish.scope
+        return
+    other = owner.in_face(face)
+    with use_sdk(other):
+        yield Scope(other, wish.scope.path)
 
 
 def _all(results: list[Any]) -> list[bytes]:

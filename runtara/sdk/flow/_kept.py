@@ -1,6 +1,6 @@
 """A run that is kept: what its wishes mean for an instance of the runtime, and what is written down of it.
 
-Each result is a checkpoint of the instance, under ``flow::`` and its place; ``flow::begin`` says what was begun.
+Each result is a checkpoint of the instance, under ``flow::`` and its place; ``flow:begin`` says what was begun.
 """
 
 from datetime import UTC, datetime
@@ -13,23 +13,34 @@ from runtara.errors import RetriesExhausted
 from runtara.sdk import _flows as flows
 from runtara.sdk._flows import Flow
 from runtara.sdk._steps import run_step
-from runtara.sdk._types import RetryConfig, Signal
+from runtara.sdk._types import Signal
 from runtara.sdk.aio import AsyncRuntaraSdk
 from runtara.sdk.flow._definition import difference
-from runtara.sdk.flow._faces import Resting, TryTask
+from runtara.sdk.flow._faces import HandedOver, Resting, TryTask
 from runtara.sdk.flow._failures import failed
 from runtara.sdk.flow._walk import AwaitSignal, Rest, RunTask
 from runtara.sdk.flow.context import TaskExecutionContext
-from runtara.sdk.flow.errors import DefinitionMismatch, TaskError
+from runtara.sdk.flow.errors import BackendError, DefinitionMismatch, TaskError
 from runtara.sdk.flow.workflow import Workflow
 from runtara.sdk.sync import RuntaraSdk
 
-__all__ = ["BEGIN", "Begin", "Kept", "check_definition", "place_id", "read_begin"]
+__all__ = [
+    "BEGIN",
+    "PREFIX",
+    "Begin",
+    "Kept",
+    "check_definition",
+    "instant_at",
+    "place_id",
+    "read_begin",
+    "write_begin",
+]
 
 PREFIX: Final = "flow::"
+"""What the checkpoints and places of a run begin with."""
 
-BEGIN: Final = f"{PREFIX}begin"
-"""The checkpoint that says what was begun."""
+BEGIN: Final = "flow:begin"
+"""The checkpoint that says what was begun. No place has this one: a node may well be called begin."""
 
 
 class Begin(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,11 +52,23 @@ class Begin(msgspec.Struct, frozen=True, kw_only=True):
     definition: str
     codec: str
     input: bytes
+    graph: msgspec.Raw = msgspec.Raw(b"null")
+    """The nodes, as `graph.Graph.kept_as` reads them."""
+    submission: str = ""
+    """Tells one that was submitted to workers from any other with the same input."""
 
 
-def read_begin(state: bytes) -> Begin:
-    """Return what is kept of a beginning."""
-    return msgspec.msgpack.decode(state, type=Begin)
+def write_begin(begin: Begin) -> bytes:
+    """Return what is kept of a beginning, as JSON: others than us look into it."""
+    return msgspec.json.encode(begin)
+
+
+def read_begin(state: bytes | None) -> Begin:
+    """Return what was kept of a beginning. Raises `BackendError` for what is none."""
+    try:
+        return msgspec.json.decode(state or b"", type=Begin)
+    except msgspec.MsgspecError as error:
+        raise BackendError(f"this is not the beginning of a workflow ({error}): use another instance id") from None
 
 
 def place_id(place: str) -> str:
@@ -84,8 +107,8 @@ class _AsBytes:
 class Kept:
     """Does what the walks of one run wish for, with the SDK of its instance.
 
-    `renamed`: what places were called when the instance was begun. `waits`: delays and signals are waited for here;
-    else the run rests until somebody resumes it.
+    `renamed`: what places were called when the instance was begun. `waits`: delays and signals are waited for here,
+    for as long as the owner does not park; else the run rests until somebody resumes it.
     """
 
     def __init__(
@@ -94,7 +117,7 @@ class Kept:
         self._workflow = workflow
         self._owner: Final = owner
         self._renamed = renamed
-        self._waits = waits
+        self._patience: Final = owner.park_after if waits else 0.0
         self.perform_blocking: Final = owner.perform
         self.perform: Final = owner.perform  # it blocks or is awaited, as the owner does
 
@@ -113,7 +136,6 @@ class Kept:
 
     def _run_task(self, wish: RunTask) -> Flow[bytes]:
         metadata = wish.task.spec.metadata
-        config = RetryConfig() if metadata.retries is None else metadata.retries.config
         step, scope, tries = self._id(wish.place), self._owner.scope, 0
 
         def body(attempt: int) -> TryTask:
@@ -130,8 +152,13 @@ class Kept:
 
         try:
             state: bytes = yield from run_step(
-                self._owner, step, config, _AS_BYTES, body, is_new=not self._owner.is_resumed
+                self._owner, step, metadata.tries, _AS_BYTES, body, is_new=not self._owner.is_resumed
             )
+        except HandedOver:
+            raise
+        except Resting as rest:
+            rest.place = wish.place
+            raise
         except RetriesExhausted as error:
             raise TaskError(str(error), task_id=wish.place, error_type="RetriesExhausted") from None
         except Exception as error:
@@ -142,38 +169,33 @@ class Kept:
 
     def _rest(self, wish: Rest) -> Flow[None]:
         step = self._id(wish.place)
-        if self._waits:
-            session, park_after = self._owner.session, self._owner.park_after
-            yield from flows.sleep(session, wish.duration, step, b"", park_after)
-            return
         yield from self._owner.look_for_signals()
         duration_ms = -(-int(wish.duration.total_seconds() * 1_000_000) // 1_000)
         reply = yield messages.Sleep(checkpoint_id=step, duration_ms=duration_ms)
         flows.raise_for(Signal.of(reply.signal))
+        if reply.remaining_ms > self._patience * 1_000:
+            raise Resting(wish.place, wake_at=instant_at(reply.wake_at))
         if reply.remaining_ms > 0:
-            raise Resting(wish.place, wake_at=_instant(reply.wake_at))
+            yield from flows.sleep(self._owner.session, wish.duration, step, b"")
 
     def _await_signal(self, wish: AwaitSignal) -> Flow[bytes | None]:
         place = self._id(wish.place)
-        if self._waits:
-            owner = self._owner
-            signal = yield from flows.wait_for_signal(
-                owner.session, owner.clock, wish.name, place, wish.timeout, park_after=owner.park_after
-            )
-            return None if signal is None else signal.payload
         yield from self._owner.look_for_signals()
         limit = None if wish.timeout is None else int(wish.timeout.total_seconds() * 1_000)
-        reply = yield messages.TakeSignal(name=wish.name, place=place, timeout_ms=limit)
+        command = messages.TakeSignal(name=wish.name, place=place, timeout_ms=limit)
+        reply = yield from flows.take_signal(self._owner.session, self._owner.clock, command, self._patience)
         if reply.signal is not None:
             payload: bytes = reply.signal.payload
             return payload
         if reply.timed_out:
             return None
-        raise Resting(wish.place, wake_at=_instant(reply.deadline_at), signal_name=wish.name)
+        awaited = messages.AwaitedSignal(name=wish.name, place=place)
+        raise Resting(wish.place, wake_at=instant_at(reply.deadline_at), signal_name=wish.name, awaits=(awaited,))
 
 
 _AS_BYTES: Final = _AsBytes()
 
 
-def _instant(at_ms: int | None) -> datetime | None:
+def instant_at(at_ms: int | None) -> datetime | None:
+    """Return an instant that is given in milliseconds since 1970 UTC."""
     return None if at_ms is None else datetime.fromtimestamp(at_ms / 1000, UTC)

@@ -2,15 +2,27 @@
 
 import enum
 import re
+from collections.abc import Iterable
 from datetime import timedelta
-from typing import Any, Final, Generic, TypeGuard, TypeVar
+from functools import lru_cache
+from typing import Any, Final, Generic, TypeGuard, TypeVar, cast
 
 import msgspec
 
 from runtara.errors import InvalidInput
 from runtara.sdk._types import RetryConfig
 
-__all__ = ["LoopResult", "OnMax", "RetryPolicy", "TaskMetadata", "parse_duration"]
+__all__ = [
+    "LoopResult",
+    "OnMax",
+    "RetryPolicy",
+    "TaskMetadata",
+    "checked_priority",
+    "checked_tags",
+    "parse_duration",
+    "runtime_priority",
+    "written_duration",
+]
 
 T = TypeVar("T")
 
@@ -37,6 +49,13 @@ def parse_duration(duration: str | float | timedelta) -> timedelta:
     if span < timedelta(0):
         raise InvalidInput(f"a duration of {duration!r} is not allowed: it is less than nothing")
     return span
+
+
+def written_duration(span: timedelta) -> str:
+    """Return a span of time as `parse_duration` reads it, in the largest unit of which it is one or more."""
+    seconds = span.total_seconds()
+    unit, length = next((one for one in reversed(_SECONDS.items()) if one[1] <= seconds), ("ms", 0.001))
+    return f"{round(seconds / length, 3):.12g}{unit}"
 
 
 class RetryPolicy(msgspec.Struct, frozen=True):
@@ -66,14 +85,19 @@ class RetryPolicy(msgspec.Struct, frozen=True):
     @property
     def config(self) -> RetryConfig:
         """The same, as durable functions say it."""
-        return RetryConfig(
-            max_retries=self.max_retries,
-            delay=self.initial_delay_secs,
-            max_delay=self.max_delay_secs,
-            jitter=self.jitter,
-            factor=self.backoff_multiplier,
-            never_on=self.non_retryable,
-        )
+        return _config_of(self)
+
+
+@lru_cache(maxsize=256)
+def _config_of(policy: RetryPolicy) -> RetryConfig:
+    return RetryConfig(
+        max_retries=policy.max_retries,
+        delay=policy.initial_delay_secs,
+        max_delay=policy.max_delay_secs,
+        jitter=policy.jitter,
+        factor=policy.backoff_multiplier,
+        never_on=policy.non_retryable,
+    )
 
 
 class TaskMetadata(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,6 +113,48 @@ class TaskMetadata(msgspec.Struct, frozen=True, kw_only=True):
     tags: tuple[str, ...] = ()
     display_name: str = ""
     description: str = ""
+
+    @property
+    def tries(self) -> RetryConfig:
+        """How often it is tried: once, where nothing is said."""
+        return _ONCE if self.retries is None else self.retries.config
+
+
+_ONCE: Final = RetryConfig()
+
+
+def checked_tags(tags: Iterable[str]) -> tuple[str, ...]:
+    """Return tags, if they are some. Raises `InvalidInput`."""
+    kept = tuple(tags)
+    if len(kept) > _TAGS_MAX or not all(
+        isinstance(cast(object, tag), str) and 0 < len(tag) <= _TAG_MAX_CHARS for tag in kept
+    ):
+        raise InvalidInput(
+            f"tags {kept!r} are not allowed: up to {_TAGS_MAX} texts of up to {_TAG_MAX_CHARS} characters"
+        )
+    return kept
+
+
+_TAGS_MAX: Final = 20
+_TAG_MAX_CHARS: Final = 64
+
+
+def checked_priority(priority: int) -> int:
+    """Return a priority, if it is one. Raises `InvalidInput`."""
+    if type(cast(object, priority)) is not int or priority not in _PRIORITIES:
+        raise InvalidInput(f"priority {priority!r} is not allowed: use 1 (critical) to 5 (minor)")
+    return priority
+
+
+_PRIORITIES: Final = range(1, 6)
+
+
+def runtime_priority(priority: int) -> int:
+    """Return the priority of a workflow or a task as the runtime counts it, where the higher goes first."""
+    return _NORMAL - priority
+
+
+_NORMAL: Final = 3
 
 
 class OnMax(enum.StrEnum):

@@ -6,25 +6,37 @@ from typing import Any, Final
 import msgspec
 
 from runtara import messages
-from runtara.errors import InstanceNotFound
-from runtara.lifecycle import Status, TerminationReason
+from runtara.errors import InstanceNotFound, InvalidInput
+from runtara.lifecycle import FINAL, Status, TerminationReason
+from runtara.records import NOTE_MAX_BYTES
 from runtara.sdk._flows import Flow
 from runtara.sdk._wishes import ask
 from runtara.sdk.flow._codecs import CODECS, Codec
-from runtara.sdk.flow._kept import BEGIN, Begin, read_begin
-from runtara.sdk.flow.errors import BackendError
+from runtara.sdk.flow._kept import BEGIN, Begin, check_definition, read_begin
+from runtara.sdk.flow.errors import BackendError, InstanceAlreadyExistsError
 from runtara.sdk.flow.status import TaskFailure, WorkflowStatus
+from runtara.sdk.flow.workflow import Workflow
 from runtara.transport import Door
 
-__all__ = ["FAILURE", "REST", "RestNote", "SignalNote", "begin_of", "found", "status_of"]
+__all__ = [
+    "FAILURE",
+    "REST",
+    "RestNote",
+    "SignalNote",
+    "begin_of",
+    "existing",
+    "found",
+    "signal_note",
+    "status_now",
+    "status_of",
+    "to_be_replaced",
+]
 
 FAILURE: Final = "flow::failure"
 """Subtype of the event that keeps why a run has failed: a `TaskFailure`, as JSON."""
 
 REST: Final = "flow::rest"
 """Subtype of the event that keeps in what a run rests: a `RestNote`, as JSON."""
-
-_PAGE: Final = 1_000
 
 
 class RestNote(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,6 +55,14 @@ class SignalNote(msgspec.Struct, frozen=True, kw_only=True):
     by: str | None = None
 
 
+def signal_note(reason: str | None, by: str | None) -> bytes:
+    """Return what a cancel or pause says about itself. Raises `InvalidInput` where the instance would not keep it."""
+    note = msgspec.json.encode(SignalNote(reason=reason, by=by))
+    if len(note) > NOTE_MAX_BYTES:
+        raise InvalidInput(f"a reason of {len(note)} bytes is too long: say it in less than {NOTE_MAX_BYTES}")
+    return note
+
+
 def found(door: Door) -> Flow[messages.InstanceInfo | None]:
     """Return what the runtime knows of an instance; None where there is none."""
     try:
@@ -53,10 +73,45 @@ def found(door: Door) -> Flow[messages.InstanceInfo | None]:
 
 def begin_of(door: Door, instance_id: str) -> Flow[Begin]:
     """Return what an instance was begun with. Raises `BackendError` for one that is no instance of a workflow."""
-    reply = yield from ask(door, messages.GetCheckpoint(checkpoint_id=BEGIN))
-    if not reply.found or reply.state is None:
-        raise BackendError(f"instance {instance_id!r} is not one of a workflow: use another id")
-    return read_begin(reply.state)
+    kept = yield from ask(door, messages.GetCheckpoint(checkpoint_id=BEGIN))
+    if kept.found:
+        return read_begin(kept.state)
+    submitted = yield from ask(door, messages.GetInput())
+    try:
+        return read_begin(submitted.input)
+    except BackendError:
+        raise BackendError(f"instance {instance_id!r} is not one of a workflow: use another id") from None
+
+
+def existing(
+    door: Door, workflow: Workflow[Any, Any], instance_id: str, *, uses_it: bool
+) -> Flow[WorkflowStatus | None]:
+    """Return the status that stands for a run whose id is taken, if that may be; None where it can begin.
+
+    Raises `DefinitionMismatch`, and `InstanceAlreadyExistsError` unless its conflict policy `uses_it`.
+    """
+    info = yield from found(door)
+    if info is None or (info.status not in FINAL and info.checkpoint_count == 0 and info.program is None):
+        return None  # it is new, or whoever had it died before anything was begun
+    check_definition(workflow, (yield from begin_of(door, instance_id)), instance_id)
+    if uses_it:
+        return (yield from status_of(door, info, workflow.codec))
+    raise InstanceAlreadyExistsError(
+        f"instance {instance_id!r} exists already, and is {info.status}: "
+        "use another id, resume it, or set a conflict policy"
+    )
+
+
+def to_be_replaced(door: Door, workflow: Workflow[Any, Any], instance_id: str) -> Flow[bool]:
+    """Return whether there is an instance in whose place a new run may come.
+
+    Raises `DefinitionMismatch` for one of another workflow, or that no migration leads on from: sayiir documents that
+    every policy does, although its runner replaces such an instance. Whoever replaces by mistake cannot take it back.
+    """
+    info = yield from found(door)
+    if info is not None and (info.checkpoint_count > 0 or info.program is not None):
+        check_definition(workflow, (yield from begin_of(door, instance_id)), instance_id)
+    return info is not None
 
 
 def status_of(door: Door, info: messages.InstanceInfo, codec: Codec | None) -> Flow[WorkflowStatus]:
@@ -71,19 +126,29 @@ def status_of(door: Door, info: messages.InstanceInfo, codec: Codec | None) -> F
         failure = None if note is None else msgspec.json.decode(note, type=TaskFailure)
         return WorkflowStatus(status="failed", error=info.error, failure=failure)
     if info.status is Status.CANCELLED:
-        return WorkflowStatus(status="cancelled")
+        said = yield from _note_of(door, "cancel")
+        return WorkflowStatus(status="cancelled", reason=said.reason, cancelled_by=said.by)
     if info.status is Status.SUSPENDED:
         return (yield from _resting(door, info))
     return WorkflowStatus(status="in_progress")
 
 
+def status_now(door: Door, codec: Codec | None) -> Flow[WorkflowStatus]:
+    """Return how the instance of a door stands now."""
+    info = yield from ask(door, messages.GetStatus())
+    return (yield from status_of(door, info, codec))
+
+
 def _resting(door: Door, info: messages.InstanceInfo) -> Flow[WorkflowStatus]:
     if info.termination_reason is TerminationReason.PAUSED:
-        return WorkflowStatus(status="paused")
+        said = yield from _note_of(door, "pause")
+        return WorkflowStatus(status="paused", reason=said.reason, paused_by=said.by)
     note = yield from _last_event(door, REST)
     if note is None or info.termination_reason not in _OF_ITS_OWN:
         return WorkflowStatus(status="in_progress")  # interrupted: somebody may take it up
     rest = msgspec.json.decode(note, type=RestNote)
+    if not rest.place:
+        return WorkflowStatus(status="in_progress")  # handed over: somebody takes it up
     wake_at = None if rest.wake_at is None else datetime.fromtimestamp(rest.wake_at / 1000, UTC)
     if rest.signal_name is None:
         return WorkflowStatus(status="waiting", wake_at=wake_at, delay_id=rest.place)
@@ -93,15 +158,18 @@ def _resting(door: Door, info: messages.InstanceInfo) -> Flow[WorkflowStatus]:
 _OF_ITS_OWN: Final = (TerminationReason.SLEEPING, TerminationReason.WAITING_SIGNAL)
 
 
-def _last_event(door: Door, subtype: str) -> Flow[bytes | None]:
-    """Return the payload of the newest event of a run's own kind."""
-    payload, cursor = None, None
-    while True:
-        page = yield from ask(
-            door, messages.ListEvents(event_type="custom", subtype=subtype, limit=_PAGE, cursor=cursor)
-        )
-        if page.events:
-            payload = page.events[-1].payload
-        cursor = page.cursor
-        if cursor is None:
-            return payload
+def _note_of(door: Door, kind: messages.SignalKind) -> Flow[SignalNote]:
+    """Return what the newest signal of a kind says about itself: nothing, where no `WorkflowClient` has sent it."""
+    payload = yield from _last_event(door, kind, "signal-sent")
+    _, _, note = (payload or b"").partition(b"\n")  # behind the id of the signal
+    try:
+        return msgspec.json.decode(note, type=SignalNote)
+    except msgspec.DecodeError:
+        return SignalNote()
+
+
+def _last_event(door: Door, subtype: str, event_type: str = "custom") -> Flow[bytes | None]:
+    """Return the payload of the newest event of a kind."""
+    wanted = messages.ListEvents(event_type=event_type, subtype=subtype, limit=1, newest_first=True)
+    page = yield from ask(door, wanted)
+    return page.events[0].payload if page.events else None

@@ -4,22 +4,18 @@ import functools
 import inspect
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any, Final, ParamSpec, TypeVar, cast, get_type_hints, overload
+from typing import Any, ParamSpec, TypeVar, cast, get_type_hints, overload
 
 import msgspec
 
 from runtara.errors import InvalidInput
 from runtara.sdk._results import declared_result
-from runtara.sdk.flow._policies import RetryPolicy, TaskMetadata, parse_duration
+from runtara.sdk.flow._policies import RetryPolicy, TaskMetadata, checked_priority, checked_tags, parse_duration
 
 __all__ = ["TaskSpec", "name_of", "task"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-_TAGS_MAX: Final = 20
-_TAG_MAX_CHARS: Final = 64
-_PRIORITIES: Final = range(1, 6)
 
 
 class TaskSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -148,20 +144,12 @@ def _metadata(
     span = None if timeout is None else parse_duration(timeout)
     if span is not None and not span:
         raise InvalidInput("a timeout of nothing is not allowed: leave it out for a task that may take any time")
-    if priority not in _PRIORITIES:
-        raise InvalidInput(f"priority {priority!r} is not allowed: use 1 (critical) to 5 (minor)")
-    kept = tuple(tags)
-    if len(kept) > _TAGS_MAX or not all(
-        isinstance(cast(object, tag), str) and 0 < len(tag) <= _TAG_MAX_CHARS for tag in kept
-    ):
-        raise InvalidInput(
-            f"tags {kept!r} are not allowed: up to {_TAGS_MAX} texts of up to {_TAG_MAX_CHARS} characters"
-        )
+    kept = checked_tags(tags)
     return TaskMetadata(
         timeout=span,
         retries=RetryPolicy.of(retries),
         version=version,
-        priority=priority,
+        priority=checked_priority(priority),
         tags=kept,
         display_name=display_name,
         description=description,

@@ -8,7 +8,6 @@ from runtara.sdk._bodies import Outcome
 from runtara.sdk._flows import Flow
 from runtara.sdk._scopes import Scope
 from runtara.sdk._steps import PermanentError
-from runtara.sdk._types import RetryConfig
 from runtara.sdk.flow._faces import TryTask
 from runtara.sdk.flow._failures import failed
 from runtara.sdk.flow._walk import AwaitSignal, Rest, RunTask
@@ -48,8 +47,7 @@ class Transient:
         await pause(wish.seconds)
 
     def _run_task(self, wish: RunTask) -> Flow[bytes]:
-        policy = wish.task.spec.metadata.retries
-        config = RetryConfig() if policy is None else policy.config
+        config = wish.task.spec.metadata.tries
         attempt = 0
         while True:
             attempt += 1

@@ -17,7 +17,7 @@ from runtara.sdk.flow._policies import LoopResult, OnMax
 from runtara.sdk.flow.errors import BranchKeyNotFound, MaxIterationsExceeded, WorkflowError
 from runtara.sdk.flow.workflow import Workflow
 
-__all__ = ["AwaitSignal", "Rest", "RunTask", "Together", "Walk", "keep", "take", "walk"]
+__all__ = ["AwaitSignal", "Rest", "RunTask", "Together", "Walk", "is_again", "keep", "take", "walk"]
 
 
 class RunTask(msgspec.Struct, frozen=True):
@@ -99,8 +99,8 @@ def _route(codec: Codec, node: Route, value: bytes, where: str) -> Walk:
 def _loop(codec: Codec, node: Loop, value: bytes, where: str) -> Walk:
     for iteration in range(1, node.max_iterations + 1):
         output = yield RunTask(f"{where}{node.id}#{iteration}", node.body, value, of_loop=True)
-        again, value = output[:1] == _AGAIN, output[1:]
-        if not again:
+        value = output[1:]
+        if not is_again(output):
             return value
     if node.on_max is OnMax.EXIT_WITH_LAST:
         return value
@@ -125,6 +125,11 @@ _VISITS: Final[dict[type[Node], Callable[[Codec, Any, bytes, str], Walk]]] = {
 
 _AGAIN: Final = b"+"
 _DONE: Final = b"-"
+
+
+def is_again(output: bytes) -> bool:
+    """Return whether the body of a loop, of whose result this is kept, wants another iteration."""
+    return output[:1] == _AGAIN
 
 
 def take(codec: Codec, wish: RunTask) -> tuple[Any, ...]:

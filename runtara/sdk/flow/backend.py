@@ -16,6 +16,8 @@ __all__ = ["Backend", "InMemoryBackend", "PostgresBackend", "RemoteBackend", "Sq
 _MANAGER: Final = "workflows"
 """The instance that a connection names where it is about none."""
 
+_NEVER_MS: Final = 10**12
+
 
 class Backend:
     """A way to instances. It opens when it is first used, from any thread; `close`, or `with`, ends it."""
@@ -23,17 +25,20 @@ class Backend:
     clock: Clock = SystemClock()
     tenant_id: str = TENANT
 
-    def open_door(self, instance_id: str) -> Door:
-        """Return the way of a program to its own instance."""
+    def open_door(self, instance_id: str, epoch: int | None = None, *, beats: bool = True) -> Door:
+        """Return the way of a program to its own instance: of the attempt `epoch`, or of one yet to be registered.
+
+        Unless it `beats`, it does not say by itself that the attempt is alive.
+        """
         raise NotImplementedError
 
-    def sdk(self, instance_id: str) -> RuntaraSdk:
-        """Return the SDK of an instance, for a thread that blocks."""
-        return RuntaraSdk(self.open_door(instance_id), self.clock)
+    def sdk(self, instance_id: str, *, replace: bool = False) -> RuntaraSdk:
+        """Return the SDK of an instance, for a thread that blocks; with `replace`, of a new one in its place."""
+        return RuntaraSdk(self.open_door(instance_id), self.clock, replace=replace)
 
-    def async_sdk(self, instance_id: str) -> AsyncRuntaraSdk:
-        """Return the SDK of an instance, for a task that awaits."""
-        return AsyncRuntaraSdk(self.open_door(instance_id), self.clock)
+    def async_sdk(self, instance_id: str, *, replace: bool = False) -> AsyncRuntaraSdk:
+        """Return the SDK of an instance, for a task that awaits; with `replace`, of a new one in its place."""
+        return AsyncRuntaraSdk(self.open_door(instance_id), self.clock, replace=replace)
 
     def beside(self, instance_id: str, *, watch: bool = False) -> Door:
         """Return the way of somebody who manages an instance."""
@@ -58,13 +63,13 @@ class _OwnSystem(Backend):
         self._opening: Opening | None = None
         self._system: Embedded | None = None
 
-    def open_door(self, instance_id: str) -> Door:
+    def open_door(self, instance_id: str, epoch: int | None = None, *, beats: bool = True) -> Door:
         """Return the way of a program to its own instance. Raises what the store refuses with."""
         with self._lock:
             if self._system is None:
                 self._opening = open_embedded(**self._options)
                 self._system = self._opening.__enter__()
-            return self._system.open_door(instance_id, self.tenant_id)
+            return _as_attempt(self._system.open_door(instance_id, self.tenant_id), epoch)
 
     def close(self) -> None:
         """Stop the system."""
@@ -103,9 +108,14 @@ class SystemBackend(Backend):
         self.tenant_id = tenant_id
         self.clock = system.runtime.clock
 
-    def open_door(self, instance_id: str) -> Door:
+    def open_door(self, instance_id: str, epoch: int | None = None, *, beats: bool = True) -> Door:
         """Return the way of a program to its own instance."""
-        return self._system.open_door(instance_id, self.tenant_id)
+        return _as_attempt(self._system.open_door(instance_id, self.tenant_id), epoch)
+
+
+def _as_attempt(door: Door, epoch: int | None) -> Door:
+    door.session.epoch = epoch
+    return door
 
 
 class RemoteBackend(Backend):
@@ -118,11 +128,12 @@ class RemoteBackend(Backend):
         self._door: Door | None = None
         self.tenant_id = tenant_id
 
-    def open_door(self, instance_id: str) -> Door:
+    def open_door(self, instance_id: str, epoch: int | None = None, *, beats: bool = True) -> Door:
         """Return the way of a program to its own instance; it connects when it is used."""
         from runtara.sdk.config import SdkConfig
 
-        return SdkConfig(instance_id, self.tenant_id, self._address, **self._options).open_door()
+        config = SdkConfig(instance_id, self.tenant_id, self._address, epoch=epoch, **self._options)
+        return (config if beats else config.with_heartbeat_interval_ms(_NEVER_MS)).open_door()
 
     def beside(self, instance_id: str, *, watch: bool = False) -> Door:
         """Return the way of somebody who manages an instance, over one connection for all of them."""

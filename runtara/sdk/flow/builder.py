@@ -6,12 +6,12 @@ from typing import Any, Final, Generic, TypeVar, cast, overload
 
 from runtara.errors import InvalidInput
 from runtara.sdk.flow._checks import check_graph
-from runtara.sdk.flow._codecs import JSON, Codec
+from runtara.sdk.flow._codecs import Codec
 from runtara.sdk.flow._nodes import Child, Delay, Fork, Loop, Node, Route, Steps, Task, WaitForSignal
 from runtara.sdk.flow._policies import OnMax, parse_duration
 from runtara.sdk.flow._tasks import TaskSpec, name_of
 from runtara.sdk.flow.errors import BuildError, BuildErrors
-from runtara.sdk.flow.workflow import Migration, Workflow
+from runtara.sdk.flow.workflow import Migration, Workflow, WorkflowContext
 
 __all__ = ["BranchBuilder", "Flow", "ForkBuilder"]
 
@@ -28,10 +28,14 @@ class Flow(Generic[I, O]):
     Type checkers see what each node gets: a function that takes something else is an error where it is added.
     """
 
-    def __init__(self: "Flow[Any, Any]", name: str, *, metadata: Mapping[str, Any] | None = None) -> None:
-        self._name: Final = name
-        self._metadata: Final = dict(metadata or {})
-        self._draft: Final = _Draft(name)
+    def __init__(
+        self: "Flow[Any, Any]", name: str | WorkflowContext, *, metadata: Mapping[str, Any] | None = None
+    ) -> None:
+        context = name if isinstance(name, WorkflowContext) else WorkflowContext(name)
+        self._name: Final = context.name
+        self._codec: Final = context.codec
+        self._metadata: Final = {**context.metadata, **(metadata or {})}
+        self._draft: Final = _Draft(context.name)
         self._steps: list[Node] = []
 
     @overload
@@ -111,16 +115,18 @@ class Flow(Generic[I, O]):
         self._add(Child(node_id, name, steps))
         return cast("Flow[I, R]", self)
 
-    def build(self, *, codec: Codec = JSON, migrations: Sequence[Migration] = ()) -> Workflow[I, O]:
+    def build(self, *, codec: Codec | None = None, migrations: Sequence[Migration] = ()) -> Workflow[I, O]:
         """Return the workflow. Raises `BuildErrors`, which names everything that is wrong with it.
 
-        `codec` keeps its values. `migrations` say which older definitions it may continue.
+        `codec` keeps its values, instead of that of the context. `migrations` say which older definitions it may go on
+        with.
         """
         steps = tuple(self._steps)
         errors = [*self._draft.errors, *check_graph(self._name, steps, migrations)]
         if errors:
             raise BuildErrors(self._name, errors)
-        return Workflow(self._name, steps, metadata=self._metadata, codec=codec, migrations=tuple(migrations))
+        kept_by = codec or self._codec
+        return Workflow(self._name, steps, metadata=self._metadata, codec=kept_by, migrations=tuple(migrations))
 
     def _add(self, node: Node) -> None:
         self._steps.append(node)

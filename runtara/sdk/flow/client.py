@@ -4,10 +4,10 @@ from datetime import timedelta
 from math import inf
 from typing import Any, Final, TypeVar
 
-import msgspec
+from msgspec.structs import replace
 
 from runtara import messages
-from runtara.errors import DeadlineExceeded, InstanceNotFound, InvalidState, RuntaraError
+from runtara.errors import AlreadyExists, DeadlineExceeded, InstanceNotFound, InvalidState, RuntaraError
 from runtara.ids import new_id
 from runtara.lifecycle import FINAL
 from runtara.sdk._drive import drive, drive_blocking
@@ -15,10 +15,14 @@ from runtara.sdk._flows import RECHECK, Flow
 from runtara.sdk._wishes import ask, await_push, now, perform, perform_blocking
 from runtara.sdk.flow import _standing as standing
 from runtara.sdk.flow._codecs import CODECS, Codec
-from runtara.sdk.flow._kept import place_id
-from runtara.sdk.flow._policies import parse_duration
+from runtara.sdk.flow._kept import place_id, write_begin
+from runtara.sdk.flow._looking import graph_of
+from runtara.sdk.flow._policies import checked_priority, parse_duration, runtime_priority
+from runtara.sdk.flow._programs import program_of
+from runtara.sdk.flow._runs import begun
 from runtara.sdk.flow.backend import Backend, InMemoryBackend
-from runtara.sdk.flow.errors import BackendError, WorkflowError
+from runtara.sdk.flow.errors import BackendError, InstanceAlreadyExistsError, WorkflowError
+from runtara.sdk.flow.graph import Graph
 from runtara.sdk.flow.runner import CheckpointingRunner, ConflictPolicy, InProcessRunner
 from runtara.sdk.flow.status import WorkflowStatus
 from runtara.sdk.flow.workflow import Workflow
@@ -41,14 +45,35 @@ T = TypeVar("T")
 
 
 class WorkflowClient:
-    """Looks at instances of workflows, and tells them what to do. It runs no task.
+    """Submits workflows, looks at instances of them, and tells them what to do. It runs no task.
 
     Every method blocks; the same with ``_async`` behind its name is awaited, under trio or asyncio. All raise
     `BackendError` where there is no such instance, or where its status does not allow what is asked.
     """
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, backend: Backend, *, conflict_policy: str | ConflictPolicy | None = None) -> None:
         self._backend: Final = backend
+        self._policy: Final = ConflictPolicy.of(conflict_policy)
+
+    def submit(
+        self, workflow: Workflow[I, O], instance_id: str, input: I, *, priority: int | None = None
+    ) -> WorkflowStatus:
+        """Hand a workflow to the workers that run it (`PooledWorker`); return how it stands, which is at its beginning.
+
+        `priority` is from 1, critical, to 5, minor; by default it is the workflow's. Raises what
+        `CheckpointingRunner.run` does.
+        """
+        return _blocking(self._submit(workflow, instance_id, input, priority))
+
+    async def submit_async(
+        self, workflow: Workflow[I, O], instance_id: str, input: I, *, priority: int | None = None
+    ) -> WorkflowStatus:
+        """Hand a workflow to the workers that run it (`PooledWorker`); return how it stands, which is at its beginning.
+
+        `priority` is from 1, critical, to 5, minor; by default it is the workflow's. Raises what
+        `CheckpointingRunner.run` does.
+        """
+        return await drive(self._submit(workflow, instance_id, input, priority), perform)
 
     def status(self, instance_id: str) -> WorkflowStatus:
         """Return how an instance stands."""
@@ -110,7 +135,39 @@ class WorkflowClient:
         """Return what a task has returned, by the id of its node; None where it has not returned yet."""
         return await drive(self._result(instance_id, task_name, type), perform)
 
+    def graph(self, instance_id: str) -> Graph:
+        """Return the graph of an instance, with how each node stands: what is done, what runs, what is waited for."""
+        return _blocking(self._graph(instance_id))
+
+    async def graph_async(self, instance_id: str) -> Graph:
+        """Return the graph of an instance, with how each node stands: what is done, what runs, what is waited for."""
+        return await drive(self._graph(instance_id), perform)
+
     # How it is done
+
+    def _submit(
+        self, workflow: Workflow[Any, Any], instance_id: str, input: object, priority: int | None
+    ) -> Flow[WorkflowStatus]:
+        door = self._backend.beside(instance_id)
+        start = messages.StartInstance(
+            program=program_of(workflow),
+            # Sent again after a lost answer it is the same start; another submission never is.
+            input=write_begin(begun(workflow, input, new_id())),
+            priority=runtime_priority(checked_priority(workflow.priority if priority is None else priority)),
+        )
+        try:
+            yield from ask(door, start)
+        except AlreadyExists as error:
+            if self._policy is ConflictPolicy.TERMINATE_EXISTING:
+                yield from standing.to_be_replaced(door, workflow, instance_id)
+                yield from ask(door, replace(start, replace=True))
+                return (yield from self._status(instance_id))
+            uses_it = self._policy is ConflictPolicy.USE_EXISTING
+            known = yield from standing.existing(door, workflow, instance_id, uses_it=uses_it)
+            if known is None:  # somebody runs it, and has begun nothing yet
+                raise InstanceAlreadyExistsError(str(error)) from None
+            return known
+        return (yield from self._status(instance_id))
 
     def _status(self, instance_id: str) -> Flow[WorkflowStatus]:
         door = self._backend.beside(instance_id)
@@ -138,7 +195,7 @@ class WorkflowClient:
         self, instance_id: str, kind: messages.SignalKind, reason: str | None, by: str | None
     ) -> Flow[WorkflowStatus]:
         door = self._backend.beside(instance_id)
-        note = msgspec.json.encode(standing.SignalNote(reason=reason, by=by))
+        note = standing.signal_note(reason, by)
         yield from _signal(door, instance_id, messages.SendSignal(kind=kind, signal_id=new_id(), payload=note))
         return (yield from self._status(instance_id))
 
@@ -161,6 +218,11 @@ class WorkflowClient:
         codec = yield from self._codec(door, instance_id)
         found = yield from ask(door, messages.GetCheckpoint(checkpoint_id=place_id(task_name)))
         return codec.decode(found.state, type) if found.found and found.state is not None else None
+
+    def _graph(self, instance_id: str) -> Flow[Graph]:
+        door = self._backend.beside(instance_id)
+        info = yield from _known(door, instance_id)
+        return (yield from graph_of(door, info, self._backend.clock.now_ms()))
 
     def _codec(self, door: Door, instance_id: str) -> Flow[Codec]:
         yield from _known(door, instance_id)

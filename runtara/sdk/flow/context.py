@@ -5,9 +5,19 @@ from typing import Final
 
 import msgspec
 
+from runtara.errors import InstanceCancelled
 from runtara.sdk.flow._policies import TaskMetadata
 
-__all__ = ["TaskExecutionContext", "context_in_use", "get_task_context"]
+__all__ = ["StopFlag", "TaskExecutionContext", "context_in_use", "get_task_context"]
+
+
+class StopFlag:
+    """Whether nobody waits any more for a try of a task. Set once, by whoever runs it; read from any thread."""
+
+    __slots__ = ("is_set",)
+
+    def __init__(self) -> None:
+        self.is_set = False
 
 
 class TaskExecutionContext(msgspec.Struct, frozen=True, kw_only=True):
@@ -22,6 +32,22 @@ class TaskExecutionContext(msgspec.Struct, frozen=True, kw_only=True):
     attempt: int
     """Number of the try, from 1."""
     metadata: TaskMetadata
+    stop: StopFlag = msgspec.field(default_factory=StopFlag)
+    """What `cancelled` reads."""
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether nobody waits any more for what this try returns: the instance is cancelled, or the time is over.
+
+        An async task is cancelled then; a plain one runs on a thread that nobody can stop, and should look here now and
+        then if it takes long.
+        """
+        return self.stop.is_set
+
+    def raise_if_cancelled(self) -> None:
+        """Raise `InstanceCancelled` if nobody waits any more for what this try returns."""
+        if self.stop.is_set:
+            raise InstanceCancelled(f"task {self.task_id!r} is not wanted any more: clean up and end")
 
 
 def get_task_context() -> TaskExecutionContext | None:

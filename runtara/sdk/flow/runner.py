@@ -8,28 +8,22 @@ import random
 from enum import StrEnum
 from typing import Any, Final, Literal, TypeVar
 
-import msgspec
-
-from runtara import messages
-from runtara.errors import InvalidInput, RuntaraError
-from runtara.lifecycle import FINAL, Status, TerminationReason
+from runtara.errors import InvalidInput
+from runtara.lifecycle import FINAL, TerminationReason
 from runtara.sdk._drive import drive, drive_blocking
-from runtara.sdk._endings import report
 from runtara.sdk._flows import Flow
-from runtara.sdk._wishes import ask, perform, perform_blocking
-from runtara.sdk.aio import AsyncRuntaraSdk
+from runtara.sdk._wishes import perform, perform_blocking
 from runtara.sdk.flow import _standing as standing
-from runtara.sdk.flow._codecs import write
-from runtara.sdk.flow._faces import Awaiting, Blocking, Resting
+from runtara.sdk.flow._faces import Awaiting, Blocking
 from runtara.sdk.flow._failures import failure_of
-from runtara.sdk.flow._kept import BEGIN, Begin, Kept, check_definition, read_begin
+from runtara.sdk.flow._kept import Begin, check_definition
+from runtara.sdk.flow._runs import Run, begun, completed, encoded
 from runtara.sdk.flow._transient import Transient
 from runtara.sdk.flow._walk import walk
 from runtara.sdk.flow.backend import Backend
-from runtara.sdk.flow.errors import BackendError, InstanceAlreadyExistsError, WorkflowError
+from runtara.sdk.flow.errors import BackendError, WorkflowError
 from runtara.sdk.flow.status import WorkflowStatus
 from runtara.sdk.flow.workflow import Workflow
-from runtara.sdk.sync import RuntaraSdk
 from runtara.transport import Door
 
 __all__ = ["CheckpointingRunner", "ConflictPolicy", "InProcessRunner"]
@@ -48,6 +42,8 @@ class ConflictPolicy(StrEnum):
     """It is refused, whatever became of the other one."""
     USE_EXISTING = "use_existing"
     """The status of the other one is returned, and nothing is run."""
+    TERMINATE_EXISTING = "terminate_existing"
+    """The other one is stopped and forgotten, whatever became of it, and the run begins anew."""
 
     @classmethod
     def of(cls, name: "str | ConflictPolicy | None") -> "ConflictPolicy":
@@ -71,20 +67,20 @@ class InProcessRunner:
     def run(self, workflow: Workflow[I, O], input: I) -> WorkflowStatus:
         """Run a workflow to its end. An error of a task is in the status; it is not raised."""
         try:
-            value = _encoded(workflow, input)
+            value = encoded(workflow, input)
             output = Blocking(Transient(workflow, random.random), self._library).take(walk(workflow, value))
         except WorkflowError as error:
             return _failed(error)
-        return _completed(workflow, output)
+        return completed(workflow, output)
 
     async def run_async(self, workflow: Workflow[I, O], input: I) -> WorkflowStatus:
         """Run a workflow to its end, under trio or asyncio; plain tasks run on threads."""
         try:
-            value = _encoded(workflow, input)
+            value = encoded(workflow, input)
             output = await Awaiting(Transient(workflow, random.random)).take(walk(workflow, value))
         except WorkflowError as error:
             return _failed(error)
-        return _completed(workflow, output)
+        return completed(workflow, output)
 
 
 class CheckpointingRunner:
@@ -121,13 +117,12 @@ class CheckpointingRunner:
         """Run a workflow as a new instance, to its end or until it rests. An error of a task is in the status.
 
         Raises `InstanceAlreadyExistsError` for an id that is taken, `DefinitionMismatch` if it is taken by another
-        definition, `CodecError` for an input that cannot be kept, `InvalidInput` for a malformed id, and what the store
-        refuses with.
+        definition, whatever the conflict policy, `CodecError` for an input that cannot be kept, `InvalidInput` for a
+        malformed id, and what the store refuses with.
         """
-        begin = _begin(workflow, input)
-        door = self._backend.beside(instance_id)
-        existing = _blocking(_existing(door, workflow, instance_id, self._policy))
-        return existing or self._go(workflow, instance_id, begin)
+        begin = begun(workflow, input)
+        taken = _blocking(self._taken(workflow, instance_id))
+        return taken if isinstance(taken, WorkflowStatus) else self._go(workflow, instance_id, begin, replace=taken)
 
     def resume(self, workflow: Workflow[Any, Any], instance_id: str) -> WorkflowStatus:
         """Go on with an instance where it was. One that has ended, is paused or rests longer is left as it is.
@@ -137,119 +132,57 @@ class CheckpointingRunner:
         left = _blocking(_to_be_left(self._backend.beside(instance_id), workflow, instance_id))
         return left or self._go(workflow, instance_id, None)
 
-    def _go(self, workflow: Workflow[Any, Any], instance_id: str, begin: Begin | None) -> WorkflowStatus:
-        """Take the walk, as a new attempt of the instance."""
-        with self._backend.sdk(instance_id) as sdk:
-            door = self._backend.beside(instance_id)
-            run = _Run(workflow, sdk, door, waits=self._waits)
+    def _taken(self, workflow: Workflow[Any, Any], instance_id: str) -> Flow[WorkflowStatus | bool]:
+        """Return the status that stands for a run whose id is taken, or whether the run replaces what has the id."""
+        door = self._backend.beside(instance_id)
+        if self._policy is ConflictPolicy.TERMINATE_EXISTING:
+            return (yield from standing.to_be_replaced(door, workflow, instance_id))
+        uses_it = self._policy is ConflictPolicy.USE_EXISTING
+        return (yield from standing.existing(door, workflow, instance_id, uses_it=uses_it)) or False
+
+    def _go(
+        self, workflow: Workflow[Any, Any], instance_id: str, begin: Begin | None, *, replace: bool = False
+    ) -> WorkflowStatus:
+        """Take the walk, as a new attempt of the instance, or as the first one of another in its place."""
+        with self._backend.sdk(instance_id, replace=replace) as sdk:
+            run = Run(workflow, sdk, waits=self._waits)
             try:
-                value = drive_blocking(run.begin(begin), sdk.perform)
+                value = drive_blocking(run.begin(begin) if begin else run.begin_again(), sdk.perform)
                 output = Blocking(run.means, self._library).take(walk(workflow, value))
-                return drive_blocking(run.complete(output), sdk.perform)
+                status = drive_blocking(run.complete(output), sdk.perform)
+                if status is not None:
+                    return status
             except Exception as raised:  # noqa: BLE001 - what it means is decided there
                 drive_blocking(run.conclude(raised), sdk.perform)
-            return _blocking(run.status())
+            return _blocking(standing.status_now(self._backend.beside(instance_id), workflow.codec))
 
     async def run_async(self, workflow: Workflow[I, O], instance_id: str, input: I) -> WorkflowStatus:
         """Do the same as `run`, under trio or asyncio; plain tasks run on threads."""
-        begin = _begin(workflow, input)
-        door = self._backend.beside(instance_id)
-        existing = await drive(_existing(door, workflow, instance_id, self._policy), perform)
-        return existing or await self._go_async(workflow, instance_id, begin)
+        begin = begun(workflow, input)
+        taken = await drive(self._taken(workflow, instance_id), perform)
+        if isinstance(taken, WorkflowStatus):
+            return taken
+        return await self._go_async(workflow, instance_id, begin, replace=taken)
 
     async def resume_async(self, workflow: Workflow[Any, Any], instance_id: str) -> WorkflowStatus:
         """Do the same as `resume`, under trio or asyncio; plain tasks run on threads."""
         left = await drive(_to_be_left(self._backend.beside(instance_id), workflow, instance_id), perform)
         return left or await self._go_async(workflow, instance_id, None)
 
-    async def _go_async(self, workflow: Workflow[Any, Any], instance_id: str, begin: Begin | None) -> WorkflowStatus:
-        async with self._backend.async_sdk(instance_id) as sdk:
-            door = self._backend.beside(instance_id)
-            run = _Run(workflow, sdk, door, waits=self._waits)
+    async def _go_async(
+        self, workflow: Workflow[Any, Any], instance_id: str, begin: Begin | None, *, replace: bool = False
+    ) -> WorkflowStatus:
+        async with self._backend.async_sdk(instance_id, replace=replace) as sdk:
+            run = Run(workflow, sdk, waits=self._waits)
             try:
-                value = await drive(run.begin(begin), sdk.perform)
+                value = await drive(run.begin(begin) if begin else run.begin_again(), sdk.perform)
                 output = await Awaiting(run.means).take(walk(workflow, value))
-                return await drive(run.complete(output), sdk.perform)
+                status = await drive(run.complete(output), sdk.perform)
+                if status is not None:
+                    return status
             except Exception as raised:  # noqa: BLE001 - what it means is decided there
                 await drive(run.conclude(raised), sdk.perform)
-            return await drive(run.status(), perform)
-
-
-class _Run:
-    """One attempt at an instance: how it begins, and how it ends."""
-
-    def __init__(
-        self, workflow: Workflow[Any, Any], sdk: RuntaraSdk | AsyncRuntaraSdk, door: Door, *, waits: bool
-    ) -> None:
-        self._workflow = workflow
-        self._sdk = sdk
-        self._door = door
-        self._waits = waits
-        self.means: Kept
-
-    def begin(self, begin: Begin | None) -> Flow[bytes]:
-        """Write down what is begun, or read what was; return the input."""
-        if begin is None:
-            kept = yield messages.GetCheckpoint(checkpoint_id=BEGIN)
-        else:
-            kept = yield messages.SaveCheckpoint(checkpoint_id=BEGIN, state=msgspec.msgpack.encode(begin))
-        if kept.found:
-            begin = read_begin(kept.state or b"")
-            check_definition(self._workflow, begin, self._sdk.instance_id)
-        assert begin is not None, "there was a beginning a moment ago, and none is ever removed"
-        migration = self._workflow.migrations.get(begin.hash)
-        renamed = {} if migration is None else dict(migration.renamed)
-        self.means = Kept(self._workflow, self._sdk, renamed, waits=self._waits)
-        return begin.input
-
-    def complete(self, output: bytes) -> Flow[WorkflowStatus]:
-        """Report that it has ended well."""
-        reply = yield messages.CompleteInstance(output=output)
-        if reply.status is not Status.COMPLETED:
-            return WorkflowStatus(status="cancelled")
-        return _completed(self._workflow, output)
-
-    def conclude(self, raised: Exception) -> Flow[None]:
-        """Report how else it has ended. Raises what says nothing about the workflow, but about the runtime."""
-        if isinstance(raised, Resting):
-            yield from self._rest(raised)
-            return
-        if isinstance(raised, WorkflowError):
-            note = msgspec.json.encode(failure_of(raised))
-            yield messages.RecordEvent(subtype=standing.FAILURE, payload=note)
-            yield messages.FailInstance(error=str(raised)[:4096])
-            return
-        yield from report(raised)
-        if not isinstance(raised, RuntaraError) or raised.retry.value != "never":
-            raise raised
-
-    def _rest(self, rest: Resting) -> Flow[None]:
-        wake_at = None if rest.wake_at is None else int(rest.wake_at.timestamp() * 1000)
-        note = standing.RestNote(place=rest.place, wake_at=wake_at, signal_name=rest.signal_name)
-        yield messages.RecordEvent(subtype=standing.REST, payload=msgspec.json.encode(note))
-        yield messages.SuspendInstance(wake_at=wake_at)
-
-    def status(self) -> Flow[WorkflowStatus]:
-        """Return how the instance stands now."""
-        info = yield from ask(self._door, messages.GetStatus())
-        return (yield from standing.status_of(self._door, info, self._workflow.codec))
-
-
-def _existing(
-    door: Door, workflow: Workflow[Any, Any], instance_id: str, policy: ConflictPolicy
-) -> Flow[WorkflowStatus | None]:
-    """Return the status that stands for a run whose id is taken; None where it can begin."""
-    info = yield from standing.found(door)
-    if info is None or (info.status not in FINAL and info.checkpoint_count == 0 and info.program is None):
-        return None  # it is new, or whoever had it died before anything was begun
-    begin = yield from standing.begin_of(door, instance_id)
-    check_definition(workflow, begin, instance_id)
-    if policy is ConflictPolicy.USE_EXISTING:
-        return (yield from standing.status_of(door, info, workflow.codec))
-    raise InstanceAlreadyExistsError(
-        f"instance {instance_id!r} exists already, and is {info.status}: "
-        "use another id, resume it, or set a conflict policy"
-    )
+            return await drive(standing.status_now(self._backend.beside(instance_id), workflow.codec), perform)
 
 
 def _to_be_left(door: Door, workflow: Workflow[Any, Any], instance_id: str) -> Flow[WorkflowStatus | None]:
@@ -265,24 +198,6 @@ def _to_be_left(door: Door, workflow: Workflow[Any, Any], instance_id: str) -> F
 
 def _blocking(flow: Flow[T]) -> T:
     return drive_blocking(flow, perform_blocking)
-
-
-def _encoded(workflow: Workflow[Any, Any], input: object) -> bytes:
-    return write(workflow.codec, input, f"the input of {workflow.name}")
-
-
-def _begin(workflow: Workflow[Any, Any], input: object) -> Begin:
-    return Begin(
-        workflow=workflow.name,
-        hash=workflow.definition_hash,
-        definition=workflow.definition,
-        codec=workflow.codec.name,
-        input=_encoded(workflow, input),
-    )
-
-
-def _completed(workflow: Workflow[Any, Any], output: bytes) -> WorkflowStatus:
-    return WorkflowStatus(status="completed", output=workflow.codec.decode(output, Any))
 
 
 def _failed(error: WorkflowError) -> WorkflowStatus:

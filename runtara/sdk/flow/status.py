@@ -33,8 +33,9 @@ class WorkflowStatus(msgspec.Struct, frozen=True, kw_only=True):
     failure: TaskFailure | None = None
     """The same, with its type."""
     reason: str | None = None
-    """Why it was cancelled or paused. Not told yet: it is kept with the signal, which cannot be read back."""
+    """Why it was cancelled or paused, as whoever did it has said."""
     cancelled_by: str | None = None
+    """Who has cancelled it, as he has said himself; likewise who has paused it."""
     paused_by: str | None = None
     wake_at: datetime | None = None
     """When the delay that it waits in is over, or the time for the signal."""

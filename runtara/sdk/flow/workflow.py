@@ -10,9 +10,10 @@ import msgspec
 from runtara.sdk.flow._codecs import JSON, Codec
 from runtara.sdk.flow._definition import definition_hash, definition_text
 from runtara.sdk.flow._nodes import Child, Delay, Fork, Loop, Node, Route, Steps, Task, WaitForSignal, inner
-from runtara.sdk.flow._policies import RetryPolicy
+from runtara.sdk.flow._policies import RetryPolicy, checked_priority
+from runtara.sdk.flow.graph import Graph
 
-__all__ = ["Migration", "NodeInfo", "Workflow"]
+__all__ = ["Migration", "NodeInfo", "Workflow", "WorkflowContext"]
 
 I = TypeVar("I")  # noqa: E741 - input and output, as everywhere in this package
 O = TypeVar("O")  # noqa: E741 - likewise
@@ -42,6 +43,16 @@ class Migration(msgspec.Struct, frozen=True, kw_only=True):
     """Ids of nodes of this definition, and what they were called in the older one."""
 
 
+class WorkflowContext(msgspec.Struct, frozen=True):
+    """What several workflows may have in common, or one of them says at once: for `Flow`, in place of the name."""
+
+    name: str
+    codec: Codec = JSON
+    """Keeps the values."""
+    metadata: Mapping[str, Any] = {}
+    """What is said about it beside its graph; ``priority`` is from 1, critical, to 5, minor."""
+
+
 class Workflow(Generic[I, O]):
     """Made by `Flow.build()`; never changes."""
 
@@ -65,6 +76,11 @@ class Workflow(Generic[I, O]):
         """The name, as which instances of it are known."""
         return self.name
 
+    @property
+    def priority(self) -> int:
+        """From 1, critical, to 5, minor: ``priority`` of its metadata, or 3."""
+        return checked_priority(self.metadata.get("priority", 3))
+
     @cached_property
     def definition(self) -> str:
         """The definition as a text."""
@@ -74,6 +90,24 @@ class Workflow(Generic[I, O]):
     def definition_hash(self) -> str:
         """SHA-256 of the definition; the same as that of sayiir 1.0 for the same graph."""
         return definition_hash(self.steps)
+
+    @cached_property
+    def graph(self) -> Graph:
+        """The graph, to be looked at."""
+        return Graph.of(self.name, self.steps)
+
+    @cached_property
+    def graph_json(self) -> bytes:
+        """The nodes of the graph, as each instance keeps them."""
+        return Graph.to_keep(self.steps)
+
+    def to_mermaid(self) -> str:
+        """Return the graph as a Mermaid flowchart."""
+        return self.graph.to_mermaid()
+
+    def to_text(self) -> str:
+        """Return the graph as lines of text, one for each node."""
+        return self.graph.to_text()
 
     def iter_nodes(self) -> Iterator[NodeInfo]:
         """Return every node, each before what is inside it and behind it."""

@@ -50,12 +50,14 @@ class AsyncInstances(ManagementBase):
         resources: Mapping[str, float] | None = None,
         priority: int = 0,
         start_at: datetime | None = None,
+        replace: bool = False,
     ) -> messages.InstanceStarted:
         """Start a program; the same start under the same id again starts nothing new.
 
         `program` is a path on the server's machine, or with `image` the name of an image (`report`, or `report@3` for
         one of its versions). `input` goes as JSON, bytes as they are. `timeout` is how long all attempts together may
-        run. Among those that wait for a place, a higher `priority` goes first. Raises `NotFound` for a program that is
+        run. Among those that wait for a place, a higher `priority` goes first. With `replace`, whatever has the id is
+        stopped and forgotten, whatever its status, and a new instance begins. Raises `NotFound` for a program that is
         not known, and `AlreadyExists` for an id that was started with something else.
         """
         start = new_start(
@@ -67,6 +69,7 @@ class AsyncInstances(ManagementBase):
             resources=resources,
             priority=priority,
             start_at=start_at,
+            replace=replace,
         )
         return await self._run(ask(self._beside(instance_id or new_id()), start))
 

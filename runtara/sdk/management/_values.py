@@ -44,12 +44,13 @@ def new_start(
     resources: Mapping[str, float] | None = None,
     priority: int = 0,
     start_at: datetime | None = None,
+    replace: bool = False,
 ) -> StartInstance:
     """Return the description of an instance, as `start_many` takes it.
 
     `program` is a path on the server's machine, or with `image` the name of an image. `input` goes as JSON, bytes as
-    they are; without one, the program has none. `timeout` is how long all attempts together may run. Raises
-    `InvalidInput` for an input that JSON cannot express.
+    they are; without one, the program has none. `timeout` is how long all attempts together may run. With `replace`, it
+    comes into the place of whatever has its id. Raises `InvalidInput` for an input that JSON cannot express.
     """
     return StartInstance(
         program=program,
@@ -60,6 +61,7 @@ def new_start(
         resources=dict(resources or {}),
         priority=priority,
         start_at=instant_of(start_at),
+        replace=replace,
     )
 
 

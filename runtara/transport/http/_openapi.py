@@ -124,7 +124,12 @@ def _words_of(row: Endpoint) -> tuple[str, str]:
     doc = inspect.cleandoc(row.command.__doc__ or "")
     whole = " ".join(doc.split())
     summary = re.split(r"(?<=[.:])\s", whole, maxsplit=1)[0].rstrip(".:")
-    who = {"program": "the program itself", "manager": "a key of the tenant", "both": "both, a program and a key"}
+    who = {
+        "program": "the program itself",
+        "manager": "a key of the tenant",
+        "both": "both, a program and a key",
+        "worker": "a worker, with a key of the tenant",
+    }
     return summary, f"{whole}\n\nFor {who[row.caller]}; a key needs the right `{row.right}`."
 
 
@@ -139,7 +144,7 @@ def _query(operation: Operation) -> list[Node]:
 def _headers(operation: Operation) -> list[Node]:
     row = operation.row
     names = ["TenantId", "TimeoutMs"]
-    if row.caller != "manager":
+    if row.caller not in ("manager", "worker"):
         names.append("Epoch")
     if operation.body is not None and {"instance_id", "signal_id", "request_id"} & set(
         operation.body.__struct_fields__

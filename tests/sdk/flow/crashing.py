@@ -25,9 +25,9 @@ class CrashingBackend(Backend):
         self.clock = inner.clock
         self.tenant_id = inner.tenant_id
 
-    def open_door(self, instance_id: str) -> Door:
+    def open_door(self, instance_id: str, epoch: int | None = None, *, beats: bool = True) -> Door:
         """Return the way of a program, which dies."""
-        return _CrashingDoor(self.inner.open_door(instance_id), self)  # type: ignore[return-value]  # all else is the inner one's
+        return _CrashingDoor(self.inner.open_door(instance_id, epoch, beats=beats), self)  # type: ignore[return-value]  # all else is the inner one's
 
     def beside(self, instance_id: str, *, watch: bool = False) -> Door:
         """Return the way of a manager, which does not."""

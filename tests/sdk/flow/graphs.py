@@ -9,16 +9,21 @@ __all__ = ["GRAPHS", "Calls", "Graph"]
 
 
 class Calls:
-    """How often each task was called. Named functions, so that a workflow can be told by its definition."""
+    """How often each task was called. Named functions, so that a workflow can be told by its definition.
 
-    def __init__(self) -> None:
+    `inside` is told of each call in the middle of it, and may raise.
+    """
+
+    def __init__(self, inside: Callable[[str], object] = lambda _: None) -> None:
         self.seen: list[str] = []
+        self._inside = inside
 
     def task(self, name: str, function: Callable[[Any], Any], **options: Any) -> Callable[[Any], Any]:
         """Return a plain task that takes note of being called."""
 
         def call(value: Any) -> Any:
             self.seen.append(name)
+            self._inside(name)
             return function(value)
 
         return task(name, **options)(call)
@@ -28,6 +33,7 @@ class Calls:
 
         async def call(value: Any) -> Any:
             self.seen.append(name)
+            self._inside(name)
             return function(value)
 
         return task(name, **options)(call)

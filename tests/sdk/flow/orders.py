@@ -10,8 +10,9 @@ from runtara.sdk.flow import BackendError, CheckpointingRunner, Flow, SqliteBack
 
 
 def say(*words: object) -> None:
-    """Say something at once."""
-    print(*words, flush=True)  # noqa: T201 - a program, not a library
+    """Say something at once, in one piece: branches speak at the same time."""
+    sys.stdout.write(" ".join(map(str, words)) + "\n")
+    sys.stdout.flush()
 
 
 def noted(name: str, result: Any) -> Any:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from runtara.errors import DeadlineExceeded, InvalidInput
+from runtara.messages import SendSignal
 from runtara.sdk.flow import (
     Backend,
     BackendError,
@@ -116,6 +117,72 @@ def test_a_pause_holds_an_instance_until_it_is_unpaused(backend: Backend, instan
     assert resume_workflow(flow, instance_id, backend).output == 2
 
 
+def test_a_status_says_who_has_cancelled_an_instance_and_why(backend: Backend, instance_id: str) -> None:
+    run_durable_workflow(WAITING, instance_id, 1, backend)
+    client = WorkflowClient(backend)
+
+    said = client.cancel(instance_id, "not wanted", "me")
+    client.cancel(instance_id, "too late", "you")
+
+    assert (said.reason, said.cancelled_by, said.paused_by) == ("not wanted", "me", None)
+    assert client.status(instance_id) == said
+    assert resume_workflow(WAITING, instance_id, backend) == said
+    assert run_durable_workflow(WAITING, instance_id, 1, backend, "use_existing") == said
+
+
+@pytest.mark.parametrize("more", [(), (double,)], ids=["in its last task", "before its last task"])
+def test_a_run_that_is_cancelled_is_told_why(backend: Backend, instance_id: str, more: tuple[Any, ...]) -> None:
+    def cancel(x: int) -> int:
+        cancel_workflow(instance_id, backend, "enough", "me")
+        return x
+
+    flow = Flow("c").then(cancel)
+    for function in more:
+        flow = flow.then(function)
+
+    status = run_durable_workflow(flow.build(), instance_id, 1, backend)
+
+    assert (status.status, status.reason, status.cancelled_by) == ("cancelled", "enough", "me")
+
+
+def test_a_status_says_who_has_paused_an_instance_last_and_why(backend: Backend, instance_id: str) -> None:
+    run_durable_workflow(WAITING, instance_id, 1, backend)
+    client = WorkflowClient(backend)
+
+    first = client.pause(instance_id, "lunch", "me")
+    same = client.pause(instance_id, "tea", "you")
+    between = client.unpause(instance_id)
+    client.pause(instance_id, "weekend", "them")
+    again = resume_workflow(WAITING, instance_id, backend)
+
+    assert (first.reason, first.paused_by, first.cancelled_by) == ("lunch", "me", None)
+    assert same == first
+    assert (between.status, between.reason, between.paused_by) == ("in_progress", None, None)
+    assert (again.reason, again.paused_by) == ("weekend", "them")
+
+
+def test_a_status_knows_no_reason_where_none_was_given(backend: Backend, instance_id: str) -> None:
+    run_durable_workflow(WAITING, instance_id, 1, backend)
+    client, other = WorkflowClient(backend), backend.beside(instance_id)
+
+    paused = client.pause(instance_id)
+    client.unpause(instance_id)
+    other.call_from_thread(SendSignal(kind="pause", signal_id="by-hand", payload=b"\xff no note"))
+    by_hand = resume_workflow(WAITING, instance_id, backend)
+
+    assert (paused.reason, paused.paused_by) == (None, None)
+    assert (by_hand.status, by_hand.reason, by_hand.paused_by) == ("paused", None, None)
+
+
+def test_a_reason_that_would_not_be_kept_is_refused(backend: Backend, instance_id: str) -> None:
+    run_durable_workflow(WAITING, instance_id, 1, backend)
+
+    with pytest.raises(InvalidInput, match="a reason of 50"):
+        cancel_workflow(instance_id, backend, "x" * 5_000)
+
+    assert WorkflowClient(backend).status(instance_id).is_awaiting_signal
+
+
 def test_what_has_ended_can_be_neither_cancelled_nor_paused(backend: Backend, instance_id: str) -> None:
     run_durable_workflow(PLAIN, instance_id, 1, backend)
 
@@ -201,7 +268,7 @@ def test_another_definition_is_refused_whatever_the_policy_and_says_what_is_diff
     run_durable_workflow(WAITING, instance_id, 1, backend)
     changed = Flow("approval").then(add).wait_for_signal("approve", timeout="1h").then(double).build()
 
-    for policy in ("fail", "use_existing"):
+    for policy in ConflictPolicy:
         with pytest.raises(DefinitionMismatch, match="new: S:approve:approve:t:3600000;") as caught:
             run_durable_workflow(changed, instance_id, 1, backend, policy)
         assert (caught.value.expected, caught.value.found) == (changed.definition_hash, WAITING.definition_hash)
@@ -240,6 +307,109 @@ def test_a_declared_migration_goes_on_with_what_an_older_definition_has_done(
 
     assert resume_workflow(newer, instance_id, backend).output == 21
     assert calls == []
+
+
+@pytest.mark.parametrize("policy", ["terminate_existing", "terminateExisting"])
+def test_or_it_gives_way_to_the_new_run(backend: Backend, instance_id: str, policy: str) -> None:
+    run_durable_workflow(WAITING, instance_id, 1, backend)
+    send_signal(instance_id, "approve", 7, backend)
+
+    status = run_durable_workflow(WAITING, instance_id, 10, backend, policy)
+
+    assert status.is_awaiting_signal  # the signal was the other one's
+    assert WorkflowClient(backend).get_task_result(instance_id, "add") == 11
+    send_signal(instance_id, "approve", 3, backend)
+    assert resume_workflow(WAITING, instance_id, backend).output == 6
+
+
+@pytest.mark.parametrize("end", ["completed", "failed", "cancelled", "paused"])
+def test_whatever_became_of_it(backend: Backend, instance_id: str, end: str) -> None:
+    fails = [True] if end == "failed" else []
+
+    def work(x: int) -> int:
+        if fails:
+            raise ValueError("no")
+        return x
+
+    flow = Flow("any").then(work).wait_for_signal("go", timeout="1ms" if end == "completed" else "1h").build()
+    run_durable_workflow(flow, instance_id, 1, backend)
+    if end == "cancelled":
+        cancel_workflow(instance_id, backend, "old")
+    if end == "paused":
+        pause_workflow(instance_id, backend, "old")
+    if end == "completed":
+        CheckpointingRunner(backend, waits=True).resume(flow, instance_id)
+    before = WorkflowClient(backend).status(instance_id)
+    fails.clear()
+
+    after = CheckpointingRunner(backend, conflict_policy="terminate_existing").run(flow, instance_id, 2)
+
+    assert before.status == end
+    assert (after.status, after.reason) == ("awaiting_signal", None)
+    assert WorkflowClient(backend).get_task_result(instance_id, "work") == 2
+
+
+@pytest.mark.parametrize("library", ["trio", "asyncio"])
+def test_a_run_that_is_awaited_gives_way_likewise(backend: Backend, instance_id: str, library: str) -> None:
+    runner = CheckpointingRunner(backend, conflict_policy="terminate_existing")
+
+    async def main() -> None:
+        assert (await runner.run_async(WAITING, instance_id, 1)).is_awaiting_signal
+        assert (await runner.run_async(WAITING, instance_id, 2)).is_awaiting_signal
+        assert await WorkflowClient(backend).get_task_result_async(instance_id, "add") == 3
+
+    run_async(library, main)
+
+
+def test_a_run_that_gives_way_while_a_task_of_it_runs_does_no_more(backend: Backend, instance_id: str) -> None:
+    entered, go_on, seen, told = threading.Event(), threading.Event(), list[Any](), list[Any]()
+
+    def work(x: int) -> int:
+        if x == 1:
+            entered.set()
+            go_on.wait()
+        return x
+
+    def note(x: int) -> int:
+        seen.append(x)
+        return x * 10
+
+    flow = Flow("long").then(work).then(note).build()
+
+    old = threading.Thread(target=lambda: told.append(run_durable_workflow(flow, instance_id, 1, backend)))
+    old.start()
+    entered.wait()
+    new = run_durable_workflow(flow, instance_id, 2, backend, "terminate_existing")
+    go_on.set()
+    old.join()
+
+    assert (new.output, seen) == (20, [2])
+    assert told == [new]  # whoever has lost an instance is told how it stands
+
+
+def test_what_is_no_instance_of_a_workflow_is_not_replaced(backend: Backend, instance_id: str) -> None:
+    with backend.sdk(instance_id) as sdk:
+        sdk.checkpoint("something", b"else")
+
+    with pytest.raises(BackendError, match="not one of a workflow"):
+        run_durable_workflow(PLAIN, instance_id, 1, backend, "terminate_existing")
+
+    with backend.sdk(instance_id) as sdk:
+        assert sdk.get_checkpoint("something") == b"else"
+
+
+def test_an_instance_that_began_nothing_is_replaced_with_the_signals_that_it_was_sent(
+    backend: Backend, instance_id: str
+) -> None:
+    with backend.sdk(instance_id) as sdk:
+        backend.beside(instance_id).call_from_thread(
+            SendSignal(kind="custom", signal_id="s", name="approve", payload=b"1")
+        )
+        assert sdk.epoch == 1
+
+    status = run_durable_workflow(WAITING, instance_id, 1, backend, "terminate_existing")
+
+    assert status.is_awaiting_signal
 
 
 def test_an_unknown_policy_is_refused(backend: Backend) -> None:

@@ -13,18 +13,18 @@ LINES = 40
 """More than the program ever says."""
 
 
-def say(folder: Path, approved: str, until: int | None) -> Iterator[str]:
-    """Return what the program says, up to the line at which it is killed."""
-    command = [sys.executable, "-m", "tests.sdk.flow.orders", str(folder), approved]
-    with subprocess.Popen(command, cwd=ROOT, env=environment(), stdout=subprocess.PIPE, text=True) as program:
-        assert program.stdout is not None
+def say(until: int | None, program: str, *arguments: str) -> Iterator[str]:
+    """Return what a program says, up to the line at which it is killed."""
+    command = [sys.executable, "-m", f"tests.sdk.flow.{program}", *arguments]
+    with subprocess.Popen(command, cwd=ROOT, env=environment(), stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
         try:
-            for number, line in enumerate(program.stdout, 1):
+            for number, line in enumerate(process.stdout, 1):
                 yield line.strip()
                 if number == until:
                     return
         finally:
-            program.kill()
+            process.kill()
 
 
 def check(first: list[str], second: list[str], came_to: str) -> None:
@@ -49,12 +49,12 @@ def lives(folder: Path, approved: str, came_to: str, deaths: Iterator[int] | ran
     killed = 0
     for until in deaths:
         place = folder / f"{approved}-{until}"
-        first = list(say(place, approved, until))
+        first = list(say(until, "orders", str(place), approved))
         if len(first) < until:
             assert first[-1] == f"came to {came_to}"
             return killed
         killed += 1
-        check(first, list(say(place, approved, None)), came_to)
+        check(first, list(say(None, "orders", str(place), approved)), came_to)
     return killed
 
 
@@ -71,3 +71,39 @@ def test_an_order_that_is_killed_here_and_there_is_shipped_once(tmp_path: Path) 
 @pytest.mark.parametrize(("approved", "came_to"), [("yes", SHIPPED), ("no", REFUNDED)])
 def test_an_order_that_is_killed_at_every_line_comes_to_its_end(tmp_path: Path, approved: str, came_to: str) -> None:
     assert lives(tmp_path, approved, came_to, range(1, LINES)) >= 8
+
+
+# Tasks that use the SDK -----------------------------------------------------------------------------------------------
+
+STEPS = ("one", "two", "three", "four")
+"""Steps inside of tasks."""
+
+
+def check_inside(folder: Path, until: int | None) -> bool:
+    """Kill the program at a line, and let it go on; tell whether it came to its end before."""
+    first = list(say(until, "inside", str(folder)))
+    second = [] if until is None or len(first) < until else list(say(None, "inside", str(folder)))
+
+    assert (first + second)[-1] == "came to {'plain': 'onetwo', 'awaited': 'threefour'}"
+    for name in STEPS:
+        times = (first + second).count(f"begin {name}")
+        assert times <= (2 if second else 1), f"{name} ran {times} times"
+    assert all(line == "heard go" for line in first + second if line.startswith("heard"))
+    if second and "heard go" in first:
+        assert "begin one" not in second, "it was kept, and ran again"
+    if second and "begin four" in first:
+        assert "begin three" not in second, "it was kept, and ran again"
+    return not second
+
+
+def test_steps_inside_of_tasks_are_not_done_again_by_a_second_try_or_a_second_life(tmp_path: Path) -> None:
+    assert check_inside(tmp_path / "whole", None)
+    assert not check_inside(tmp_path / "killed", 7)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_steps_inside_of_tasks_survive_a_kill_at_every_line(tmp_path: Path) -> None:
+    lines = next(until for until in range(1, LINES) if check_inside(tmp_path / str(until), until))
+
+    assert lines > 8

@@ -5,6 +5,7 @@ import pytest
 
 from runtara.errors import InvalidInput
 from runtara.sdk.flow import LoopResult, OnMax, RetryPolicy, parse_duration
+from runtara.sdk.flow._policies import written_duration
 
 
 @pytest.mark.parametrize(
@@ -29,6 +30,11 @@ def test_durations_are_understood(given: Any, seconds: float) -> None:
 def test_other_durations_are_refused(given: Any) -> None:
     with pytest.raises(InvalidInput, match="duration"):
         parse_duration(given)
+
+
+@pytest.mark.parametrize("text", ["0ms", "200ms", "30s", "2m", "1.5h", "48h", "1.001s"])
+def test_a_duration_is_written_as_it_is_understood(text: str) -> None:
+    assert written_duration(parse_duration(text)) == text
 
 
 def test_a_number_of_retries_is_a_policy() -> None:

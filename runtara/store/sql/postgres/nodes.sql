@@ -100,8 +100,10 @@ WHERE lost_at < now_ms() - %(kept_ms)s AND NOT EXISTS (SELECT FROM instances WHE
 -- Claim instances that are due, for this node to wake: its share of them, the tenants in turn, of each tenant those of
 -- the highest priority first, then the earliest; a rank is a tenant and one of its priorities. The nodes that have room
 -- stand in a row, the least busy first, and each takes its own slice of what is due; with the next `turn` everybody moves
--- on by one slice, so that what one leaves another takes. Who is barred, for want of places here, is left out. Returns what was claimed, the fields of `DueInstance` in order,
--- and with each row how many were due, as far as they were counted.
+-- on by one slice, so that what one leaves another takes. Who is barred, for want of places here, is left out. What the
+-- workers of a pool run grows more urgent as it waits: one step of priority is worth so many milliseconds of that.
+-- Returns what was claimed, the fields of `DueInstance` in order, and with each row how many were due, as far as they
+-- were counted.
 WITH RECURSIVE rooms AS (
     SELECT number, row_number() OVER (ORDER BY in_use, number) - 1 AS rank, count(*) OVER () AS many
     FROM nodes
@@ -129,13 +131,21 @@ ranks (tenant_id, priority) AS (
 ),
 queued AS (
     SELECT found.number, found.wake_at, row_number() OVER (
-        PARTITION BY ranks.tenant_id ORDER BY ranks.priority DESC, found.wake_at, found.instance_id
+        PARTITION BY ranks.tenant_id ORDER BY
+            CASE WHEN found.pooled THEN 0 ELSE -ranks.priority END,
+            found.wake_at - CASE WHEN found.pooled THEN ranks.priority * %(aging_ms)s ELSE 0 END,
+            found.instance_id
     ) AS turn
     FROM ranks CROSS JOIN LATERAL (
-        SELECT number, wake_at, instance_id FROM instances
+        SELECT number, wake_at, instance_id, starts_with(program, 'pool:') AS pooled FROM instances
         WHERE status IN ('pending', 'suspended') AND wake_at IS NOT NULL AND program IS NOT NULL AND owner IS NULL
             AND instances.tenant_id = ranks.tenant_id AND instances.priority = ranks.priority AND wake_at <= now_ms()
-            AND (CAST(%(programs)s AS TEXT[]) IS NULL OR program = ANY(%(programs)s))
+            AND (
+                CASE WHEN starts_with(program, 'pool:')
+                THEN CAST(%(pools)s AS TEXT[]) IS NULL OR tenant_id || ' ' || program = ANY(%(pools)s)
+                ELSE NOT %(only_pools)s AND (CAST(%(programs)s AS TEXT[]) IS NULL OR program = ANY(%(programs)s))
+                END
+            )
             AND program <> ALL(CAST(%(barred_programs)s AS TEXT[]))
         ORDER BY wake_at, instance_id
         LIMIT %(window)s

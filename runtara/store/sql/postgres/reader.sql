@@ -78,6 +78,11 @@ SELECT wake_at, tenant_id, instance_id, priority, program FROM instances
 WHERE status IN ('pending', 'suspended') AND wake_at IS NOT NULL AND program IS NOT NULL
     AND wake_at <= %(until_ms)s AND (wake_at, tenant_id, instance_id) > (%(wake_at)s, %(tenant_id)s, %(instance_id)s)
     AND NOT CAST(%(tenants)s AS JSONB) ? tenant_id AND NOT CAST(%(programs)s AS JSONB) ? program
+    AND (CAST(%(only_pools)s AS BOOLEAN) IS FALSE OR starts_with(program, 'pool:'))
+    AND (
+        CAST(%(pools)s AS JSONB) = 'null' OR NOT starts_with(program, 'pool:')
+        OR CAST(%(pools)s AS JSONB) ? (tenant_id || ' ' || program)
+    )
 ORDER BY wake_at, tenant_id, instance_id
 LIMIT %(limit)s;
 
@@ -124,6 +129,17 @@ WHERE instance_number = (
     AND (CAST(%(type)s AS TEXT) IS NULL OR type = %(type)s)
     AND (CAST(%(subtype)s AS TEXT) IS NULL OR subtype = %(subtype)s)
 ORDER BY seq
+LIMIT %(limit)s;
+
+-- name: list_newest_events
+-- The same in front of a given one, the last event first.
+SELECT type, epoch, created_at, subtype, checkpoint_id, payload, request, seq FROM events
+WHERE instance_number = (
+    SELECT number FROM instances WHERE tenant_id = %(tenant_id)s AND instance_id = %(instance_id)s
+) AND seq < %(before)s
+    AND (CAST(%(type)s AS TEXT) IS NULL OR type = %(type)s)
+    AND (CAST(%(subtype)s AS TEXT) IS NULL OR subtype = %(subtype)s)
+ORDER BY seq DESC
 LIMIT %(limit)s;
 
 -- name: count_by_status

@@ -71,6 +71,11 @@ WHERE (status = 'pending' OR status = 'suspended') AND wake_at IS NOT NULL AND p
     AND wake_at <= :until_ms AND (wake_at, tenant_id, instance_id) > (:wake_at, :tenant_id, :instance_id)
     AND tenant_id NOT IN (SELECT value FROM json_each(:tenants))
     AND program NOT IN (SELECT value FROM json_each(:programs))
+    AND (:only_pools = 'false' OR substr(program, 1, 5) = 'pool:')
+    AND (
+        :pools = 'null' OR substr(program, 1, 5) <> 'pool:'
+        OR tenant_id || ' ' || program IN (SELECT value FROM json_each(:pools))
+    )
 ORDER BY wake_at, tenant_id, instance_id
 LIMIT :limit;
 
@@ -118,6 +123,14 @@ SELECT type, epoch, created_at, subtype, checkpoint_id, payload, request, seq FR
 WHERE instance_number = (SELECT number FROM instances WHERE tenant_id = :tenant_id AND instance_id = :instance_id)
     AND seq > :after AND (:type IS NULL OR type = :type) AND (:subtype IS NULL OR subtype = :subtype)
 ORDER BY seq
+LIMIT :limit;
+
+-- name: list_newest_events
+-- The same in front of a given one, the last event first.
+SELECT type, epoch, created_at, subtype, checkpoint_id, payload, request, seq FROM events
+WHERE instance_number = (SELECT number FROM instances WHERE tenant_id = :tenant_id AND instance_id = :instance_id)
+    AND seq < :before AND (:type IS NULL OR type = :type) AND (:subtype IS NULL OR subtype = :subtype)
+ORDER BY seq DESC
 LIMIT :limit;
 
 -- name: count_by_status

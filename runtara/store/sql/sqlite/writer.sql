@@ -14,6 +14,14 @@ VALUES (
 )
 ON CONFLICT DO NOTHING;
 
+-- name: find_last_event
+-- The last seq of all events, or 0.
+SELECT coalesce(max(seq), 0) FROM events;
+
+-- name: remove_instance
+-- An instance whose version is the expected one; all that belongs to it goes with it.
+DELETE FROM instances WHERE tenant_id = ? AND instance_id = ? AND version = ?;
+
 -- name: insert_input
 -- The input of a new instance.
 INSERT INTO inputs (instance_number, input) VALUES (?, ?);
@@ -50,6 +58,12 @@ ON CONFLICT (instance_number, checkpoint_id) DO NOTHING;
 -- which is assigned here.
 INSERT INTO events (instance_number, type, epoch, created_at, subtype, checkpoint_id, payload, request)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (instance_number, epoch, request) WHERE request IS NOT NULL DO NOTHING;
+
+-- name: insert_event_at
+-- The same with a seq behind all that there are, and were; that is the first value.
+INSERT INTO events (seq, instance_number, type, epoch, created_at, subtype, checkpoint_id, payload, request)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (instance_number, epoch, request) WHERE request IS NOT NULL DO NOTHING;
 
 -- name: insert_signal

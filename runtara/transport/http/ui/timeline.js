@@ -118,12 +118,17 @@ function eventMarks(events) {
   return items;
 }
 
+const CREATED = { forked: "Created as a fork", replaced: "Created in the place of another one" };
+
 function markOf(event) {
-  if (event.type === "signal-sent") return { lane: "signals", kind: "sent", title: `Signal sent: ${event.subtype}`, text: "" };
+  if (event.type === "signal-sent") {
+    const [, ...note] = event.payload ? readable(event.payload).text.split("\n") : [];  // the id of the signal comes first
+    return { lane: "signals", kind: "sent", title: `Signal sent: ${event.subtype}`, text: note.join("\n").slice(0, 200) };
+  }
   if (event.type === "signal-acknowledged") return { lane: "signals", kind: "taken", title: `Signal acted upon: ${event.subtype}`, text: "" };
   if (event.type === "custom") return { lane: "events", kind: "custom", title: `Event ${event.subtype}`, text: event.payload ? readable(event.payload).text.slice(0, 200) : "" };
   if (event.type === "created") {
-    return { lane: "events", kind: "created", title: event.subtype === "forked" ? "Created as a fork" : "Created", text: event.payload ? readable(event.payload).text : "" };
+    return { lane: "events", kind: "created", title: CREATED[event.subtype] ?? "Created", text: event.payload ? readable(event.payload).text : "" };
   }
   return null;
 }

@@ -1,0 +1,143 @@
+"""How a worker leads an instance that it has claimed: from where that was to its next rest, or to its end."""
+
+from collections.abc import Callable
+from typing import Final
+
+import trio
+
+from runtara.clock import Clock
+from runtara.errors import InstanceCancelled, Retry, RuntaraError
+from runtara.logs import LOG
+from runtara.messages import LeadClaim
+from runtara.sdk import _flows as flows
+from runtara.sdk._drive import drive
+from runtara.sdk._types import SignalType
+from runtara.sdk.aio import AsyncRuntaraSdk
+from runtara.sdk.flow._faces import Resting
+from runtara.sdk.flow._kept import instant_at
+from runtara.sdk.flow._programs import Served
+from runtara.sdk.flow._runs import Run
+from runtara.sdk.flow._sharing import Sharing, Slot
+from runtara.sdk.flow._tries import Tries
+from runtara.sdk.flow._walk import walk
+from runtara.sdk.flow.backend import Backend
+from runtara.transport import Door
+
+__all__ = ["Lead"]
+
+REST_AFTER: Final = 2.0
+"""Seconds from which on a wait for another try frees the slot: the instance rests meanwhile."""
+
+
+class Lead:
+    """One attempt at one instance. `is_over` tells whether the worker goes home."""
+
+    def __init__(
+        self,
+        backend: Backend,
+        served: Served,
+        claim: LeadClaim,
+        *,
+        tags: tuple[str, ...],
+        threads: trio.CapacityLimiter,
+        is_over: Callable[[], bool],
+    ) -> None:
+        self._workflow: Final = served.workflow
+        self._claim: Final = claim
+        door = backend.open_door(claim.instance_id, claim.epoch)
+        self._sdk: Final = _LeadSdk(door, backend.clock, is_over)
+        self._slot: Final = Slot(claim.program, self._sdk, Tries(self._sdk, door, threads), tags)
+        self._is_over: Final = is_over
+        self._walking: Final = trio.CancelScope()
+        self._told: Exception | None = None
+
+    def lose(self) -> None:
+        """Stop: somebody else leads it, or nobody needs to any more."""
+        self._stop(_Lost())
+
+    def look_again(self) -> None:
+        """Wake what waits, to see that the worker goes home."""
+        self._sdk.session.pushed(None)
+
+    async def run(self) -> None:
+        """Lead it. What the runtime could not do is left to whoever leads it next."""
+        try:
+            await self._sdk.register()  # under the epoch that was claimed
+            async with self._sdk:
+                await self._run()
+        except RuntaraError as error:
+            if error.retry is not Retry.NEVER:
+                LOG.warning("an instance is let go", extra={**self._about(), "reason": str(error)})
+        except _Lost:
+            LOG.warning("an instance was given to somebody else", extra=self._about())
+
+    async def _run(self) -> None:
+        run = Run(self._workflow, self._sdk, waits=False)
+        try:
+            value = await drive(run.begin_submitted(), self._sdk.perform)
+            output = await self._walk(run, value)
+            await drive(run.complete(output), self._sdk.perform)
+        except _Lost:
+            raise
+        except Exception as raised:  # noqa: BLE001 - what it means is decided there
+            await drive(run.conclude(raised), self._sdk.perform)
+
+    async def _walk(self, run: Run, value: bytes) -> bytes:
+        """Take the walk, until it is told to stop. Raises what it was told, or what the walk has failed with."""
+        output, error = b"", None
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._listen, self._sdk.session.pushes)
+            with self._walking:
+                try:
+                    output = await Sharing(run.means, self._slot, self._is_over).take(walk(self._workflow, value))
+                except Exception as raised:  # noqa: BLE001 - not inside of a nursery
+                    error = raised
+            nursery.cancel_scope.cancel()
+        raised_last = self._told or error
+        if raised_last is not None:
+            raise raised_last
+        return output
+
+    async def _listen(self, since: int) -> None:
+        """Stop when the instance is cancelled, also in the middle of a task."""
+        while True:
+            await self._sdk.perform(flows.AwaitPush(flows.RECHECK, since))
+            since = self._sdk.session.pushes
+            try:
+                await drive(flows.check(SignalType.CANCEL), self._sdk.perform)
+            except RuntaraError as error:
+                if isinstance(error, InstanceCancelled):
+                    self._stop(error)
+                elif error.retry is Retry.NEVER:
+                    self.lose()
+
+    def _stop(self, why: Exception) -> None:
+        if self._told is None:
+            self._told = why
+            self._walking.cancel()
+
+    def _about(self) -> dict[str, object]:
+        return {"instance_id": self._claim.instance_id, "epoch": self._claim.epoch}
+
+
+class _Lost(Exception):
+    """The instance is not ours any more: nothing is reported."""
+
+
+class _LeadSdk(AsyncRuntaraSdk):
+    """The SDK of an instance whose tasks rest rather than wait long for another try."""
+
+    def __init__(self, door: Door, clock: Clock, is_over: Callable[[], bool]) -> None:
+        super().__init__(door, clock)
+        self._is_over: Final = is_over
+
+    def pause(self, seconds: float) -> flows.Flow[None]:
+        """Wait, if it is not for long. Raises `Resting` else, and once the worker goes home."""
+        while True:
+            since = self._session.pushes
+            yield from self.look_for_signals()
+            if seconds <= 0:
+                return
+            if seconds > REST_AFTER or self._is_over():
+                raise Resting("", wake_at=instant_at(self.now_ms() + int(seconds * 1000)))
+            seconds -= yield flows.AwaitPush(min(seconds, flows.RECHECK), since)

@@ -1,0 +1,107 @@
+"""`runtara flow`: graphs of instances and of definitions."""
+
+import json
+import threading
+from pathlib import Path
+
+import pytest
+
+from runtara.errors import Code
+from runtara.sdk.embedded import Embedded
+from runtara.sdk.flow import CheckpointingRunner, Flow, SystemBackend, WorkflowClient
+from tests.cli.terminal import SECONDS, Terminal, type_command
+from tests.sdk.flow.standings import named
+
+APPROVAL = Flow("approval").then(named("price")).wait_for_signal("approve").then(named("ship")).build()
+
+
+def rest(system: Embedded) -> CheckpointingRunner:
+    """Run the workflow as far as it comes."""
+    runner = CheckpointingRunner(SystemBackend(system))
+    assert runner.run(APPROVAL, "order-1", 1).is_awaiting_signal
+    return runner
+
+
+def test_an_instance_is_shown_with_how_its_nodes_stand(terminal: Terminal) -> None:
+    rest(terminal.system)
+
+    assert terminal.lines("flow", "show", "order-1") == [
+        "approval: awaiting signal",
+        "  ✓ price · done",
+        "  ✉ approve · signal approve · awaiting signal",
+        "  · ship · not reached",
+    ]
+    assert terminal.lines("flow", "show", "order-1", "--mermaid")[0] == "flowchart TD"
+    shown = json.loads(terminal("flow", "show", "order-1", "--json").stdout)
+    assert [node["state"] for node in shown["nodes"]] == ["done", "awaiting_signal", "not_reached"]
+
+
+def test_what_changes_is_shown_until_the_end(terminal: Terminal) -> None:
+    runner = rest(terminal.system)
+
+    def go_on() -> None:
+        WorkflowClient(runner.backend).send_signal("order-1", "approve", 7)
+        runner.resume(APPROVAL, "order-1")
+
+    later = threading.Timer(0.1, go_on)
+    later.start()
+    shown = terminal("flow", "show", "order-1", "--watch").stdout
+    later.join(SECONDS)
+
+    first, *_, last = shown.strip().split("\n\n")
+    assert first.startswith("approval: awaiting signal\n")
+    assert last.splitlines()[0] == "approval: completed"
+    assert last.count("✓") == 3
+
+
+def test_what_has_no_graph_is_refused(terminal: Terminal) -> None:
+    terminal("start", "/programs/greet.py", "--id", "g", "--wait")
+
+    assert terminal("flow", "show", "nobody").exit_code == Code.INSTANCE_NOT_FOUND.exit_code
+    assert terminal("flow", "show", "nobody", "--watch").exit_code == Code.INSTANCE_NOT_FOUND.exit_code
+    for options in ((), ("--watch",)):
+        refused = terminal("flow", "show", "g", *options)
+        assert refused.exit_code == Code.NOT_FOUND.exit_code
+        assert "not one of a workflow" in refused.stderr
+    assert terminal("flow", "show", "g", "--json", "--watch").exit_code == 2
+
+
+FILE = """
+from beside import add
+from runtara.sdk.flow import Flow
+
+one = Flow("first").then(add).build()
+{more}
+if __name__ == "__main__":
+    raise SystemExit("it was run as a program")
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """A file with a workflow."""
+    (tmp_path / "beside.py").write_text("def add(x):\n    return x + 1\n")
+    path = tmp_path / "flows.py"
+    path.write_text(FILE.format(more=""))
+    return path
+
+
+def test_a_definition_is_drawn(file: Path) -> None:
+    assert type_command("flow", "draw", str(file)).stdout == "first\n  - add\n"
+    assert type_command("flow", "draw", f"{file}:one", "--mermaid").stdout.startswith("flowchart TD\n")
+    assert json.loads(type_command("flow", "draw", str(file), "--json").stdout)["workflow"] == "first"
+    assert type_command("flow", "draw", str(file), "--json", "--mermaid").exit_code == 2
+
+
+def test_which_definition_must_be_clear(file: Path) -> None:
+    def refusal(source: str) -> str:
+        done = type_command("flow", "draw", source)
+        assert done.exit_code == Code.INVALID_INPUT.exit_code
+        return done.stderr
+
+    assert "defines no workflow called two: it has one" in refusal(f"{file}:two")
+    assert "there is no file" in refusal(f"{file}x")
+    file.write_text(FILE.format(more="two = Flow('second').then(add).build()"))
+    assert "defines 2 workflows (one, two): say which one" in refusal(str(file))
+    file.write_text("1 / 0")
+    assert "cannot be run (ZeroDivisionError: division by zero)" in refusal(str(file))
