@@ -7,7 +7,7 @@ import random
 from typing import Any
 
 from runtara.sdk import durable
-from runtara.sdk.flow import Flow, RetryPolicy, run_program, task
+from runtara.sdk.flow import Flow, run_program, task
 
 
 @durable
@@ -18,15 +18,10 @@ def book(item: str) -> str:
     return number
 
 
-@task(retries=RetryPolicy(max_retries=3, initial_delay_secs=0.1))
+@task(retries=3)
 def reserve(order: dict[str, Any]) -> str:
     """Take the goods out of the stock; tried again if the warehouse does not answer."""
     return f"shelf for {book(order['item'])}"
-
-
-def charge(order: dict[str, Any]) -> str:
-    """Take the money."""
-    return f"receipt over {order['euros']} €"
 
 
 def ship(_: Any) -> str:
@@ -46,10 +41,7 @@ def decide(answer: dict[str, Any] | None) -> str:
 
 order = (
     Flow("order")
-    .fork()
-    .branch(reserve)
-    .branch(charge)
-    .join(lambda done: done, name="prepared")
+    .then(reserve)
     .wait_for_signal("approval", timeout="48h")
     .route(decide, keys=["ship", "undo"])
     .branch("ship", ship)
@@ -62,16 +54,13 @@ if __name__ == "__main__":
     run_program(order)
 
 # Session:
-# $ runtara start 15_flow_under_serve.py --id order-7 --input '{"item": "lamp", "euros": 40}'
+# $ runtara start 15_flow_under_serve.py --id order-7 --input '{"item": "lamp"}'
 # order-7
 # $ runtara signal order-7 approval --payload '{"approved": true}' --wait
 # {"branch":"ship","result":"shipped"}
 # $ runtara flow show order-7
 # order: completed
-#   ✓ fork · done
-#       ✓ reserve · done
-#       ✓ charge · done
-#   ✓ prepared · done
+#   ✓ reserve · done
 #   ✓ approval · signal approval, at most 48h · done
 #   ✓ branch_0 · route · done
 #       ✓ ship · done

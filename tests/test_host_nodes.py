@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import shutil
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -40,6 +41,7 @@ from runtara.messages import (
 from runtara.settings import Settings
 from runtara.system import SCHEDULER
 from runtara.threads import ForeignEvent
+from runtara.transport.certificates import ensure_certificate
 from runtara.transport.client.door import RemoteDoor, ServerSpec
 from runtara.transport.remote import open_remote_door
 from tests.actors.village import Village, until
@@ -123,6 +125,24 @@ async def test_every_answer_is_the_same_at_the_node_that_does_not_own_the_instan
     assert again.token
     assert ends[0] == ends[1]
     assert (ends[0].status, ends[0].output) == (Status.COMPLETED, b"done")
+
+
+async def test_a_node_that_shows_another_certificate_is_still_found_by_the_others(
+    tmp_path: Path, database: str
+) -> None:
+    ensure_certificate(tmp_path / "shown")
+    files = {"tls_cert_file": str(tmp_path / "shown/cert.pem"), "tls_key_file": str(tmp_path / "shown/key.pem")}
+
+    async with opened(tmp_path, database, "a", **files) as a, opened(tmp_path, database, "b") as b:
+        with door_of(a) as at_owner, door_of(b, epoch=1) as elsewhere:
+            await at_owner.call(REGISTER)
+            shutil.rmtree(tmp_path / "shown")
+            ensure_certificate(tmp_path / "shown")
+            await a.renew()
+            await elsewhere.call(SaveCheckpoint(checkpoint_id="c", state=b"state"))
+            await at_owner.call(GetStatus())
+
+        assert forwarded(b) >= 1
 
 
 async def test_refusals_are_the_same_at_every_node(tmp_path: Path, database: str) -> None:

@@ -11,8 +11,8 @@ from typing import Final, cast
 
 import msgspec
 
+from runtara.actors._deferred import Deferred
 from runtara.actors._images_catalogue import PART_TIMEOUT, in_thread
-from runtara.actors._reply import Deferred
 from runtara.actors.neighbours import Neighbourhood
 from runtara.errors import ActorStopped, Busy, InvalidInput, NotFound, RuntaraError, Unreachable
 from runtara.ids import ImageRef, InstanceKey

@@ -6,8 +6,8 @@ from typing import Final
 import msgspec
 import trio
 
+from runtara.actors._deferred import Deferred
 from runtara.actors._pool_board import SlotId, WorkerId
-from runtara.actors._reply import Deferred
 from runtara.ids import InstanceKey, new_id
 from runtara.messages import OfferTask, TaskOffered
 

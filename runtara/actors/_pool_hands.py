@@ -10,9 +10,9 @@ from typing import Final
 import msgspec
 import trio
 
+from runtara.actors._deferred import Deferred
 from runtara.actors._pool_board import Board, Group, Slot, Work, WorkerId, aged
 from runtara.actors._pool_claims import Item, Lead, Parked, Worker, parse_lead
-from runtara.actors._reply import Deferred
 from runtara.actors._reporter import Report, Reporter
 from runtara.actors._service import hears
 from runtara.actors.places import ListIdle, PoolBegins, SlotsIdle

@@ -10,7 +10,7 @@ from typing import Final, cast
 import trio
 from msgspec.structs import replace
 
-from runtara.actors._reply import Deferred
+from runtara.actors._deferred import Deferred
 from runtara.actors.neighbours import Neighbourhood
 from runtara.actors.runners import Engine
 from runtara.errors import ActorStopped, NotFound, RuntaraError, Unreachable

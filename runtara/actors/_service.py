@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar, cast
 import trio
 from trio.lowlevel import Abort, current_task, reschedule, wait_task_rescheduled
 
+from runtara.actors._deferred import Deferred
 from runtara.actors._mailbox import Asked
 from runtara.actors._ref import Ref
-from runtara.actors._reply import Deferred, Reply
+from runtara.actors._reply import Reply
 from runtara.actors._slot import STOP, Frame, Slot, current_frame, nobody
 from runtara.errors import InvalidInput, RuntaraError
 from runtara.logs import about_nothing

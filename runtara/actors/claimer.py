@@ -15,14 +15,14 @@ import msgspec
 import trio
 
 from runtara.actors._cell import CellRef
-from runtara.actors._image_caps import CapReader
 from runtara.actors._launch_places import LaunchPlaces
 from runtara.actors._reply import Reply
 from runtara.actors._service import hears
 from runtara.actors._specs import Backoff
+from runtara.actors._waker import Waker
 from runtara.actors.instance import Arm, Disarm
 from runtara.actors.instances import Effected
-from runtara.actors.places import PlaceFreed, PlacesInUse, PoolBegins, SlotsIdle, StopWaking
+from runtara.actors.places import PlaceFreed, StopWaking
 from runtara.actors.storage import Act
 from runtara.clock import Clock
 from runtara.errors import RuntaraError
@@ -105,7 +105,7 @@ class _GiveBack(msgspec.Struct, frozen=True):
     key: InstanceKey
 
 
-class DueClaimer(CapReader):
+class DueClaimer(Waker):
     """Claims and wakes. `instances`, `reader`, `writer`, `runner` and `pool` are paths of actors; times are in seconds.
 
     Without `places` there are enough for all, and the runner is not asked; otherwise one tenant has at most
@@ -191,24 +191,6 @@ class DueClaimer(CapReader):
         self._places.freed(message.key)
         self._publish()
         self._look_in(0)
-
-    @hears(PlacesInUse)
-    def places_in_use(self, message: PlacesInUse) -> None:
-        """Believe the runner, who has just looked."""
-        self._places.believe(message.programs)
-        self._look_in(0)
-
-    @hears(SlotsIdle)
-    def slots_idle(self, message: SlotsIdle) -> None:
-        """Look what a worker can take on."""
-        self._places.idle.believe(message.group, message.count, message.arrived)
-        if message.count or message.arrived is not None:
-            self._look_in(0)
-
-    @hears(PoolBegins)
-    def pool_begins(self, _: PoolBegins) -> None:
-        """Forget what was known of its workers."""
-        self._places.idle.believe_all({})
 
     @hears(StopWaking)
     def stop_waking(self, _: StopWaking) -> None:

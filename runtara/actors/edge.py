@@ -10,11 +10,11 @@ from typing import Any, Protocol
 import msgspec
 import trio
 
-from runtara.actors._reply import Deferred
+from runtara.actors._deferred import Deferred
 from runtara.actors._service import Actor, hears
 from runtara.errors import ActorStopped
 
-__all__ = ["Drain", "Edge", "Server"]
+__all__ = ["Drain", "Edge", "Renew", "Server"]
 
 
 class Server(Protocol):
@@ -26,6 +26,9 @@ class Server(Protocol):
     async def drain(self, retry_after_ms: int = 0) -> None:
         """Answer what is unanswered, take nothing more, and return when every client was told to go."""
 
+    def renew(self) -> None:
+        """Show newcomers the certificate that is there now. Raises `ConfigError`; then all stays as it was."""
+
     def describe(self) -> dict[str, Any]:
         """Return a few facts for people who look at the running system."""
 
@@ -34,6 +37,10 @@ class Drain(msgspec.Struct, frozen=True):
     """Answer what is unanswered and send everybody away. Replied to when that is done."""
 
     retry_after_ms: int = 0
+
+
+class Renew(msgspec.Struct, frozen=True):
+    """Show newcomers the certificate that is there now; whoever is connected stays so."""
 
 
 class Edge(Actor):
@@ -54,6 +61,11 @@ class Edge(Actor):
         gone = Deferred()
         self.start_soon(self._drain, message, gone)
         return gone
+
+    @hears(Renew)
+    def renew(self, _: Renew) -> None:
+        """Have the server read its certificate again."""
+        self._server.renew()
 
     async def _drain(self, message: Drain, gone: Deferred) -> None:
         try:

@@ -16,11 +16,11 @@ from typing import Any, Final, cast
 import trio
 
 from runtara import messages
+from runtara.actors._deferred import Deferred
 from runtara.actors._images_catalogue import Catalogue, in_thread
 from runtara.actors._images_fetches import BringImage, Fetches
 from runtara.actors._images_starts import Starts
 from runtara.actors._images_views import info_of, options_json
-from runtara.actors._reply import Deferred
 from runtara.actors._service import Actor, hears
 from runtara.actors.neighbours import Neighbourhood, Shared
 from runtara.actors.storage import Act, Query

@@ -10,9 +10,9 @@ from typing import Any, Final
 import msgspec
 import trio
 
+from runtara.actors._deferred import Deferred
 from runtara.actors._for_each import for_each
 from runtara.actors._ref import Ref
-from runtara.actors._reply import Deferred
 from runtara.actors._service import Actor, hears
 from runtara.actors._system import System
 from runtara.actors.dispatch import Dispatch

@@ -11,9 +11,10 @@ from typing import Any, Final
 
 import msgspec
 
+from runtara.actors._deferred import Deferred
 from runtara.actors._pool_claims import Lead, Offer
 from runtara.actors._pool_hands import Hands
-from runtara.actors._reply import Deferred, Reply
+from runtara.actors._reply import Reply
 from runtara.actors._reporter import Report
 from runtara.actors._service import hears
 from runtara.actors.instance import Enforce, Launch, Stop, Untrack

@@ -17,7 +17,7 @@ from typing import Any, Final
 import msgspec
 import trio
 
-from runtara.actors._reply import Deferred
+from runtara.actors._deferred import Deferred
 from runtara.actors._runner_logs import FOLLOWERS_MAX, Logs
 from runtara.actors._runner_plan import Planner
 from runtara.actors._runner_run import (

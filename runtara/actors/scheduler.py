@@ -15,16 +15,16 @@ import msgspec
 import trio
 
 from runtara.actors._cell import CellRef
-from runtara.actors._image_caps import CapReader
 from runtara.actors._launch_places import LaunchPlaces
 from runtara.actors._launch_queue import LaunchQueue
 from runtara.actors._ref import Ref
 from runtara.actors._reply import Reply
 from runtara.actors._service import hears
 from runtara.actors._specs import Backoff
+from runtara.actors._waker import Waker
 from runtara.actors.instance import Arm, Disarm
 from runtara.actors.instances import Effected
-from runtara.actors.places import PlaceFreed, PlacesInUse, PoolBegins, SlotsIdle, StopWaking
+from runtara.actors.places import PlaceFreed, StopWaking
 from runtara.actors.storage import Query
 from runtara.clock import INSTANT_MAX_MS, Clock
 from runtara.errors import InstanceNotFound, RuntaraError
@@ -63,7 +63,7 @@ class _FoundPast(msgspec.Struct, frozen=True):
     """How much had happened when it was asked."""
 
 
-class WakeScheduler(CapReader):
+class WakeScheduler(Waker):
     """Wakes instances: the tenants in turn where they have to wait, of each the highest priority and then the oldest.
 
     `instances`, `reader`, `runner` and `pool` are paths of actors. Without `places` there are enough for all, and the
@@ -155,24 +155,6 @@ class WakeScheduler(CapReader):
         """Give the place to whose turn it is."""
         self._places.freed(message.key)
         self.go_on()
-
-    @hears(PlacesInUse)
-    def places_in_use(self, message: PlacesInUse) -> None:
-        """Believe the runner, who has just looked."""
-        self._places.believe(message.programs)
-        self.go_on()
-
-    @hears(SlotsIdle)
-    def slots_idle(self, message: SlotsIdle) -> None:
-        """Wake whoever a worker can take on."""
-        self._places.idle.believe(message.group, message.count, message.arrived)
-        if message.count or message.arrived is not None:
-            self.go_on()
-
-    @hears(PoolBegins)
-    def pool_begins(self, _: PoolBegins) -> None:
-        """Forget what was known of its workers."""
-        self._places.idle.believe_all({})
 
     @hears(StopWaking)
     def stop_waking(self, _: StopWaking) -> None:

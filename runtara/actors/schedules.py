@@ -18,9 +18,9 @@ from typing import Any, Final, NamedTuple
 import msgspec
 import trio
 
+from runtara.actors._deferred import Deferred
 from runtara.actors._for_each import for_each
 from runtara.actors._ref import Ref
-from runtara.actors._reply import Deferred
 from runtara.actors._schedule_calls import ScheduleCalls
 from runtara.actors._schedule_plan import due_between
 from runtara.actors._schedule_state import advanced, id_of_start, kept_of

@@ -11,8 +11,8 @@ from typing import Any, Final, NamedTuple, Protocol
 import msgspec
 import trio
 
+from runtara.actors._deferred import Deferred
 from runtara.actors._ref import Ref
-from runtara.actors._reply import Deferred
 from runtara.actors._service import Actor, hears
 from runtara.actors.instances import Forget
 from runtara.errors import ActorStopped, Busy, NotFound, RuntaraError

@@ -61,16 +61,26 @@ def _private(folder: Path) -> Iterator[Path]:
 
 
 def _port(scene: Scene) -> Finding:
-    settings, subject = scene.settings, "port"
-    where = f"{settings.host} port {settings.quic_port}"
+    return _place(scene, "port", scene.settings.quic_port, socket.SOCK_DGRAM, "--port")
+
+
+def _http_port(scene: Scene) -> Finding:
+    return _place(scene, "HTTP port", scene.settings.env_http_port, socket.SOCK_STREAM, "--http-port")
+
+
+def _place(scene: Scene, subject: str, port: int, kind: socket.SocketKind, option: str) -> Finding:
+    """Judge whether a server could listen at a port."""
+    where = f"{scene.settings.host} {'UDP' if kind == socket.SOCK_DGRAM else 'TCP'} port {port}"
     if read_connection_file(scene.folder) is not None:
         return ok(subject, f"{where}: a server has it, see below")
     try:
-        family, kind, _, _, address = socket.getaddrinfo(settings.host, settings.quic_port, type=socket.SOCK_DGRAM)[0]
+        family, _, _, _, address = socket.getaddrinfo(scene.settings.host, port, type=kind)[0]
         with socket.socket(family, kind) as probe:
+            if kind == socket.SOCK_STREAM:  # as the server does: connections that are just over keep nobody away
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
     except OSError as error:
-        return fail(subject, f"{where}: {error.strerror}", "choose others with --host and --port, or end who has it")
+        return fail(subject, f"{where}: {error.strerror}", f"choose others with --host and {option}, or end who has it")
     return ok(subject, f"{where} is free")
 
 
@@ -105,22 +115,36 @@ def check_expiry(expires_at: int, now_ms: int) -> Finding:
 
 
 def _server(scene: Scene) -> Finding:
-    subject, asked = "server", scene.reach.where.server
-    found = read_connection_file(scene.folder)
+    asked, found = scene.reach.where.server, read_connection_file(scene.folder)
     if asked is None and found is None:
-        return ok(subject, "none works in this data folder")
-    where = asked or (found.address if found else "")
+        return ok("server", "none works in this data folder")
+    return _answer(scene, "server", scene.reach, asked or (found.address if found else ""))
+
+
+def _http_server(scene: Scene) -> Finding:
+    """Judge the other door of a server on this machine: to clients where UDP is blocked, it is the server."""
+    found = read_connection_file(scene.folder)
+    if scene.reach.where.server is not None or found is None or found.http_address is None:
+        return ok("HTTP server", "no server of this data folder is meant")
+    return _answer(scene, "HTTP server", scene.reach.to(found.http_address), found.http_address)
+
+
+def _answer(scene: Scene, subject: str, reach: Reach, where: str) -> Finding:
+    """Judge how a server answers."""
+    found = read_connection_file(scene.folder)
     try:
-        with scene.reach.door() as door:
+        with reach.door() as door:
             health = door.call_from_thread(GetHealth(), timeout=PATIENCE)
     except Unauthenticated as error:
         return warn(subject, f"{where}: {error}", "put a key into RUNTARA_TOKEN")
     except RuntaraError as error:
-        if asked is None and found is not None and not Path(f"/proc/{found.pid}").exists():
+        if scene.reach.where.server is None and found is not None and not Path(f"/proc/{found.pid}").exists():
             return warn(subject, f"{where}: it was killed, and has left its server.json", "start it again")
         return fail(subject, f"{where}: {error}", "look at its log; is it the right address?")
     state = ", going down" if health.draining else ""
     return ok(subject, f"{where}: version {health.version}, up for {span(health.uptime_ms)}{state}")
 
 
-SERVER: Final[tuple[Callable[[Scene], Finding], ...]] = (_folder, _port, _certificate, _server)
+SERVER: Final[tuple[Callable[[Scene], Finding], ...]] = (
+    *(_folder, _port, _http_port, _certificate, _server, _http_server),
+)

@@ -14,7 +14,7 @@ from runtara.host import Host, open_host
 from runtara.settings import Settings
 from runtara.transport.connection_file import ConnectionFile, remove_connection_file, write_connection_file
 
-__all__ = ["STOPPING", "Signals", "drain_at_leisure", "open_announced_host"]
+__all__ = ["STOPPING", "Signals", "announce", "drain_at_leisure", "open_announced_host"]
 
 Signals = AsyncIterator[int]
 
@@ -26,21 +26,25 @@ STOPPING: Final = (signal.SIGINT, signal.SIGTERM)
 async def open_announced_host(settings: Settings) -> AsyncIterator[Host]:
     """Open a host, and write into its data folder where it is for as long as the block lasts."""
     async with open_host(settings) as host:
-        folder = Path(settings.data_dir)
-        ca_file = host.identity.ca_file
-        content = ConnectionFile(
-            address=host.address,
-            ca_file=None if ca_file is None else str(ca_file.resolve()),
-            fingerprint=host.identity.fingerprint,
-            pid=os.getpid(),
-            version=__version__,
-            http_address=host.http_address,
-        )
-        write_connection_file(folder, content)
+        announce(host)
         try:
             yield host
         finally:
-            remove_connection_file(folder, content.pid)
+            remove_connection_file(Path(settings.data_dir), os.getpid())
+
+
+def announce(host: Host) -> None:
+    """Write into the data folder of a host where it is, and how to know it."""
+    ca_file = host.identity.ca_file
+    content = ConnectionFile(
+        address=host.address,
+        ca_file=None if ca_file is None else str(ca_file.resolve()),
+        fingerprint=host.identity.fingerprint,
+        pid=os.getpid(),
+        version=__version__,
+        http_address=host.http_address,
+    )
+    write_connection_file(Path(host.runtime.settings.data_dir), content)
 
 
 async def drain_at_leisure(host: Host, signals: Signals, on_haste: Callable[[int], Any]) -> None:

@@ -73,6 +73,10 @@ class Reach:
         self.where = where
         self._open_door = open_door
 
+    def to(self, server: str) -> "Reach":
+        """Return the way to the same tenant at another address."""
+        return Reach(replace(self.where, server=server), self._open_door)
+
     @contextmanager
     def door(self, instance_id: str | None = None, *, watch: bool = False) -> Iterator[Door]:
         """Give the door to an instance (or, without one, to the tenant) to the block, and close it behind it.

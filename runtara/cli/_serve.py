@@ -2,6 +2,7 @@
 
 import gc
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Final
@@ -11,9 +12,9 @@ import trio
 
 from runtara import __version__
 from runtara.actors import SystemFailed
-from runtara.cli._hosting import STOPPING, Signals, drain_at_leisure, open_announced_host
+from runtara.cli._hosting import STOPPING, Signals, announce, drain_at_leisure, open_announced_host
 from runtara.cli._reach import data_dir_option, load_given
-from runtara.errors import Code
+from runtara.errors import Code, RuntaraError
 from runtara.host import Host
 from runtara.logs import LOG, writing_log
 from runtara.settings import Settings
@@ -66,6 +67,8 @@ def serve(quiet: bool, **given: str | None) -> None:
     At SIGTERM or Ctrl-C it drains: programs are asked to shut down, and go on when it is started again. The second one
     kills what still runs; those programs go on, too, from their last checkpoint. The exit code is 0 after a drain.
 
+    At SIGHUP it reads its certificate again, and shows it to whoever connects from then on.
+
     Everything else is set by environment variables: see docs/reference/settings.md.
     """
     settings = load_given(**given)
@@ -83,10 +86,30 @@ def _serve(settings: Settings) -> int:
 
 async def _run(settings: Settings) -> int:
     with trio.open_signal_receiver(*STOPPING) as signals:
-        async with open_announced_host(settings) as host:
+        async with open_announced_host(settings) as host, trio.open_nursery() as nursery:
+            await nursery.start(_renew_when_told, host)
             _collect_less()
             _say_ready(host)
-            return await _until_told(host, signals)
+            exit_code = await _until_told(host, signals)
+            nursery.cancel_scope.cancel()
+    return exit_code
+
+
+async def _renew_when_told(host: Host, task_status: trio.TaskStatus[None]) -> None:
+    """Show another certificate whenever SIGHUP comes; what cannot be used is said, and changes nothing."""
+    if not hasattr(signal, "SIGHUP") or sys.stdin.isatty():  # on a terminal it says that this has gone
+        task_status.started()
+        return
+    with trio.open_signal_receiver(signal.SIGHUP) as hangups:
+        task_status.started()
+        async for _ in hangups:
+            try:
+                await host.renew()
+            except RuntaraError as error:
+                LOG.warning("certificate-not-renewed", extra={"error": error})
+                continue
+            announce(host)
+            LOG.info("certificate-renewed", extra={"fingerprint": host.identity.fingerprint})
 
 
 async def _until_told(host: Host, signals: Signals) -> int:

@@ -10,33 +10,34 @@ root
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, asynccontextmanager, closing
 from functools import partial
 from math import inf
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import trio
 
 from runtara import __version__
-from runtara.actors.edge import Drain
+from runtara.actors.edge import Drain, Renew
 from runtara.actors.loop_meter import metering_loop
 from runtara.actors.neighbours import Shared
 from runtara.actors.places import AwaitEmpty, KillAttempts, ListAttempts, StopWaking
 from runtara.actors.runners import Engine
 from runtara.actors.runners.engines import open_engine
 from runtara.actors.sessions import Attach, Detach
+from runtara.actors.storage import Act
 from runtara.clock import Clock, SystemClock
 from runtara.errors import RuntaraError
 from runtara.host._edges import HTTP, QUIC, Sockets, edges_of, open_sockets
-from runtara.host._home import Home, open_home
+from runtara.host._home import Home, identity_of, open_home
 from runtara.host._launcher import environment_of, launcher_of
 from runtara.ids import InstanceKey, new_id
 from runtara.messages import SendSignal
 from runtara.settings import Settings
 from runtara.store import NodeSpec, Store
-from runtara.system import PROGRAMS, SCHEDULER, SESSIONS, Neighbours, Runtime, clock_of, open_runtime, store_of
+from runtara.system import PROGRAMS, SCHEDULER, SESSIONS, WRITER, Neighbours, Runtime, clock_of, open_runtime, store_of
 from runtara.transport.addresses import parse_address
 from runtara.transport.calls import Calls
 from runtara.transport.certificates import Identity
@@ -54,19 +55,46 @@ _FAREWELL_S: Final = 1.0
 class Host:
     """A running host."""
 
-    def __init__(self, runtime: Runtime, gate: Gate, sockets: Sockets, home: Home, store: Store) -> None:
+    def __init__(
+        self,
+        runtime: Runtime,
+        gate: Gate,
+        sockets: Sockets,
+        home: Home,
+        store: Store,
+        *,
+        told: Callable[[Identity], Any],
+    ) -> None:
         self.runtime: Final = runtime
         self.gate: Final = gate
         self.address: Final = str(sockets.address)
         """Where the QUIC door listens, as host:port."""
         self.http_address: Final = sockets.http_address
         """Where the HTTP door listens, as a URL."""
-        self.identity: Final = home.identity
+        self.identity = home.identity
         """The certificate by which clients know the door."""
         self.first_key: Final = home.first_key
         """The file with the first key of this host, as long as that is good and has not been taken away."""
         self._tenure = store.tenure
+        self._told = told
+        self._agree = partial(home.shared.agree, store)
         self._hurry = trio.Event()
+
+    async def renew(self) -> None:
+        """Show newcomers the certificate that its files hold now, and tell those who know the host by the one before.
+
+        Raises `ConfigError` where it cannot be used; then all stays as it was. Connections that there are go on.
+        """
+        settings, system = self.runtime.settings, self.runtime.system
+        await trio.to_thread.run_sync(self._agree)
+        folder = Path(settings.data_dir)
+        identity = await trio.to_thread.run_sync(identity_of, settings, folder, self.runtime.clock)
+        for door in (QUIC, HTTP):
+            await system.ref(door).ask(Renew())
+        self.identity = identity
+        self._told(identity)
+        if self._tenure is not None:
+            await system.ref(WRITER).ask(Act("present", (identity.fingerprint,)))
 
     async def drain(self) -> None:
         """Bring the host to rest: start nothing new, ask every program to shut down, stop those that take too long.
@@ -130,7 +158,8 @@ async def open_host(
         peers = held.enter_context(closing(Peers(shared.node_name(settings.node_name), mint)))
         others = _others(store, shared, peers, held)
         elsewhere = engine is not None or settings.runner != "native"
-        environment = environment_of(settings, identity, told, elsewhere=elsewhere)
+        environment_for = partial(environment_of, settings, address=told, elsewhere=elsewhere)
+        environment = environment_for(identity)
         engine = engine or open_engine(settings, shared.node_name(settings.node_name))
         hosts: list[Host] = []
         async with open_runtime(
@@ -142,11 +171,17 @@ async def open_host(
             neighbours=Neighbours(peer_of=peers.to, took_documents=shared.take),
         ) as runtime:
             gate = _gate(runtime, mint, KeyRing(folder / "keys.json", wall), sockets.exposed)
-            hosts.append(Host(runtime, gate, sockets, home, store))
+            renewed = partial(_tell_again, environment, environment_for)
+            hosts.append(Host(runtime, gate, sockets, home, store, told=renewed))
             held.enter_context(metering_loop(runtime.system.metrics))
             await runtime.system.start_child("root", edges_of(runtime, sockets, identity, gate))
             yield hosts[0]
             await _part(runtime)
+
+
+def _tell_again(told: dict[str, str], make: Callable[[Identity], dict[str, str]], identity: Identity) -> None:
+    """Have programs that are launched from now on told of another certificate."""
+    told.update(make(identity))
 
 
 async def _part(runtime: Runtime) -> None:

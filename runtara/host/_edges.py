@@ -133,5 +133,5 @@ def _http(runtime: Runtime, found: Sockets, identity: Identity, gate: Gate) -> h
         feed=FeedDoor(runtime.system.ref(FEED)),
     )
     clients = None if settings.client_ca_file is None else Path(settings.client_ca_file)
-    tls = configure_tls(identity.cert_file, identity.key_file, clients) if found.http_tls else None
-    return http.HttpServer(settings, found.http, http_app.make_app(parts), tls)
+    tls = partial(configure_tls, identity.cert_file, identity.key_file, clients)
+    return http.HttpServer(settings, found.http, http_app.make_app(parts), tls if found.http_tls else None)

@@ -16,7 +16,7 @@ from runtara.transport.exposure import check_exposure
 from runtara.transport.shared_files import SharedFiles
 from runtara.transport.shared_keys import SharedKeys
 
-__all__ = ["Home", "open_home"]
+__all__ = ["Home", "identity_of", "open_home"]
 
 
 class Home(NamedTuple):
@@ -39,14 +39,15 @@ async def open_home(settings: Settings, folder: Path, clock: Clock) -> Home:
     await trio.Path(folder).mkdir(mode=0o700, parents=True, exist_ok=True)
     shared, store = SharedFiles(folder), store_of(settings)
     await trio.to_thread.run_sync(shared.prepare, store)
-    identity = _identity(settings, folder, clock)
+    identity = identity_of(settings, folder, clock)
     await trio.to_thread.run_sync(shared.agree, store)
     mint, keys = TokenMint(folder / "secret", clock, settings.token_lifetime_ms), SharedKeys(folder, store, clock)
     first_key = await trio.to_thread.run_sync(ensure_bootstrap_key, folder, keys)
     return Home(shared, identity, mint, keys, first_key)
 
 
-def _identity(settings: Settings, folder: Path, clock: Clock) -> Identity:
+def identity_of(settings: Settings, folder: Path, clock: Clock) -> Identity:
+    """Return the certificate that the settings name, or the one of the data folder. Raises `ConfigError`."""
     given = (settings.tls_cert_file, settings.tls_key_file)
     if given[0] is not None and given[1] is not None:
         return read_identity(Path(given[0]), Path(given[1]))

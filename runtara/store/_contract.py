@@ -153,6 +153,9 @@ class SharedWriter(Writer, Protocol):
     def release_claims(self) -> None:
         """Give back all that was claimed and does not run: of an earlier life of this node, or of a lost answer."""
 
+    def present(self, fingerprint: str) -> None:
+        """Have the other nodes know this one by another certificate from now on."""
+
     def take_over(self, limit: int, again: bool = False) -> list[RunningInstance]:
         """Declare nodes lost whose lease has run out; return at most `limit` running instances that were theirs.
 

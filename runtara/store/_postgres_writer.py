@@ -151,6 +151,11 @@ class PostgresWriter(SqlWriter):
         """Give back all that was claimed and does not run: of an earlier life of this node, or of a lost answer."""
         self._run("release_claims", {})
 
+    def present(self, fingerprint: str) -> None:
+        """Have the other nodes know this one by another certificate from now on. Raises like `commit`."""
+        self._tenure.fingerprint = fingerprint
+        self._run("present", {"fingerprint": fingerprint})
+
     def take_over(self, limit: int, again: bool = False) -> list[RunningInstance]:
         """Declare nodes lost whose lease has run out; return at most `limit` running instances that were theirs.
 
@@ -296,7 +301,7 @@ class PostgresWriter(SqlWriter):
         names = {
             "name": spec.name,
             "address": spec.address,
-            "fingerprint": spec.fingerprint,
+            "fingerprint": self._tenure.fingerprint,
             "version": version,
             "places": spec.places,
             "lease_ms": spec.lease_ms,

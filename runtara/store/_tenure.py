@@ -47,6 +47,8 @@ class Tenure:
 
     def __init__(self, spec: NodeSpec) -> None:
         self.spec: Final = spec
+        self.fingerprint = spec.fingerprint
+        """Of the certificate that the door shows now."""
         self.clock: Final = SharedClock()
         self.number: int | None = None
         self.incarnation = 0

@@ -4,7 +4,7 @@ import trio
 from trio.testing import MockClock
 
 from runtara.actors import Backoff, child, open_system, supervisor
-from runtara.actors.edge import Drain, Edge
+from runtara.actors.edge import Drain, Edge, Renew
 
 
 class Stall:
@@ -15,6 +15,7 @@ class Stall:
     def __init__(self) -> None:
         self.broken = trio.Event()
         self.drained: list[int] = []
+        self.renewed = 0
 
     async def serve(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         Stall.served += 1
@@ -25,6 +26,9 @@ class Stall:
     async def drain(self, retry_after_ms: int = 0) -> None:
         await trio.lowlevel.checkpoint()
         self.drained.append(retry_after_ms)
+
+    def renew(self) -> None:
+        self.renewed += 1
 
     def describe(self) -> dict[str, Any]:
         return {"clients": 3}
@@ -40,11 +44,12 @@ async def test_an_edge_serves_before_anything_after_it_starts_and_shows_what_the
     async with open_system(supervisor("root", child("door", Edge, make))) as system:
         served = Stall.served
         facts = system.inspect().children[0].facts
+        await system.ref("root/door").ask(Renew())
         await system.ref("root/door").ask(Drain(retry_after_ms=7))
 
     assert served == 1
     assert facts == {"clients": 3}
-    assert stalls[0].drained == [7]
+    assert (stalls[0].renewed, stalls[0].drained) == (1, [7])
 
 
 async def test_a_server_that_crashes_is_followed_by_a_fresh_one() -> None:

@@ -5,8 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runtara.actors._launch_places import LaunchPlaces
+from runtara.actors._pool_board import Group
 from runtara.ids import InstanceKey
-from runtara.store import DueInstance
+from runtara.store import Barred, DueInstance
 
 IMAGE, NEWER = f"image:{'a' * 32}@1", f"image:{'a' * 32}@2"
 
@@ -105,6 +106,48 @@ def test_what_the_runner_says_counts_more_than_what_was_known() -> None:
 
     assert (places.in_use, places.taken) == (2, 2)
     assert places.may_go(due("four", program=IMAGE))
+
+
+POOLED = "pool:a@1"
+GROUP = Group("acme", frozenset((POOLED,)))
+
+
+def test_what_a_worker_runs_takes_its_slot_and_no_place_of_the_host() -> None:
+    places = places_for(most=1)
+    places.wake(due("process"))
+    places.idle.believe(GROUP, 1)
+    one = due("one", program=POOLED)
+
+    may = (places.may_go(one), places.may_go(due("other")), places.room)
+    places.wake(one)
+    places.woken(one.key, claimed=True, pooled=True)
+
+    reckoned = (places.may_go(due("two", program=POOLED)), places.taken, places.in_use, places.room)
+    places.idle.believe(GROUP, 1, one.key)
+
+    assert [*may, *reckoned] == [True, False, 1, False, 1, 0, 0]
+    assert places.may_go(due("two", program=POOLED))
+
+
+def test_a_slot_that_was_not_needed_is_free_for_another() -> None:
+    places = places_for(most=inf)
+    places.idle.believe(GROUP, 1)
+    places.wake(due("one", program=POOLED))
+
+    places.woken(due("one").key, claimed=False, pooled=True)
+
+    assert places.may_go(due("two", program=POOLED))
+    assert not places.may_go(due("two", "rival", program=POOLED))
+
+
+def test_without_a_place_nothing_goes_but_what_workers_run() -> None:
+    places = places_for(most=1)
+    places.idle.believe(GROUP, 2)
+    barred = [places.barred(())]
+    places.wake(due("process"))
+    barred.append(places.barred(()))
+
+    assert barred == [Barred((), (), (("acme", POOLED),), only) for only in (False, True)]
 
 
 @given(

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from runtara.actors._launch_queue import LaunchQueue
 from runtara.ids import InstanceKey
-from runtara.store import DueInstance
+from runtara.store import AGING_MS, DueInstance
 
 IMAGE = f"image:{'a' * 32}@1"
 OTHER = f"image:{'b' * 32}@1"
@@ -196,3 +196,21 @@ def test_everybody_is_served_once_in_the_order_of_his_tenant_and_waits_for_one_o
                 waited[key.tenant_id] = set()
         waited = {name: seen for name, seen in waited.items() if rows[name]}
         assert len(queue) == sum(map(len, rows.values()))
+
+
+def test_what_workers_run_grows_more_urgent_as_it_waits() -> None:
+    queue, pooled = LaunchQueue(), "pool:a@1"
+    queue.put(due("acme", "old", 0, 0, pooled))
+    queue.put(due("acme", "late", AGING_MS + 1, 1, pooled))
+    queue.put(due("acme", "soon", AGING_MS - 1, 1, pooled))
+
+    assert drain(queue) == [("acme", "soon"), ("acme", "old"), ("acme", "late")]
+
+
+def test_what_no_worker_can_take_holds_up_nothing_else() -> None:
+    queue = LaunchQueue()
+    queue.put(due("acme", "pooled", 0, 9, "pool:a@1"))
+    queue.put(due("acme", "plain", 5))
+
+    assert queue.take(lambda one: one.program == "nap").key.instance_id == "plain"
+    assert len(queue) == 1

@@ -455,3 +455,45 @@ async def test_a_node_tells_who_is_there(village: Village) -> None:
     ]
     assert (facts["node"], facts["alone"]) == ("a", False)
     assert facts["lease_s"] > 50
+
+
+# An instance that is replaced -----------------------------------------------------------------------------------------
+
+
+async def test_no_node_remembers_an_instance_that_another_one_has_replaced(village: Village) -> None:
+    again = RegisterInstance(attempt_id="b", replace=True)
+    async with village.open("a") as a, village.open("b") as b:
+        await a.ask("one", REGISTER)
+        await a.ask("one", CompleteInstance(output=b"old"), 1)
+        before: list[InstanceInfo] = [await node.ask("one", GetStatus()) for node in (a, b)]
+
+        await b.ask("one", again)
+        after: list[InstanceInfo] = [await node.ask("one", GetStatus()) for node in (a, b)]
+        await b.ask("one", CompleteInstance(output=b"new"), 2)
+        at_last: list[InstanceInfo] = [await node.ask("one", GetStatus()) for node in (a, b)]
+
+    assert [info.output for info in before] == [b"old", b"old"]
+    assert [(info.status, info.epoch) for info in after] == [(Status.RUNNING, 2)] * 2
+    assert [info.output for info in at_last] == [b"new", b"new"]
+
+
+async def test_an_instance_that_another_node_runs_is_replaced_by_that_node(village: Village) -> None:
+    crew = Crew()
+    async with (
+        village.open("a", programs=crew.of("a")) as crew.nodes["a"],
+        village.open("b", programs=crew.of("b")) as crew.nodes["b"],
+    ):
+        a, b = crew.nodes["a"], crew.nodes["b"]
+        await a.ask("one", StartInstance(program="ship"))
+        where = await until(lambda: _first(crew.running))
+        start = StartInstance(program="ship", input=b"new", replace=True)
+
+        started = await (b if where[0] == "a" else a).ask("one", start)
+        info: InstanceInfo = await until(
+            lambda: a.ask("one", GetStatus()), lambda info: info.status is Status.COMPLETED
+        )
+
+    assert started.created
+    assert (info.epoch, info.losses) == (3, 0)
+    assert where in crew.ended, "the old one is stopped"
+    assert [epoch for _, epoch in crew.running] == [1, 3]

@@ -7,7 +7,8 @@ import trio
 import trio.testing
 
 from runtara.actors import Actor, Child, Down, Intensity, child, hears
-from runtara.actors._reply import Deferred, Reply
+from runtara.actors._deferred import Deferred
+from runtara.actors._reply import Reply
 from runtara.actors._slot import current_frame
 from runtara.errors import ActorFailed, DeadlineExceeded, InvalidInput, OutcomeUnknown
 from tests.actors.troupe import (

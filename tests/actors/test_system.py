@@ -10,7 +10,7 @@ import trio.testing
 
 from runtara import actors
 from runtara.actors import Actor, Intensity, MailboxSpec, System, SystemFailed, child, hears, open_system, supervisor
-from runtara.actors._reply import Deferred
+from runtara.actors._deferred import Deferred
 from runtara.errors import ActorStopped, NotFound, OutcomeUnknown
 from tests.actors.tally import Shelf, Tally
 from tests.actors.troupe import Blocker, Boom, Fail, Gate, Hold, Worker, caught, idle

@@ -35,8 +35,13 @@ def scene_of(folder: Path, *, open_door: object = no_door, **settings: object) -
     )
 
 
+HTTP = "https://127.0.0.1:8"
+
+
 def write_server_file(folder: Path, pid: int) -> None:
-    content = ConnectionFile(address="127.0.0.1:9", ca_file=None, fingerprint="", pid=pid, version="1")
+    content = ConnectionFile(
+        address="127.0.0.1:9", ca_file=None, fingerprint="", pid=pid, version="1", http_address=HTTP
+    )
     write_connection_file(folder, content)
 
 
@@ -134,18 +139,32 @@ def test_a_file_where_the_folder_should_be_fails(tmp_path: Path) -> None:
     assert findings(scene_of(tmp_path / "data"))["data folder"].state is State.FAIL
 
 
-def test_a_port_that_is_taken_fails(tmp_path: Path) -> None:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+@pytest.mark.parametrize(
+    ("kind", "field", "subject", "option"),
+    [
+        (socket.SOCK_DGRAM, "quic_port", "port", "--port"),
+        (socket.SOCK_STREAM, "env_http_port", "HTTP port", "--http-port"),
+    ],
+)
+def test_a_port_that_is_taken_fails(
+    tmp_path: Path, kind: socket.SocketKind, field: str, subject: str, option: str
+) -> None:
+    with socket.socket(socket.AF_INET, kind) as other:
         other.bind(("127.0.0.1", 0))
+        if kind is socket.SOCK_STREAM:
+            other.listen()
 
-        found = findings(scene_of(tmp_path, quic_port=other.getsockname()[1]))["port"]
+        found = findings(scene_of(tmp_path, **{field: other.getsockname()[1]}))
 
-    assert found.state is State.FAIL
-    assert "--port" in (found.advice or "")
+    assert found[subject].state is State.FAIL
+    assert option in (found[subject].advice or "")
+    assert [one.subject for one in found.values() if one.state is State.FAIL] == [subject]
 
 
 def test_an_address_that_is_not_this_machines_fails(tmp_path: Path) -> None:
-    assert findings(scene_of(tmp_path, host="192.0.2.1"))["port"].state is State.FAIL
+    found = findings(scene_of(tmp_path, host="192.0.2.1"))
+
+    assert (found["port"].state, found["HTTP port"].state) == (State.FAIL, State.FAIL)
 
 
 def test_a_certificate_is_found_and_read(tmp_path: Path) -> None:
@@ -177,7 +196,22 @@ def test_a_server_that_answers_is_well(terminal: Terminal, tmp_path: Path) -> No
 
     assert found["server"].state is State.OK
     assert "127.0.0.1:9: version" in found["server"].text
-    assert found["port"].state is State.OK
+    assert found["HTTP server"].state is State.OK
+    assert f"{HTTP}: version" in found["HTTP server"].text
+    assert (found["port"].state, found["HTTP port"].state) == (State.OK, State.OK)
+
+
+def test_a_door_that_does_not_answer_is_told_from_one_that_does(terminal: Terminal, tmp_path: Path) -> None:
+    def open_door(where: Where) -> Door:
+        if where.server == HTTP:
+            raise Unreachable("nobody answers")
+        return terminal.system.open_door("cli", where.tenant)
+
+    write_server_file(tmp_path, os.getpid())
+
+    found = findings(scene_of(tmp_path, open_door=open_door))
+
+    assert (found["server"].state, found["HTTP server"].state) == (State.OK, State.FAIL)
 
 
 def test_a_server_that_lives_but_does_not_answer_fails(tmp_path: Path) -> None:

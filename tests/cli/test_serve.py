@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import signal
 import stat
 from collections.abc import Callable, Iterator
@@ -12,6 +13,8 @@ import pytest
 
 from runtara import __version__
 from runtara.errors import Code
+from runtara.transport.certificates import read_identity
+from runtara.transport.connection_file import read_connection_file
 from tests.cli.terminal import SECONDS, Server, popen, type_command
 
 STUBBORN = """
@@ -90,6 +93,30 @@ def test_an_interrupt_drains_just_as_well_and_quiet_is_quiet(serving: Starting) 
 
     assert code == 0
     assert [event for event in events_in(log) if event != "programs-run-as-root"] == []
+
+
+def test_a_hangup_has_it_show_the_certificate_that_is_there_now(serving: Starting, tmp_path: Path) -> None:
+    server, tls = serving(), tmp_path / ".data" / "tls"
+    before = read_connection_file(tmp_path / ".data")
+    shutil.rmtree(tls)  # then one is made
+    assert server.process.stderr is not None
+
+    server.process.send_signal(signal.SIGHUP)
+    while b" certificate-renewed " not in server.process.stderr.readline():
+        pass
+    after = read_connection_file(tmp_path / ".data")
+    made = read_identity(tls / "cert.pem", tls / "key.pem")
+    listed = server("ps")
+    (tls / "key.pem").write_text("nothing")
+    server.process.send_signal(signal.SIGHUP)
+    while b" certificate-not-renewed " not in server.process.stderr.readline():
+        pass
+    still = server("ps")
+
+    assert before is not None
+    assert after is not None
+    assert before.fingerprint != after.fingerprint == made.fingerprint
+    assert (listed.exit_code, still.exit_code) == (0, 0), f"{listed.stderr}{still.stderr}"
 
 
 def test_its_log_is_written_as_its_settings_say(serving: Starting, tmp_path: Path) -> None:

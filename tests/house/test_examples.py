@@ -22,6 +22,7 @@ LINES = 60
 LONGER = {
     "demo.py": "the program behind `make demo`: it starts an example, kills it and starts it again",
     "07_three_nodes.py": "it starts two hundred instances, kills a server and counts",
+    "14_workers.py": "it starts a server and two workers, kills one of them and counts",
     "nodes.py": "the servers of 07_three_nodes.py, and a database for whoever has none",
     "rootfs.py": "a tool: it collects an interpreter, its packages and their libraries, and packs them",
 }

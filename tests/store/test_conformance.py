@@ -506,6 +506,20 @@ def test_due_instances_of_barred_tenants_and_programs_are_left_out(writer: Write
     assert keys(FOREIGN.tenant_id, "nobody", programs=("p",)) == {OTHER}
 
 
+def test_of_pooled_programs_only_those_are_listed_that_somebody_can_run(writer: Writer, reader: Reader) -> None:
+    for key, program in ((KEY, "pool:a@1"), (OTHER, "plain"), (FOREIGN, "pool:a@1")):
+        put(writer, save(key, status=Status.PENDING, wake_at=NOW, program=program))
+
+    def keys(pools: tuple[tuple[str, str], ...] | None, *, only_pools: bool = False) -> set[InstanceKey]:
+        return {due.key for due in reader.list_due(NOW, 10, None, Barred((), (), pools, only_pools))}
+
+    assert keys(None) == {KEY, OTHER, FOREIGN}
+    assert keys(()) == {OTHER}
+    assert keys(((KEY.tenant_id, "pool:a@1"),)) == {KEY, OTHER}
+    assert keys(((KEY.tenant_id, "pool:a@1"), (FOREIGN.tenant_id, "pool:b@1")), only_pools=True) == {KEY}
+    assert keys(None, only_pools=True) == {KEY, FOREIGN}
+
+
 def test_running_instances_are_listed_by_key(writer: Writer, reader: Reader) -> None:
     put(writer, save(FOREIGN, epoch=4), save(OTHER), save(program="p"))
     put(writer, save(InstanceKey("acme", "a"), status=Status.PENDING))

@@ -29,7 +29,7 @@ from runtara.errors import (
 from runtara.ids import InstanceKey
 from runtara.lifecycle import FINAL, Status
 from runtara.records import Holder, Snapshot
-from runtara.store import LoadError, Reader, Save, Writer
+from runtara.store import AGING_MS, Barred, LoadError, Reader, Save, Writer
 from runtara.store._contract import Listener
 from runtara.store._postgres import PostgresStore
 from runtara.store._postgres_batch import rounds_of
@@ -564,6 +564,32 @@ def test_tenants_take_turns_whatever_their_priorities(database: str) -> None:
         assert claims_of(writer, 2) == ["a-0 b-1", "a-1 b-0", "a-2"]
 
 
+def pooled_save(name: str, priority: int = 0, wake_at: int = 1, tenant_id: str = "a") -> Save:
+    key = InstanceKey(tenant_id, name)
+    return save(key, status=Status.PENDING, program="pool:a@1", wake_at=wake_at, priority=priority)
+
+
+def test_what_workers_run_is_claimed_only_for_a_worker_that_can_and_grows_more_urgent_as_it_waits(
+    database: str,
+) -> None:
+    with opened(node(database, "a")) as (writer, _):
+        put(
+            writer,
+            pooled_save("late", 1, AGING_MS + 2),
+            pooled_save("soon", 1, AGING_MS),
+            pooled_save("old"),
+            pooled_save("foreign", 9, 1, "b"),
+            due_save("plain", 0, 9),
+        )
+        shared: Any = writer
+        mine = Barred((), (), (("a", "pool:a@1"),), only_pools=True)
+
+        assert [due.key.instance_id for due in shared.claim_due(9, 0, Barred((), (), ())).claimed] == ["plain"]
+        looks = [shared.claim_due(1, 0, mine) for _ in range(4)]
+
+    assert [due.key.instance_id for look in looks for due in look.claimed] == ["soon", "old", "late"]
+
+
 def test_what_is_claimed_comes_with_its_priority_and_program(database: str) -> None:
     with opened(node(database, "a")) as (writer, _):
         put(writer, due_save("one", 2**31))
@@ -602,6 +628,16 @@ def test_what_a_program_wrote_is_found_at_the_node_that_ran_it_last(database: st
         assert [reader.find_log_node(OTHER) for reader in (at_one, at_other)] == [None, None]
         assert at_other.find_log_node(InstanceKey("acme", "unknown")) is None
         assert [[peer.name for peer in reader.list_peers()] for reader in (at_one, at_other)] == [[], ["a"]]
+
+
+def test_other_nodes_know_a_node_by_the_certificate_that_it_shows_now(database: str) -> None:
+    a, b = node(database, "a", address="a:1", fingerprint="f"), node(database, "b")
+    with opened(a) as (one, _), opened(b) as (_, at_other):
+        one.present("g")  # type: ignore[attr-defined]  # it is the writer of a store that is shared
+
+        assert [peer.fingerprint for peer in at_other.list_peers()] == ["g"]
+    with opened(a), opened(b) as (_, at_other):
+        assert [peer.fingerprint for peer in at_other.list_peers()] == ["g"]
 
 
 @pytest.mark.parametrize("returns", [True, False])

@@ -4,6 +4,8 @@ from datetime import timedelta
 from math import inf
 from typing import Any, Final, TypeVar
 
+from msgspec.structs import replace
+
 from runtara import messages
 from runtara.errors import AlreadyExists, DeadlineExceeded, InstanceNotFound, InvalidState, RuntaraError
 from runtara.ids import new_id
@@ -156,6 +158,10 @@ class WorkflowClient:
         try:
             yield from ask(door, start)
         except AlreadyExists as error:
+            if self._policy is ConflictPolicy.TERMINATE_EXISTING:
+                yield from standing.to_be_replaced(door, workflow, instance_id)
+                yield from ask(door, replace(start, replace=True))
+                return (yield from self._status(instance_id))
             uses_it = self._policy is ConflictPolicy.USE_EXISTING
             known = yield from standing.existing(door, workflow, instance_id, uses_it=uses_it)
             if known is None:  # somebody runs it, and has begun nothing yet

@@ -71,18 +71,23 @@ async def open_tcp_socket(settings: Settings) -> sockets.socket:
 
 
 class HttpServer:
-    """Serves all connections of one listening socket, which stays its owner's and stays open."""
+    """Serves all connections of one listening socket, which stays its owner's and stays open.
+
+    `tls` says how TLS is spoken, at first and whenever the certificate has changed; without it, none is.
+    """
 
     def __init__(
         self,
         settings: Settings,
         socket: sockets.socket,
         app: Application,
-        tls: ssl.SSLContext | None,
+        tls: Callable[[], ssl.SSLContext] | None,
         clock: Clock | None = None,
     ) -> None:
         self._socket = socket
-        self._tls = tls
+        self._configure = tls
+        self._tls: ssl.SSLContext | None = None
+        self.renew()
         self._places = Places(settings.http_max_connections, settings.http_max_per_address)
         self._house = House(app, clock or SystemClock(), self._places, Budget(settings.quic_frames_max_bytes))
         self._spans = _spans(settings)
@@ -90,6 +95,11 @@ class HttpServer:
         self._connections: set[Connection] = set()
         self._is_open = True
         self._left = trio.Event()
+
+    def renew(self) -> None:
+        """Show newcomers the certificate that is there now. Raises `ConfigError`; then all stays as it was."""
+        if self._configure is not None:
+            self._tls = self._configure()
 
     def describe(self) -> dict[str, Any]:
         """Return how many there are of what, for people who look at the running system."""

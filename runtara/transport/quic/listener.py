@@ -54,10 +54,9 @@ class Listener:
         self.counts: Counter[str] = Counter()
         self.is_open = True
         """Whether newcomers are let in."""
-        self.configuration: Final = configure_server(tls)
+        self._tls = tls
+        self.renew()
         self._cid_bytes = self.configuration.connection_id_length
-        ca_file = tls.client_ca_file
-        self._authorities = None if ca_file is None else ClientAuthorities(Path(ca_file))
         self._limits = limits
         self._retry = QuicRetryTokenHandler()
         self._routes: dict[bytes, Wire] = {}
@@ -66,6 +65,12 @@ class Listener:
         self._places: dict[Wire, str | None] = {}
         self._crowds: Counter[str] = Counter()
         self._replies: list[tuple[bytes, Any]] = []
+
+    def renew(self) -> None:
+        """Show newcomers what the files hold now. Raises `ConfigError`; then all stays as it was."""
+        ca_file = self._tls.client_ca_file
+        authorities = None if ca_file is None else ClientAuthorities(Path(ca_file))
+        self.configuration, self._authorities = configure_server(self._tls), authorities
 
     @property
     def total(self) -> int:

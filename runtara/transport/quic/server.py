@@ -114,6 +114,10 @@ class QuicServer:
             facts["last_failure"] = self._last_failure
         return facts
 
+    def renew(self) -> None:
+        """Show newcomers the certificate that the files hold now. Raises `ConfigError`; then all stays as it was."""
+        self._listener.renew()
+
     async def serve(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve until cancelled. Raises `Internal` where a guard against hostile clients is not in force."""
         prove_guards(self._listener.configuration)

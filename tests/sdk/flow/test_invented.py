@@ -1,10 +1,15 @@
 """Invented workflows come to the same in every runner, with and without deaths in between."""
 
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
 import pytest
 
-from runtara.sdk.flow import Backend, CheckpointingRunner, InProcessRunner
+from runtara.sdk.flow import Backend, CheckpointingRunner, InProcessRunner, Workflow, WorkflowClient
 from tests.sdk.flow.crashing import Crash, CrashingBackend
 from tests.sdk.flow.invented import invent
+from tests.sdk.flow.pools import A_WHILE, Mortal, pool
 from tests.sdk.flow.test_runner import go_on, to_the_end
 
 AT_ONCE = 100
@@ -52,3 +57,46 @@ def test_what_is_kept_comes_to_the_same_with_a_death_in_between(backend: Backend
 @pytest.mark.slow
 def test_and_so_do_two_thousand_lives(backend: Backend, instance_id: str) -> None:
     assert lives(backend, instance_id, range(1_000, 3_000)) >= 1_500
+
+
+@contextmanager
+def mortals(backend: Backend, workflows: list[Workflow[Any, Any]], deaths: Iterable[int]) -> Iterator[list[Mortal]]:
+    """Have workers work that die one after the other, each at a later one of its calls."""
+    with ExitStack() as stack:
+        yield [
+            stack.enter_context(
+                Mortal(
+                    CrashingBackend(backend, at, "before" if at % 2 else "after"),
+                    workflows,
+                    claim_ttl=0.5,
+                    max_concurrent_tasks=1 + at % 3,
+                )
+            )
+            for at in deaths
+        ]
+
+
+def in_pools(backend: Backend, instance_id: str, seeds: range, deaths: Iterable[int]) -> int:
+    """Have workflows run by workers of which many die; return how many have."""
+    invented = [(f"{instance_id}-{seed}", *invent(seed)) for seed in seeds]
+    workflows, client = [workflow for _, workflow, _, _ in invented], WorkflowClient(backend)
+    with mortals(backend, workflows, deaths) as workers, pool(backend, workflows, workers=2, slots=2):
+        for name, workflow, value, _ in invented:
+            client.submit(workflow, name, value)
+        for name, _, _, expected in invented:
+            assert client.wait(name, 2 * A_WHILE).output == expected, name
+        return sum(worker.is_dead for worker in workers)
+
+
+def test_workers_of_which_some_die_come_to_the_same(backend: Backend, instance_id: str) -> None:
+    assert in_pools(backend, instance_id, range(5_000, 5_015), range(3, 20, 4)) >= 2
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_and_so_do_workers_that_die_by_the_dozen(every_backend: Backend, instance_id: str) -> None:
+    died = 0
+    for first in range(6_000, 7_000, 100):
+        died += in_pools(every_backend, f"{instance_id}-{first}", range(first, first + 100), range(2, 90, 4))
+
+    assert died >= 100

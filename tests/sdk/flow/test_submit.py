@@ -1,5 +1,7 @@
 """What is submitted: how it stands and what can be said to it before a worker has it, while one has it, and after."""
 
+from collections.abc import Callable
+from threading import Event
 from typing import Any
 
 import pytest
@@ -11,6 +13,7 @@ from runtara.sdk.flow import (
     BackendError,
     CheckpointingRunner,
     CodecError,
+    ConflictPolicy,
     DefinitionMismatch,
     Flow,
     InstanceAlreadyExistsError,
@@ -67,8 +70,57 @@ def test_or_stands_for_the_other_one_where_the_policy_says_so(backend: Backend, 
     assert client.submit(ADD, instance_id, 5).output == 2
 
 
-def test_an_id_that_another_definition_has_is_refused(backend: Backend, instance_id: str) -> None:
-    client = WorkflowClient(backend, conflict_policy="use_existing")
+def test_or_takes_its_place_where_the_policy_says_so(backend: Backend, instance_id: str) -> None:
+    client = WorkflowClient(backend, conflict_policy="terminate_existing")
+    client.submit(ADD, instance_id, 1)
+
+    assert client.submit(ADD, instance_id, 5).is_in_progress
+    with pool(backend, [ADD]):
+        assert client.wait(instance_id, A_WHILE).output == 6
+        assert client.submit(ADD, instance_id, 7).is_in_progress
+        assert client.wait(instance_id, A_WHILE).output == 8
+
+
+def test_whoever_is_at_work_on_it_is_stopped_and_free_for_the_new_one(backend: Backend, instance_id: str) -> None:
+    entered, go_on, seen = Event(), Event(), list[Any]()
+
+    def work(x: int) -> int:
+        entered.set()
+        assert go_on.wait(A_WHILE)
+        return x
+
+    def note(x: int) -> int:
+        seen.append(x)
+        return x * 10
+
+    flow: Workflow[Any, Any] = Flow("long").then(work).then(note).build()
+    client = WorkflowClient(backend, conflict_policy="terminate_existing")
+    with pool(backend, [flow]):
+        client.submit(flow, instance_id, 1)
+        assert entered.wait(A_WHILE)
+        client.submit(flow, instance_id, 2)
+        go_on.set()
+
+        assert client.wait(instance_id, A_WHILE).output == 20
+    assert seen == [2]
+
+
+def test_a_run_of_this_process_gives_way_to_what_is_submitted(backend: Backend, instance_id: str) -> None:
+    CheckpointingRunner(backend).run(ASK, instance_id, 1)
+    client = WorkflowClient(backend, conflict_policy="terminate_existing")
+
+    client.submit(ASK, instance_id, 5)
+
+    with pool(backend, [ASK]):
+        wait_until(backend, instance_id, lambda status: status.is_awaiting_signal)
+        assert client.get_task_result(instance_id, "add") == 6
+        client.send_signal(instance_id, "answer", "yes")
+        assert client.wait(instance_id, A_WHILE).output == ["got", "yes"]
+
+
+@pytest.mark.parametrize("policy", list(ConflictPolicy))
+def test_an_id_that_another_definition_has_is_refused(backend: Backend, instance_id: str, policy: str) -> None:
+    client = WorkflowClient(backend, conflict_policy=policy)
     client.submit(ADD, instance_id, 1)
 
     with pytest.raises(DefinitionMismatch, match="was begun as workflow 'add'"):

@@ -21,12 +21,46 @@ from runtara.sdk.flow import (
     task,
 )
 from tests.sdk.flow.crashing import Crash
-
-A_WHILE = 30.0
+from tests.sdk.flow.pools import A_WHILE, Mortal, pool, run_pooled, wait_until
 
 
 class Order(BaseModel):
     number: int
+
+
+def test_01_a_fork_under_workers_gives_each_branch_the_input_and_the_join_all_outputs(
+    backend: Backend, instance_id: str
+) -> None:
+    @task("a")
+    def a(x: int) -> int:
+        return x + 1
+
+    @task("b")
+    def b(x: int) -> int:
+        return x * 2
+
+    flow = Flow("fork").fork().branch(a).branch(b).join(lambda outputs: outputs).build()
+
+    assert run_pooled(backend, flow, instance_id, 3).output == {"a": 4, "b": 6}
+
+
+def test_02_a_route_a_loop_and_a_child_end_under_workers(backend: Backend, instance_id: str) -> None:
+    def climb(x: int) -> LoopResult[int]:
+        return LoopResult.Again(x + 1) if x < 4 else LoopResult.Done(x)
+
+    child = Flow("child").loop(climb).build()
+    flow = (
+        Flow("all")
+        .route(lambda x: "up" if x < 3 else "down", keys=["up", "down"])
+        .branch("up", lambda x: x + 1)
+        .branch("down", lambda x: x - 1)
+        .done()
+        .then(lambda envelope: envelope["result"])
+        .then_flow(child)
+        .build()
+    )
+
+    assert run_pooled(backend, flow, instance_id, 1).output == 4
 
 
 def test_03_a_process_that_dies_in_a_loop_goes_on_at_the_iteration_that_it_was_in(
@@ -72,6 +106,36 @@ def test_04_a_timeout_is_enforced(backend: Backend, instance_id: str, is_async: 
     assert monotonic() - began < A_WHILE / 2
 
 
+@pytest.mark.parametrize("is_async", [False, True], ids=["plain", "async"])
+def test_04_a_timeout_is_enforced_by_workers(backend: Backend, instance_id: str, is_async: bool) -> None:
+    @task("slow", timeout=0.05)
+    def slow(x: int) -> int:
+        threading.Event().wait(1.0)  # Python cannot stop a thread: it ends a little later
+        return x
+
+    @task("slow", timeout=0.05)
+    async def slow_async(x: int) -> int:
+        await trio.sleep(A_WHILE)
+        return x
+
+    began = monotonic()
+    flow = Flow("timeout").then(slow_async if is_async else slow).build()
+    status = run_pooled(backend, flow, instance_id, 1)
+
+    assert "task 'slow' took longer than 0.05 seconds" in str(status.error)
+    assert status.failure is not None
+    assert status.failure.error_type.endswith(TaskTimedOut.__name__)
+    assert monotonic() - began < A_WHILE / 2
+
+
+def test_05_a_signal_that_does_not_come_in_time_is_none_under_workers_too(
+    every_backend: Backend, instance_id: str
+) -> None:
+    flow = Flow("silence").wait_for_signal("go", timeout="1ms").then(lambda payload: ["got", payload]).build()
+
+    assert run_pooled(every_backend, flow, instance_id, 1).output == ["got", None]
+
+
 def test_05_a_signal_that_does_not_come_in_time_is_none_to_the_next_task(backend: Backend, instance_id: str) -> None:
     flow = Flow("silence").wait_for_signal("go", timeout="1ms").then(lambda payload: ["got", payload]).build()
     runner = CheckpointingRunner(backend)
@@ -92,6 +156,18 @@ def test_06_a_wait_with_a_name_of_its_own_keeps_its_result_under_that_name(backe
     client.send_signal(instance_id, "go", {"by": "me"})
 
     assert runner.resume(flow, instance_id).output == {"by": "me"}
+
+
+def test_06_and_so_it_does_under_workers(backend: Backend, instance_id: str) -> None:
+    flow = Flow("named").wait_for_signal("go", name="wait here").then(lambda payload: payload).build()
+
+    with pool(backend, [flow]) as client:
+        client.submit(flow, instance_id, 1)
+        status = wait_until(backend, instance_id, lambda status: status.is_awaiting_signal)
+        client.send_signal(instance_id, "go", {"by": "me"})
+
+        assert status.signal_id == "wait here"
+        assert client.wait(instance_id, A_WHILE).output == {"by": "me"}
 
 
 def test_07_a_task_may_tell_its_own_workflow_what_to_do(backend: Backend, instance_id: str) -> None:
@@ -145,6 +221,22 @@ def test_10_an_id_that_is_used_twice_is_refused() -> None:
         Flow("twice").then(same).then(same).build()
 
 
+def test_12_a_cancel_does_not_wait_for_the_task_that_a_worker_runs_to_end(backend: Backend, instance_id: str) -> None:
+    begun = threading.Event()
+
+    async def long(x: int) -> None:
+        begun.set()
+        await trio.sleep_forever()
+
+    flow = Flow("long").then(long).build()
+    with pool(backend, [flow]) as client:
+        client.submit(flow, instance_id, 1)
+        assert begun.wait(A_WHILE)
+        client.cancel(instance_id)
+
+        assert client.wait(instance_id, A_WHILE).is_cancelled
+
+
 def test_13_metadata_and_versions_are_accepted_and_a_version_is_part_of_the_definition() -> None:
     def versioned(version: str) -> str:
         return Flow("v").then(task("t", version=version)(lambda x: x)).build().definition_hash
@@ -170,3 +262,21 @@ def test_15_a_signal_that_was_taken_is_not_lost_where_the_process_dies_right_beh
         runner.resume(flow, instance_id)
 
     assert runner.resume(flow, instance_id).output == "only once"
+
+
+def test_15_and_not_where_it_is_a_worker_that_dies(backend: Backend, instance_id: str) -> None:
+    dies = [True]
+
+    def after(payload: str) -> str:
+        if dies.pop() if dies else False:
+            raise Crash
+        return payload
+
+    flow, client = Flow("taken").wait_for_signal("go").then(after).build(), WorkflowClient(backend)
+    client.submit(flow, instance_id, 1)
+    client.send_signal(instance_id, "go", "only once")
+    with Mortal(backend, [flow], claim_ttl=0.2, max_concurrent_tasks=1) as worker:
+        worker.join()
+
+    with pool(backend, [flow]):
+        assert client.wait(instance_id, A_WHILE).output == "only once"

@@ -49,7 +49,7 @@ async def open_server(app: Any = None, *, tls: ssl.SSLContext | None = None, **s
     """Serve on any free port of loopback."""
     chosen = Settings(**{"env_http_port": 0} | settings)
     with await open_tcp_socket(chosen) as socket:
-        serving = Serving(HttpServer(chosen, socket, app or echo, tls), socket)
+        serving = Serving(HttpServer(chosen, socket, app or echo, None if tls is None else lambda: tls), socket)
         async with trio.open_nursery() as nursery:
             await nursery.start(serving.serve)
             yield serving

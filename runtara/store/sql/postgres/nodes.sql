@@ -39,6 +39,12 @@ WITH ended AS (
 )
 SELECT pg_notify('runtara_nodes', CAST(number AS TEXT)) FROM ended;
 
+-- name: present
+-- The other nodes know this one by another certificate from now on.
+UPDATE nodes SET fingerprint = %(fingerprint)s
+WHERE number = %(node)s AND incarnation = %(incarnation)s AND lost_at IS NULL
+RETURNING number;
+
 -- name: declare_lost
 -- End the tenure of every other node whose lease has run out. Whoever is committing right now renews it meanwhile, and
 -- is waited for. Returns the names of those that this call has ended.
