@@ -1,6 +1,5 @@
 """What is submitted: how it stands and what can be said to it before a worker has it, while one has it, and after."""
 
-from collections.abc import Callable
 from threading import Event
 from typing import Any
 
