@@ -8,7 +8,7 @@ const DEPTH_MAX = 64;
 const KINDS = new Set(["task", "fork", "delay", "await_signal", "branch", "loop", "child_workflow"]);
 
 /** The checkpoint that says what was begun. */
-export const BEGIN = PREFIX + "begin";
+export const BEGIN = "flow:begin";
 export const checkpointOf = (place) => PREFIX + place;
 
 /** `{workflow, codec, nodes}` out of the text that an instance keeps of its beginning; null for what is none. */
