@@ -26,7 +26,7 @@ from runtara.sdk.flow.status import WorkflowStatus
 from runtara.sdk.flow.workflow import Workflow
 from runtara.transport import Door
 
-__all__ = ["CheckpointingRunner", "ConflictPolicy", "InProcessRunner"]
+__all__ = ["CheckpointingRunner", "ConflictPolicy", "InProcessRunner", "Library"]
 
 I = TypeVar("I")  # noqa: E741 - input
 O = TypeVar("O")  # noqa: E741 - output
