@@ -31,7 +31,7 @@ async def help_out(backend: Backend, served: Served, claim: TaskClaim, threads: 
     door = backend.open_door(claim.instance_id, one.epoch, beats=False)  # who leads says that the instance lives
     sdk = AsyncRuntaraSdk(door, backend.clock)
     try:
-        outcome = await Tries(sdk, door, threads).run(_wish(served, task, one, sdk))
+        outcome = await Tries(sdk, threads).run(_wish(served, task, one, sdk))
     finally:
         sdk.close()
     policy = task.spec.metadata.retries

@@ -46,7 +46,7 @@ class Lead:
         self._claim: Final = claim
         door = backend.open_door(claim.instance_id, claim.epoch)
         self._sdk: Final = _LeadSdk(door, backend.clock, is_over)
-        self._slot: Final = Slot(claim.program, self._sdk, door, tries=Tries(self._sdk, door, threads), tags=tags)
+        self._slot: Final = Slot(claim.program, self._sdk, door, tries=Tries(self._sdk, threads), tags=tags)
         self._is_over: Final = is_over
         self._walking: Final = trio.CancelScope()
         self._told: Exception | None = None

@@ -1,18 +1,15 @@
 """One try of a task by a worker: under its loop or on one of its threads, and told once nobody waits for it."""
 
-from functools import partial
 from typing import Final
 
 import trio
 
 from runtara.sdk._bodies import Outcome, try_async, try_blocking
-from runtara.sdk._scopes import Scope
 from runtara.sdk.aio import AsyncRuntaraSdk
 from runtara.sdk.context import use_sdk
-from runtara.sdk.flow._faces import TryTask
+from runtara.sdk.flow._faces import TryTask, facing
 from runtara.sdk.flow.context import StopFlag
 from runtara.sdk.sync import RuntaraSdk
-from runtara.transport import Door
 
 __all__ = ["Tries"]
 
@@ -20,26 +17,26 @@ __all__ = ["Tries"]
 class Tries:
     """Runs tries of tasks for one instance, with the SDK of its program, which they may use."""
 
-    def __init__(self, sdk: AsyncRuntaraSdk, door: Door, threads: trio.CapacityLimiter) -> None:
+    def __init__(self, sdk: AsyncRuntaraSdk, threads: trio.CapacityLimiter) -> None:
         self._sdk: Final = sdk
-        self._blocking: Final = RuntaraSdk(door, sdk.clock)
         self._threads: Final = threads
 
     async def run(self, wish: TryTask) -> Outcome:
         """Run one. Where it is cancelled, an async task is as well; a plain one is told, and waited for."""
-        if wish.wish.task.spec.is_async:
-            with use_sdk(self._sdk):
+        with use_sdk(self._sdk):
+            if wish.wish.task.spec.is_async:
                 return wish.told(await try_async(wish.scope, wish.call_async, wish.timeout))
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(_tell, wish.context.stop)
-            outcome = await trio.to_thread.run_sync(partial(self._call, wish), limiter=self._threads)
-            nursery.cancel_scope.cancel()
-        return wish.told(outcome)
+            return wish.told(await self._on_thread(wish))
 
-    def _call(self, wish: TryTask) -> Outcome:
-        scope = Scope(self._blocking, wish.scope.path)
-        with use_sdk(self._blocking):
-            return try_blocking(scope, wish.call, wish.timeout)
+    async def _on_thread(self, wish: TryTask) -> Outcome:
+        with facing(wish, RuntaraSdk) as scope:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(_tell, wish.context.stop)
+                outcome = await trio.to_thread.run_sync(
+                    lambda: try_blocking(scope, wish.call, wish.timeout), limiter=self._threads
+                )
+                nursery.cancel_scope.cancel()
+        return outcome
 
 
 async def _tell(stop: StopFlag) -> None:
