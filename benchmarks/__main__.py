@@ -13,7 +13,7 @@ import sqlite3
 import statistics
 import subprocess
 import sys
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import NamedTuple
 
 
@@ -28,6 +28,43 @@ class Figure(NamedTuple):
     at_most: float | None = None
     goal: float | None = None
     """Without a peer: at least so much."""
+
+
+def _against_sayiir() -> tuple[Figure, ...]:
+    """Workflows, beside a Rust core with a Python binding."""
+    rows = (
+        ("workflow of four tasks, kept nowhere, against sayiir", "in_process", "/s", None),
+        ("the same, kept in memory, one after the other", "in_memory", "/s", 0.33),
+        ("tasks kept in memory, beyond what a workflow costs", "tasks_in_memory", "/s", 0.33),
+        ("workflow of four tasks on PostgreSQL, at once, against sayiir", "postgres_at_once", "/s", 10),
+        ("fan-out of 16 branches on PostgreSQL, at once, against sayiir", "postgres_fan_out", "/s", 10),
+        ("pickup, signal, emit on PostgreSQL, at once, against sayiir", "postgres_signalled", "/s", 10),
+        ("signal sent until the next task runs, p50, against sayiir", "postgres_resume", "ms", None),
+        ("submitted to four workers on PostgreSQL, against sayiir", "postgres_pooled", "/s", 10),
+        ("sleeping workflows woken and ended, against sayiir", "postgres_sleepers", "/s", 10),
+    )
+    return tuple(
+        Figure(name, f"flows.{side}", unit, f"sayiir_flows.{side}", at_least=at_least)
+        for name, side, unit, at_least in rows
+    )
+
+
+def _against_dbos() -> tuple[Figure, ...]:
+    """Workflows, beside a library that keeps steps in the same databases."""
+    rows = (
+        ("workflow of four tasks on PostgreSQL, 100 at once, against DBOS", "postgres_at_once", "/s", 10),
+        ("workflow of four tasks on SQLite, 100 at once, against DBOS", "sqlite_at_once", "/s", 10),
+        ("fan-out of 16 branches on PostgreSQL, 20 at once, against DBOS", "postgres_fan_out", "/s", 10),
+        ("fan-out of 16 branches on SQLite, 20 at once, against DBOS", "sqlite_fan_out", "/s", 10),
+        ("pickup, signal, emit on PostgreSQL, 50 at once, against DBOS", "postgres_signalled", "/s", 10),
+        ("pickup, signal, emit on SQLite, 50 at once, against DBOS", "sqlite_signalled", "/s", 10),
+        ("signal sent until the next task runs, p50, against DBOS", "postgres_resume", "ms", None),
+        ("sleeping workflows woken and ended, against DBOS", "postgres_sleepers", "/s", 10),
+    )
+    return tuple(
+        Figure(name, f"flows.{side}", unit, f"dbos_flows.{side}", at_least=at_least)
+        for name, side, unit, at_least in rows
+    )
 
 
 FIGURES = (
@@ -86,11 +123,8 @@ FIGURES = (
     Figure("the same: by the server's own processor time", "http.status_per_core", "/s", goal=1_500),
     Figure("image pushed over HTTP, to a process of its own", "http.upload", "MB/s", goal=200),
     Figure("the same: memory it grows by", "http.upload_growth", "MiB", at_most=64),
-    Figure("workflow of four tasks, kept nowhere, against sayiir", "flows.in_process", "/s", "sayiir_flows.in_process"),
-    Figure("the same, kept in memory", "flows.in_memory", "/s", "sayiir_flows.in_memory", at_least=0.33),
-    Figure(
-        "the same, kept in PostgreSQL", "flows.postgres_at_once", "/s", "sayiir_flows.postgres_at_once", at_least=10
-    ),
+    *_against_sayiir(),
+    *_against_dbos(),
     Figure("console: until its first paint", "console.first_paint", "ms", at_most=1000),
     Figure("console: until the first instances are listed", "console.first_rows", "ms", at_most=1000),
     Figure("console: from a change until it is in the document, p99", "console.commit_to_console", "ms", at_most=100),
@@ -111,8 +145,16 @@ def main() -> None:
 
 
 def _machine() -> str:
-    libraries = ", ".join(f"{name} {version(name)}" for name in ("pykka", "trio", "dbos", "msgspec", "aioquic", "qh3"))
+    named = ("pykka", "trio", "dbos", "sayiir", "msgspec", "aioquic", "qh3")
+    libraries = ", ".join(f"{name} {_version(name)}" for name in named)
     return f"Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}, {libraries}\n"
+
+
+def _version(library: str) -> str:
+    try:
+        return version(library)
+    except PackageNotFoundError:
+        return "missing"
 
 
 def _measure(figure: Figure, rounds: int) -> str:

@@ -13,8 +13,11 @@ from dbos import DBOS, DBOSConfig
 from benchmarks.flows import AT_ONCE, BRANCHES, EACH, FANS_AT_ONCE, SHORT, SIGNALLED
 from benchmarks.servers import database
 
+SLEEPERS = 50
+SLEEP = 4.0
+
 EMITTED: dict[str, float] = {}
-"""When a workflow has emitted, by its id."""
+"""When a workflow has emitted, by its id, or fell asleep, by its number."""
 
 
 @DBOS.step()
@@ -41,6 +44,15 @@ def linear(number: int) -> int:
 async def fan_out(number: int) -> int:
     """16 steps at once."""
     return sum(await asyncio.gather(*(step_async(number) for _ in range(BRANCHES))))
+
+
+@DBOS.workflow()
+def sleeper(number: int) -> None:
+    """Sleep between two steps."""
+    EMITTED[str(number)] = time.perf_counter()
+    step(number)
+    DBOS.sleep(SLEEP)
+    step(number)
 
 
 @DBOS.step()
@@ -98,6 +110,15 @@ def postgres_resume() -> float:
     """Milliseconds from sending a message until the step behind it runs, one after the other; the median."""
     with _on_postgres():
         return 1000 * statistics.median([_kick_one() for _ in range(SIGNALLED)])
+
+
+def postgres_sleepers() -> float:
+    """Of 50 workflows that sleep: how many wake and end in a second, once the first of them is due."""
+    with _on_postgres():
+        handles = [DBOS.start_workflow(sleeper, number) for number in range(SLEEPERS)]
+        for handle in handles:
+            handle.get_result()
+        return SLEEPERS / (time.perf_counter() - min(EMITTED.values()) - SLEEP)
 
 
 def _at_once(workflow: Callable[[int], Any], runs: int) -> float:

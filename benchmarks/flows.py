@@ -3,7 +3,8 @@
 import statistics
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import trio
@@ -15,6 +16,7 @@ from runtara.sdk.flow import (
     Flow,
     InMemoryBackend,
     InProcessRunner,
+    PooledWorker,
     SystemBackend,
     Workflow,
     WorkflowClient,
@@ -28,6 +30,11 @@ EACH = 5
 BRANCHES = 16
 FANS_AT_ONCE = 20
 SIGNALLED = 50
+WORKERS = 4
+SLOTS = 25
+SUBMITTED = 300
+SLEEPERS = 1_000
+SLEEP = 20.0
 
 
 def step(number: int) -> int:
@@ -212,3 +219,59 @@ async def _resume(url: str) -> float:
     async with embedded.open(url=url) as system:
         runner = CheckpointingRunner(SystemBackend(system), waits=True)
         return 1000 * statistics.median([await _kicked(runner, f"w{number}") for number in range(SIGNALLED)])
+
+
+def postgres_pooled() -> float:
+    """Workflows per second that are submitted to four workers of one process, of 25 slots each."""
+    with database() as url:
+        return trio.run(_pooled, url)
+
+
+def postgres_sleepers() -> float:
+    """Of 1,000 workflows that sleep: how many wake and end in a second, once the first of them is due."""
+    with database() as url:
+        return trio.run(_sleepers, url)
+
+
+async def _pooled(url: str) -> float:
+    async with _pool(url, _LINEAR) as client:
+        began = time.perf_counter()
+        await _bring_to_its_end(client, _LINEAR, SUBMITTED)
+        return SUBMITTED / (time.perf_counter() - began)
+
+
+async def _sleepers(url: str) -> float:
+    fell_asleep: list[float] = []
+
+    async def fall_asleep(_: int) -> None:
+        fell_asleep.append(time.perf_counter())
+
+    async def wake_up(_: Any) -> None:
+        """Do nothing."""
+
+    workflow = Flow("sleeper").then(fall_asleep).delay("sleep", SLEEP).then(wake_up).build()
+    async with _pool(url, workflow) as client:
+        await _bring_to_its_end(client, workflow, SLEEPERS)
+        return SLEEPERS / (time.perf_counter() - min(fell_asleep) - SLEEP)
+
+
+@asynccontextmanager
+async def _pool(url: str, workflow: Workflow[Any, Any]) -> AsyncIterator[WorkflowClient]:
+    async with embedded.open(url=url) as system, AsyncExitStack() as stack:
+        backend = SystemBackend(system)
+        for number in range(WORKERS):
+            worker = PooledWorker(f"worker-{number}", backend, [workflow], max_concurrent_tasks=SLOTS)
+            await stack.enter_async_context(worker.open())
+        yield WorkflowClient(backend)
+
+
+async def _bring_to_its_end(client: WorkflowClient, workflow: Workflow[int, Any], runs: int) -> None:
+    """Submit so many, and wait until each has ended."""
+
+    async def one(name: str) -> None:
+        await client.submit_async(workflow, name, 0)
+        assert (await client.wait_async(name)).status == "completed"
+
+    async with trio.open_nursery() as nursery:
+        for number in range(runs):
+            nursery.start_soon(one, f"submitted-{number}")

@@ -6,14 +6,17 @@ connections.
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
 from sayiir import (
     Flow,
     InMemoryBackend,
     PostgresBackend,
+    Worker,
+    WorkflowClient,
     resume_workflow,
     run_durable_workflow,
     run_workflow,
@@ -28,6 +31,11 @@ WORKERS = 16
 STORED = 96
 FANNED = 32
 RESUMED = 20
+POOL = 4
+POLL_EVERY = 0.005
+SUBMITTED = 60
+SLEEPERS = 40
+SLEEP = 8.0
 
 
 def linear(steps: int) -> Any:
@@ -142,3 +150,55 @@ def _at_once(run: Callable[[PostgresBackend, str], None], runs: int) -> float:
         with ThreadPoolExecutor(WORKERS) as pool:
             list(pool.map(lambda number: run(backend, f"w{number}"), range(runs)))
         return runs / (time.perf_counter() - began)
+
+
+def postgres_pooled() -> float:
+    """Workflows per second that are submitted to four workers, which look for work every 5 ms."""
+    workflow = linear(SHORT)
+    with _pool(workflow) as client:
+        began = time.perf_counter()
+        _bring_to_its_end(client, workflow, SUBMITTED)
+        return SUBMITTED / (time.perf_counter() - began)
+
+
+def postgres_sleepers() -> float:
+    """Of 40 workflows that sleep: how many wake and end in a second, once the first of them is due."""
+    fell_asleep: list[float] = []
+
+    def fall_asleep(_: int) -> int:
+        fell_asleep.append(time.perf_counter())
+        return 0
+
+    workflow = (
+        Flow("sleeper")
+        .then(task(fall_asleep, name="fall-asleep"))
+        .delay("sleep", SLEEP)
+        .then(task(step, name="wake-up"))
+        .build()
+    )
+    with _pool(workflow) as client:
+        _bring_to_its_end(client, workflow, SLEEPERS)
+        return SLEEPERS / (time.perf_counter() - min(fell_asleep) - SLEEP)
+
+
+@contextmanager
+def _pool(workflow: Any) -> Iterator[WorkflowClient]:
+    with database() as url:
+        backend = PostgresBackend(url)
+        workers = [Worker(f"worker-{number}", backend, poll_interval=POLL_EVERY) for number in range(POOL)]
+        handles = [worker.start([workflow]) for worker in workers]
+        yield WorkflowClient(backend)
+        for handle in handles:
+            handle.shutdown()
+        for handle in handles:
+            handle.join()
+
+
+def _bring_to_its_end(client: WorkflowClient, workflow: Any, runs: int) -> None:
+    """Submit so many, and wait until each has ended."""
+    names = [f"submitted-{number}" for number in range(runs)]
+    for name in names:
+        client.submit(workflow, name, 0)
+    for name in names:
+        while not client.status(name).is_completed():
+            time.sleep(POLL_EVERY)

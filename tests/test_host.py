@@ -17,7 +17,7 @@ from runtara.errors import ConfigError, Draining, NotFound, Unauthenticated, Unr
 from runtara.host import Host, open_host
 from runtara.ids import InstanceKey
 from runtara.lifecycle import FINAL, Status, TerminationReason
-from runtara.messages import GetHealth, GetStatus, InstanceInfo, StartInstance
+from runtara.messages import GetHealth, GetStatus, InstanceInfo, ReadLog, StartInstance
 from runtara.sdk.config import SdkConfig
 from runtara.settings import Settings
 from runtara.transport.certificates import ensure_certificate
@@ -139,6 +139,22 @@ async def test_a_program_that_is_killed_is_launched_again_until_its_budget_is_sp
 
     assert info.termination_reason is TerminationReason.RECOVERY_BUDGET_SPENT
     assert (tmp_path / "lives").read_text().count("again") == 3
+
+
+async def test_a_program_that_is_replaced_is_gone_before_the_next_one_runs_and_leaves_it_nothing(
+    tmp_path: Path,
+) -> None:
+    async with opened(tmp_path) as host:
+        await running(tmp_path, host, f"trap '' TERM; echo $$ > {tmp_path}/old; touch left; echo old; sleep 60")
+        await until(host, KEY, lambda _: (tmp_path / "old").exists())
+        new = script(tmp_path, f'ls; kill -0 $(cat {tmp_path}/old) || echo gone > "$RUNTARA_OUTPUT_FILE"')
+        replied = await host.runtime.dispatch.call(KEY, StartInstance(program=new, input=b"new", replace=True))
+
+        info = await ended(host)
+        log = await host.runtime.dispatch.call(KEY, ReadLog())
+
+    assert (replied.created, info.status, info.output) == (True, Status.COMPLETED, b"gone\n")
+    assert (info.epoch, log.data) == (3, b"")
 
 
 async def test_what_lies_elsewhere_cannot_be_started(tmp_path: Path) -> None:

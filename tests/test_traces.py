@@ -145,7 +145,7 @@ async def test_without_being_asked_nothing_is_traced(spans: Spans) -> None:
 
         assert system.runtime.system.traces is None
 
-    assert spans.named("commit") == spans.named("GetStatus") == []
+    assert spans.named("commit") == spans.named("GetStatus") == spans.named("decide") == []
 
 
 # The parts ------------------------------------------------------------------------------------------------------------

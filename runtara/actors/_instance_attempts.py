@@ -78,7 +78,7 @@ def create_by_start(call: Call, command: StartInstance, now: int, _: Mapping[Nee
     )
     reply = InstanceStarted(instance_id=row.instance_id, status=row.status, created=True)
     env = join_resources(command.env, command.resources)
-    return Decision((InstanceCreated(row, command.input, env, None, _asked(command)),), reply, (Arm(wake_at),))
+    return Decision((InstanceCreated(row, command.input, env, replacement=_asked(command)),), reply, (Arm(wake_at),))
 
 
 def create_by_register(call: Call, command: RegisterInstance, now: int, _: Mapping[Need, object]) -> Decision:

@@ -154,6 +154,8 @@ class InstanceCreated(msgspec.Struct, frozen=True, gc=False):
     input: bytes | None = None
     env: dict[str, str] = {}
     fork: Fork | None = None
+    source_created_at: int | None = None
+    """Of a fork: when its source was created."""
     replacement: Replacement | None = None
 
 

@@ -2,7 +2,8 @@
 
 The source is read, never changed, and whatever happens to it meanwhile does no harm: what a fork takes over (program,
 input, environment, time limit, priority) never changes, and the store copies the rest together with the new row, or
-nothing at all. What is copied is not known here; so the fork is read anew before anything else is decided about it.
+nothing at all, where another instance has come into the source's place. What is copied is not known here; so the fork
+is read anew before anything else is decided about it.
 """
 
 from collections.abc import Mapping
@@ -41,7 +42,7 @@ def create_by_fork(call: Call, command: ForkInstance, now: int, found: Mapping[N
         checkpoint_id=_last_checkpoint(snapshot, command),
     )
     content = source.input if command.input is None else command.input
-    created = InstanceCreated(fork, content, source.env, _asked(command))
+    created = InstanceCreated(fork, content, source.env, _asked(command), source_created_at=row.created_at)
     reply = InstanceStarted(instance_id=fork.instance_id, status=fork.status, created=True)
     return Decision((created,), reply, () if wake_at is None else (Arm(wake_at),))
 

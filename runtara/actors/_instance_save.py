@@ -86,7 +86,8 @@ def _created(draft: _Draft, event: happened.InstanceCreated) -> None:
     draft.input, draft.env = event.input, event.env
     created = Event(type="created", epoch=row.epoch, created_at=row.created_at)
     if event.fork is not None:
-        draft.copies = Copies(InstanceKey(row.tenant_id, event.fork.source), event.fork.checkpoint_id)
+        source = InstanceKey(row.tenant_id, event.fork.source)
+        draft.copies = Copies(source, event.fork.checkpoint_id, event.source_created_at)
         origin = msgspec.json.encode(event.fork)
         created = replace(created, subtype="forked", checkpoint_id=row.checkpoint_id, payload=origin)
     elif event.replacement is not None:

@@ -1,19 +1,33 @@
-"""The parts of traces that a region of instances makes: how long a change was on its way to the store.
+"""The parts of traces that a region of instances makes: a decision, and how long a change was on its way to the store.
 
 Off where a system has no traces; then none of this is made.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Final
 
 from runtara.actors._cell import Write
 from runtara.ids import InstanceKey
 from runtara.traces import Span, Traces
 
-__all__ = ["TRACED_MAX", "Persisting"]
+__all__ = ["TRACED_MAX", "Persisting", "deciding"]
 
 TRACED_MAX: Final = 64
 """Most calls of one batch that are traced to the commit; the others' traces end before it."""
+
+
+@contextmanager
+def deciding(traces: Traces, parent: str) -> Iterator[None]:
+    """Have a decision be a part of the trace of the call that it is about, with what it refuses."""
+    span, failure = traces.begin("decide", parent), None
+    try:
+        yield
+    except Exception as error:
+        failure = error
+        raise
+    finally:
+        span.end(failure)
 
 
 class Persisting:

@@ -8,7 +8,7 @@ import trio
 
 from runtara.actors._images_fetches import BringImage
 from runtara.actors._images_views import options_of
-from runtara.actors._instance_case import Need
+from runtara.actors._instance_case import ORIGIN, Need
 from runtara.actors._ref import Ref
 from runtara.actors._resources import split_resources
 from runtara.actors._specs import Backoff
@@ -52,7 +52,7 @@ class Planner:
 
         Raises `NotFound` for an image that is gone, and `HostFailed` for one that no node has at the moment.
         """
-        found: Mapping[Need, Any] = await self._read(Answer(key, (_INPUT, _ENV)))
+        found: Mapping[Need, Any] = await self._read(Answer(key, (_INPUT, _ENV, ORIGIN)))
         env, resources = split_resources(found[_ENV])
         trace = current_trace()
         return Plan(
@@ -61,6 +61,7 @@ class Planner:
             program=program,
             image=await self._image(key, program),
             input=found[_INPUT],
+            origin=found[ORIGIN],
             env=env,
             resources=resources,
             ours={**self._connection(key, epoch), **({} if trace is None else {"RUNTARA_TRACE": trace})},

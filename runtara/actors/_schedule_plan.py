@@ -17,7 +17,17 @@ from runtara.clock import INSTANT_MAX_MS, SPAN_MAX_MS, check_instant_ms
 from runtara.errors import InvalidInput
 from runtara.messages import CatchUp, SchedulePlan
 
-__all__ = ["CAUGHT_UP_MAX", "CRON_MAX_CHARS", "EVERY_MIN_MS", "LATE_MS", "check_timing", "due_between", "next_after"]
+__all__ = [
+    "CAUGHT_UP_MAX",
+    "CRON_MAX_CHARS",
+    "EVERY_MIN_MS",
+    "LATE_MS",
+    "UPCOMING",
+    "check_timing",
+    "due_between",
+    "next_after",
+    "upcoming_from",
+]
 
 CAUGHT_UP_MAX: Final = 1_000
 """Most starts that are made up for; of more than that, the newest."""
@@ -30,6 +40,9 @@ EVERY_MIN_MS: Final = 1_000
 
 LATE_MS: Final = 60_000
 """A start that comes later than this after its instant was missed."""
+
+UPCOMING: Final = 5
+"""Starts that are named before they come."""
 
 _ZONE_MAX_CHARS: Final = 64
 
@@ -54,6 +67,15 @@ def next_after(plan: SchedulePlan, instant_ms: int, created_at: int) -> int | No
     found = next(_instants_after(plan, instant_ms, created_at), None)
     latest = INSTANT_MAX_MS if plan.until is None else min(plan.until, INSTANT_MAX_MS)
     return None if found is None or found > latest else found
+
+
+def upcoming_from(plan: SchedulePlan, first: int | None, created_at: int) -> tuple[int, ...]:
+    """Return the next few instants at which the plan starts something, of which the first one is known."""
+    found = list[int]()
+    while first is not None and len(found) < UPCOMING:
+        found.append(first)
+        first = next_after(plan, first, created_at)
+    return tuple(found)
 
 
 def due_between(plan: SchedulePlan, first_ms: int, now_ms: int, created_at: int) -> tuple[int, ...]:

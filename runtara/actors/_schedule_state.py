@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 from msgspec.structs import replace
 
-from runtara.actors._schedule_plan import next_after
+from runtara.actors._schedule_plan import next_after, upcoming_from
 from runtara.errors import StoreCorrupt
 from runtara.messages import ScheduleInfo, SchedulePlan, ScheduleSummary
 from runtara.records import Schedule
@@ -83,6 +83,7 @@ def info_of(schedule: Schedule) -> ScheduleInfo:
         name=schedule.name,
         plan=kept.plan,
         next_at=schedule.next_at,
+        upcoming=upcoming_from(kept.plan, schedule.next_at, schedule.created_at),
         created_at=schedule.created_at,
         updated_at=schedule.updated_at,
         last_id=kept.last_id,

@@ -9,7 +9,7 @@ import msgspec
 
 from runtara.actors import instance
 from runtara.actors._cell import Decision, Elsewhere, Write
-from runtara.actors._instance_traces import Persisting
+from runtara.actors._instance_traces import Persisting, deciding
 from runtara.actors._ref import Ref
 from runtara.actors._region import Region
 from runtara.actors._reply import Reply
@@ -162,7 +162,12 @@ class Instances(Region[InstanceKey, InstanceState]):
         """Decide a call."""
         if self._tenure is not None and not self._tenure.holds:
             raise StoreUnavailable("this node is out of touch with the store, and others may take over: try again")
-        decision = instance.decide(state, message, now_ms, found or {}, self._limits)
+        traces = self.system.traces
+        if traces is None or message.trace is None:
+            decision = instance.decide(state, message, now_ms, found or {}, self._limits)
+        else:
+            with deciding(traces, message.trace):
+                decision = instance.decide(state, message, now_ms, found or {}, self._limits)
         if state.instance is not None and message.epoch == state.instance.epoch:  # an older attempt counts for nobody
             self._heard[message.key] = now_ms
         return decision

@@ -111,8 +111,7 @@ class WakeScheduler(Waker):
         self._traces: dict[InstanceKey, str] = {}  # of those who are due, where they are traced
         self._tick: trio.CancelScope | None = None
         self._tick_at = inf
-        self._woken = 0
-        self._latest_ms = 0
+        self._woken = self._latest_ms = 0
 
     async def on_start(self) -> None:
         """Read the next wake-ups from the store, and ask the runner which places are free."""

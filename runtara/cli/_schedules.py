@@ -10,7 +10,7 @@ from runtara.cli._program_options import program_options, wanted
 from runtara.cli._reach import Reach, client_options
 from runtara.cli._spans import typed_instant, typed_span
 from runtara.cli._tables import Column, Table, json_option, print_fields, print_json, print_page
-from runtara.cli._words import instant, payload, span
+from runtara.cli._words import ABSENT, instant, payload, span
 from runtara.errors import NotFound
 from runtara.messages import (
     CatchUp,
@@ -26,6 +26,10 @@ from runtara.messages import (
 )
 
 __all__ = ["SCHEDULES", "schedule"]
+
+
+def _then(upcoming: tuple[int, ...]) -> str:
+    return ", ".join(map(instant, upcoming[1:])) or ABSENT
 
 
 def _yes(value: bool) -> str:
@@ -52,6 +56,7 @@ _INFO: Final = Table(
     (
         Column("name", "schedule"),
         Column("next_at", "next", instant),
+        Column("upcoming", "then", _then),
         Column("last_id", "last start"),
         Column("last_at", "planned for", instant),
         Column("last_error", "refused", str),

@@ -23,6 +23,7 @@ from runtara.messages._requests import Request
 
 __all__ = [
     "AcknowledgeSignal",
+    "AwaitedSignal",
     "CompleteInstance",
     "FailInstance",
     "GetCheckpoint",

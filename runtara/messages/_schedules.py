@@ -56,6 +56,8 @@ class ScheduleInfo(msgspec.Struct, frozen=True, gc=False, tag=True, kw_only=True
     """The next start; None while it is paused, and where there is none any more."""
     created_at: int
     updated_at: int
+    upcoming: tuple[int, ...] = ()
+    """The next few starts, that of `next_at` first."""
     last_id: str | None = None
     """The instance that it has started last."""
     last_at: int | None = None

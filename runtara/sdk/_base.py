@@ -134,11 +134,6 @@ class SdkBase:
             yield from flows.look()
             self._looked_at = since  # only now: a signal that was raised is raised again, until the program has ended
 
-    def _learn(self, reply: object, since: int) -> None:
-        """Take note that no signal waited when a checkpoint was saved; `since`: `Session.pushes` before that."""
-        if isinstance(reply, messages.CheckpointSaved) and reply.signal is None:
-            self._looked_at = since
-
     def pause(self, seconds: float) -> flows.Flow[None]:
         """Wait, but raise as soon as a signal to the whole instance comes."""
         while True:

@@ -3,12 +3,13 @@
 import threading
 from weakref import WeakSet
 
-from runtara.actors.dispatch import Line
 from runtara.actors.sessions import Attach, Detach
 from runtara.errors import RuntaraError
 from runtara.ids import InstanceKey
 from runtara.system import SESSIONS, Runtime
 from runtara.transport import EmbeddedDoor, Session
+from runtara.transport.calls import Calls
+from runtara.transport.counted import CountedLine
 from runtara.transport.traced import TracedLine
 
 __all__ = ["Doors"]
@@ -21,6 +22,7 @@ class Doors:
         self.runtime = runtime
         self._sessions = runtime.system.ref(SESSIONS)
         self._traces = runtime.system.traces
+        self._calls = Calls(runtime.system.metrics)
         self._lock = threading.Lock()
         self._attached: WeakSet[Session] = WeakSet()
 
@@ -34,8 +36,8 @@ class Doors:
         """Return the door of somebody who manages an instance. Raises `InvalidInput` for bad ids."""
         return EmbeddedDoor(Session(key), self._line)
 
-    def _line(self, key: InstanceKey) -> Line | TracedLine:
-        line = self.runtime.dispatch.line(key)
+    def _line(self, key: InstanceKey) -> CountedLine | TracedLine:
+        line = CountedLine(self.runtime.dispatch.line(key), self._calls)
         return line if self._traces is None else TracedLine(line, self._traces)
 
     def hang_up(self) -> None:

@@ -285,7 +285,4 @@ class AsyncRuntaraSdk(SdkBase):
 
     async def perform(self, wish: Any) -> Any:
         """Do what a flow wishes for."""
-        since = self._session.pushes
-        reply = await perform(self._door, self._prepare(wish))
-        self._learn(reply, since)
-        return reply
+        return await perform(self._door, self._prepare(wish))

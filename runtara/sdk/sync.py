@@ -287,7 +287,4 @@ class RuntaraSdk(SdkBase):
 
     def perform(self, wish: Any) -> Any:
         """Do what a flow wishes for."""
-        since = self._session.pushes
-        reply = perform_blocking(self._door, self._prepare(wish))
-        self._learn(reply, since)
-        return reply
+        return perform_blocking(self._door, self._prepare(wish))

@@ -1,6 +1,6 @@
 """A store in memory: the same promises as the others, but for what outlives the process."""
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Sequence
 
 from msgspec.structs import replace
 
@@ -52,7 +52,10 @@ class MemoryWriter(CatalogWriter):
         Raises `Internal`, and stores nothing, where a finished instance would change.
         """
         self._check_open()
-        stored = self._decide(saves)
+        deciding = _Deciding(self._tables)
+        stored = [
+            deciding.takes(save) for save in saves
+        ]  # before anything is changed, so that an error leaves no trace
         for save in (save for save, applies in zip(saves, stored, strict=True) if applies):
             self._apply(save)
         return stored
@@ -90,54 +93,6 @@ class MemoryWriter(CatalogWriter):
         if self.closed:
             raise StoreUnavailable("the writer of the store in memory is closed: open another one")
 
-    def _decide(self, saves: Sequence[Save]) -> list[bool]:
-        """Say of each save whether it applies, before anything is changed, so that an error leaves no trace."""
-        changed: dict[InstanceKey, tuple[Instance, bytes | None]] = {}
-        added: dict[InstanceKey, list[str]] = {}
-        replaced: set[InstanceKey] = set()
-        stored = []
-        for save in saves:
-            key = InstanceKey(save.instance.tenant_id, save.instance.instance_id)
-            instance, output = changed.get(key) or self._current(key)
-            copied = self._copied_ids(save, added, replaced)
-            applies = save.expected_version == (instance.version if instance else 0) and copied is not None
-            if applies:
-                if save.replaces:
-                    replaced.add(key)
-                    added[key], instance, output = [], None, None
-                added.setdefault(key, []).extend([*(copied or ()), *(one.checkpoint_id for one in save.checkpoints)])
-                new_output = output if save.output is None else save.output
-                if instance is not None and instance.status in FINAL:
-                    _check_unchanged(instance, save.instance, output == new_output)
-                changed[key] = save.instance, new_output
-            stored.append(applies)
-        return stored
-
-    def _copied_ids(
-        self, save: Save, added: Mapping[InstanceKey, list[str]], replaced: Container[InstanceKey]
-    ) -> list[str] | None:
-        """Return the ids of the checkpoints that a save copies; None where there is nothing that it could copy.
-
-        `added` are those that earlier saves of the batch bring, `replaced` are the instances that they put in the place
-        of others.
-        """
-        copies = copies_of(save)
-        if copies is None:
-            return []
-        history = self._tables.histories.get(copies.source)
-        is_known = history is not None or copies.source in added
-        if copies.source.tenant_id != save.instance.tenant_id or not is_known:
-            return None
-        stored = history.checkpoints if history is not None and copies.source not in replaced else ()
-        ids = list(dict.fromkeys([*stored, *added.get(copies.source, ())]))
-        if copies.checkpoint_id is None:
-            return ids
-        return ids[: ids.index(copies.checkpoint_id) + 1] if copies.checkpoint_id in ids else None
-
-    def _current(self, key: InstanceKey) -> tuple[Instance | None, bytes | None]:
-        history = self._tables.histories.get(key)
-        return (history.instance, history.output) if history else (None, None)
-
     def _apply(self, save: Save) -> None:
         key = InstanceKey(save.instance.tenant_id, save.instance.instance_id)
         if save.inserts:
@@ -148,6 +103,55 @@ class MemoryWriter(CatalogWriter):
             if copies := copies_of(save):
                 history.copy(self._tables.histories[copies.source], copies, self._tables)
         history.apply(save, self._tables)
+
+
+class _Deciding:
+    """Says of the saves of a batch, in their order, which of them apply. It changes nothing."""
+
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+        self._rows: dict[InstanceKey, tuple[Instance, bytes | None]] = {}
+        """What the saves make of instances: row and output."""
+        self._added: dict[InstanceKey, list[str]] = {}
+        """The checkpoints that they bring."""
+        self._replaced: set[InstanceKey] = set()
+
+    def takes(self, save: Save) -> bool:
+        """Whether a save applies after those before it. Raises `Internal` where a finished instance would change."""
+        key = InstanceKey(save.instance.tenant_id, save.instance.instance_id)
+        instance, output = self._current(key)
+        copied = self._copied_ids(save)
+        if copied is None or save.expected_version != (instance.version if instance else 0):
+            return False
+        if save.inserts:
+            self._replaced.add(key)
+            self._added[key], instance, output = [], None, None
+        self._added.setdefault(key, []).extend([*copied, *(one.checkpoint_id for one in save.checkpoints)])
+        new_output = output if save.output is None else save.output
+        if instance is not None and instance.status in FINAL:
+            _check_unchanged(instance, save.instance, output == new_output)
+        self._rows[key] = save.instance, new_output
+        return True
+
+    def _copied_ids(self, save: Save) -> list[str] | None:
+        """Return the ids of the checkpoints that a save copies; None where there is nothing that it could copy."""
+        copies = copies_of(save)
+        if copies is None:
+            return []
+        source, _ = self._current(copies.source)
+        if source is None or copies.source.tenant_id != save.instance.tenant_id:
+            return None
+        if copies.created_at not in (None, source.created_at):
+            return None
+        history = None if copies.source in self._replaced else self._tables.histories.get(copies.source)
+        ids = list(dict.fromkeys([*(history.checkpoints if history else ()), *self._added.get(copies.source, ())]))
+        if copies.checkpoint_id is None:
+            return ids
+        return ids[: ids.index(copies.checkpoint_id) + 1] if copies.checkpoint_id in ids else None
+
+    def _current(self, key: InstanceKey) -> tuple[Instance | None, bytes | None]:
+        history = self._tables.histories.get(key)
+        return self._rows.get(key) or ((history.instance, history.output) if history else (None, None))
 
 
 def _check_unchanged(stored: Instance, new: Instance, same_output: bool) -> None:

@@ -41,7 +41,7 @@ _EventRow: Final = _row_of("EventRow", _PART, Event.__struct_fields__[:-1])  # i
 _SignalRow: Final = _row_of("SignalRow", _PART, Signal.__struct_fields__)
 _AcknowledgedRow: Final = _row_of("AcknowledgedRow", ("save",), ("signal_id", "at"))
 _WaitRow: Final = _row_of("WaitRow", _PART, Wait.__struct_fields__)
-_CopyRow: Final = _row_of("CopyRow", ("save",), ("tenant_id", "source_id", "checkpoint_id"))
+_CopyRow: Final = _row_of("CopyRow", ("save",), ("tenant_id", "source_id", "checkpoint_id", "source_created_at"))
 _RetryRow: Final = _row_of("RetryRow", _PART, Retry.__struct_fields__)
 
 _COPYING: Final = re.compile(r"/\*\[\*/.*?/\*\]\*/\s*", re.DOTALL)
@@ -115,7 +115,7 @@ class _Round:
         if save.signals or save.acknowledged or save.waits or save.retries:
             self._add_history(number, save)
         if copies := copies_of(save):
-            self._copies.append(_CopyRow(number, *copies.source, copies.checkpoint_id))
+            self._copies.append(_CopyRow(number, *copies.source, copies.checkpoint_id, copies.created_at))
 
     def documents(self) -> dict[str, str]:
         """Return the parameters of `commit_round` that are documents, and which saves replace: see `statement_of`."""

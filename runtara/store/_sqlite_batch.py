@@ -116,7 +116,7 @@ class Batch:
         if copies.source.tenant_id != instance.tenant_id:
             return None
         self.finish()  # what earlier saves of the batch have brought may be copied, too
-        names = copies.source._asdict() | {"checkpoint_id": copies.checkpoint_id}
+        names = copies.source._asdict() | {"checkpoint_id": copies.checkpoint_id, "created_at": copies.created_at}
         found = self._execute(SQL["find_source"], names).fetchone()
         return None if found is None else dict(zip(("source", "last_seq", "last_at"), found, strict=True))
 

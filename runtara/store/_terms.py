@@ -46,6 +46,8 @@ class Copies(NamedTuple):
 
     source: InstanceKey
     checkpoint_id: str | None = None
+    created_at: int | None = None
+    """When the source was created: another one that has come into its place since is not meant. None for whichever."""
 
 
 class Save(msgspec.Struct, frozen=True, gc=False, kw_only=True):
@@ -69,7 +71,7 @@ class Save(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """Begun or ended: inserted by place, or completed where the stored one has no end yet."""
     retries: tuple[Retry, ...] = ()
     copies: Copies | None = None
-    """Counts when the instance is inserted; ignored otherwise. Where there is no such source, or it has no such
+    """Counts when the instance must not exist yet; ignored otherwise. Where there is no such source, or it has no such
     checkpoint, the save does not apply."""
     told: bool = False
     """Whether other nodes that share the store are to be told: somebody there may be waiting for this change."""

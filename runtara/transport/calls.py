@@ -43,12 +43,17 @@ class Calls:
             span = self._traces.begin(type(ask.command).__name__, ask.trace, "server", door=door)
         return Followed(self, door, key, epoch, ask, then, span)
 
+    def note(self, door: str, seconds: float, error: BaseException | None) -> str:
+        """Count a call that a door has had answered; return how that is called."""
+        code = _OK if error is None else error.code.wire if isinstance(error, RuntaraError) else Code.INTERNAL.wire
+        self._counts.add(door, code)
+        self._seconds.of(door).observe(seconds)
+        return code
+
     def ended(self, followed: "Followed", error: BaseException | None) -> None:
         """Take note of what came of a call."""
         seconds = monotonic() - followed.began
-        code = _OK if error is None else error.code.wire if isinstance(error, RuntaraError) else Code.INTERNAL.wire
-        self._counts.add(followed.door, code)
-        self._seconds.of(followed.door).observe(seconds)
+        code = self.note(followed.door, seconds, error)
         if followed.span is not None:
             followed.span.end(error)
         if error is not None and (not isinstance(error, RuntaraError) or error.code in _BUGS):

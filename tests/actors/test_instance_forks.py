@@ -78,8 +78,8 @@ def test_a_fork_has_all_checkpoints_of_its_source_or_those_up_to_one() -> None:
 
     assert whole.saved is not None
     assert cut.saved is not None
-    assert whole.saved.copies == Copies(InstanceKey(KEY.tenant_id, SOURCE))
-    assert cut.saved.copies == Copies(InstanceKey(KEY.tenant_id, SOURCE), "b")
+    assert whole.saved.copies == Copies(InstanceKey(KEY.tenant_id, SOURCE), None, source.row.created_at)
+    assert cut.saved.copies == Copies(InstanceKey(KEY.tenant_id, SOURCE), "b", source.row.created_at)
     assert (whole.row.checkpoint_id, cut.row.checkpoint_id) == ("c", "b")
     assert (list(whole.rows.checkpoints), list(cut.rows.checkpoints)) == (["a", "b", "c"], ["a", "b"])
 

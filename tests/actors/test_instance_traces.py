@@ -6,8 +6,8 @@ import pytest
 from opentelemetry import trace
 
 from runtara.actors._cell import Cell, Write
-from runtara.actors._instance_traces import TRACED_MAX, Persisting
-from runtara.errors import StoreUnavailable
+from runtara.actors._instance_traces import TRACED_MAX, Persisting, deciding
+from runtara.errors import InvalidState, StoreUnavailable
 from runtara.ids import InstanceKey
 from runtara.messages import Call, Heartbeat
 from runtara.traces import Traces
@@ -31,6 +31,17 @@ def spans() -> Spans:
 @pytest.fixture
 def traces(spans: Spans) -> Traces:
     return Traces(trace.get_tracer_provider())
+
+
+def test_a_decision_is_a_part_of_its_call_with_what_it_refuses(traces: Traces, spans: Spans) -> None:
+    with deciding(traces, PARENT):
+        pass
+    with pytest.raises(InvalidState), deciding(traces, PARENT):
+        raise InvalidState("it has ended")
+
+    made = spans.named("decide")
+    assert [dict(span.attributes or {}).get("error.type") for span in made] == [None, "InvalidState"]
+    assert {span.parent.span_id for span in made if span.parent is not None} == {int(PARENT.split("-")[2], 16)}
 
 
 def test_each_traced_change_of_a_batch_has_a_span_of_its_own(traces: Traces, spans: Spans) -> None:

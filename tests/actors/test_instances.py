@@ -306,6 +306,7 @@ async def test_a_doubt_that_nobody_asks_about_is_resolved_when_the_store_can_be_
         store.before_read = unreadable
         with pytest.raises(OutcomeUnknown):
             await stage.ask("two", CompleteInstance(), epoch=1)
+        await trio.testing.wait_all_tasks_blocked()  # until the monitor has heard of both
         watched = stage.facts(HEARTBEAT)["watched"]
         await trio.sleep(12)
         watched_later = stage.facts(HEARTBEAT)["watched"]

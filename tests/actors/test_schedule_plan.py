@@ -5,7 +5,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runtara.actors._schedule_plan import CAUGHT_UP_MAX, EVERY_MIN_MS, LATE_MS, check_timing, due_between, next_after
+from runtara.actors._schedule_plan import (
+    CAUGHT_UP_MAX,
+    EVERY_MIN_MS,
+    LATE_MS,
+    UPCOMING,
+    check_timing,
+    due_between,
+    next_after,
+    upcoming_from,
+)
 from runtara.clock import INSTANT_MAX_MS
 from runtara.errors import InvalidInput
 from runtara.messages import CatchUp, SchedulePlan, StartInstance
@@ -79,6 +88,15 @@ def test_a_plan_ends_with_its_last_instant_and_with_the_calendar() -> None:
     assert next_after(daily, until, 0) is None
     assert next_after(plan(every_ms=DAY), INSTANT_MAX_MS, 0) is None
     assert next_after(plan("0 0 1 1 *"), INSTANT_MAX_MS - DAY, 0) is None
+
+
+def test_the_next_few_starts_are_named_as_far_as_there_are_any() -> None:
+    daily, first = plan("0 0 * * *"), at("2026-01-03")
+    ends = plan("0 0 * * *", until=first + DAY)
+
+    assert upcoming_from(daily, first, 0) == tuple(first + DAY * number for number in range(UPCOMING))
+    assert upcoming_from(ends, first, 0) == (first, first + DAY)
+    assert upcoming_from(daily, None, 0) == ()
 
 
 CRONS = st.sampled_from(

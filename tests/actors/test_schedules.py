@@ -427,6 +427,7 @@ async def test_a_program_that_cannot_be_launched_is_refused_when_the_schedule_is
         (PutSchedule(name="n", plan=hourly(every_ms=1)), InvalidInput),
         (PutSchedule(name="n", plan=hourly(paused="yes")), InvalidInput),
         (PutSchedule(name="n", plan=hourly(start=replace(SHIP, start_at=NOW))), InvalidInput),
+        (PutSchedule(name="n", plan=hourly(start=replace(SHIP, replace=True))), InvalidInput),
         (PutSchedule(name="n", plan=hourly(start=replace(SHIP, priority=101))), InvalidInput),
         (PutSchedule(name="n", plan=hourly(start=replace(SHIP, input="text"))), InvalidInput),
         (PutSchedule(name="n", plan=hourly(start=replace(SHIP, input=b"x" * 65_537))), TooLarge),
@@ -435,7 +436,7 @@ async def test_a_program_that_cannot_be_launched_is_refused_when_the_schedule_is
         (PauseSchedule(name="n", paused=1), InvalidInput),  # type: ignore[arg-type]  # wrong on purpose
     ],
     ids=[
-        *("name", "long name", "interval", "paused", "start_at", "priority", "input", "large input"),
+        *("name", "long name", "interval", "paused", "start_at", "replace", "priority", "input", "large input"),
         *("no name", "limit", "pause"),
     ],
 )

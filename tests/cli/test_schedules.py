@@ -25,6 +25,8 @@ def test_a_schedule_is_put_shown_listed_paused_resumed_and_deleted(terminal: Ter
     assert "0 3 * * *" in shown
     assert "Europe/Berlin" in shown
     assert GREET in shown
+    (then,) = (line for line in shown.splitlines() if "then" in line.lower())
+    assert then.count(":00:00.000Z") == 4
     assert (len(listed), listed[1].split()[0]) == (2, "nightly")
     assert (paused, resumed, deleted, len(empty)) == (["no start is planned"], put, [], 1)
 

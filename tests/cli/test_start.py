@@ -30,6 +30,29 @@ def test_an_id_with_another_input_is_taken(terminal: Terminal) -> None:
     assert done.stderr.endswith("[already-exists]\n")
 
 
+def test_with_replace_a_new_one_begins_in_the_place_of_what_has_the_id(terminal: Terminal) -> None:
+    terminal("start", GREET, "--id", "mine", "--input", '"me"', "--wait")
+
+    done = terminal("start", GREET, "--id", "mine", "--input", '"you"', "--replace", "--wait")
+
+    assert (done.exit_code, done.stdout) == (0, 'hello "you"\n')
+    told = terminal.lines("events", "mine")
+    assert "the instance was created in the place of the one that had its id" in told[0]
+    assert not any("was created" in line for line in told[1:])
+
+
+def test_with_replace_one_that_waits_is_stopped(terminal: Terminal) -> None:
+    terminal("start", WAIT, "--id", "mine")
+
+    done = terminal("start", GREET, "--id", "mine", "--replace", "--wait")
+
+    assert (done.exit_code, done.stdout) == (0, "hello nobody\n")
+
+
+def test_with_replace_an_id_that_nobody_has_is_started(terminal: Terminal) -> None:
+    assert terminal("start", GREET, "--id", "new", "--replace", "--wait").stdout == "hello nobody\n"
+
+
 def test_input_comes_from_standard_input(terminal: Terminal) -> None:
     done = terminal("start", GREET, "--input", "-", "--wait", stdin=b"\xff\x00")
 

@@ -97,11 +97,15 @@ def test_what_is_told_names_attempt_place_and_reason() -> None:
     crashed = Event(type=Trigger.CRASHED, epoch=4, created_at=0, payload=b"killed by SIGKILL\n")
     slept = Event(type=Trigger.SLEPT, epoch=1, created_at=0, checkpoint_id="nap")
     custom = Event(type="custom", epoch=1, created_at=0, subtype="note", payload=b"half-way")
+    paused = Event(type="signal-sent", epoch=1, created_at=0, subtype="pause", payload=b"id\nfor lunch")
+    resumed = Event(type="signal-sent", epoch=1, created_at=0, subtype="resume", payload=b"id")
 
     assert tell(woken) == "it is time: the host launches attempt 3"
     assert tell(crashed) == "attempt 4 died without a report: killed by SIGKILL"
     assert tell(slept) == "the program sleeps and has left memory, at nap"
     assert tell(custom) == "the program says note: half-way"
+    assert tell(paused) == "a pause signal was sent: for lunch"
+    assert tell(resumed) == "a resume signal was sent"
 
 
 def test_an_event_of_a_later_version_is_shown_as_it_is() -> None:

@@ -59,6 +59,8 @@ async def test_a_schedule_is_made_paused_changed_and_deleted(tmp_path: Path, chr
         await page.wait_for("[data-schedule=nightly] .badge", "paused")
         await page.click("[data-schedule=nightly] button", "Go on")
         await page.wait_for("[data-schedule=nightly] [data-at]")
+        await page.click("[data-schedule=nightly] [aria-label^=Starts]")
+        await page.wait_for("[data-schedule=nightly] .later li:nth-child(4)", "06:30:00")
         await page.click("[data-schedule=nightly] [aria-label^=Change]")
         await page.fill("dialog input[name=cron]", "0 7 * * *")
         await page.click("dialog button", "Change")

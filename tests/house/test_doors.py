@@ -40,4 +40,4 @@ def test_every_library_is_used_through_its_own_door() -> None:
         if f"{used}.".startswith(f"{name}.") and not (place and f"{module}/".startswith(f"{place}/"))
     ]
 
-    assert wrong == []
+    assert not wrong, "\n".join(wrong)

@@ -56,7 +56,8 @@ def imported_modules(module: str) -> Iterator[str]:
 def test_every_module_says_what_it_publishes() -> None:
     asked = [name for name in modules() if PurePosixPath(name).name not in WITHOUT]
 
-    assert [name for name in asked if exports(name) is None] == [], "these have no __all__"
+    without = [name for name in asked if exports(name) is None]
+    assert not without, f"these have no __all__: {', '.join(without)}"
     twice = {name: [one for one, count in Counter(exports(name)).items() if count > 1] for name in asked}
     assert {name: found for name, found in twice.items() if found} == {}
 
@@ -69,7 +70,7 @@ def test_every_published_name_exists() -> None:
             loaded = importlib.import_module(dotted)
             missing += [f"{name} in {module}" for name in published if not hasattr(loaded, name)]
 
-    assert missing == []
+    assert not missing, "\n".join(missing)
 
 
 def test_only_published_names_are_imported() -> None:
@@ -80,7 +81,7 @@ def test_only_published_names_are_imported() -> None:
         if (source := file_of(dotted)) and name not in (exports(source) or [])
     ]
 
-    assert past == []
+    assert not past, "\n".join(past)
 
 
 def test_private_modules_are_not_imported_from_outside_their_folder() -> None:
@@ -92,4 +93,4 @@ def test_private_modules_are_not_imported_from_outside_their_folder() -> None:
         if PurePosixPath(source).parent not in PurePosixPath(module).parents
     ]
 
-    assert outside == []
+    assert not outside, "\n".join(outside)

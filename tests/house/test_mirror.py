@@ -81,7 +81,8 @@ def needing_tests() -> list[str]:
 def test_every_module_has_its_test_file() -> None:
     alone = {module: mirrors(module) for module in needing_tests() if not is_mirrored(module)}
 
-    assert alone == {}, "these have no test file of such a name; if on purpose, say why in ELSEWHERE"
+    said = [f"{module} has no {' or '.join(names)}" for module, names in alone.items()]
+    assert not alone, "\n".join([*said, "if on purpose, say why in ELSEWHERE"])
 
 
 def test_the_exceptions_are_still_needed() -> None:

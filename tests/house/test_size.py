@@ -17,10 +17,11 @@ def test_functions_fit_on_a_screen() -> None:
         and (lines := (node.end_lineno or node.lineno) - node.lineno + 1) > FUNCTION_LINES
     ]
 
-    assert long == [], f"at most {FUNCTION_LINES}"
+    assert not long, "\n".join([f"at most {FUNCTION_LINES}:", *long])
 
 
 def test_modules_can_be_read_in_one_go() -> None:
     lines = {module: len((ROOT / module).read_text(encoding="utf-8").splitlines()) for module in modules()}
 
-    assert {module: count for module, count in lines.items() if count > MODULE_LINES} == {}, f"at most {MODULE_LINES}"
+    long = [f"{module} has {count} lines" for module, count in lines.items() if count > MODULE_LINES]
+    assert not long, "\n".join([f"at most {MODULE_LINES}:", *long])

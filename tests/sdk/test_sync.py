@@ -19,6 +19,7 @@ ALWAYS_PLAIN = {
     "open_door",
     "sdk",
     "tree",
+    "in_face",
     "look_for_signals",
     "pause",
     "program",

@@ -193,6 +193,18 @@ def test_a_fork_takes_what_its_source_has_at_that_moment(writer: Writer, reader:
     assert loaded(reader, late).checkpoint_ids == ("new",)
 
 
+def test_a_fork_of_one_that_is_gone_takes_nothing_of_its_successor(writer: Writer, reader: Reader) -> None:
+    put(writer, save(**OLD))
+    put(writer, replacing(created_at=NOW + 1, checkpoints=(checkpoint("step"),)))
+
+    stored = writer.commit(
+        [save(OTHER, copies=Copies(KEY, None, NOW)), save(FOREIGN), save(OTHER, copies=Copies(KEY, None, NOW + 1))]
+    )
+
+    assert stored == [False, True, True]
+    assert loaded(reader, OTHER).checkpoint_ids == ("step",)
+
+
 def test_lists_and_counts_show_the_new_one_only(writer: Writer, reader: Reader) -> None:
     put(writer, save(status=Status.COMPLETED, finished_at=NOW), save(OTHER))
 

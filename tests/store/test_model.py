@@ -105,7 +105,7 @@ forks = st.builds(
     Save,
     instance=instances,
     expected_version=st.integers(0, 1),
-    copies=st.builds(Copies, st.sampled_from(KEYS), st.none() | names),
+    copies=st.builds(Copies, st.sampled_from(KEYS), st.none() | names, st.sampled_from([None, None, NOW, NOW + 1])),
     events=few(events),
 )
 commits = st.lists(saves | forks, max_size=5)

@@ -51,6 +51,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """What the attempt needs: ``cpu`` in cores, ``memory`` in bytes, others by the names that the place gives them."""
     image: PlannedImage | None = None
     """What it runs, where that was pushed; then `program` is only the name under which messages speak of it."""
+    origin: bytes | None = None
+    """By what the instance came into being, where that is known: one that replaces another has an origin of its own."""
 
 
 class Ended(msgspec.Struct, frozen=True, kw_only=True):

@@ -2,6 +2,7 @@
 
     <home>/<digest>/               named by a digest of tenant and instance, because ids never become paths
         instance.json              whose it is
+        origin                     by what that instance came into being, where it has replaced another one
         data/                      of the attempt: input, output; what a container sees as /data
         work/                      of the program, from attempt to attempt
         container/                 of the runtime, where the program runs in a container
@@ -26,7 +27,7 @@ from typing import Final, TypeVar
 import msgspec
 
 from runtara.actors.runners import _kept
-from runtara.actors.runners._shim import EXIT, LOCK, note_of
+from runtara.actors.runners._shim import EXIT, LOCK, STREAMS, note_of, segments
 from runtara.ids import InstanceKey
 
 __all__ = ["ExitNote", "Marker", "RunFolder", "ShimNote", "read_key", "read_markers", "remove_tree"]
@@ -35,6 +36,7 @@ T = TypeVar("T")
 
 _MARKERS: Final = "attempts"
 _INSTANCE: Final = "instance.json"
+_ORIGIN: Final = "origin"
 
 
 class Marker(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,6 +100,27 @@ class RunFolder:
         for folder in (self.marker.parent, self.path, self.work):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
+    def begin(self, origin: bytes | None) -> None:
+        """Make the folders that are missing, and begin anew where it was another instance's that had the same id.
+
+        Then nothing is left of what its programs had and wrote. The streams go on counting, so that whoever reads on
+        from a place finds what comes next. Raises `BlockingIOError` where an attempt of that one still lives.
+        """
+        self.make()
+        kept = self.path / _ORIGIN
+        if (kept.read_bytes() if kept.exists() else b"") == (origin or b""):
+            return
+        with self._locked_for("another instance"):
+            for stream in STREAMS:
+                older, end = segments(str(self.path), stream), self.written(stream)
+                (self.path / f"{stream}.{end:020}").touch(mode=0o600)
+                for start, name in older:
+                    if start != end:
+                        (self.path / name).unlink()
+            remove_tree(self.work)
+            self.work.mkdir(mode=0o700)
+            _write(kept, origin or b"")
+
     def prepare(
         self, marker: Marker, data: bytes | None, files: Mapping[str, bytes] | None = None, owner: int | None = None
     ) -> None:
@@ -105,9 +128,7 @@ class RunFolder:
 
         `data` is its input, `files` is what else it gets beside it, `owner` the user that its folders are given to.
         """
-        with self.locked() as free:
-            if not free:
-                raise BlockingIOError(f"another attempt of {marker.instance_id!r} still holds {self.path}")
+        with self._locked_for(repr(marker.instance_id)):
             for left in (self.path / EXIT, self.data, *self.path.glob(note_of("*"))):
                 _remove(left)
             self.data.mkdir(mode=0o700)
@@ -143,6 +164,13 @@ class RunFolder:
             yield _try_lock(descriptor)
         finally:
             os.close(descriptor)
+
+    @contextmanager
+    def _locked_for(self, whom: str) -> Iterator[None]:
+        with self.locked() as free:
+            if not free:
+                raise BlockingIOError(f"another attempt of {whom} still holds {self.path}")
+            yield
 
     def wait_unlocked(self) -> None:
         """Wait until no shim holds the lock; for one that is known to be dead or dying."""

@@ -177,7 +177,7 @@ class NativeEngine:
         marker: Marker | None = None
         try:
             command = self._commands.of(plan, folder, launch_id)
-            folder.make()
+            folder.begin(plan.origin)
             marker = Marker(
                 tenant_id=plan.key.tenant_id,
                 instance_id=plan.key.instance_id,

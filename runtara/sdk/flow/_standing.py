@@ -1,7 +1,7 @@
 """How an instance stands, read from what the runtime knows of it: as flows of commands to it."""
 
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import msgspec
 
@@ -58,6 +58,9 @@ class SignalNote(msgspec.Struct, frozen=True, kw_only=True):
 
 def signal_note(reason: str | None, by: str | None) -> bytes:
     """Return what a cancel or pause says about itself. Raises `InvalidInput` where the instance would not keep it."""
+    for text in (reason, by):
+        if text is not None and not isinstance(cast(object, text), str):
+            raise InvalidInput(f"a reason, and who gives it, are texts, not {type(text).__name__}")
     note = msgspec.json.encode(SignalNote(reason=reason, by=by))
     if len(note) > NOTE_MAX_BYTES:
         raise InvalidInput(f"a reason of {len(note)} bytes is too long: say it in less than {NOTE_MAX_BYTES}")

@@ -1,7 +1,7 @@
 """A workflow as a program: a file that a host launches, or a function that a system runs, whose instance is the run."""
 
 from contextlib import nullcontext
-from typing import Any
+from typing import Any, Literal
 
 from runtara.sdk._drive import drive_blocking
 from runtara.sdk._flows import Parked
@@ -9,14 +9,15 @@ from runtara.sdk.flow._faces import Blocking, Resting
 from runtara.sdk.flow._failures import TOLD
 from runtara.sdk.flow._runs import Run
 from runtara.sdk.flow._walk import walk
-from runtara.sdk.flow.runner import Library
 from runtara.sdk.flow.workflow import Workflow
 from runtara.sdk.sync import RuntaraSdk
 
 __all__ = ["run_program"]
 
 
-def run_program(workflow: Workflow[Any, Any], sdk: RuntaraSdk | None = None, *, library: Library = "trio") -> Any:
+def run_program(
+    workflow: Workflow[Any, Any], sdk: RuntaraSdk | None = None, *, library: Literal["trio", "asyncio"] = "trio"
+) -> Any:
     """Run a workflow as the instance that this program was launched as; return its output.
 
     The input is that of the instance, as JSON (or, where it is none, as the workflow's codec writes it). Results are

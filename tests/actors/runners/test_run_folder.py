@@ -72,6 +72,46 @@ def test_what_an_earlier_attempt_left_is_cleared_away_but_not_what_it_wrote(fold
     assert folder.read_log("stdout", 0, 10) == (b"log", 0)
 
 
+def test_an_instance_that_replaces_another_one_finds_nothing_of_it_but_its_place_in_the_streams(
+    folder: RunFolder,
+) -> None:
+    folder.begin(None)
+    (folder.work / "old").mkdir()
+    write(folder, 0, b"old")
+    write(folder, 3, b"older")
+
+    for _ in range(2):
+        folder.begin(b"replaced")
+        folder.prepare(marker(), None)
+
+    assert list(folder.work.iterdir()) == []
+    assert (folder.written("stdout"), folder.written("stderr")) == (8, 0)
+    write(folder, 8, b"new")
+    assert folder.read_log("stdout", 0, 10) == (b"new", 8)
+    assert folder.read_log("stdout", 9, 10) == (b"ew", 9)
+
+
+def test_the_next_attempt_of_the_same_instance_finds_what_the_last_one_left(folder: RunFolder) -> None:
+    folder.begin(b"replaced")
+    (folder.work / "kept").touch()
+    write(folder, 0, b"log")
+
+    folder.begin(b"replaced")
+
+    assert (folder.work / "kept").exists()
+    assert folder.read_log("stdout", 0, 10) == (b"log", 0)
+
+
+def test_nothing_of_an_attempt_that_still_lives_is_cleared_away(folder: RunFolder) -> None:
+    (folder.work / "kept").touch()
+    with folder.locked(), pytest.raises(BlockingIOError, match="still holds"):
+        folder.begin(b"replaced")
+
+    assert (folder.work / "kept").exists()
+    folder.begin(b"replaced")
+    assert list(folder.work.iterdir()) == []
+
+
 def test_a_folder_whose_lock_is_held_cannot_be_prepared(folder: RunFolder) -> None:
     with folder.locked() as mine, folder.locked() as theirs:
         assert (mine, theirs) == (True, False)

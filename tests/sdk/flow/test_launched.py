@@ -5,14 +5,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import pytest
 
 from runtara.errors import ConfigError
 from runtara.lifecycle import TerminationReason
-from runtara.sdk import InstanceStatus, embedded
+from runtara.messages import SendSignal
+from runtara.sdk import AsyncRuntaraSdk, InstanceStatus, RuntaraSdk, durable, embedded, sdk
 from runtara.sdk.embedded import Embedded
 from runtara.sdk.flow import (
     MSGPACK,
@@ -103,6 +104,47 @@ def test_a_signal_wakes_an_instance_that_is_parked_for_it() -> None:
     assert (status.output, calls.seen) == (7, ["price"])
 
 
+@pytest.mark.parametrize("is_async", [False, True], ids=["plain", "async"])
+def test_a_task_may_park_and_what_it_has_done_before_is_not_done_again(is_async: bool) -> None:
+    calls: list[str] = []
+
+    @durable
+    def step() -> str:
+        calls.append("step")
+        return "kept"
+
+    @durable
+    async def step_async() -> str:
+        calls.append("step")
+        return "kept"
+
+    def plain(_: Any) -> Any:
+        calls.append("task")
+        own = cast(RuntaraSdk, sdk())
+        kept = step()
+        own.sleep(0.05, "nap")
+        return [kept, own.wait_for_signal("word") is not None]
+
+    async def awaited(_: Any) -> Any:
+        calls.append("task")
+        own = cast(AsyncRuntaraSdk, sdk())
+        kept = await step_async()
+        await own.sleep(0.05, "nap")
+        return [kept, await own.wait_for_signal("word") is not None]
+
+    with running(Flow("parks").then(awaited if is_async else plain).build()) as system:
+        client = WorkflowClient(SystemBackend(system))
+        client_of_the_instance = system.open_door("manager", "default").beside("i")
+        word = SendSignal(kind="custom", signal_id="s", name="word")
+        while system.status("i").termination_reason is not TerminationReason.WAITING_SIGNAL:
+            threading.Event().wait(0.01)
+        client_of_the_instance.call_from_thread(word)
+        status = client.wait("i", SECONDS)
+
+    assert status.output == ["kept", True]
+    assert calls == ["task", "step", "task", "task"]
+
+
 def test_a_cancel_and_a_pause_take_hold_between_tasks_and_while_it_is_parked() -> None:
     flow = Flow("rests").wait_for_signal("go").then(named("end")).build()
     with running(flow, b"1") as system:
@@ -126,8 +168,8 @@ def test_a_cancel_in_the_middle_of_a_task_ends_the_program_quietly() -> None:
 
     with embedded.open(url="memory://", programs={}) as system:
         clients.append(WorkflowClient(SystemBackend(system)))
-        with system.sdk("i") as sdk:
-            assert run_program(Flow("c").then(cancel).then(named("never")).build(), sdk) is None
+        with system.sdk("i") as own:
+            assert run_program(Flow("c").then(cancel).then(named("never")).build(), own) is None
         status = system.status("i")
 
     assert (status.status, status.termination_reason) == (InstanceStatus.CANCELLED, TerminationReason.CANCELLED)

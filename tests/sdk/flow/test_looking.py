@@ -93,6 +93,14 @@ def test_failed_tries_and_the_failure_are_shown_where_they_happened(backend: Bac
     assert RetriesExhausted.__name__ not in shown
 
 
+def test_one_that_was_submitted_has_a_graph_before_any_worker_has_it(backend: Backend, instance_id: str) -> None:
+    flow = Flow("submitted").then(named("a")).then(named("b")).build()
+    client = WorkflowClient(backend)
+    client.submit(flow, instance_id, 1)
+
+    assert standing(client.graph(instance_id)) == "due, not_reached"
+
+
 def test_a_graph_can_be_awaited(backend: Backend, instance_id: str) -> None:
     flow = Flow("awaited").delay("nap", "1h").build()
 

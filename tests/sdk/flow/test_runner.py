@@ -10,8 +10,6 @@ from runtara.sdk.flow import (
     Backend,
     BackendError,
     CheckpointingRunner,
-    Flow,
-    InMemoryBackend,
     InProcessRunner,
     Workflow,
     WorkflowStatus,
@@ -134,26 +132,3 @@ def go_on(backend: Backend, workflow: Workflow[Any, Any], instance_id: str, valu
     except BackendError:
         status = runner.run(workflow, instance_id, value)
     return to_the_end(runner, workflow, instance_id, status)
-
-
-@ways
-def test_a_new_run_makes_one_call_for_each_task_and_three_for_itself(
-    run: Callable[[Backend, Workflow[Any, Any], str, Any], WorkflowStatus],
-) -> None:
-    def double(number: int) -> int:
-        return 2 * number
-
-    def together(outputs: dict[str, int]) -> int:
-        return sum(outputs.values())
-
-    fork = Flow("counted").then(double).fork()
-    for name in "abcd":
-        fork = fork.branch(double, name=name)
-    workflow = fork.join(together).build()
-
-    with InMemoryBackend() as inner:
-        counted = CrashingBackend(inner, at=0, when="before")
-        status = run(counted, workflow, "counted", 1)
-
-    assert status.output == 16
-    assert counted.calls == 6 + 3  # of itself: it registers, it keeps what it begins with, it completes

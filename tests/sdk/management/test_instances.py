@@ -60,6 +60,21 @@ def test_a_program_is_run_to_its_end(client: Client) -> None:
     client.hold(conversation)
 
 
+def test_a_start_that_replaces_begins_anew_under_the_same_id(client: Client) -> None:
+    async def conversation(manage: Any) -> None:
+        await manage.start("greet", "Ada", instance_id="r")
+        await manage.wait_for_completion("r", SECONDS)
+
+        started = await manage.start("greet", "Bob", instance_id="r", replace=True)
+        await manage.wait_for_completion("r", SECONDS)
+
+        assert started.created
+        assert await manage.output("r") == {"hello": '"Bob"'}
+        assert (await listed(manage.list_events("r")))[0].subtype == "replaced"
+
+    client.hold(conversation)
+
+
 def test_bytes_go_as_they_are_and_without_an_id_there_is_a_new_one(client: Client) -> None:
     async def conversation(manage: Any) -> None:
         first = await manage.run("greet", b"\x00raw", wait=SECONDS)

@@ -72,6 +72,7 @@ def test_a_start_says_no_more_than_it_is_told() -> None:
         priority=-1,
         start_at=datetime(1970, 1, 2, tzinfo=UTC),
     )
+    replacing = new_start("a", replace=True)
     assert told == StartInstance(
         program="a",
         image=True,
@@ -82,6 +83,8 @@ def test_a_start_says_no_more_than_it_is_told() -> None:
         priority=-1,
         start_at=86_400_000,
     )
+    assert (replacing.replace, told.request_id) == (True, None)
+    assert replacing.request_id != new_start("a", replace=True).request_id
 
 
 def test_spans_are_seconds_or_differences() -> None:

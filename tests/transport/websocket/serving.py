@@ -59,7 +59,7 @@ class TcpServing(Serving):
             feed=FeedDoor(self.runtime.system.ref(FEED)),
             serve_session=self.sessions.serve,
         )
-        self.http = HttpServer(self.settings, self._socket, make_app(parts), tls)
+        self.http = HttpServer(self.settings, self._socket, make_app(parts), None if tls is None else lambda: tls)
         self._scope, self._gone = trio.CancelScope(), trio.Event()
         await self._nursery.start(self._serve)
 

@@ -29,7 +29,7 @@ given AS MATERIALIZED (
 /*[*/
 copying AS MATERIALIZED (
     SELECT * FROM json_to_recordset(%(copies)s) AS copy (
-        save BIGINT, tenant_id TEXT, source_id TEXT, checkpoint_id TEXT
+        save BIGINT, tenant_id TEXT, source_id TEXT, checkpoint_id TEXT, source_created_at BIGINT
     )
 ),
 sources AS MATERIALIZED (
@@ -38,7 +38,8 @@ sources AS MATERIALIZED (
     JOIN instances AS source ON source.tenant_id = copying.tenant_id AND source.instance_id = copying.source_id
     LEFT JOIN checkpoints AS last
         ON last.instance_number = source.number AND last.checkpoint_id = copying.checkpoint_id
-    WHERE copying.checkpoint_id IS NULL OR last.seq IS NOT NULL
+    WHERE (copying.checkpoint_id IS NULL OR last.seq IS NOT NULL)
+        AND (copying.source_created_at IS NULL OR source.created_at = copying.source_created_at)
 ),
 /*]*/
 /*{*/

@@ -96,7 +96,8 @@ ON CONFLICT DO NOTHING;
 SELECT instances.number, checkpoints.seq, checkpoints.created_at
 FROM instances LEFT JOIN checkpoints
     ON checkpoints.instance_number = instances.number AND checkpoints.checkpoint_id = :checkpoint_id
-WHERE tenant_id = :tenant_id AND instance_id = :instance_id AND (:checkpoint_id IS NULL OR checkpoints.seq IS NOT NULL);
+WHERE tenant_id = :tenant_id AND instance_id = :instance_id AND (:checkpoint_id IS NULL OR checkpoints.seq IS NOT NULL)
+    AND (:created_at IS NULL OR instances.created_at = :created_at);
 
 -- name: copy_checkpoints
 -- The checkpoints of another instance up to the last one that is meant, in the order in which they were saved.

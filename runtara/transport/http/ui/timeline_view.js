@@ -152,6 +152,7 @@ export class TimelineView {
 
   #listen() {
     this.picture.addEventListener("keydown", (event) => this.#key(event));
+    this.frame.addEventListener("pointerleave", () => this.#hush()); // what was drawn anew below the pointer does not hear it
     this.picture.addEventListener("wheel", (event) => {
       if (!event.ctrlKey && !event.shiftKey) return; // the page scrolls as everywhere
       event.preventDefault();

@@ -1,6 +1,7 @@
-// One instance: how it stands, its story as a picture, and everything that it has.
+// One instance: how it stands, its workflow where it is one, its story as a picture, and everything that it has.
 
 import { h, replace, setText } from "../dom.js";
+import { GraphView } from "../graph_view.js";
 import { icon } from "../icons.js";
 import { link, note } from "../router.js";
 import { FINAL, badge, showStatus } from "../status.js";
@@ -45,9 +46,10 @@ class InstanceView {
     this.facts = h("dl", { class: "facts-list" });
     this.trouble = h("div", { class: "trouble", role: "note", hidden: true });
     this.timeline = new TimelineView();
+    this.graph = new GraphView(this.story);
     replace(this.place, crumbs(this.id),
       h("div", { class: "head" }, h("h1", {}, this.id), this.badge, this.deeds.element),
-      this.trouble, h("section", { class: "card facts-card", "aria-label": "Facts" }, this.facts), this.timeline.element);
+      this.trouble, h("section", { class: "card facts-card", "aria-label": "Facts" }, this.facts), this.graph.element, this.timeline.element);
     this.tabs = tabs({ label: "Everything about the instance", first: this.tab || (FINAL.has(this.story.info.status) ? "output" : "logs"),
       chosen: (name) => { if (this.tabs) note({ tab: name }); }, entries: this.#entries() });
     this.place.append(this.tabs.element);
@@ -75,6 +77,7 @@ class InstanceView {
     this.#showFacts();
     this.#showTrouble();
     this.timeline.show(this.story);
+    this.graph.show();
     if (what !== "status") {
       this.tabs.count("events", this.story.events.length);
       this.tabs.count("steps", this.story.steps.length);
@@ -131,6 +134,7 @@ class InstanceView {
     if (!this.badge || FINAL.has(this.story.info.status)) return;
     this.#showFacts();
     this.timeline.draw();
+    this.graph.draw();
   }
 
   #gone(error) {

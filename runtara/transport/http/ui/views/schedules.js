@@ -40,12 +40,28 @@ export function schedules(place) {
       h("td", { class: "wrap" }, one.image ? `image ${one.program}` : programName(one.program)),
       h("td", {}, one.cron ? h("code", {}, one.cron) : `every ${span(one.every_ms)}`, one.cron && h("div", { class: "soft" }, one.timezone)),
       h("td", {}, one.paused ? h("span", { class: "badge", "data-status": "suspended" }, icon("suspended"), h("span", {}, "paused"))
-        : one.next_at ? h("span", { "data-at": one.next_at, title: instant(one.next_at) }, relative(one.next_at)) : "none any more"),
+        : one.next_at ? [h("span", { "data-at": one.next_at, title: instant(one.next_at) }, relative(one.next_at)), later(one.name)] : "none any more"),
       h("td", {}, one.last_id ? h("a", { href: link(["instances", one.last_id]) }, one.last_id) : "–"),
       h("td", { class: "acts" },
         h("button", { type: "button", class: "small", "data-needs": "operate", onclick: () => pause(one) }, icon(one.paused ? "running" : "suspended"), one.paused ? "Go on" : "Pause"),
         h("button", { type: "button", class: "small quiet", "data-needs": "operate", "aria-label": `Change ${one.name}`, onclick: () => edit(one.name) }, icon("edit")),
         h("button", { type: "button", class: "small quiet", "data-needs": "operate", "aria-label": `Delete ${one.name}`, onclick: () => drop(one.name) }, icon("trash"))));
+  }
+
+  /** The starts behind the next one, for those who ask. */
+  function later(name) {
+    const button = h("button", { type: "button", class: "small quiet", "aria-expanded": "false", "aria-label": `Starts of ${name} after the next one` }, "…");
+    let list = null;
+    button.addEventListener("click", async () => {
+      if (list) { list.remove(); list = null; button.setAttribute("aria-expanded", "false"); return; }
+      await attempt(async () => {
+        const { upcoming } = await get(path("schedules", name));
+        list = h("ul", { class: "later soft" }, upcoming.slice(1).map((at) => h("li", { title: instant(at) }, instant(at))));
+        button.after(list);
+        button.setAttribute("aria-expanded", "true");
+      });
+    });
+    return button;
   }
 
   async function pause(one) {

@@ -1,0 +1,121 @@
+"""The graph of a workflow on the page of its instance: each state as the command line has it, and live."""
+
+import json
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from runtara.messages import StartInstance
+from tests.console.cdp import Page
+from tests.console.test_access import CHECKS, STICKS_OUT
+from tests.console.test_timeline import told
+from tests.console.world import open_world, quiet
+from tests.sdk.flow.standings import CASES
+
+STANDING: Final = """
+  const { beginning, everyNode, withStates } = await import("/ui/graph.js");
+  return cases.map(([begin, facts]) => [...everyNode(withStates(beginning(begin).nodes, facts))].map((node) =>
+    node.state + (node.wakeAt ? ` until ${node.wakeAt}` : "") + (node.iteration ? ` #${node.iteration}` : "")
+    + (node.failedTries ? ` after ${node.failedTries}` : "") + (node.error ? ` (${node.error})` : "")).join(", "));
+"""
+
+ODD: Final = """
+  const { beginning, wordOf } = await import("/ui/graph.js");
+  const deep = (n) => (n ? [{ id: "x", kind: "fork", branches: [{ nodes: deep(n - 1) }] }] : [{ id: "x" }]);
+  const begin = (graph) => beginning(JSON.stringify({ workflow: "w", codec: "json", graph }));
+  const many = Array(3000).fill({ id: "x" });
+  const keys = ['"a"', "true", "null", "1.50", "{"].map((text) => wordOf("b::key_fn", text, "json"));
+  return [beginning("no json"), beginning("{}"), begin(null), begin([null]), begin(deep(100)), begin(many),
+    begin([{ id: 7, kind: "constructor" }]).nodes[0].kind, wordOf("l#1", "-12", "json"), ...keys,
+    wordOf("b::key_fn", "x", "own")];
+"""
+
+
+async def test_each_node_stands_in_the_console_as_at_the_command_line(tmp_path: Path, chromium: str) -> None:
+    cases = [
+        [
+            msgspec.json.encode(
+                {"workflow": "w", "codec": "json", "graph": msgspec.Raw(case.workflow.graph_json)}
+            ).decode(),
+            {"now": case.facts.now_ms} | msgspec.to_builtins(case.facts),
+        ]
+        for case in CASES
+    ]
+    async with open_world(tmp_path, chromium) as world:
+        page = await world.visit()
+
+        assert await told(page, STANDING, cases=cases) == [case.states for case in CASES]
+        assert await told(page, ODD) == [None] * 6 + ["task", "-", "a", "True", "None", "1.50", None, None]
+
+
+def states(*names: str) -> str:
+    """Return an expression: whether the nodes of these names stand as the words behind them say."""
+    wanted = [name.split(": ") for name in names]
+    found = (
+        "[...document.querySelectorAll('.node')].find((one) => one.querySelector('.node-name').textContent === name)"
+    )
+    return f"{json.dumps(wanted)}.every(([name, state]) => {found}?.classList.contains(state))"
+
+
+async def test_the_graph_of_an_instance_is_drawn_and_changes_by_itself(
+    tmp_path: Path, chromium: str, pictures: Path
+) -> None:
+    async with open_world(tmp_path, chromium) as world:
+        await world.ask("parcel-1", StartInstance(program="flow.py", input=b"1"))
+        page = await world.visit("#/instances/parcel-1")
+        await page.wait(
+            states("price: done", "book: done", "poll: done", "approval: awaiting_signal", "stamp: not_reached")
+        )
+        assert await page.evaluate("document.querySelector('#graph-title').textContent") == "Workflow parcel"
+        assert "<img src=x" in await page.evaluate("document.querySelector('.node').getAttribute('aria-label')")
+        assert not await page.evaluate("window.pwned || document.querySelector('.graph-card img')")
+        assert await page.evaluate(CHECKS) == []
+        await page.screenshot(pictures / "graph-light.png")
+
+        await world.signal("parcel-1", "approval", {"way": "post"})
+
+        await page.wait(states("approval: done", "stamp: done", "pack: skipped", "label: done"))
+        await world.wait_until("parcel-1", "completed")
+        await page.wait(states("rest: done"))
+        await walk_through(page)
+        await page.prefer(dark=True)
+        await page.screenshot(pictures / "graph-dark.png")
+        await page.call("Input.dispatchMouseEvent", type="mouseMoved", x=4, y=4)  # no tip of the timeline below it
+        await page.resize(400, 800)
+        assert await page.evaluate(STICKS_OUT) == []
+    assert quiet(page)
+
+
+async def walk_through(page: Page) -> None:
+    """Go from node to node with the keyboard, and read the list."""
+    await page.evaluate("document.querySelector('.graph [tabindex=\"0\"]').focus()")
+    named = "document.activeElement.getAttribute('aria-label')"
+    await page.press("ArrowDown")
+    assert (await page.evaluate(named)) == "fork, done"
+    await page.press("End")
+    assert (await page.evaluate(named)).startswith("rest, delay, 50ms, done")
+    await page.press("Home")
+    assert "task, done" in await page.evaluate(named)
+    await page.click(".graph-card summary")
+    assert "poll, loop, at most 10 times, done, iteration 3" in await page.text(".graph-list")
+
+
+async def test_failed_tries_are_seen_and_an_instance_that_is_no_workflow_has_no_graph(
+    tmp_path: Path, chromium: str
+) -> None:
+    async with open_world(tmp_path, chromium) as world:
+        await world.ask("parcel-2", StartInstance(program="flow.py", input=b"1"))
+        await world.signal("parcel-2", "approval", {"way": "box"})
+        await world.start("plain", ["save", 1])
+        page = await world.visit("#/instances/parcel-2")
+        await page.wait(states("pack: waiting", "stamp: skipped"))
+        label = "[...document.querySelectorAll('.node.waiting')].at(-1).getAttribute('aria-label')"
+        assert "1 failed tries, OSError('there is no more tape')" in await page.evaluate(label)
+
+        await page.evaluate("location.hash = '#/instances/plain'")
+        await page.wait(
+            "document.querySelector('h1').textContent === 'plain' && document.querySelector('.timeline .mark')"
+        )
+        assert await page.evaluate("document.querySelector('.graph-card').hidden")
+    assert quiet(page)
