@@ -24,6 +24,7 @@ from runtara.sdk.flow._policies import checked_tags, parse_duration
 from runtara.sdk.flow._programs import served_by
 from runtara.sdk.flow.backend import Backend
 from runtara.sdk.flow.workflow import Workflow
+from runtara.threads import Library
 
 __all__ = ["PooledWorker", "Worker", "WorkerHandle"]
 
@@ -94,7 +95,9 @@ class PooledWorker:
     `claim_ttl` is how long nothing may be heard of the worker before others get what it holds. Of
     `max_concurrent_tasks`, each is a workflow that it leads or a task that it runs for another worker. With `tags`, it
     takes tasks that have none, or no others; without, it takes all. `poll_interval` is the longest time that one
-    question for work waits for an answer: work comes as soon as there is some, whatever this is.
+    question for work waits for an answer: work comes as soon as there is some, whatever this is. `library` is the event
+    loop that async tasks are written for; those for asyncio get a loop for each try, and are told of a cancel as plain
+    tasks are, instead of being cancelled.
 
     Raises `InvalidInput` for what does not fit.
     """
@@ -109,6 +112,7 @@ class PooledWorker:
         max_concurrent_tasks: int = 4,
         tags: Iterable[str] = (),
         poll_interval: str | float | timedelta = 30.0,
+        library: Library = "trio",
     ) -> None:
         if not isinstance(backend, Backend):
             raise InvalidInput(f"{backend!r} is no backend: say where the worker is to work")
@@ -119,6 +123,7 @@ class PooledWorker:
             slots=_slots(max_concurrent_tasks),
             tags=checked_tags(tags),
             lease=_seconds("claim_ttl", claim_ttl, _LEASES),
+            library=library,
             patience=_seconds("poll_interval", poll_interval, _WAITS),
         )
 

@@ -1,11 +1,13 @@
 """Workers: every graph of the suite through pools of them, and what they promise beside."""
 
+import asyncio  # what is tested
 import gc
 import threading
 from collections.abc import Mapping
 from typing import Any
 
 import pytest
+import sniffio
 import trio
 
 from runtara.actors.pool import OFFERS_MAX
@@ -549,3 +551,19 @@ def test_a_result_that_is_too_large_is_an_error_of_its_task_wherever_it_runs(ins
 
     assert status.is_failed
     assert "100002 bytes" in str(status.error)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_tasks_that_are_written_for_asyncio_run_under_it(backend: Backend, instance_id: str, workers: int) -> None:
+    async def where(x: int) -> str:
+        await asyncio.sleep(0)
+        await kept_async(f"{instance_id}-asyncio")
+        return sniffio.current_async_library()
+
+    workflow = (
+        Flow("asyncio").fork().branch(where, name="a").branch(where, name="b").join(lambda x: x, name="j").build()
+    )
+
+    status = run_pooled(backend, workflow, instance_id, 1, workers=workers, library="asyncio")
+
+    assert status.output == {"a": "asyncio", "b": "asyncio"}
