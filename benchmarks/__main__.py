@@ -13,7 +13,7 @@ import sqlite3
 import statistics
 import subprocess
 import sys
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import NamedTuple
 
 
@@ -145,8 +145,16 @@ def main() -> None:
 
 
 def _machine() -> str:
-    libraries = ", ".join(f"{name} {version(name)}" for name in ("pykka", "trio", "dbos", "sayiir", "msgspec"))
+    named = ("pykka", "trio", "dbos", "sayiir", "msgspec", "aioquic", "qh3")
+    libraries = ", ".join(f"{name} {_version(name)}" for name in named)
     return f"Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}, {libraries}\n"
+
+
+def _version(library: str) -> str:
+    try:
+        return version(library)
+    except PackageNotFoundError:
+        return "missing"
 
 
 def _measure(figure: Figure, rounds: int) -> str:

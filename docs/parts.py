@@ -62,12 +62,17 @@ def default(field: msgspec.structs.FieldInfo) -> str:
     if field.required:
         return "required"
     if field.default_factory is not msgspec.NODEFAULT:
-        return "a new one" if field.default_factory is new_id else code_span(repr(field.default_factory()))
+        return "a new one" if field.default_factory is new_id else code_span(_said(field.default_factory()))
     if field.default is None:
         return "none"
     if field.default == (Exception,):
         return code_span("(Exception,)")
-    return code_span(str(field.default) if isinstance(field.default, str | int) else repr(field.default))
+    return code_span(str(field.default) if isinstance(field.default, str | int) else _said(field.default))
+
+
+def _said(value: object) -> str:
+    """A value as code has it; one that says nothing of itself but where it lies by its class."""
+    return f"{type(value).__name__}()" if type(value).__repr__ is object.__repr__ else repr(value)
 
 
 def unit(field: msgspec.structs.FieldInfo) -> str:

@@ -54,6 +54,9 @@ class Board:
         """Ids of the instances to which something may still happen, the newest first."""
         return [name for name, row in self._rows.items() if row.status not in FINAL]
 
+    def __contains__(self, instance_id: str) -> bool:
+        return instance_id in self._rows
+
     def show(
         self, rows: Iterable[InstanceSummary], counts: Mapping[Status, int], nodes: Iterable[NodeInfo]
     ) -> list[Change]:

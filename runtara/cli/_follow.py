@@ -18,7 +18,7 @@ from runtara.lifecycle import FINAL, Status
 from runtara.messages import GetStatus, InstanceInfo, Request
 from runtara.transport import Session
 
-__all__ = ["BREATH", "ENDS", "ask_patiently", "conclude", "wait_for_end", "wait_for_push"]
+__all__ = ["BREATH", "ENDS", "RECHECK", "ask_patiently", "conclude", "wait_for_end", "wait_for_push"]
 
 R = TypeVar("R")
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial, wraps
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 import msgspec
@@ -17,9 +17,14 @@ from msgspec.structs import replace
 from runtara.errors import RuntaraError
 from runtara.ids import check_id
 from runtara.settings import Settings, configuration_folder, is_given, load_program_settings, load_settings
+from runtara.transport.addresses import parse_addresses
 from runtara.transport.connection_file import read_connection_file
 from runtara.transport.contexts import Context, Contexts
 from runtara.transport.door import Door
+
+if TYPE_CHECKING:
+    from runtara.sdk.config import SdkConfig
+    from runtara.transport.websocket.live import LiveSpec
 
 __all__ = [
     "Door",
@@ -76,6 +81,10 @@ class Reach:
     def to(self, server: str) -> "Reach":
         """Return the way to the same tenant at another address."""
         return Reach(replace(self.where, server=server), self._open_door)
+
+    def live(self) -> "LiveSpec | None":
+        """Return where the server tells what happens; None where only its QUIC door is known."""
+        return None if self._open_door is not open_door else live_of(self.where)
 
     @contextmanager
     def door(self, instance_id: str | None = None, *, watch: bool = False) -> Iterator[Door]:
@@ -261,6 +270,26 @@ def load_given(**given: object) -> Settings:
 
 def open_door(where: Where) -> Door:
     """Return the door to a server. It connects with the first call."""
+    return _config(where).open_door()
+
+
+def live_of(where: Where) -> "LiveSpec | None":
+    """Return where a server tells what happens; None where only its QUIC door is known."""
+    from runtara.transport.websocket.live import LiveSpec
+
+    found = None if where.server else read_connection_file(_data_dir(where))
+    known = where.server or (found.http_address if found else None)
+    for address in parse_addresses(known) if known else ():
+        if address.scheme != "quic":
+            config = _config(where)
+            at = address._replace(scheme="wss" if address.is_secure else "ws")
+            return LiveSpec(
+                server=config.server_spec(), address=at, tenant_id=config.tenant_id, credential=config.credential
+            )
+    return None
+
+
+def _config(where: Where) -> "SdkConfig":
     from runtara.sdk.config import SdkConfig
 
     given = {
@@ -275,10 +304,14 @@ def open_door(where: Where) -> Door:
         "credential": where.key,
     }
     overrides = {name: value for name, value in given.items() if value is not None}
-    return load_program_settings(SdkConfig, None, instance_id=MANAGER, epoch=None, **overrides).open_door()
+    return load_program_settings(SdkConfig, None, instance_id=MANAGER, epoch=None, **overrides)
 
 
 def _local_address(where: Where) -> str | None:
     """Return where a server on this machine has said that it is."""
-    found = read_connection_file(Path(load_given(data_dir=where.data_dir).data_dir))
+    found = read_connection_file(_data_dir(where))
     return None if found is None else found.address
+
+
+def _data_dir(where: Where) -> Path:
+    return Path(load_given(data_dir=where.data_dir).data_dir)

@@ -1,14 +1,16 @@
 """`runtara watch`: how all instances of a tenant get on, as it happens.
 
-Every unfinished instance that is shown is watched through the door, so its changes are pushed; what is new is looked
-for now and then, since nobody is told of an instance before it is there.
+Where the server's HTTP door is known, its live stream tells every change. Elsewhere, every unfinished instance that is
+shown is watched through the door, so its changes are pushed; what is new is then looked for now and then, since nobody
+is told of an instance before it is there.
 """
 
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
-from typing import Any, Final, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 import trio
@@ -17,24 +19,40 @@ from rich.live import Live
 
 from runtara.cli._board import Board, Change, summary_of
 from runtara.cli._filters import filter_of, filter_options
-from runtara.cli._follow import BREATH, wait_for_push
+from runtara.cli._follow import BREATH, RECHECK, wait_for_push
 from runtara.cli._reach import Door, Reach, client_options
 from runtara.cli._words import instant
 from runtara.clock import SystemClock
 from runtara.errors import Forbidden, Retry, RuntaraError
 from runtara.lifecycle import FINAL, Status
-from runtara.messages import CountInstances, GetStatus, InstanceFilter, ListInstances, ListNodes, Request
+from runtara.messages import (
+    CountInstances,
+    GetStatus,
+    InstanceFilter,
+    InstanceSummary,
+    ListInstances,
+    ListNodes,
+    Request,
+)
+
+if TYPE_CHECKING:
+    from runtara.transport.websocket.live import LiveSpec
 
 __all__ = ["Watch", "watch"]
 
 R = TypeVar("R")
+
+Follow = Callable[[Callable[[InstanceSummary | None], None]], Awaitable[None]]
+"""Tells of every change until it raises; None is told where any may have been missed. See `follow_instances`."""
 
 ROWS: Final = 200
 """Instances that are known at a time, the newest."""
 WATCHED: Final = 128
 """Most instances whose changes are pushed; a server lets a connection watch twice as many."""
 LOOK_EVERY: Final = 2.0
-"""Seconds after which it is looked for what is new."""
+"""Seconds after which it is looked for what is new, where nothing tells it."""
+LOOK_AGAIN: Final = 0.5
+"""Seconds between two looks, however much is told."""
 FRAMES: Final = 10
 """Most pictures in a second."""
 
@@ -50,7 +68,15 @@ def watch(reach: Reach, **wanted: Any) -> None:  # the filter's options
     """
     console = Console()
     with reach.door() as door:
-        trio.run(_until_told, Watch(door, filter_of(door, **wanted), console))
+        live = reach.live()
+        follow = None if live is None else partial(_follow, live)
+        trio.run(_until_told, Watch(door, filter_of(door, **wanted), console, follow))
+
+
+async def _follow(live: "LiveSpec", told: Callable[[InstanceSummary | None], None]) -> None:
+    from runtara.transport.websocket.live import follow_instances
+
+    await follow_instances(live, told)
 
 
 async def _until_told(watching: "Watch") -> None:
@@ -85,8 +111,13 @@ async def _wait_for_q(terminal: ExitStack, end: Callable[[], None]) -> None:
 class Watch:
     """Keeps a board up to date through a door, and shows it on a console, until it is cancelled."""
 
-    def __init__(self, door: Door, wanted: InstanceFilter, console: Console) -> None:
+    def __init__(self, door: Door, wanted: InstanceFilter, console: Console, follow: Follow | None = None) -> None:
         self.console: Final = console
+        self._follow = follow
+        self._is_told = False
+        """Whether a live stream tells every change."""
+        self._settled = trio.Event()
+        """Set once it is known whether one does."""
         self._door = door
         self._wanted = wanted
         self._board = Board(ROWS)
@@ -100,15 +131,45 @@ class Watch:
         async with trio.open_nursery() as nursery:
             if self.console.is_terminal:
                 nursery.start_soon(self._draw)
+            if self._follow is not None:
+                nursery.start_soon(self._be_told, self._follow)
+                with trio.move_on_after(BREATH):
+                    await self._settled.wait()
             while True:
+                self._to_look, looked_at = trio.Event(), trio.current_time()
                 await self._look()
-                for name in self._board.unfinished:
+                for name in () if self._is_told else self._board.unfinished:
                     if name not in self._watched and len(self._watched) < WATCHED:
                         self._watched.add(name)
                         nursery.start_soon(self._stay_with, name)
-                self._to_look = trio.Event()
-                with trio.move_on_after(LOOK_EVERY):
+                with trio.move_on_after(RECHECK if self._is_told else LOOK_EVERY):
                     await self._to_look.wait()
+                if self._is_told:
+                    await trio.sleep_until(looked_at + LOOK_AGAIN)
+
+    async def _be_told(self, follow: Follow) -> None:
+        """Hear of every change for as long as the server tells them; look for them oneself meanwhile."""
+        while True:
+            try:
+                await follow(self._hear)
+            except RuntaraError as error:
+                self._is_told = False
+                self._settled.set()
+                self._to_look.set()
+                if error.retry is Retry.NEVER:
+                    return
+            await trio.sleep(BREATH)
+
+    def _hear(self, row: InstanceSummary | None) -> None:
+        """Take note of how an instance stands; None where that of any may have changed."""
+        self._is_told = True
+        self._settled.set()
+        if row is not None and row.instance_id in self._board:
+            change = self._board.put(row)
+            if change is None:
+                return
+            self._tell(change)
+        self._to_look.set()  # for it, or for the totals
 
     async def _look(self) -> None:
         """Take what there is now."""

@@ -109,10 +109,11 @@ class SdkConfig(ProgramSettings, frozen=True):
             if getattr(self, name) <= 0:
                 raise ConfigError(f"{name} of {getattr(self, name)} is not allowed: use 1 or more milliseconds")
         key = InstanceKey(self.tenant_id, self.instance_id)
-        door = open_remote_door(self._server(), key, credential=self.credential, epoch=self.epoch)
+        door = open_remote_door(self.server_spec(), key, credential=self.credential, epoch=self.epoch)
         return TracedDoor(door, _traces(), self.trace) if self.otel else door
 
-    def _server(self) -> ServerSpec:
+    def server_spec(self) -> ServerSpec:
+        """Return where the server is, how it is known to be the right one, and how patient its client is."""
         ca_file, skip = self.ca_file, self.skip_cert_verification
         if self.server_fingerprint is not None or ca_file is not None:
             skip = False

@@ -88,6 +88,26 @@ def test_the_server_of_a_data_folder_is_found_by_its_file(tmp_path: Path) -> Non
     assert (asked._trunk.server.address, asked._trunk.server.ca_file) == ("h:1", None)
 
 
+def test_the_live_stream_is_at_the_http_door_where_that_is_known(tmp_path: Path) -> None:
+    content = ConnectionFile(
+        address="127.0.0.1:7", ca_file="ca", fingerprint="ff", pid=1, version="1", http_address="https://127.0.0.1:8"
+    )
+    write_connection_file(tmp_path, content)
+
+    found = [
+        Reach(where, open_door).live()
+        for where in (
+            Where(data_dir=str(tmp_path)),
+            Where(server="a:1,https://b:2", tenant="t", key="rtk_x"),
+            Where(server="a:1", data_dir=str(tmp_path)),
+            Where(data_dir=str(tmp_path / "none")),
+        )
+    ]
+
+    assert [live and str(live.address) for live in found] == ["wss://127.0.0.1:8", "wss://b:2", None, None]
+    assert [live and (live.tenant_id, live.credential) for live in found[:2]] == [("default", None), ("t", "rtk_x")]
+
+
 def test_a_door_is_closed_behind_its_block_however_that_ends(terminal: Terminal) -> None:
     attached: list[Session] = []
     detached: list[Session] = []

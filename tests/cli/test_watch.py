@@ -4,21 +4,29 @@ import io
 import re
 import signal
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
+import pytest
 import trio
 from rich.console import Console
 from trio.testing import MockClock
 
 from runtara.cli._watch import Watch
-from runtara.errors import Draining
-from runtara.messages import InstanceFilter, RegisterInstance
+from runtara.errors import Draining, Forbidden, Unreachable
+from runtara.ids import InstanceKey
+from runtara.messages import CompleteInstance, InstanceFilter, RegisterInstance
 from runtara.sdk import embedded
+from runtara.sdk._doors import Doors
 from runtara.sdk.embedded import AsyncEmbedded
 from runtara.sdk.management import TrioManagement
+from runtara.transport.addresses import parse_address
+from runtara.transport.client.door import ServerSpec
+from runtara.transport.websocket.live import LiveSpec, follow_instances
 from tests.cli.conftest import PROGRAMS
 from tests.cli.terminal import SECONDS, popen
 from tests.cli.test_login import Screen
+from tests.test_host import opened
 from tests.transport.quic.serving import Serving
 
 WAIT, GREET = "/programs/wait.py", "/programs/greet.py"
@@ -105,6 +113,49 @@ async def test_only_what_is_wanted_is_shown() -> None:
         await beside(watching(system, Console(file=paper), InstanceFilter(prefix="order-")).run, act)
 
     assert "other" not in paper.getvalue()
+
+
+async def test_where_a_stream_tells_of_changes_nobody_looks_for_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("LOOK_EVERY", "RECHECK"):
+        monkeypatch.setattr(f"runtara.cli._watch.{name}", 3_600.0)
+    paper = Paper()
+    async with opened(tmp_path, http_tls=False) as host:
+        url = host.http_address.replace("http", "ws", 1)
+        live = LiveSpec(server=ServerSpec(address=url), address=parse_address(url), tenant_id="default")
+        door = Doors(host.runtime).open_beside(InstanceKey("default", "cli"))
+        watch = Watch(door, InstanceFilter(), Console(file=paper), partial(follow_instances, live))
+
+        async def act() -> None:
+            for number in range(3):
+                key = InstanceKey("default", f"i{number}")
+                await host.runtime.dispatch.call(key, RegisterInstance(attempt_id="a"))
+                await paper.wait_for(f"i{number}  running\n")
+                await host.runtime.dispatch.call(key, CompleteInstance(output=b""), 1)
+                await paper.wait_for(f"i{number}  running → completed\n")
+
+        await beside(watch.run, act)
+
+    assert watch._watched == set()
+
+
+@pytest.mark.parametrize("refusal", [Forbidden("not for you"), Unreachable("not now")])
+async def test_where_the_stream_is_not_to_be_had_it_is_looked_as_elsewhere(refusal: Exception) -> None:
+    paper = Paper()
+
+    async def follow(_: object) -> None:
+        await trio.lowlevel.checkpoint()
+        raise refusal
+
+    async with embedded.open(url="memory://", programs=PROGRAMS) as system:
+        watch = Watch(system.open_door("cli", "default"), InstanceFilter(), Console(file=paper), follow)
+
+        async def act() -> None:
+            await TrioManagement.embedded(system).start(WAIT, instance_id="w")
+            await paper.wait_for("w  running|pending → running")
+
+        await beside(watch.run, act)
 
 
 async def test_a_server_that_is_away_is_waited_for(autojump_clock: MockClock) -> None:

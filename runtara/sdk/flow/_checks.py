@@ -1,7 +1,7 @@
 """What a graph must be like before it can be run. Everything that is wrong is found, not only the first thing."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from typing import Final, cast
 
 from runtara.ids import CHECKPOINT_ID_MAX_BYTES
@@ -28,8 +28,8 @@ def check_graph(name: str, steps: Steps, migrations: Sequence[Migration]) -> Ite
     if not steps:
         yield BuildError("EmptyWorkflow", name, "a workflow needs a node: add one with then()")
     yield from _check_size(name, steps)
-    yield from _check_ids(steps, "")
-    yield from _check_migrations(steps, migrations)
+    yield from _check_ids(steps)
+    yield from _check_migrations(name, steps, migrations)
 
 
 def _check_size(name: str, steps: Steps) -> Iterator[BuildError]:
@@ -42,25 +42,34 @@ def _check_size(name: str, steps: Steps) -> Iterator[BuildError]:
             yield BuildError("TooManyNodes", name, f"it has more than {NODES_MAX} nodes")
             return
         if depth > DEPTH_MAX:
-            yield BuildError("TooDeep", sequence[0].id if sequence else name, f"it is inside {DEPTH_MAX} others")
+            yield BuildError(
+                "TooDeep",
+                sequence[0].id if sequence else name,
+                f"it is inside {DEPTH_MAX} others: {DEPTH_MAX - 1} is the most",
+            )
             return
         waiting.extend((part, depth + 1) for node in sequence for part in inner(node))
 
 
-def _check_ids(steps: Steps, where: str, depth: int = 1) -> Iterator[BuildError]:
-    """A child has ids of its own: what is in it is told apart by the child's own id. Of a fork, nothing is kept."""
+def _check_ids(steps: Steps) -> Iterator[BuildError]:
+    """What is kept of a node is found by its place: a child's id before its own; of a fork, nothing is kept."""
+    places = [place for place, node in _places(steps, "", 1) if not isinstance(node, Fork)]
+    loops = {place for place, node in _places(steps, "", 1) if isinstance(node, Loop)}
+    for place, times in Counter(places).items():
+        if times > 1:
+            yield BuildError("DuplicateTaskId", place, f"{times} nodes have this id: give them name=")
+        problem = _problem(place, loops)
+        if problem is not None:
+            yield BuildError("InvalidTaskId", place, problem)
+
+
+def _places(steps: Steps, where: str, depth: int) -> Iterator[tuple[str, Node]]:
     if depth > DEPTH_MAX:
         return  # said already
-    found = Counter(node.id for node in _of_one_workflow(steps) if not isinstance(node, Fork))
-    for node_id, times in found.items():
-        if times > 1:
-            yield BuildError("DuplicateTaskId", f"{where}{node_id}", f"{times} nodes have this id: give them name=")
-        problem = _problem(f"{where}{node_id}")
-        if problem is not None:
-            yield BuildError("InvalidTaskId", f"{where}{node_id}", problem)
     for node in _of_one_workflow(steps):
+        yield f"{where}{node.id}", node
         if isinstance(node, Child):
-            yield from _check_ids(node.steps, f"{where}{node.id}/", depth + 1)
+            yield from _places(node.steps, f"{where}{node.id}/", depth + 1)
 
 
 def _of_one_workflow(steps: Steps) -> Iterator[Node]:
@@ -72,9 +81,12 @@ def _of_one_workflow(steps: Steps) -> Iterator[Node]:
                 yield from _of_one_workflow(part)
 
 
-def _problem(place: str) -> str | None:
-    if not place.isprintable():
-        return "an id is printable text"
+def _problem(place: str, loops: Container[str]) -> str | None:
+    if not place.isprintable() or not place or place.endswith("/"):
+        return "an id is printable text, and not empty"
+    loop, mark, iteration = place.rpartition("#")
+    if mark and iteration.isdecimal() and loop in loops:
+        return f"the iterations of {loop} are called so: give it another name"
     if place.startswith(_RESERVED):
         return f"ids beginning with {place.partition('::')[0]}:: are taken"
     if len(place.encode(errors="replace")) > CHECKPOINT_ID_MAX_BYTES - 16:  # an iteration is written behind it
@@ -82,9 +94,12 @@ def _problem(place: str) -> str | None:
     return None
 
 
-def _check_migrations(steps: Steps, migrations: Sequence[Migration]) -> Iterator[BuildError]:
+def _check_migrations(name: str, steps: Steps, migrations: Sequence[Migration]) -> Iterator[BuildError]:
     known = {node.id for node in _of_one_workflow(steps)}
     for migration in migrations:
+        if not isinstance(cast(object, migration), Migration):
+            yield BuildError("InvalidMigration", name, f"{migration!r} is no Migration")
+            continue
         for new in migration.renamed:
             if new not in known:
                 yield BuildError("UnknownNode", new, "a migration renames it, but there is no such node")

@@ -11,12 +11,15 @@ from typing import Final, TypeVar
 import msgspec
 import trio
 
-from runtara.errors import Retry, RuntaraError
+from runtara.errors import Retry, RuntaraError, TooLarge
 from runtara.logs import LOG
 from runtara.messages import ClaimWork, FinishTask, KeepClaims, LeadClaim, Request, TaskClaim
+from runtara.sdk._bodies import Outcome
+from runtara.sdk._types import RetryConfig
 from runtara.sdk.flow._help import help_out
 from runtara.sdk.flow._lead import Lead
 from runtara.sdk.flow._programs import Served
+from runtara.sdk.flow._wire import MARGIN, write_outcome
 from runtara.sdk.flow.backend import Backend
 from runtara.transport import Door
 
@@ -28,8 +31,6 @@ _MANAGER: Final = "workflows"
 _PAUSE_MIN: Final = 0.05
 _PAUSE_MAX: Final = 5.0
 _KEEP_EVERY_MAX: Final = 15.0
-_MARGIN: Final = 30.0
-"""Seconds that an answer may take beyond the time that it is to wait."""
 
 
 class Terms(msgspec.Struct, frozen=True, kw_only=True):
@@ -143,7 +144,11 @@ class Crew:
         with trio.CancelScope() as scope, self._holding(claim.claim_id, scope.cancel):
             self._keeping.cancel()  # it is to be told of this one, too
             outcome = await help_out(self._backend, self._programs[claim.program], claim, self._threads)
-            await self._ask(FinishTask(claim_id=claim.claim_id, outcome=outcome), 0.0)
+            try:
+                await self._ask(FinishTask(claim_id=claim.claim_id, outcome=outcome), 0.0)
+            except TooLarge as error:
+                refused = write_outcome(Outcome(error=error), RetryConfig())
+                await self._ask(FinishTask(claim_id=claim.claim_id, outcome=refused), 0.0)
 
     @contextmanager
     def _holding(self, claim_id: str, stop: Callable[[], None]) -> Iterator[None]:
@@ -167,7 +172,7 @@ class Crew:
             lost: tuple[str, ...] = ()
             with trio.CancelScope() as self._keeping:
                 try:
-                    lost = (await self._door.call(command, timeout=every + _MARGIN)).lost
+                    lost = (await self._door.call(command, timeout=every + MARGIN)).lost
                     heard_at = trio.current_time()
                 except RuntaraError as error:
                     LOG.warning("a worker was not heard", extra={"worker_id": terms.worker_id, "reason": str(error)})
@@ -187,7 +192,7 @@ class Crew:
         pause = _PAUSE_MIN
         while True:
             try:
-                return await self._door.call(command, timeout=waits + _MARGIN)
+                return await self._door.call(command, timeout=waits + MARGIN)
             except RuntaraError as error:
                 if error.retry is Retry.NEVER:
                     raise

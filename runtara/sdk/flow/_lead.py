@@ -46,7 +46,7 @@ class Lead:
         self._claim: Final = claim
         door = backend.open_door(claim.instance_id, claim.epoch)
         self._sdk: Final = _LeadSdk(door, backend.clock, is_over)
-        self._slot: Final = Slot(claim.program, self._sdk, Tries(self._sdk, door, threads), tags)
+        self._slot: Final = Slot(claim.program, self._sdk, door, tries=Tries(self._sdk, door, threads), tags=tags)
         self._is_over: Final = is_over
         self._walking: Final = trio.CancelScope()
         self._told: Exception | None = None
@@ -70,6 +70,10 @@ class Lead:
                 LOG.warning("an instance is let go", extra={**self._about(), "reason": str(error)})
         except _Lost:
             LOG.warning("an instance was given to somebody else", extra=self._about())
+        except Exception:  # noqa: BLE001 - what an instance fails with, as it was told, is no end of its worker
+            LOG.exception("an instance has failed in a way of its own", extra=self._about())
+        finally:
+            self._sdk.close()
 
     async def _run(self) -> None:
         run = Run(self._workflow, self._sdk, waits=False)

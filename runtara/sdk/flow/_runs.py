@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 
 from runtara import messages
-from runtara.errors import RuntaraError
+from runtara.errors import InvalidInput, RuntaraError
 from runtara.lifecycle import Status
 from runtara.sdk._endings import report
 from runtara.sdk._flows import Flow
@@ -20,7 +20,7 @@ from runtara.sdk.flow.status import WorkflowStatus
 from runtara.sdk.flow.workflow import Workflow
 from runtara.sdk.sync import RuntaraSdk
 
-__all__ = ["Run", "begun", "completed", "encoded"]
+__all__ = ["Run", "begun", "check_workflow", "completed", "encoded"]
 
 
 class Run:
@@ -91,8 +91,15 @@ class Run:
         yield messages.SuspendInstance(wake_at=wake_at, awaits=rest.awaits)
 
 
+def check_workflow(workflow: object) -> None:
+    """Raise `InvalidInput` for what is no workflow; most often, it was not built."""
+    if not isinstance(workflow, Workflow):
+        raise InvalidInput(f"{workflow!r:.80} is no workflow: give what Flow(...).build() returns")
+
+
 def encoded(workflow: Workflow[Any, Any], input: object) -> bytes:
-    """Return an input as the workflow's codec makes it. Raises `CodecError`."""
+    """Return an input as the workflow's codec makes it. Raises `CodecError`, and `InvalidInput` for no workflow."""
+    check_workflow(workflow)
     return write(workflow.codec, input, f"the input of {workflow.name}")
 
 

@@ -12,13 +12,15 @@ import trio
 from msgspec.structs import replace
 
 from runtara import messages
+from runtara.errors import Busy, TooLarge
 from runtara.sdk._bodies import Outcome
 from runtara.sdk.aio import AsyncRuntaraSdk
 from runtara.sdk.flow._faces import Awaiting, HandedOver, Means, TryTask
 from runtara.sdk.flow._kept import instant_at
 from runtara.sdk.flow._policies import runtime_priority
 from runtara.sdk.flow._tries import Tries
-from runtara.sdk.flow._wire import Try, read_outcome, write_try
+from runtara.sdk.flow._wire import MARGIN, Try, read_outcome, write_try
+from runtara.transport import Door
 
 __all__ = ["Sharing", "Slot"]
 
@@ -34,9 +36,10 @@ _WAIT_MS: Final = 30_000
 class Slot:
     """The place in which the one who leads runs tasks, and the way to those of others."""
 
-    def __init__(self, program: str, sdk: AsyncRuntaraSdk, tries: Tries, tags: tuple[str, ...]) -> None:
+    def __init__(self, program: str, sdk: AsyncRuntaraSdk, door: Door, *, tries: Tries, tags: tuple[str, ...]) -> None:
         self.program: Final = program
         self.sdk: Final = sdk
+        self.door: Final = door
         self.free: Final = trio.Semaphore(1)
         self._tries: Final = tries
         self._tags: Final = frozenset(tags)
@@ -78,7 +81,9 @@ class _Offered:
 
     async def outcome(self) -> Outcome:
         """Return what came of it, wherever it was run."""
-        await self._wait(0)  # it is there before anything waits for it, or takes it back
+        if not await self._is_accepted():
+            await self._slot.free.acquire()
+            return await self._slot.run_here(self._wish)
         while self._told.status != "done":
             if self._told.status == "claimed":
                 await self._wait(_WAIT_MS)
@@ -88,8 +93,19 @@ class _Offered:
                 return await self._slot.run_here(self._wish)
         return read_outcome(self._told.outcome, self._wish.wish.place)
 
+    async def _is_accepted(self) -> bool:
+        """Make the offer, before anything waits for it or takes it back. False where it has to be done here."""
+        try:
+            await self._wait(0)
+        except (Busy, TooLarge):  # so many are offered already, or the input leaves no room for anything beside it
+            if self._is_ours:
+                return False
+            raise
+        return True
+
     async def _wait(self, wait_ms: int) -> None:
-        self._told = await self._slot.sdk.perform(replace(self._offer, wait_ms=wait_ms))
+        command = replace(self._offer, wait_ms=wait_ms)
+        self._told = await self._slot.door.call(command, timeout=wait_ms / 1000 + MARGIN)
 
     async def _taken_back(self) -> bool:
         """Wait until the offer stands otherwise, or the place is free: it is acquired then, and the try not offered."""
@@ -99,7 +115,9 @@ class _Offered:
             nonlocal taken_back
             await self._slot.free.acquire()
             try:
-                taken_back = await self._withdrawn()
+                # A withdrawal is told to who waits for the offer, too: that must not take this back.
+                with trio.move_on_after(MARGIN, shield=True):
+                    taken_back = await self._withdrawn()
             finally:
                 if not taken_back:
                     self._slot.free.release()

@@ -1,12 +1,13 @@
 """How an instance stands, read from what the runtime knows of it: as flows of commands to it."""
 
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import msgspec
 
 from runtara import messages
 from runtara.errors import InstanceNotFound, InvalidInput
+from runtara.ids import is_pooled
 from runtara.lifecycle import FINAL, Status, TerminationReason
 from runtara.records import NOTE_MAX_BYTES
 from runtara.sdk._flows import Flow
@@ -57,6 +58,9 @@ class SignalNote(msgspec.Struct, frozen=True, kw_only=True):
 
 def signal_note(reason: str | None, by: str | None) -> bytes:
     """Return what a cancel or pause says about itself. Raises `InvalidInput` where the instance would not keep it."""
+    for text in (reason, by):
+        if text is not None and not isinstance(cast(object, text), str):
+            raise InvalidInput(f"a reason, and who gives it, are texts, not {type(text).__name__}")
     note = msgspec.json.encode(SignalNote(reason=reason, by=by))
     if len(note) > NOTE_MAX_BYTES:
         raise InvalidInput(f"a reason of {len(note)} bytes is too long: say it in less than {NOTE_MAX_BYTES}")
@@ -71,11 +75,15 @@ def found(door: Door) -> Flow[messages.InstanceInfo | None]:
         return None
 
 
-def begin_of(door: Door, instance_id: str) -> Flow[Begin]:
-    """Return what an instance was begun with. Raises `BackendError` for one that is no instance of a workflow."""
-    kept = yield from ask(door, messages.GetCheckpoint(checkpoint_id=BEGIN))
-    if kept.found:
-        return read_begin(kept.state)
+def begin_of(door: Door, instance_id: str, program: str | None = None) -> Flow[Begin]:
+    """Return what an instance was begun with; of one whose `program` is known to be pooled, that is its input.
+
+    Raises `BackendError` for one that is no instance of a workflow.
+    """
+    if not is_pooled(program):
+        kept = yield from ask(door, messages.GetCheckpoint(checkpoint_id=BEGIN))
+        if kept.found:
+            return read_begin(kept.state)
     submitted = yield from ask(door, messages.GetInput())
     try:
         return read_begin(submitted.input)
@@ -118,7 +126,7 @@ def status_of(door: Door, info: messages.InstanceInfo, codec: Codec | None) -> F
     """Return how an instance stands. `codec` reads its output; None for the one that it was begun with."""
     if info.status is Status.COMPLETED:
         if codec is None:
-            codec = CODECS.get((yield from begin_of(door, info.instance_id)).codec)
+            codec = CODECS.get((yield from begin_of(door, info.instance_id, info.program)).codec)
         raw = info.output or b""
         return WorkflowStatus(status="completed", output=raw if codec is None else codec.decode(raw, Any))
     if info.status is Status.FAILED:

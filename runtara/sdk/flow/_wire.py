@@ -11,7 +11,11 @@ from runtara.sdk._types import RetryConfig
 from runtara.sdk.flow._failures import name_of_class
 from runtara.sdk.flow.errors import TaskTimedOut
 
-__all__ = ["Try", "read_outcome", "read_try", "write_outcome", "write_try"]
+__all__ = ["MARGIN", "Try", "read_outcome", "read_try", "write_outcome", "write_try"]
+
+
+MARGIN: Final = 30.0
+"""Seconds that an answer of the runtime may take beyond the time that it is to wait."""
 
 
 class Try(msgspec.Struct, frozen=True, kw_only=True):

@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import Any, Final, Generic, TypeVar, cast, overload
 
 from runtara.errors import InvalidInput
+from runtara.ids import check_checkpoint_id
 from runtara.sdk.flow._checks import check_graph
 from runtara.sdk.flow._codecs import Codec
 from runtara.sdk.flow._nodes import Child, Delay, Fork, Loop, Node, Route, Steps, Task, WaitForSignal
@@ -56,17 +57,20 @@ class Flow(Generic[I, O]):
 
     def delay(self, name: str, duration: str | float | timedelta) -> "Flow[I, O]":
         """Wait durably: after a crash, only the rest of it. The value goes on to the next node."""
-        self._add(Delay(name, self._draft.span(name, duration)))
+        node_id = self._draft.named(name)
+        self._add(Delay(node_id, self._draft.span(node_id, duration)))
         return self
 
     def wait_for_signal(
         self, signal: str, *, name: str | None = None, timeout: str | float | timedelta | None = None
     ) -> "Flow[I, Any]":
         """Wait for a signal, whose payload goes on to the next node; None does, once `timeout` has passed."""
-        node_id = name or signal
+        node_id = self._draft.named(name or signal)
         limit = None if timeout is None else self._draft.span(node_id, timeout)
-        if not signal:
-            self._draft.wrong("InvalidSignal", node_id, "a signal needs a name")
+        try:
+            check_checkpoint_id(signal, "signal name")
+        except InvalidInput as error:
+            self._draft.wrong("InvalidSignal", node_id, str(error))
         self._add(WaitForSignal(node_id, signal, limit))
         return self
 
@@ -91,7 +95,7 @@ class Flow(Generic[I, O]):
         name: str | None = None,
     ) -> "Flow[I, Any]":
         """Call a function again with what it returned, while that is `LoopResult.Again`; `LoopResult.Done` ends it."""
-        node_id = name or self._draft.next_id("loop")
+        node_id = self._draft.named(name or self._draft.next_id("loop"))
         if not isinstance(cast(object, max_iterations), int) or max_iterations < 1:
             self._draft.wrong("InvalidMaxIterations", node_id, f"max_iterations is {max_iterations!r}: use 1 or more")
         if on_max not in tuple(OnMax):
@@ -122,10 +126,12 @@ class Flow(Generic[I, O]):
         with.
         """
         steps = tuple(self._steps)
+        kept_by = codec or self._codec
         errors = [*self._draft.errors, *check_graph(self._name, steps, migrations)]
+        if not all(hasattr(kept_by, name) for name in ("name", "encode", "decode", "join")):
+            errors.append(BuildError("InvalidCodec", self._name, f"{kept_by!r} is no codec: use JSON or MSGPACK"))
         if errors:
             raise BuildErrors(self._name, errors)
-        kept_by = codec or self._codec
         return Workflow(self._name, steps, metadata=self._metadata, codec=kept_by, migrations=tuple(migrations))
 
     def _add(self, node: Node) -> None:
@@ -143,7 +149,7 @@ class ForkBuilder(Generic[I, O]):
     def branch(self, *functions: Callable[..., Any], name: str | None = None) -> "ForkBuilder[I, O]":
         """Add a branch: one function, or several, one after the other. It is called `name`, or like its first one."""
         steps = self._draft.sequence(functions, name if len(functions) == 1 else None)
-        label = name or (steps[0].id if steps else f"branch {len(self._branches)}")
+        label = self._draft.named(name or (steps[0].id if steps else f"branch {len(self._branches)}"))
         if not steps:
             self._draft.wrong("EmptyBranch", label, "a branch needs a function")
         if label in dict(self._branches):
@@ -231,6 +237,12 @@ class _Draft:
         """Keep in mind what is wrong with a flow that becomes a part of this one."""
         self.errors += [BuildError(one.kind, f"{node}/{one.node}", one.text) for one in other.errors]
 
+    def named(self, name: str) -> str:
+        """Return the id of a node, if it is a text."""
+        if not isinstance(cast(object, name), str):
+            self.wrong("InvalidTaskId", str(name), f"an id is a text, not {type(name).__name__}")
+        return str(name)
+
     def next_id(self, kind: str) -> str:
         """Return the id of a node that has no name of its own: ``loop_0``, then ``loop_1``."""
         number = self._counts.get(kind, 0)
@@ -247,7 +259,7 @@ class _Draft:
 
     def task(self, function: Callable[..., Any], name: str | None) -> Task:
         """Return a function as a node."""
-        node_id = name or self._own_name(function)
+        node_id = self.named(name or self._own_name(function))
         return Task(node_id, self.spec(function, node_id))
 
     def spec(self, function: Callable[..., Any], node: str) -> TaskSpec:

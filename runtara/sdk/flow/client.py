@@ -2,19 +2,19 @@
 
 from datetime import timedelta
 from math import inf
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 from msgspec.structs import replace
 
 from runtara import messages
-from runtara.errors import AlreadyExists, DeadlineExceeded, InstanceNotFound, InvalidState, RuntaraError
+from runtara.errors import AlreadyExists, DeadlineExceeded, InstanceNotFound, InvalidInput, InvalidState, RuntaraError
 from runtara.ids import new_id
 from runtara.lifecycle import FINAL
 from runtara.sdk._drive import drive, drive_blocking
 from runtara.sdk._flows import RECHECK, Flow
 from runtara.sdk._wishes import ask, await_push, now, perform, perform_blocking
 from runtara.sdk.flow import _standing as standing
-from runtara.sdk.flow._codecs import CODECS, Codec
+from runtara.sdk.flow._codecs import CODECS, Codec, write
 from runtara.sdk.flow._kept import place_id, write_begin
 from runtara.sdk.flow._looking import graph_of
 from runtara.sdk.flow._policies import checked_priority, parse_duration, runtime_priority
@@ -149,10 +149,11 @@ class WorkflowClient:
         self, workflow: Workflow[Any, Any], instance_id: str, input: object, priority: int | None
     ) -> Flow[WorkflowStatus]:
         door = self._backend.beside(instance_id)
+        # Sent again after a lost answer it is the same start; another submission never is.
+        begin = begun(workflow, input, new_id())
         start = messages.StartInstance(
             program=program_of(workflow),
-            # Sent again after a lost answer it is the same start; another submission never is.
-            input=write_begin(begun(workflow, input, new_id())),
+            input=write_begin(begin),
             priority=runtime_priority(checked_priority(workflow.priority if priority is None else priority)),
         )
         try:
@@ -210,10 +211,13 @@ class WorkflowClient:
     def _send(self, instance_id: str, name: str, payload: Any) -> Flow[None]:
         door = self._backend.beside(instance_id)
         codec = yield from self._codec(door, instance_id)
-        signal = messages.SendSignal(kind="custom", signal_id=new_id(), name=name, payload=codec.encode(payload))
+        value = write(codec, payload, f"the payload of signal {name!r}")
+        signal = messages.SendSignal(kind="custom", signal_id=new_id(), name=name, payload=value)
         yield from _signal(door, instance_id, signal)
 
     def _result(self, instance_id: str, task_name: str, type: Any) -> Flow[Any]:
+        if not isinstance(cast(object, task_name), str):
+            raise InvalidInput(f"a task is named by a text, not {task_name.__class__.__name__}")
         door = self._backend.beside(instance_id)
         codec = yield from self._codec(door, instance_id)
         found = yield from ask(door, messages.GetCheckpoint(checkpoint_id=place_id(task_name)))

@@ -80,7 +80,13 @@ class BuildError(msgspec.Struct, frozen=True):
     text: str
 
     def __str__(self) -> str:
-        return f"{self.node}: {self.text}"
+        node = str(self.node)
+        shown = node if node.isprintable() else ascii(node)
+        return f"{shown if len(shown) <= _SHOWN_MAX else f'{shown[:_SHOWN_MAX]}…'}: {self.text}"
+
+
+_SHOWN_MAX: Final = 120
+"""How much of an id is shown; all of it is in `BuildError.node`."""
 
 
 class BuildErrors(WorkflowError, ValueError):

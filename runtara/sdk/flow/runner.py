@@ -6,7 +6,7 @@ that a run goes on where it was after any crash.
 
 import random
 from enum import StrEnum
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Final, Literal, TypeVar, cast
 
 from runtara.errors import InvalidInput
 from runtara.lifecycle import FINAL, TerminationReason
@@ -17,7 +17,7 @@ from runtara.sdk.flow import _standing as standing
 from runtara.sdk.flow._faces import Awaiting, Blocking
 from runtara.sdk.flow._failures import failure_of
 from runtara.sdk.flow._kept import Begin, check_definition
-from runtara.sdk.flow._runs import Run, begun, completed, encoded
+from runtara.sdk.flow._runs import Run, begun, check_workflow, completed, encoded
 from runtara.sdk.flow._transient import Transient
 from runtara.sdk.flow._walk import walk
 from runtara.sdk.flow.backend import Backend
@@ -99,6 +99,10 @@ class CheckpointingRunner:
         waits: bool = False,
         library: Library = "trio",
     ) -> None:
+        if not isinstance(cast(object, backend), Backend):
+            raise InvalidInput(
+                f"{backend!r:.80} is no backend: use InMemoryBackend(), SqliteBackend(folder) or another"
+            )
         self._backend: Final = backend
         self._policy: Final = ConflictPolicy.of(conflict_policy)
         self._waits: Final = waits
@@ -187,6 +191,7 @@ class CheckpointingRunner:
 
 def _to_be_left(door: Door, workflow: Workflow[Any, Any], instance_id: str) -> Flow[WorkflowStatus | None]:
     """Return the status of an instance that is not to be gone on with; None for one that is."""
+    check_workflow(workflow)
     info = yield from standing.found(door)
     if info is None:
         raise BackendError(f"there is no instance {instance_id!r}: run it first")

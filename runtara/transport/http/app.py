@@ -29,6 +29,7 @@ from runtara.transport.http._pages import Fitness, Pages
 from runtara.transport.http._paths import Paths
 from runtara.transport.http._problems import NOTHING_HERE, Turned, problem_of
 from runtara.transport.http._routes import Desk, make_handlers
+from runtara.transport.websocket.terms import LIVE_PATH, SESSION_PATH
 
 __all__ = ["ASGI", "Application", "Parts", "make_app"]
 
@@ -68,7 +69,7 @@ class Application:
         self._cookie_name = desk.cookie_name
         self._pages = Pages(parts.fitness, parts.render_metrics)
         self._count = parts.count
-        self._sockets = {"/api/v1/session": parts.serve_session, "/api/v1/live": _live(parts, self._cookie_name)}
+        self._sockets = {SESSION_PATH: parts.serve_session, LIVE_PATH: _live(parts, self._cookie_name)}
         self._paths = Paths(desk.handles())
         self._api: Any = Litestar(  # Any: its own idea of ASGI types is narrower than ours
             make_handlers(desk),

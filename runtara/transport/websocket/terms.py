@@ -4,13 +4,16 @@ from typing import Final
 
 from runtara.transport.close_codes import CLOSE_CODES, DONE, FLOOD, GOING_AWAY, INVALID_FRAME, TOO_LARGE
 
-__all__ = ["SESSION_PATH", "SUBPROTOCOL", "from_websocket", "to_websocket"]
+__all__ = ["LIVE_PATH", "SESSION_PATH", "SUBPROTOCOL", "from_websocket", "to_websocket"]
 
 SUBPROTOCOL: Final = "runtara.2"
 """Name of this protocol in the handshake."""
 
 SESSION_PATH: Final = "/api/v1/session"
 """Where HTTP offers it."""
+
+LIVE_PATH: Final = "/api/v1/live"
+"""Where HTTP offers what is told live; that is another protocol."""
 
 _OFFSET: Final = 4_000
 """Codes from here on are free for applications."""

@@ -83,6 +83,23 @@ WRONG: dict[str, tuple[Callable[[], Any], list[tuple[str, str]]]] = {
         [("InvalidDuration", "child_0/d")],
     ),
     "a migration of nothing": (_Migrating, [("UnknownNode", "nobody")]),
+    "an id that is no text": (lambda: Flow("w").then(same, name=cast(Any, 4)), [("InvalidTaskId", "4")]),
+    "a delay whose id is no text": (lambda: Flow("w").delay(cast(Any, 5), 1), [("InvalidTaskId", "5")]),
+    "a delay without an id": (lambda: Flow("w").delay("", 1), [("InvalidTaskId", "")]),
+    "a branch whose name is no text": (
+        lambda: Flow("w").fork().branch(same, name=cast(Any, 6)).join(other),
+        [("InvalidTaskId", "6"), ("InvalidTaskId", "6")],
+    ),
+    "a signal that is no text": (lambda: Flow("w").wait_for_signal(cast(Any, 7), name="s"), [("InvalidSignal", "s")]),
+    "a signal that cannot be sent": (lambda: Flow("w").wait_for_signal("a\0", name="s"), [("InvalidSignal", "s")]),
+    "an id that a node of a child has": (
+        lambda: Flow("w").then(same, name="child_0/other").then_flow(Flow("c").then(other)),
+        [("DuplicateTaskId", "child_0/other")],
+    ),
+    "an id that an iteration has": (
+        lambda: Flow("w").then(same, name="again#12").loop(other, name="again"),
+        [("InvalidTaskId", "again#12")],
+    ),
 }
 
 
@@ -95,7 +112,29 @@ def test_what_is_wrong_is_named(wrong: str) -> None:
 
     assert [(error.kind, error.node) for error in caught.value.errors] == expected
     assert all(error.text for error in caught.value.errors)
-    assert expected[0][1] in str(caught.value)
+    assert all(_as_shown(node) in str(caught.value) for _, node in expected)
+
+
+def _as_shown(node: str) -> str:
+    return node[:100] if node.isprintable() else ascii(node)
+
+
+def test_an_id_may_hold_what_looks_like_an_iteration_where_there_is_no_such_loop() -> None:
+    flow = Flow("w").then(same, name="step#1").loop(other, name="again").then(two_names, name="again#one")
+
+    assert [node.id for node in flow.build().iter_nodes()] == ["step#1", "again", "again#one"]
+
+
+@pytest.mark.parametrize(
+    ("options", "kind"),
+    [({"codec": "json"}, "InvalidCodec"), ({"migrations": [5]}, "InvalidMigration")],
+    ids=["codec", "migration"],
+)
+def test_what_is_given_to_build_is_looked_at_too(options: dict[str, Any], kind: str) -> None:
+    with pytest.raises(BuildErrors) as caught:
+        Flow("w").then(same).build(**options)
+
+    assert [(error.kind, error.node) for error in caught.value.errors] == [(kind, "w")]
 
 
 def test_everything_is_found_at_once() -> None:

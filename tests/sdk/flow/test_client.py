@@ -1,7 +1,7 @@
 """What is done with instances from outside, on every backend, by blocking and by awaiting."""
 
 import threading
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -11,9 +11,11 @@ from runtara.sdk.flow import (
     Backend,
     BackendError,
     CheckpointingRunner,
+    CodecError,
     ConflictPolicy,
     DefinitionMismatch,
     Flow,
+    InProcessRunner,
     InstanceAlreadyExistsError,
     Migration,
     WorkflowClient,
@@ -238,6 +240,42 @@ def test_everything_can_be_awaited(backend: Backend, instance_id: str, library: 
             await client.cancel_async(instance_id)
 
     run_async(library, main)
+
+
+def test_what_cannot_be_said_is_refused_in_words(backend: Backend, instance_id: str) -> None:
+    run_durable_workflow(WAITING, instance_id, 1, backend)
+    client, wrong = WorkflowClient(backend), cast(Any, 5)
+
+    with pytest.raises(CodecError, match="payload of signal 'approve' cannot be stored"):
+        client.send_signal(instance_id, "approve", object())
+    with pytest.raises(InvalidInput, match="signal name"):
+        client.send_signal(instance_id, wrong, 1)
+    with pytest.raises(InvalidInput, match="named by a text"):
+        client.get_task_result(instance_id, wrong)
+    with pytest.raises(InvalidInput, match="are texts, not int"):
+        client.cancel(instance_id, wrong)
+    with pytest.raises(InvalidInput, match="are texts, not int"):
+        client.pause(instance_id, "reason", wrong)
+
+    assert client.status(instance_id).is_awaiting_signal
+
+
+def test_what_is_no_workflow_or_no_backend_is_refused_in_words(backend: Backend, instance_id: str) -> None:
+    unbuilt, runner = cast(Any, Flow("w").then(add)), CheckpointingRunner(backend)
+
+    for call in (
+        lambda: runner.run(unbuilt, instance_id, 1),
+        lambda: runner.resume(unbuilt, instance_id),
+        lambda: InProcessRunner().run(unbuilt, 1),
+        lambda: run_workflow(unbuilt, 1),
+        lambda: WorkflowClient(backend).submit(unbuilt, instance_id, 1),
+    ):
+        with pytest.raises(InvalidInput, match="is no workflow: give what"):
+            call()
+    with pytest.raises(InvalidInput, match="is no backend"):
+        CheckpointingRunner(cast(Any, "sqlite:///runtara.db"))
+    with pytest.raises(BackendError, match="there is no instance"):
+        WorkflowClient(backend).status(instance_id)
 
 
 # Ids that are taken ---------------------------------------------------------------------------------------------------

@@ -2,11 +2,13 @@
 
 import gc
 import threading
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 import trio
 
+from runtara.actors.pool import OFFERS_MAX
 from runtara.errors import InvalidInput
 from runtara.messages import GetStatus, InstanceInfo
 from runtara.sdk import durable
@@ -15,6 +17,7 @@ from runtara.sdk.flow import (
     Backend,
     Flow,
     InMemoryBackend,
+    JsonCodec,
     LoopResult,
     Migration,
     PooledWorker,
@@ -493,3 +496,56 @@ def test_a_worker_needs_workflows_and_each_once() -> None:
             worker.spawn([len])  # type: ignore[list-item]  # what is refused
         with pytest.raises(InvalidInput, match="is given twice"):
             worker.spawn([one, same])
+
+
+# What goes wrong ------------------------------------------------------------------------------------------------------
+
+
+class Spiteful(JsonCodec):
+    """A codec that fails in a way that nobody foresees."""
+
+    name = "spiteful"
+
+    def join(self, parts: Mapping[str, bytes]) -> bytes:
+        raise ZeroDivisionError(f"{len(parts)} parts")
+
+
+def test_an_instance_that_fails_in_a_way_of_its_own_does_not_end_its_worker(backend: Backend, instance_id: str) -> None:
+    spiteful = Flow("spiteful").fork().branch(abs).join(lambda x: x, name="join").build(codec=Spiteful())
+    plain = Flow("plain").then(abs).build()
+    with pool(backend, [spiteful, plain]) as client:
+        client.submit(spiteful, instance_id, 1)
+        client.submit(plain, f"{instance_id}-next", -2)
+
+        assert client.wait(f"{instance_id}-next", A_WHILE).output == 2
+        assert "ZeroDivisionError: 1 parts" in str(client.wait(instance_id, A_WHILE).error)
+
+
+def test_more_branches_than_may_be_offered_at_a_time_all_run(backend: Backend, instance_id: str) -> None:
+    def branch(number: int) -> Any:
+        async def run(x: int) -> int:
+            await trio.sleep(0.02 if number < 3 else 0)  # so that all others are offered
+            return x
+
+        return task(f"b{number}")(run)
+
+    workflow = fork_of("wide", [branch(number) for number in range(OFFERS_MAX + 50)])
+
+    assert run_pooled(backend, workflow, instance_id, 1).output == [1] * (OFFERS_MAX + 50)
+
+
+def test_a_result_that_is_too_large_is_an_error_of_its_task_wherever_it_runs(instance_id: str) -> None:
+    met = threading.Barrier(2)
+
+    def branch(name: str) -> Any:
+        def run(x: int) -> str:
+            met.wait(A_WHILE)
+            return "x" * 100_000
+
+        return task(name)(run)
+
+    with InMemoryBackend(state_max_bytes=64 * 1024) as backend:
+        status = run_pooled(backend, fork_of("large", [branch("a"), branch("b")]), instance_id, 1, workers=2)
+
+    assert status.is_failed
+    assert "100002 bytes" in str(status.error)
