@@ -63,18 +63,23 @@ class Crew:
         self._idle: Final[set[trio.CancelScope]] = set()
         self._keeping = trio.CancelScope()
         self._goes_home = False
+        self.is_over = False
+        """Whether it works no more."""
         self._token: trio.lowlevel.TrioToken | None = None
 
     async def run(self) -> None:
         """Work until told to go home. Cancelled, it drops everything: others have it once the lease is over."""
         self._token = trio.lowlevel.current_trio_token()
         self._bench = Bench(trio.CapacityLimiter(self._terms.slots), self._terms.library)
-        async with trio.open_nursery() as keeping:
-            keeping.start_soon(self._keep)
-            async with trio.open_nursery() as slots:
-                for number in range(self._terms.slots):
-                    slots.start_soon(self._slot, number)
-            keeping.cancel_scope.cancel()
+        try:
+            async with trio.open_nursery() as keeping:
+                keeping.start_soon(self._keep)
+                async with trio.open_nursery() as slots:
+                    for number in range(self._terms.slots):
+                        slots.start_soon(self._slot, number)
+                keeping.cancel_scope.cancel()
+        finally:
+            self.is_over = True
 
     def go_home(self) -> None:
         """Claim nothing more, end the tasks that run, and let others have the rest; from any thread."""
