@@ -24,18 +24,29 @@ from runtara.errors import InvalidInput
 from runtara.messages import InstanceRegistered, RegisterInstance
 from runtara.records import Instance
 
-__all__ = ["replace_by_register", "replace_by_start", "was_replaced_by"]
+__all__ = ["is_of_the_old_one", "replace_by_register", "replace_by_start", "was_replaced_by"]
 
 
 def was_replaced_by(case: Case, request_id: str | None) -> bool:
     """Whether the instance is the very one that this request has put there: its answer was lost, and it comes again."""
+    replacement = _replacement(case)
+    return replacement is not None and replacement.request_id == request_id
+
+
+def is_of_the_old_one(case: Case, epoch: int) -> bool:
+    """Whether an attempt was one of the instance in whose place this one has come."""
+    replacement = _replacement(case)
+    return replacement is not None and replacement.epoch is not None and epoch <= replacement.epoch
+
+
+def _replacement(case: Case) -> Replacement | None:
     origin = case.read(ORIGIN)
     if not isinstance(origin, bytes):
-        return False
+        return None
     try:
-        return msgspec.json.decode(origin, type=Replacement).request_id == request_id
+        return msgspec.json.decode(origin, type=Replacement)
     except msgspec.MsgspecError:
-        return False  # it is that of a fork
+        return None  # it is that of a fork
 
 
 def replace_by_start(case: Case, created: Decision, request_id: str | None) -> Decision:

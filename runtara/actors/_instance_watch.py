@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from runtara.actors._instance_case import Case, Decision
+from runtara.actors._instance_case import ORIGIN, Case, Decision, Need
 from runtara.actors._instance_departures import depart
 from runtara.actors._instance_events import (
     Arm,
@@ -22,6 +22,8 @@ from runtara.actors._instance_events import (
     Track,
 )
 from runtara.actors._instance_recovery import timeout_at
+from runtara.actors._instance_replacing import is_of_the_old_one
+from runtara.actors._instance_state import InstanceState
 from runtara.lifecycle import Status, TerminationReason, Trigger, next_status
 from runtara.messages import (
     Acknowledged,
@@ -35,7 +37,15 @@ from runtara.messages import (
 )
 from runtara.records import Event
 
-__all__ = ["crash_instance", "declare_silent", "exit_instance", "record_usage", "time_out_instance", "wake_instance"]
+__all__ = [
+    "crash_instance",
+    "declare_silent",
+    "exit_instance",
+    "needs_of_usage",
+    "record_usage",
+    "time_out_instance",
+    "wake_instance",
+]
 
 _DOUBLINGS_MAX: Final = 30
 """More make no difference: the longest wait is reached long before."""
@@ -92,8 +102,15 @@ def exit_instance(case: Case, command: ExitInstance) -> Decision:
     return depart(case, failure)
 
 
+def needs_of_usage(state: InstanceState, command: RecordUsage) -> tuple[Need, ...]:
+    """An attempt that ends may be one of an instance that is gone."""
+    return () if state.instance is None else (ORIGIN,)
+
+
 def record_usage(case: Case, command: RecordUsage) -> Decision:
     """Write down what an attempt has used, once, also where it has ended its instance."""
+    if is_of_the_old_one(case, command.epoch):
+        return _unchanged(case)
     used = {"exit_code": command.exit_code, "memory_peak": command.memory_peak, "cpu_seconds": command.cpu_seconds}
     event = Event(
         type="usage",

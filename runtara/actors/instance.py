@@ -140,6 +140,7 @@ _NEEDS: Final[dict[type, Callable[[InstanceState, Any], tuple[Need, ...]]]] = {
     messages.StartInstance: attempts.needs_of_start,
     messages.ForkInstance: forks.needs_of_fork,
     messages.RegisterInstance: attempts.needs_of_register,
+    messages.RecordUsage: watch.needs_of_usage,
     messages.GetStatus: attempts.needs_of_output,
     messages.GetInput: attempts.needs_of_input,
     messages.SaveCheckpoint: steps.needs_of_save,

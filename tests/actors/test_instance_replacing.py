@@ -24,6 +24,7 @@ from runtara.messages import (
     InstanceStarted,
     RecordEvent,
     RecordRetry,
+    RecordUsage,
     RegisterInstance,
     SaveCheckpoint,
     Sleep,
@@ -187,6 +188,17 @@ def test_the_new_one_is_launched_under_an_epoch_of_its_own_and_lives_like_any_ot
     assert isinstance(info, InstanceInfo)
     assert (info.status, info.output, info.checkpoint_count, info.epoch) == (Status.COMPLETED, b"done", 1, 3)
     assert world.ask(GetInput()) == InputFound(b"new")
+
+
+def test_what_an_attempt_of_the_old_one_has_used_is_not_written_into_the_log_of_the_new_one() -> None:
+    world = managed()
+    world.ask(START)
+    world.wake()
+
+    for epoch in (1, 3):
+        world.ask(RecordUsage(epoch=epoch, exit_code=0, memory_peak=1, cpu_seconds=1.0))
+
+    assert [(line.type, line.epoch) for line in world.rows.events[1:]] == [("woken", 3), ("usage", 3)]
 
 
 def test_a_signal_that_the_old_one_was_sent_is_a_new_one_to_the_new_one() -> None:
