@@ -34,6 +34,7 @@ WORKERS = 4
 SLOTS = 25
 SUBMITTED = 300
 SLEEPERS = 1_000
+WAITERS = 20
 SLEEP = 20.0
 
 
@@ -267,11 +268,15 @@ async def _pool(url: str, workflow: Workflow[Any, Any]) -> AsyncIterator[Workflo
 
 async def _bring_to_its_end(client: WorkflowClient, workflow: Workflow[int, Any], runs: int) -> None:
     """Submit so many, and wait until each has ended."""
+    names = [f"submitted-{number}" for number in range(runs)]
 
-    async def one(name: str) -> None:
-        await client.submit_async(workflow, name, 0)
-        assert (await client.wait_async(name)).status == "completed"
+    async def wait(some: list[str]) -> None:
+        for name in some:
+            assert (await client.wait_async(name)).status == "completed"
 
     async with trio.open_nursery() as nursery:
-        for number in range(runs):
-            nursery.start_soon(one, f"submitted-{number}")
+        for name in names:
+            nursery.start_soon(client.submit_async, workflow, name, 0)
+    async with trio.open_nursery() as nursery:
+        for first in range(WAITERS):
+            nursery.start_soon(wait, names[first::WAITERS])

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Future
 from functools import partial
 from math import inf
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 import sniffio
 import trio
@@ -23,6 +23,7 @@ __all__ = [
     "INGRESS_BOUND",
     "ForeignEvent",
     "Ingress",
+    "Library",
     "in_thread",
     "loop_time",
     "others_wait",
@@ -34,6 +35,9 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+
+Library = Literal["trio", "asyncio"]
+"""The event loops that programs are written for."""
 
 INGRESS_BOUND: Final = 65_536
 """Most callbacks from other threads on their way to one loop."""

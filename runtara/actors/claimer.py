@@ -7,7 +7,7 @@ What was claimed and cannot be woken is tried again by this node until it gives 
 many run here as may, nothing is claimed; what was claimed on top is given back at once, for other nodes to claim.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from math import inf
 from typing import Any, Final, Literal
 
@@ -235,8 +235,7 @@ class DueClaimer(Waker):
             self._looked(self._look_every)  # the store is away: what is in it comes late, but is not forgotten
             return
         self._turn += 1
-        for due in claims.claimed:
-            self._settle_claim(due)
+        self._settle_claims(claims.claimed)
         self._publish()
         if claims.due > len(claims.claimed) and not self._tenure.alone:
             self._looked(_BREATH if claims.claimed else _NEXT_TURN)  # first of all, the rest is for the others
@@ -276,23 +275,23 @@ class DueClaimer(Waker):
         """How many may be woken now."""
         return min(self._most_in_flight - self._places.waking, self._places.room) - len(self._held)
 
-    def _settle_claim(self, due: DueInstance) -> None:
-        """Wake what was claimed, or give it back if no more of its tenant or its image may run here."""
-        if self._stopped:
-            self._release(due.key)
-        elif self._places.may_go(due):
-            self._wake(due)
-        elif self._caps.is_known(due.key.tenant_id, due.program):
-            self._release(due.key)
-        else:
-            self._held[due.key] = due
-            self._caps.cap_of(due.key.tenant_id, due.program or "")  # which has it read
+    def _settle_claims(self, claimed: Iterable[DueInstance]) -> None:
+        """Wake what was claimed, or give it back if no more of its tenant, image or pool may run here."""
+        back = []
+        for due in claimed:
+            if not self._stopped and self._places.may_go(due):
+                self._wake(due)
+            elif self._stopped or self._caps.is_known(due.key.tenant_id, due.program):
+                back.append(due.key)
+            else:
+                self._held[due.key] = due
+                self._caps.cap_of(due.key.tenant_id, due.program or "")  # which has it read
+        self._release(*back)
 
     def go_on(self) -> None:
         """Settle what was held until a cap is known."""
         held, self._held = self._held, {}
-        for due in held.values():
-            self._settle_claim(due)
+        self._settle_claims(held.values())
         self._publish()
         self._look_in(0)
 
@@ -359,11 +358,13 @@ class DueClaimer(Waker):
         if message.key in self._failures:
             self._release(message.key)
 
-    def _release(self, key: InstanceKey) -> None:
-        """Give a claim back; harmless if it is none any more."""
-        self._failures.pop(key, None)
-        self._held.pop(key, None)
-        self._act(Act("release_claim", (key,)), lambda done, _: _GaveBack(done))
+    def _release(self, *keys: InstanceKey) -> None:
+        """Give claims back; harmless if they are none any more."""
+        for key in keys:
+            self._failures.pop(key, None)
+            self._held.pop(key, None)
+        if keys:
+            self._act(Act("release_claim", keys), lambda done, _: _GaveBack(done))
 
     @hears(_GaveBack)
     def gave_back(self, message: _GaveBack) -> None:

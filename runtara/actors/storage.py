@@ -51,7 +51,7 @@ class RecordHeartbeats(msgspec.Struct, Request[None], frozen=True):
 
 
 class Load(msgspec.Struct, Request[Mapping[InstanceKey, Snapshot | LoadError]], frozen=True):
-    """Read what cells need to live."""
+    """Read what cells need to live. The reply may hold what others asked for at the same time."""
 
     keys: tuple[InstanceKey, ...]
 
@@ -306,7 +306,12 @@ class _Reads:
 
 
 class StoreReader(_Reads, BlockingActor):
-    """Reads in a thread and over a connection of its own, so that no read waits for a commit."""
+    """Reads in a thread and over a connection of its own, so that no read waits for a commit.
+
+    What is to be loaded is loaded together: a database that is far away is asked once for all that waits.
+    """
+
+    BATCH: ClassVar[int] = 32  # the first of a batch is answered with the last
 
     def __init__(self, store: Store) -> None:
         super().__init__()
@@ -315,6 +320,19 @@ class StoreReader(_Reads, BlockingActor):
     def on_start(self) -> None:
         """Open the connection."""
         self.reader = self._store.open_reader()
+
+    def on_batch(self, deliveries: Sequence[Delivery]) -> None:
+        """Answer all of them, loads first."""
+        loads = [delivery for delivery in deliveries if type(delivery.message) is Load]
+        if loads:
+            self._load_together(loads)
+        super().on_batch([delivery for delivery in deliveries if not delivery.settled])
+
+    def _load_together(self, loads: Sequence[Delivery]) -> None:
+        with suppress(RuntaraError):  # then one by one, so that only those fail that must
+            found = self.reader.load([key for load in loads for key in cast("Load", load.message).keys])
+            for load in loads:
+                load.settle(found)
 
     def on_stop(self) -> None:
         """Close the connection."""

@@ -147,7 +147,7 @@ class SharedWriter(Writer, Protocol):
     def find_next_due(self) -> int | None:
         """Return how many milliseconds it is until the next instance is due that nobody has claimed."""
 
-    def release_claim(self, key: InstanceKey) -> None:
+    def release_claim(self, *keys: InstanceKey) -> None:
         """Give back what was claimed and could not be woken."""
 
     def release_claims(self) -> None:

@@ -143,9 +143,9 @@ class PostgresWriter(SqlWriter):
         wake_at, now_ms = self._run("find_next_due", {})[0]
         return None if wake_at is None else max(0, wake_at - now_ms)
 
-    def release_claim(self, key: InstanceKey) -> None:
+    def release_claim(self, *keys: InstanceKey) -> None:
         """Give back what was claimed and could not be woken."""
-        self._run("release_claim", key._asdict())
+        self._run("release_claim", {"keys": msgspec.json.encode([key._asdict() for key in keys]).decode()})
 
     def release_claims(self) -> None:
         """Give back all that was claimed and does not run: of an earlier life of this node, or of a lost answer."""

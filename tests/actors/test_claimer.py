@@ -114,9 +114,9 @@ class Desk(Actor):
         later = [at - now for key, at in self._board.due.items() if key not in self._board.claimed and at > now]
         return min(later, default=None)
 
-    def release_claim(self, key: InstanceKey) -> None:
-        self._board.given_back.append(key.instance_id)
-        self._board.claimed.discard(key)
+    def release_claim(self, *keys: InstanceKey) -> None:
+        self._board.given_back.extend(key.instance_id for key in keys)
+        self._board.claimed.difference_update(keys)
 
     def release_claims(self) -> None:
         self._board.claimed.clear()

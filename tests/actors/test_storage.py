@@ -119,6 +119,31 @@ async def test_a_transaction_takes_no_more_saves_than_allowed(store: WatchedStor
     assert store.commits == [3] + [9] * 13
 
 
+async def test_what_collects_during_a_read_is_loaded_at_once(store: WatchedStore) -> None:
+    reached, opened, reads = threading.Event(), threading.Event(), list[str]()
+
+    def hold(method: str) -> None:
+        reads.append(method)
+        reached.set()
+        assert opened.wait(PATIENCE_S)
+
+    store.put(*(save(key_of(f"i{n}")) for n in range(20)))
+    store.before_read = hold
+    async with open_storage(store) as system, trio.open_nursery() as nursery:
+        reader = system.ref("root/reader")
+        replies = dict[int, Reply]()
+        nursery.start_soon(reader.ask, Query("count_instances", (key_of("i0").tenant_id,)))
+        assert await trio.to_thread.run_sync(reached.wait, PATIENCE_S)
+        for n in range(20):
+            reader.ask_then(Load((key_of(f"i{n}"),)), partial(replies.__setitem__, n))
+        opened.set()
+        await reader.ask(Query("count_instances", (key_of("i0").tenant_id,)))
+
+    values: list[Any] = [replies[n].value for n in range(20)]
+    assert [key_of(f"i{n}") in value for n, value in enumerate(values)] == [True] * 20
+    assert reads == ["count_instances", "load", "count_instances"]
+
+
 PAYLOADS: dict[str, dict[str, Any]] = {
     "state": {"checkpoints": (checkpoint("step", bytes(1_000)),)},
     "output": {"output": bytes(1_000)},

@@ -7,11 +7,14 @@ from typing import Final
 import msgspec
 
 from runtara.messages import StartInstance
+from runtara.sdk.flow._kept import write_begin
+from runtara.sdk.flow._programs import program_of
+from runtara.sdk.flow._runs import begun
 from tests.console.cdp import Page
 from tests.console.test_access import CHECKS, STICKS_OUT
 from tests.console.test_timeline import told
 from tests.console.world import open_world, quiet
-from tests.sdk.flow.standings import CASES
+from tests.sdk.flow.standings import CASES, LINEAR
 
 STANDING: Final = """
   const { beginning, everyNode, withStates } = await import("/ui/graph.js");
@@ -27,7 +30,8 @@ ODD: Final = """
   const many = Array(3000).fill({ id: "x" });
   const keys = ['"a"', "true", "null", "1.50", "{"].map((text) => wordOf("b::key_fn", text, "json"));
   return [beginning("no json"), beginning("{}"), begin(null), begin([null]), begin(deep(100)), begin(many),
-    begin([{ id: 7, kind: "constructor" }]).nodes[0].kind, wordOf("l#1", "-12", "json"), ...keys,
+    begin([{ id: 7, kind: "constructor" }]).nodes[0].kind, begin([{ id: 7, kind: "child_workflow" }]).nodes[0].kind,
+    begin([{ id: 7, kind: "fork", branches: [{}] }]).nodes[0].branches.length, wordOf("l#1", "-12", "json"), ...keys,
     wordOf("b::key_fn", "x", "own")];
 """
 
@@ -46,7 +50,7 @@ async def test_each_node_stands_in_the_console_as_at_the_command_line(tmp_path: 
         page = await world.visit()
 
         assert await told(page, STANDING, cases=cases) == [case.states for case in CASES]
-        assert await told(page, ODD) == [None] * 6 + ["task", "-", "a", "True", "None", "1.50", None, None]
+        assert await told(page, ODD) == [None] * 6 + ["task", "task", 0, "-", "a", "True", "None", "1.50", None, None]
 
 
 def states(*names: str) -> str:
@@ -101,17 +105,22 @@ async def walk_through(page: Page) -> None:
     assert "poll, loop, at most 10 times, done, iteration 3" in await page.text(".graph-list")
 
 
-async def test_failed_tries_are_seen_and_an_instance_that_is_no_workflow_has_no_graph(
+async def test_failed_tries_are_seen_and_what_was_submitted_and_what_is_no_workflow(
     tmp_path: Path, chromium: str
 ) -> None:
     async with open_world(tmp_path, chromium) as world:
         await world.ask("parcel-2", StartInstance(program="flow.py", input=b"1"))
         await world.signal("parcel-2", "approval", {"way": "box"})
+        begin = write_begin(begun(LINEAR, 1))
+        await world.ask("submitted", StartInstance(program=program_of(LINEAR), input=begin))
         await world.start("plain", ["save", 1])
         page = await world.visit("#/instances/parcel-2")
         await page.wait(states("pack: waiting", "stamp: skipped"))
         label = "[...document.querySelectorAll('.node.waiting')].at(-1).getAttribute('aria-label')"
         assert "1 failed tries, OSError('there is no more tape')" in await page.evaluate(label)
+
+        await page.evaluate("location.hash = '#/instances/submitted'")
+        await page.wait(states("a: due", "b: not_reached"))
 
         await page.evaluate("location.hash = '#/instances/plain'")
         await page.wait(

@@ -19,8 +19,10 @@ from runtara.sdk._types import RetryConfig
 from runtara.sdk.flow._help import help_out
 from runtara.sdk.flow._lead import Lead
 from runtara.sdk.flow._programs import Served
+from runtara.sdk.flow._tries import Bench
 from runtara.sdk.flow._wire import MARGIN, write_outcome
 from runtara.sdk.flow.backend import Backend
+from runtara.threads import Library
 from runtara.transport import Door
 
 __all__ = ["Crew", "Terms"]
@@ -41,6 +43,8 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     tags: tuple[str, ...]
     lease: float
     """Seconds after which what it holds is given to others, where nothing is heard of it."""
+    library: Library
+    """The event loop that async tasks are written for."""
     patience: float
     """Seconds that one claim waits for something to do."""
 
@@ -59,18 +63,23 @@ class Crew:
         self._idle: Final[set[trio.CancelScope]] = set()
         self._keeping = trio.CancelScope()
         self._goes_home = False
+        self.is_over = False
+        """Whether it works no more."""
         self._token: trio.lowlevel.TrioToken | None = None
 
     async def run(self) -> None:
         """Work until told to go home. Cancelled, it drops everything: others have it once the lease is over."""
         self._token = trio.lowlevel.current_trio_token()
-        self._threads = trio.CapacityLimiter(self._terms.slots)
-        async with trio.open_nursery() as keeping:
-            keeping.start_soon(self._keep)
-            async with trio.open_nursery() as slots:
-                for number in range(self._terms.slots):
-                    slots.start_soon(self._slot, number)
-            keeping.cancel_scope.cancel()
+        self._bench = Bench(trio.CapacityLimiter(self._terms.slots), self._terms.library)
+        try:
+            async with trio.open_nursery() as keeping:
+                keeping.start_soon(self._keep)
+                async with trio.open_nursery() as slots:
+                    for number in range(self._terms.slots):
+                        slots.start_soon(self._slot, number)
+                keeping.cancel_scope.cancel()
+        finally:
+            self.is_over = True
 
     def go_home(self) -> None:
         """Claim nothing more, end the tasks that run, and let others have the rest; from any thread."""
@@ -130,7 +139,7 @@ class Crew:
             self._programs[claim.program],
             claim,
             tags=self._terms.tags,
-            threads=self._threads,
+            bench=self._bench,
             is_over=lambda: self._goes_home,
         )
         self._leads.add(lead)
@@ -143,7 +152,7 @@ class Crew:
     async def _help(self, claim: TaskClaim) -> None:
         with trio.CancelScope() as scope, self._holding(claim.claim_id, scope.cancel):
             self._keeping.cancel()  # it is to be told of this one, too
-            outcome = await help_out(self._backend, self._programs[claim.program], claim, self._threads)
+            outcome = await help_out(self._backend, self._programs[claim.program], claim, self._bench)
             try:
                 await self._ask(FinishTask(claim_id=claim.claim_id, outcome=outcome), 0.0)
             except TooLarge as error:

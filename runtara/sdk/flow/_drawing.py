@@ -43,7 +43,7 @@ class _Chart:
     def sequence(self, nodes: tuple[GraphNode, ...], ends: list[_End]) -> list[_End]:
         """Write a sequence behind these ends; return its own."""
         for node in nodes:
-            ends = self._child(node, ends) if node.kind == "child_workflow" else self._node(node, ends)
+            ends = self._child(node, ends) if _is_frame(node) else self._node(node, ends)
         return ends
 
     def add(self, name: str, shape: str, state: NodeState | None) -> None:
@@ -64,7 +64,7 @@ class _Chart:
 
     def _node(self, node: GraphNode, ends: list[_End]) -> list[_End]:
         name = self._name()
-        left, right = _SHAPES[node.kind]
+        left, right = _SHAPES.get(node.kind, _SHAPES["task"])
         self.add(name, f'{left}"{"<br>".join(map(_escaped, words_of(node)))}"{right}', node.state)
         self.link(ends, name)
         if node.kind == "loop":
@@ -81,6 +81,10 @@ class _Chart:
         self.lines[inner:] = [f"    {line}" for line in self.lines[inner:]]
         self.lines.append("end")
         return ends
+
+
+def _is_frame(node: GraphNode) -> bool:
+    return node.kind == "child_workflow" and bool(node.branches)
 
 
 _SHAPES: Final = {

@@ -1,14 +1,15 @@
 """How a walk is taken: by blocking a thread, or by awaiting. What its wishes mean, others know."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from contextvars import copy_context
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import msgspec
 
+from runtara.errors import MailboxFull
 from runtara.messages import AwaitedSignal
 from runtara.sdk._base import SdkBase
 from runtara.sdk._bodies import Outcome, try_async, try_blocking
@@ -23,9 +24,9 @@ from runtara.sdk.flow._walk import RunTask, Together, Walk, keep, take
 from runtara.sdk.flow.context import TaskExecutionContext, context_in_use
 from runtara.sdk.flow.errors import TaskTimedOut
 from runtara.sdk.sync import RuntaraSdk
-from runtara.threads import in_thread, run_async, together
+from runtara.threads import in_thread, pause, run_async, together
 
-__all__ = ["Awaiting", "Blocking", "HandedOver", "Means", "Resting", "TryTask"]
+__all__ = ["Awaiting", "Blocking", "HandedOver", "Means", "Resting", "TryTask", "facing", "patiently"]
 
 
 class TryTask(msgspec.Struct, frozen=True):
@@ -147,11 +148,18 @@ class Blocking:
 
     def _part(self, wish: Any) -> Any:
         if wish.__class__ is not TryTask:
-            return self._means.perform_blocking(wish)
+            return self._perform_patiently(wish)
         if not wish.wish.task.spec.is_async:
             return wish.told(try_blocking(wish.scope, wish.call, wish.timeout))
-        with _facing(wish, AsyncRuntaraSdk) as scope:
+        with facing(wish, AsyncRuntaraSdk) as scope:
             return wish.told(run_async(self._library, lambda: try_async(scope, wish.call_async, wish.timeout)))
+
+    def _perform_patiently(self, wish: Any) -> Any:
+        while True:
+            try:
+                return self._means.perform_blocking(wish)
+            except MailboxFull:
+                threading.Event().wait(_AGAIN_AFTER)
 
     def _take_all(self, walks: list[Walk]) -> list[bytes]:
         """Take several walks; once one has failed, the others end with the task that they are at."""
@@ -215,15 +223,15 @@ class Awaiting:
 
     async def _part(self, wish: Any) -> Any:
         if wish.__class__ is not TryTask:
-            return await self._means.perform(wish)
+            return await patiently(self._means.perform, wish)
         if wish.wish.task.spec.is_async:
             return wish.told(await try_async(wish.scope, wish.call_async, wish.timeout))
-        with _facing(wish, RuntaraSdk) as scope:
+        with facing(wish, RuntaraSdk) as scope:
             return wish.told(await in_thread(lambda: try_blocking(scope, wish.call, wish.timeout)))
 
 
 @contextmanager
-def _facing(wish: TryTask, face: type[RuntaraSdk] | type[AsyncRuntaraSdk]) -> Iterator[Scope]:
+def facing(wish: TryTask, face: type[RuntaraSdk] | type[AsyncRuntaraSdk]) -> Iterator[Scope]:
     """Let a task use the SDK in the way that suits it, whatever its runner does; return the scope of what it calls."""
     owner = wish.scope.owner
     if not isinstance(owner, SdkBase) or isinstance(owner, face):
@@ -232,6 +240,18 @@ def _facing(wish: TryTask, face: type[RuntaraSdk] | type[AsyncRuntaraSdk]) -> It
     other = owner.in_face(face)
     with use_sdk(other):
         yield Scope(other, wish.scope.path)
+
+
+async def patiently(perform: Callable[[Any], Awaitable[Any]], wish: Any) -> Any:
+    """Do a part of a wish, and try again while so many branches ask at once that the instance takes no more."""
+    while True:
+        try:
+            return await perform(wish)
+        except MailboxFull:
+            await pause(_AGAIN_AFTER)
+
+
+_AGAIN_AFTER: Final = 0.01
 
 
 def _all(results: list[Any]) -> list[bytes]:

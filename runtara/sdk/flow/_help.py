@@ -1,7 +1,6 @@
 """How a worker runs a single task for the one who leads its instance."""
 
 import msgspec
-import trio
 
 from runtara.messages import TaskClaim
 from runtara.sdk._bodies import Outcome
@@ -11,7 +10,7 @@ from runtara.sdk.aio import AsyncRuntaraSdk
 from runtara.sdk.flow._faces import TryTask
 from runtara.sdk.flow._nodes import Task
 from runtara.sdk.flow._programs import Served
-from runtara.sdk.flow._tries import Tries
+from runtara.sdk.flow._tries import Bench, Tries
 from runtara.sdk.flow._walk import RunTask
 from runtara.sdk.flow._wire import Try, read_try, write_outcome
 from runtara.sdk.flow.backend import Backend
@@ -21,7 +20,7 @@ from runtara.sdk.flow.errors import WorkflowError
 __all__ = ["help_out"]
 
 
-async def help_out(backend: Backend, served: Served, claim: TaskClaim, threads: trio.CapacityLimiter) -> bytes:
+async def help_out(backend: Backend, served: Served, claim: TaskClaim, bench: Bench) -> bytes:
     """Run a claimed task once; return what came of it, for the one who leads."""
     try:
         one = read_try(claim.payload)
@@ -31,7 +30,7 @@ async def help_out(backend: Backend, served: Served, claim: TaskClaim, threads: 
     door = backend.open_door(claim.instance_id, one.epoch, beats=False)  # who leads says that the instance lives
     sdk = AsyncRuntaraSdk(door, backend.clock)
     try:
-        outcome = await Tries(sdk, door, threads).run(_wish(served, task, one, sdk))
+        outcome = await Tries(sdk, bench).run(_wish(served, task, one, sdk))
     finally:
         sdk.close()
     policy = task.spec.metadata.retries

@@ -18,7 +18,7 @@ from runtara.sdk.flow._kept import instant_at
 from runtara.sdk.flow._programs import Served
 from runtara.sdk.flow._runs import Run
 from runtara.sdk.flow._sharing import Sharing, Slot
-from runtara.sdk.flow._tries import Tries
+from runtara.sdk.flow._tries import Bench, Tries
 from runtara.sdk.flow._walk import walk
 from runtara.sdk.flow.backend import Backend
 from runtara.transport import Door
@@ -39,14 +39,14 @@ class Lead:
         claim: LeadClaim,
         *,
         tags: tuple[str, ...],
-        threads: trio.CapacityLimiter,
+        bench: Bench,
         is_over: Callable[[], bool],
     ) -> None:
         self._workflow: Final = served.workflow
         self._claim: Final = claim
         door = backend.open_door(claim.instance_id, claim.epoch)
         self._sdk: Final = _LeadSdk(door, backend.clock, is_over)
-        self._slot: Final = Slot(claim.program, self._sdk, door, tries=Tries(self._sdk, door, threads), tags=tags)
+        self._slot: Final = Slot(claim.program, self._sdk, door, tries=Tries(self._sdk, bench), tags=tags)
         self._is_over: Final = is_over
         self._walking: Final = trio.CancelScope()
         self._told: Exception | None = None

@@ -12,10 +12,10 @@ import trio
 from msgspec.structs import replace
 
 from runtara import messages
-from runtara.errors import Busy, TooLarge
+from runtara.errors import Busy, MailboxFull, TooLarge
 from runtara.sdk._bodies import Outcome
 from runtara.sdk.aio import AsyncRuntaraSdk
-from runtara.sdk.flow._faces import Awaiting, HandedOver, Means, TryTask
+from runtara.sdk.flow._faces import Awaiting, HandedOver, Means, TryTask, patiently
 from runtara.sdk.flow._kept import instant_at
 from runtara.sdk.flow._policies import runtime_priority
 from runtara.sdk.flow._tries import Tries
@@ -97,7 +97,11 @@ class _Offered:
         """Make the offer, before anything waits for it or takes it back. False where it has to be done here."""
         try:
             await self._wait(0)
-        except (Busy, TooLarge):  # so many are offered already, or the input leaves no room for anything beside it
+        except (
+            Busy,
+            MailboxFull,
+            TooLarge,
+        ):  # so many are offered already, or the input leaves no room for anything beside it
             if self._is_ours:
                 return False
             raise
@@ -189,4 +193,4 @@ class Sharing(Awaiting):
         return await super()._perform(wish)
 
     async def _part(self, wish: Any) -> Any:
-        return await (self._slot.run(wish) if wish.__class__ is TryTask else self._means.perform(wish))
+        return await (self._slot.run(wish) if wish.__class__ is TryTask else patiently(self._means.perform, wish))

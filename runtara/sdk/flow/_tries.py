@@ -1,45 +1,56 @@
 """One try of a task by a worker: under its loop or on one of its threads, and told once nobody waits for it."""
 
-from functools import partial
-from typing import Final
+from collections.abc import Awaitable, Callable
+from typing import Final, NamedTuple
 
 import trio
 
 from runtara.sdk._bodies import Outcome, try_async, try_blocking
-from runtara.sdk._scopes import Scope
 from runtara.sdk.aio import AsyncRuntaraSdk
 from runtara.sdk.context import use_sdk
-from runtara.sdk.flow._faces import TryTask
+from runtara.sdk.flow._faces import TryTask, facing
 from runtara.sdk.flow.context import StopFlag
 from runtara.sdk.sync import RuntaraSdk
-from runtara.transport import Door
+from runtara.threads import Library, run_async
 
-__all__ = ["Tries"]
+__all__ = ["Bench", "Tries"]
+
+
+class Bench(NamedTuple):
+    """Where a worker runs tasks."""
+
+    threads: trio.CapacityLimiter
+    library: Library
+    """The loop that async tasks are written for: the worker's own, or asyncio, with a loop for each try."""
 
 
 class Tries:
     """Runs tries of tasks for one instance, with the SDK of its program, which they may use."""
 
-    def __init__(self, sdk: AsyncRuntaraSdk, door: Door, threads: trio.CapacityLimiter) -> None:
+    def __init__(self, sdk: AsyncRuntaraSdk, bench: Bench) -> None:
         self._sdk: Final = sdk
-        self._blocking: Final = RuntaraSdk(door, sdk.clock)
-        self._threads: Final = threads
+        self._bench: Final = bench
 
     async def run(self, wish: TryTask) -> Outcome:
         """Run one. Where it is cancelled, an async task is as well; a plain one is told, and waited for."""
-        if wish.wish.task.spec.is_async:
-            with use_sdk(self._sdk):
-                return wish.told(await try_async(wish.scope, wish.call_async, wish.timeout))
+        is_async, library = wish.wish.task.spec.is_async, self._bench.library
+        with use_sdk(self._sdk):
+            if not is_async:
+                with facing(wish, RuntaraSdk) as scope:
+                    return wish.told(await self._on_thread(wish, lambda: try_blocking(scope, wish.call, wish.timeout)))
+            if library == "trio":
+                return wish.told(await self._tried(wish))
+            return wish.told(await self._on_thread(wish, lambda: run_async(library, lambda: self._tried(wish))))
+
+    def _tried(self, wish: TryTask) -> Awaitable[Outcome]:
+        return try_async(wish.scope, wish.call_async, wish.timeout)
+
+    async def _on_thread(self, wish: TryTask, call: Callable[[], Outcome]) -> Outcome:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_tell, wish.context.stop)
-            outcome = await trio.to_thread.run_sync(partial(self._call, wish), limiter=self._threads)
+            outcome = await trio.to_thread.run_sync(call, limiter=self._bench.threads)
             nursery.cancel_scope.cancel()
-        return wish.told(outcome)
-
-    def _call(self, wish: TryTask) -> Outcome:
-        scope = Scope(self._blocking, wish.scope.path)
-        with use_sdk(self._blocking):
-            return try_blocking(scope, wish.call, wish.timeout)
+        return outcome
 
 
 async def _tell(stop: StopFlag) -> None:

@@ -92,13 +92,21 @@ class WorkflowClient:
         return await drive(self._wait(instance_id, timeout), perform)
 
     def cancel(self, instance_id: str, reason: str | None = None, cancelled_by: str | None = None) -> WorkflowStatus:
-        """Cancel an instance: at once where it rests, before its next task where it runs. Harmless when repeated."""
+        """Cancel an instance. Harmless when repeated.
+
+        One that rests ends at once, one that a runner runs before its next task, and with a worker also in the middle
+        of one.
+        """
         return _blocking(self._tell(instance_id, "cancel", reason, cancelled_by))
 
     async def cancel_async(
         self, instance_id: str, reason: str | None = None, cancelled_by: str | None = None
     ) -> WorkflowStatus:
-        """Cancel an instance: at once where it rests, before its next task where it runs. Harmless when repeated."""
+        """Cancel an instance. Harmless when repeated.
+
+        One that rests ends at once, one that a runner runs before its next task, and with a worker also in the middle
+        of one.
+        """
         return await drive(self._tell(instance_id, "cancel", reason, cancelled_by), perform)
 
     def pause(self, instance_id: str, reason: str | None = None, paused_by: str | None = None) -> WorkflowStatus:

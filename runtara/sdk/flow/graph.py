@@ -111,12 +111,14 @@ class Graph(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def _placed(nodes: tuple[GraphNode, ...], where: str = "") -> tuple[GraphNode, ...]:
-    """Return nodes that know under what their results are kept."""
+    """Return nodes that know under what their results are kept. Of what others have written, empty branches go."""
     return tuple(
         replace(
             node,
             place=where + node.id,
-            branches=tuple(replace(one, nodes=_placed(one.nodes, _inner_place(node, where))) for one in node.branches),
+            branches=tuple(
+                replace(one, nodes=_placed(one.nodes, _inner_place(node, where))) for one in node.branches if one.nodes
+            ),
         )
         for node in nodes
     )

@@ -6,7 +6,7 @@ that a run goes on where it was after any crash.
 
 import random
 from enum import StrEnum
-from typing import Any, Final, Literal, TypeVar, cast
+from typing import Any, Final, TypeVar, cast
 
 from runtara.errors import InvalidInput
 from runtara.lifecycle import FINAL, TerminationReason
@@ -24,15 +24,14 @@ from runtara.sdk.flow.backend import Backend
 from runtara.sdk.flow.errors import BackendError, WorkflowError
 from runtara.sdk.flow.status import WorkflowStatus
 from runtara.sdk.flow.workflow import Workflow
+from runtara.threads import Library
 from runtara.transport import Door
 
-__all__ = ["CheckpointingRunner", "ConflictPolicy", "InProcessRunner", "Library"]
+__all__ = ["CheckpointingRunner", "ConflictPolicy", "InProcessRunner"]
 
 I = TypeVar("I")  # noqa: E741 - input
 O = TypeVar("O")  # noqa: E741 - output
 T = TypeVar("T")
-
-Library = Literal["trio", "asyncio"]
 
 
 class ConflictPolicy(StrEnum):

@@ -12,18 +12,20 @@ from collections.abc import AsyncIterator, Iterable
 from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from itertools import count
 from types import TracebackType
 from typing import Any, Final, Self, cast
 
 import trio
 
-from runtara.errors import InvalidInput
+from runtara.errors import InvalidInput, InvalidState
 from runtara.ids import check_id
 from runtara.sdk.flow._crew import Crew, Terms
 from runtara.sdk.flow._policies import checked_tags, parse_duration
 from runtara.sdk.flow._programs import served_by
 from runtara.sdk.flow.backend import Backend
 from runtara.sdk.flow.workflow import Workflow
+from runtara.threads import Library
 
 __all__ = ["PooledWorker", "Worker", "WorkerHandle"]
 
@@ -90,11 +92,14 @@ def _work(crew: Crew, ended: Future[None]) -> None:
 class PooledWorker:
     """Runs workflows that were submitted, next to any number of other workers on the same backend.
 
-    `worker_id` is unique among them; by default it is made of the host's name and the number of the process.
+    `worker_id` is unique among them; by default it is made of the host's name and the number of
+    the process.
     `claim_ttl` is how long nothing may be heard of the worker before others get what it holds. Of
     `max_concurrent_tasks`, each is a workflow that it leads or a task that it runs for another worker. With `tags`, it
     takes tasks that have none, or no others; without, it takes all. `poll_interval` is the longest time that one
-    question for work waits for an answer: work comes as soon as there is some, whatever this is.
+    question for work waits for an answer: work comes as soon as there is some, whatever this is. `library` is the event
+    loop that async tasks are written for; those for asyncio get a loop for each try, and are told of a cancel as plain
+    tasks are, instead of being cancelled.
 
     Raises `InvalidInput` for what does not fit.
     """
@@ -109,16 +114,19 @@ class PooledWorker:
         max_concurrent_tasks: int = 4,
         tags: Iterable[str] = (),
         poll_interval: str | float | timedelta = 30.0,
+        library: Library = "trio",
     ) -> None:
         if not isinstance(backend, Backend):
             raise InvalidInput(f"{backend!r} is no backend: say where the worker is to work")
         self._backend: Final = backend
         self._workflows: Final = None if workflows is None else tuple(workflows)
+        self._at_work: Crew | None = None
         self._terms: Final = Terms(
             worker_id=check_id(own_id() if worker_id is None else worker_id, "worker id"),
             slots=_slots(max_concurrent_tasks),
             tags=checked_tags(tags),
             lease=_seconds("claim_ttl", claim_ttl, _LEASES),
+            library=library,
             patience=_seconds("poll_interval", poll_interval, _WAITS),
         )
 
@@ -135,7 +143,7 @@ class PooledWorker:
     def spawn(self, workflows: Iterable[Workflow[Any, Any]] | None = None) -> WorkerHandle:
         """Begin to work on a thread of its own; `workflows` are those that it runs, if they were not given before.
 
-        Raises `InvalidInput` for what is no workflow, or where there is none.
+        Raises `InvalidInput` for what is no workflow, or where there is none, and `InvalidState` while it works.
         """
         return WorkerHandle(self._crew(workflows), self._backend, self.worker_id)
 
@@ -157,11 +165,15 @@ class PooledWorker:
 
     def _crew(self, workflows: Iterable[Workflow[Any, Any]] | None) -> Crew:
         given = self._workflows if workflows is None else tuple(workflows)
-        return Crew(self._backend, served_by(given or ()), self._terms)
+        programs = served_by(given or ())
+        if self._at_work is not None and not self._at_work.is_over:
+            raise InvalidState(f"worker {self.worker_id!r} is at work already: give a second one another worker_id")
+        self._at_work = Crew(self._backend, programs, self._terms)
+        return self._at_work
 
 
 class Worker(PooledWorker):
-    """A `PooledWorker` under the names of the field's Python binding."""
+    """A `PooledWorker` under the names of the field's Python binding; but it has four slots, not one."""
 
     def __init__(
         self,
@@ -188,8 +200,13 @@ class Worker(PooledWorker):
 
 
 def own_id() -> str:
-    """Return the name of a worker that was given none: the host's name, and the number of the process."""
-    return f"{platform.node()}-{os.getpid()}"
+    """Return the name of a worker that was given none: of the host, the process, and which one it is there."""
+    number = next(_numbers)
+    own = f"{platform.node() or 'worker'}-{os.getpid()}"
+    return own if number == 1 else f"{own}-{number}"
+
+
+_numbers: Final = count(1)
 
 
 def _slots(count: int) -> int:

@@ -35,7 +35,7 @@ def _postgres(request: pytest.FixtureRequest, folder: Path) -> Iterator[Backend]
 KINDS = {"memory": _memory, "sqlite": _sqlite, "postgres": _postgres}
 
 
-@pytest.fixture(scope="module", params=["memory", "sqlite"])
+@pytest.fixture(scope="module", params=list(KINDS))
 def backend(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backend]:
     """A backend; whoever uses it takes instance ids of its own."""
     yield from _opened(request, tmp_path_factory.mktemp("flows"))

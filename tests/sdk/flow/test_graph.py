@@ -36,3 +36,13 @@ def test_what_is_kept_is_short_and_says_nothing_twice() -> None:
         {"id": "nap", "kind": "delay", "detail": "1.5m"},
         {"id": "loop_0", "kind": "loop", "detail": "at most 3 times", "max_iterations": 3, "fails_at_max": True},
     ]
+
+
+def test_what_was_written_by_others_is_drawn_as_well_as_it_can_be() -> None:
+    odd = b'[{"id":"a","kind":"later"},{"id":"b","kind":"child_workflow"},{"id":"c","kind":"fork","branches":[{}]}]'
+
+    graph = Graph.kept_as("odd", odd)
+
+    assert [node.label for node in graph.iter_nodes()] == ["a", "b", "c"]
+    assert graph.to_text() == "odd\n  - a\n  - b\n  - c\n"
+    assert graph.to_mermaid().count("-->") == 4

@@ -10,6 +10,7 @@ from runtara.sdk.flow import (
     Backend,
     BackendError,
     CheckpointingRunner,
+    Flow,
     InProcessRunner,
     Workflow,
     WorkflowStatus,
@@ -132,3 +133,15 @@ def go_on(backend: Backend, workflow: Workflow[Any, Any], instance_id: str, valu
     except BackendError:
         status = runner.run(workflow, instance_id, value)
     return to_the_end(runner, workflow, instance_id, status)
+
+
+def test_more_branches_than_an_instance_takes_questions_at_once_all_run(backend: Backend, instance_id: str) -> None:
+    fork = Flow("wide").fork()
+    for number in range(400):
+        fork = fork.branch(abs, name=f"b{number}")
+    workflow = fork.join(len, name="count").build()
+
+    async def main() -> WorkflowStatus:
+        return await CheckpointingRunner(backend).run_async(workflow, instance_id, 1)
+
+    assert trio.run(main).output == 400

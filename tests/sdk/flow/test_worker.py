@@ -1,15 +1,18 @@
 """Workers: every graph of the suite through pools of them, and what they promise beside."""
 
+import asyncio  # what is tested
 import gc
+import os
 import threading
 from collections.abc import Mapping
 from typing import Any
 
 import pytest
+import sniffio
 import trio
 
 from runtara.actors.pool import OFFERS_MAX
-from runtara.errors import InvalidInput
+from runtara.errors import InvalidInput, InvalidState
 from runtara.messages import GetStatus, InstanceInfo
 from runtara.sdk import durable
 from runtara.sdk.flow import (
@@ -462,9 +465,22 @@ def test_the_names_of_the_fields_binding_work(backend: Backend, instance_id: str
     assert status.output == 7
 
 
-def test_a_worker_that_is_given_no_name_is_called_after_its_host_and_process() -> None:
+def test_workers_that_are_given_no_name_are_called_after_host_and_process_each_by_another_one() -> None:
     with InMemoryBackend() as backend:
-        assert PooledWorker(backend=backend).worker_id.rpartition("-")[2].isdigit()
+        first, second = PooledWorker(backend=backend).worker_id, PooledWorker(backend=backend).worker_id
+
+    assert str(os.getpid()) in first.split("-")
+    assert str(os.getpid()) in second.split("-")
+    assert first != second
+
+
+def test_a_worker_works_once_at_a_time(backend: Backend) -> None:
+    worker = PooledWorker("once", backend, [Flow("w").then(len).build()])
+
+    with worker.spawn(), pytest.raises(InvalidState, match="worker 'once' is at work already"):
+        worker.spawn()
+    with worker.spawn():
+        pass
 
 
 @pytest.mark.parametrize(
@@ -549,3 +565,19 @@ def test_a_result_that_is_too_large_is_an_error_of_its_task_wherever_it_runs(ins
 
     assert status.is_failed
     assert "100002 bytes" in str(status.error)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_tasks_that_are_written_for_asyncio_run_under_it(backend: Backend, instance_id: str, workers: int) -> None:
+    async def where(x: int) -> str:
+        await asyncio.sleep(0)
+        await kept_async(f"{instance_id}-asyncio")
+        return sniffio.current_async_library()
+
+    workflow = (
+        Flow("asyncio").fork().branch(where, name="a").branch(where, name="b").join(lambda x: x, name="j").build()
+    )
+
+    status = run_pooled(backend, workflow, instance_id, 1, workers=workers, library="asyncio")
+
+    assert status.output == {"a": "asyncio", "b": "asyncio"}

@@ -194,9 +194,11 @@ SELECT (
 ), now_ms();
 
 -- name: release_claim
--- Give back what was claimed and could not be woken.
+-- Give back what was claimed and could not be woken, by a list of keys.
 UPDATE instances SET owner = NULL
-WHERE tenant_id = %(tenant_id)s AND instance_id = %(instance_id)s AND owner = %(node)s AND status <> 'running';
+FROM json_to_recordset(%(keys)s) AS given_back (tenant_id TEXT, instance_id TEXT)
+WHERE instances.tenant_id = given_back.tenant_id AND instances.instance_id = given_back.instance_id
+    AND owner = %(node)s AND status <> 'running';
 
 -- name: release_claims
 -- Give back all that this node has claimed and does not run, as it may not have heard of it.

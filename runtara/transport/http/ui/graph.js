@@ -24,14 +24,15 @@ export function beginning(text) {
 
 function nodeOf(kept, where, budget, depth) {
   if (--budget.left < 0 || depth > DEPTH_MAX) throw new Error("this is too large to be drawn");
-  const kind = KINDS.has(kept.kind) ? kept.kind : "task";
+  const full = (kept.branches ?? []).filter((one) => one.nodes?.length); // as all are that `Flow.build` has checked
+  const kind = KINDS.has(kept.kind) && (kept.kind !== "child_workflow" || full.length) ? kept.kind : "task";
   const id = String(kept.id);
   const inner = kind === "child_workflow" ? `${where}${id}/` : where;
   return {
     id, kind, place: where + id, label: String(kept.title || id), detail: String(kept.detail ?? ""), signalName: String(kept.signal_name ?? ""),
     maxIterations: Number(kept.max_iterations) || 0, failsAtMax: kept.fails_at_max === true,
-    branches: (kept.branches ?? []).map((one) => ({ key: String(one.key ?? ""), isDefault: one.is_default === true,
-      nodes: (one.nodes ?? []).map((node) => nodeOf(node, inner, budget, depth + 1)) })),
+    branches: full.map((one) => ({ key: String(one.key ?? ""), isDefault: one.is_default === true,
+      nodes: one.nodes.map((node) => nodeOf(node, inner, budget, depth + 1)) })),
   };
 }
 
