@@ -1,5 +1,6 @@
 """How the values that go from node to node are kept: as JSON, as MessagePack, or in a way of one's own."""
 
+import math
 from collections.abc import Mapping
 from typing import Any, Final, Protocol
 
@@ -36,8 +37,11 @@ class JsonCodec:
         self._decoders: dict[Any, msgspec.json.Decoder[Any]] = {}
 
     def encode(self, value: Any) -> bytes:
-        """Return the bytes of a value."""
-        return encode(value)
+        """Return the bytes of a value. Raises `ValueError` for NaN and infinity, which would be read as nothing."""
+        data = encode(value)
+        if _NULL in data and value is not None and not _is_finite(value):
+            raise ValueError("it holds NaN or infinity")
+        return data
 
     def decode(self, data: bytes, declared: Any) -> Any:
         """Return the value, as the declared type."""
@@ -46,6 +50,23 @@ class JsonCodec:
     def join(self, parts: Mapping[str, bytes]) -> bytes:
         """Return an object with these members."""
         return b"{" + b",".join(encode(name) + b":" + part for name, part in parts.items()) + b"}"
+
+
+_NULL: Final = b"null"
+"""What msgspec writes for a number that JSON has not, as it does for None."""
+
+
+def _is_finite(value: Any) -> bool:
+    waiting = [msgspec.to_builtins(value, enc_hook=lambda _: None)]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, float) and not math.isfinite(part):
+            return False
+        if isinstance(part, dict):
+            waiting.extend(part.values())
+        elif isinstance(part, list | tuple):
+            waiting.extend(part)
+    return True
 
 
 class MsgpackCodec:

@@ -6,13 +6,14 @@ is free again, it takes back what nobody has claimed. So a sequence costs nothin
 
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any, Final
 
 import trio
 from msgspec.structs import replace
 
 from runtara import messages
-from runtara.errors import Busy, MailboxFull, TooLarge
+from runtara.errors import Busy, TooLarge
 from runtara.sdk._bodies import Outcome
 from runtara.sdk.aio import AsyncRuntaraSdk
 from runtara.sdk.flow._faces import Awaiting, HandedOver, Means, TryTask, patiently
@@ -26,6 +27,9 @@ __all__ = ["Sharing", "Slot"]
 
 OFFER_AFTER: Final = 0.005
 """Seconds that a task waits for the one who leads before others may have it: an offer takes about as long."""
+
+OFFERED_MAX: Final = 64
+"""Most tasks of one instance that are offered at a time; the others wait until one of these is done, or begins."""
 
 PATIENCE_MS: Final = 1_000
 """How long a task is offered that the one who leads cannot run, before the instance is handed over for it."""
@@ -41,15 +45,21 @@ class Slot:
         self.sdk: Final = sdk
         self.door: Final = door
         self.free: Final = trio.Semaphore(1)
+        self._offers: Final = trio.Semaphore(OFFERED_MAX)
         self._tries: Final = tries
         self._tags: Final = frozenset(tags)
 
     async def run(self, wish: TryTask) -> Outcome:
         """Have a try done, here or elsewhere. Raises `HandedOver` where somebody else has to lead for it."""
         is_ours = not self._tags or self._tags.issuperset(wish.wish.task.spec.metadata.tags)
-        if is_ours and await self._is_soon_free():
+        if is_ours and (await self._is_soon_free() or not await self._may_offer()):
             return await self.run_here(wish)
-        return await _Offered(self, wish, is_ours=is_ours).outcome()
+        if not is_ours:
+            await self._offers.acquire()
+        try:
+            return await _Offered(self, wish, is_ours=is_ours).outcome()
+        finally:
+            self._offers.release()
 
     async def run_here(self, wish: TryTask) -> Outcome:
         """Run a try in the place, which was acquired for it."""
@@ -67,6 +77,19 @@ class Slot:
             await self.free.acquire()
             return True
         return False
+
+    async def _may_offer(self) -> bool:
+        """Wait until there are few enough offers for another one; False if the place is acquired before."""
+        acquired: list[trio.Semaphore] = []
+
+        async def acquire(semaphore: trio.Semaphore) -> None:
+            await semaphore.acquire()
+            acquired.append(semaphore)
+
+        await _first_of(partial(acquire, self.free), partial(acquire, self._offers))
+        if len(acquired) == 2:
+            self._offers.release()
+        return acquired[0] is self._offers and len(acquired) == 1
 
 
 class _Offered:
@@ -97,11 +120,7 @@ class _Offered:
         """Make the offer, before anything waits for it or takes it back. False where it has to be done here."""
         try:
             await self._wait(0)
-        except (
-            Busy,
-            MailboxFull,
-            TooLarge,
-        ):  # so many are offered already, or the input leaves no room for anything beside it
+        except (Busy, TooLarge):  # others offer too many, or the input leaves no room for what is said beside it
             if self._is_ours:
                 return False
             raise
@@ -109,7 +128,7 @@ class _Offered:
 
     async def _wait(self, wait_ms: int) -> None:
         command = replace(self._offer, wait_ms=wait_ms)
-        self._told = await self._slot.door.call(command, timeout=wait_ms / 1000 + MARGIN)
+        self._told = await patiently(partial(self._slot.door.call, timeout=wait_ms / 1000 + MARGIN), command)
 
     async def _taken_back(self) -> bool:
         """Wait until the offer stands otherwise, or the place is free: it is acquired then, and the try not offered."""
@@ -138,7 +157,7 @@ class _Offered:
 
     async def _withdrawn(self, *, hand_over: bool = False) -> bool:
         command = messages.WithdrawTask(place=self._offer.place, hand_over=hand_over)
-        reply: messages.TaskWithdrawn = await self._slot.sdk.perform(command)
+        reply: messages.TaskWithdrawn = await patiently(self._slot.sdk.perform, command)
         return reply.withdrawn
 
 

@@ -1,5 +1,6 @@
 from typing import Any
 
+import msgspec
 import pytest
 from pydantic import BaseModel
 
@@ -40,6 +41,36 @@ def test_what_cannot_be_kept_or_read_is_named(codec: Codec) -> None:
         write(codec, object(), "the result of x")
     with pytest.raises(CodecError, match="the input of y"):
         read(codec, codec.encode("text"), int, "the input of y")
+
+
+class Measure(msgspec.Struct):
+    values: list[float]
+    note: str | None = None
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        float("nan"),
+        float("-inf"),
+        [1, {"a": (float("inf"),)}],
+        Measure([1.0, float("nan")]),
+        {"note": None, "deep": [[[float("nan")]]]},
+    ],
+)
+def test_a_number_that_json_has_not_is_refused_and_not_lost(value: Any) -> None:
+    status = InProcessRunner().run(Flow("w").then(lambda: value, name="measure").build(), None)
+
+    assert status.error is not None
+    assert "the result of measure cannot be stored as json (it holds NaN or infinity)" in status.error
+    assert InProcessRunner().run(Flow("w").then(lambda: value, name="m").build(codec=MSGPACK), None).is_completed
+
+
+@pytest.mark.parametrize(
+    "value", ["null", {"null": [None, 1.5]}, [Measure([1.0]), None], {1: None, "p": Point(x=1)}, [10**30, None]]
+)
+def test_nothing_may_be_a_part_of_a_value(value: Any) -> None:
+    assert InProcessRunner().run(Flow("w").then(lambda: value, name="m").build(), None).is_completed
 
 
 @codecs
