@@ -70,6 +70,8 @@ def _encode_model(value: Any) -> Any:
 
 def decode_model(declared: Any, value: Any) -> Any:
     """Return a pydantic model; `value` is what JSON made of it. It checks itself: what is wrong is a `ValueError`."""
+    if declared is object:
+        return value  # whatever it is
     validate = getattr(declared, "model_validate_json", None)
     if validate is None:
         raise TypeError(f"type {declared!r} is not supported")
