@@ -30,6 +30,7 @@ class Order:
         (Order, Order(("a", "b"), Model(number=3))),
         (Order, Order(())),
         (bytes, b"\x00\xff"),
+        (object, {"a": [1]}),
     ],
 )
 def test_a_value_comes_back_as_its_type(declared: Any, value: Any) -> None:
