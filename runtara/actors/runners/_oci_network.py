@@ -108,4 +108,6 @@ def _command(name: str, helper: Helper) -> list[str]:
 def _resolve(address: str) -> tuple[str, int]:
     host, _, port = address.strip().rpartition(":")
     found: Any = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_DGRAM)  # Any: not typed any closer
-    return found[0][4][0], int(port)
+    # "localhost" often means ::1 first, and a server listens at 127.0.0.1 unless it is told otherwise.
+    _, _, _, _, where = min(found, key=lambda one: bool(one[0] != socket.AF_INET))
+    return where[0], int(port)

@@ -1,4 +1,5 @@
 import os
+import socket
 from typing import get_args
 
 import pytest
@@ -22,6 +23,15 @@ def test_each_server_is_behind_a_door_of_its_own_on_the_loopback() -> None:
     assert link.doors == [("127.0.0.1", 8001), ("127.0.0.2", 8001), ("127.0.0.3", 9000)]
     assert link.servers[:2] == [("127.0.0.1", 8001), ("::1", 8001)]
     assert (link.helper, link.name_servers) == (None, None)
+
+
+def test_a_name_that_means_both_kinds_of_loopback_means_the_one_at_which_servers_listen(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    both = [(socket.AF_INET6, 2, 17, "", ("::1", 9000, 0, 0)), (socket.AF_INET, 2, 17, "", ("127.0.0.1", 9000))]
+    monkeypatch.setattr("socket.getaddrinfo", lambda *_, **__: both)  # what /etc/hosts makes of it on many machines
+
+    assert link_of("none", {ADDRESS: "localhost:9000"}).servers == [("127.0.0.1", 9000)]
 
 
 def test_a_program_that_is_told_of_no_server_has_no_door() -> None:
