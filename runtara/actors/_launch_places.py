@@ -72,7 +72,7 @@ class LaunchPlaces:
     def barred(self, known: Iterable[tuple[str, str]]) -> Barred:
         """Return of whom none may go; of the images among the `known` ones it is known whether they are full."""
         only_pools = self.free <= 0
-        return Barred(self.full_tenants(), self.full_programs(known), self.idle.programs(), only_pools)
+        return Barred(self.full_tenants(), self.full_programs(known), self.idle.programs(), only_pools, self.idle.total)
 
     async def take_stock(self, system: System, runner: str | None, pool: str | None) -> None:
         """Ask the actors at these paths who has a place, and what slots are idle."""

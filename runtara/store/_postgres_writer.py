@@ -132,6 +132,7 @@ class PostgresWriter(SqlWriter):
             "barred_programs": list(barred.programs),
             "pools": barred.pool_names(),
             "only_pools": barred.only_pools,
+            "slots": barred.slots,
             "aging_ms": AGING_MS,
         }
         rows = self._run("claim_due", names)

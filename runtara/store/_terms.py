@@ -134,6 +134,8 @@ class Barred(NamedTuple):
     """Tenants and pooled programs: of all that are pooled, these alone are not passed over. None for no difference."""
     only_pools: bool = False
     """Whether all is passed over that is not pooled."""
+    slots: int | None = None
+    """How many of those that are pooled may go; None for all. Only for claims."""
 
     def pool_names(self) -> list[str] | None:
         """Return what `pools` names as texts, a tenant, a space and a program: what statements compare with."""

@@ -147,7 +147,7 @@ def test_without_a_place_nothing_goes_but_what_workers_run() -> None:
     places.wake(due("process"))
     barred.append(places.barred(()))
 
-    assert barred == [Barred((), (), (("acme", POOLED),), only) for only in (False, True)]
+    assert barred == [Barred((), (), (("acme", POOLED),), only, 2) for only in (False, True)]
 
 
 @given(

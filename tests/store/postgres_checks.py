@@ -562,7 +562,8 @@ def a_claim_is_waited_for_by_who_gives_claims_back(bench: Bench) -> None:
         put(node.writer, save(KEY, status=Status.SUSPENDED, program="orders", wake_at=1))
         me = {"node": node.store.tenure.number, "incarnation": node.store.tenure.incarnation}
         names: dict[str, Any] = {**me, "limit": 10, "turn": 0, "window": 10, "programs": None}
-        names |= {"barred_tenants": [], "barred_programs": [], "pools": [], "only_pools": False, "aging_ms": 1}
+        names |= {"barred_tenants": [], "barred_programs": [], "pools": [], "only_pools": False}
+        names |= {"slots": 0, "aging_ms": 1}
         admin.execute(SLOW_CLAIMS)
         try:
             admin.execute("SELECT pg_advisory_lock(1)")

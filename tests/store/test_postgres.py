@@ -590,6 +590,19 @@ def test_what_workers_run_is_claimed_only_for_a_worker_that_can_and_grows_more_u
     assert [due.key.instance_id for look in looks for due in look.claimed] == ["soon", "old", "late"]
 
 
+def test_no_more_of_what_workers_run_is_claimed_than_slots_are_idle(database: str) -> None:
+    with opened(node(database, "a")) as (writer, _):
+        put(writer, *(pooled_save(f"{number}", wake_at=number) for number in (1, 2, 3)), due_save("plain", 0, 9))
+        shared: Any = writer
+        mine = Barred((), (), (("a", "pool:a@1"),))
+
+        looks = [shared.claim_due(9, 0, mine._replace(slots=slots)) for slots in (2, 0, 1)]
+
+    claimed = [{due.key.instance_id for due in look.claimed} for look in looks]
+    assert claimed == [{"1", "2", "plain"}, set(), {"3"}]
+    assert [look.due for look in looks] == [4, 1, 1]
+
+
 def test_what_is_claimed_comes_with_its_priority_and_program(database: str) -> None:
     with opened(node(database, "a")) as (writer, _):
         put(writer, due_save("one", 2**31))

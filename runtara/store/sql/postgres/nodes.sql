@@ -130,7 +130,7 @@ ranks (tenant_id, priority) AS (
     ) AS next
 ),
 queued AS (
-    SELECT found.number, found.wake_at, row_number() OVER (
+    SELECT found.number, found.wake_at, found.pooled, row_number() OVER (
         PARTITION BY ranks.tenant_id ORDER BY
             CASE WHEN found.pooled THEN 0 ELSE -ranks.priority END,
             found.wake_at - CASE WHEN found.pooled THEN ranks.priority * %(aging_ms)s ELSE 0 END,
@@ -153,16 +153,20 @@ queued AS (
     WHERE ranks.tenant_id <> ALL(CAST(%(barred_tenants)s AS TEXT[]))
 ),
 due AS MATERIALIZED (
-    SELECT number, row_number() OVER (ORDER BY turn, wake_at, number) - 1 AS place, count(*) OVER () AS many
+    SELECT number, pooled, row_number() OVER (ORDER BY turn, wake_at, number) - 1 AS place, count(*) OVER () AS many
     FROM queued
     ORDER BY turn, wake_at, number
     LIMIT %(window)s
 ),
-slice AS (
-    SELECT due.number, due.many
+mine AS (
+    SELECT due.number, place, pooled, count(*) FILTER (WHERE pooled) OVER (ORDER BY place) AS nth_pooled
     FROM due CROSS JOIN me
     WHERE place / ceil(due.many / CAST(me.many AS NUMERIC)) >= mod(me.rank + %(turn)s, me.many)
         AND place / ceil(due.many / CAST(me.many AS NUMERIC)) < mod(me.rank + %(turn)s, me.many) + 1
+),
+slice AS (
+    SELECT number FROM mine
+    WHERE NOT pooled OR CAST(%(slots)s AS BIGINT) IS NULL OR nth_pooled <= %(slots)s
     ORDER BY place
     LIMIT %(limit)s
 ),
