@@ -70,6 +70,7 @@ DOCUMENTED = {
     "root/instances/feed": "service",
     "root/runner": "supervisor",
     "root/runner/programs": "service",
+    "root/runner/pool": "service",
     "root/timers": "supervisor",
     "root/timers/scheduler": "service",
     "root/timers/heartbeat": "service",

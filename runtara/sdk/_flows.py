@@ -138,6 +138,7 @@ def _sleep(session: Session, command: messages.Sleep, park_after: float) -> Flow
         if left <= 0:
             return state
         if left >= park_after:
+            yield from _let_others_speak(session)
             reply = yield replace(command, park=True)
             _raise_if_parked(reply)
             left = reply.remaining_ms / 1000  # not parked: it is over
@@ -200,6 +201,7 @@ def wait_for_signal(
     command = messages.TakeSignal(name=name, place=place, timeout_ms=limit_ms)
     reply = yield from take_signal(session, clock, command, park_after)
     if reply.signal is None and not reply.timed_out:
+        yield from _let_others_speak(session)
         reply = yield replace(command, park=True)
         _raise_if_parked(reply)
     return CustomSignal.of(reply.signal)
@@ -219,6 +221,11 @@ def take_signal(
         patience -= yield AwaitPush(min(RECHECK, left, patience), since)
         if patience <= 0:  # whoever rests now hears of what has come meanwhile
             return reply
+
+
+def _let_others_speak(session: Session) -> Flow[None]:
+    """Have the deadlines stored of what the program does beside, which ends with the park."""
+    yield AwaitPush(0.0, session.pushes)
 
 
 def _raise_if_parked(reply: messages.SleepStarted | messages.SignalTaken) -> None:

@@ -12,9 +12,10 @@ HOUR_MS = 3_600_000
 PROGRAM = """import time
 from runtara.sdk import RuntaraSdk
 with RuntaraSdk.from_env() as sdk:
-    began = time.monotonic()
+    now = str(time.time()).encode()
+    began = sdk.checkpoint("began", now).existing_state or now
     sdk.sleep(1.0, "nap")
-    sdk.completed(str(time.monotonic() - began).encode())
+    sdk.completed(str(time.time() - float(began)).encode())
 """
 
 

@@ -8,10 +8,12 @@ import pytest
 import trio
 
 from runtara.errors import DeadlineExceeded, InstanceNotFound
-from runtara.messages import GetHealth, GetStatus, ListInstances, RegisterInstance, TakeSignal
+from runtara.messages import ClaimWork, GetHealth, GetStatus, RegisterInstance, TakeSignal
 from runtara.transport.frames import Ask, Hello
 from runtara.transport.http._answers import Asked, Client
 from tests.transport.lobby import Lobby, open_lobby
+
+NOTHING_COMES = ClaimWork(worker_id="w", slot=0, programs=("pool:none@1",), wait_ms=60_000)
 
 
 @asynccontextmanager
@@ -43,7 +45,7 @@ async def test_what_was_answered_before_anybody_waits_is_there_at_once(tmp_path:
 async def test_who_is_cancelled_waits_no_more_and_the_answer_goes_nowhere(tmp_path: Path) -> None:
     async with opened(tmp_path) as (_, client):
         await client.ask(Ask(id=1, command=RegisterInstance(attempt_id="a")))
-        asked = Asked(client, Ask(id=1, command=ListInstances()))  # the store is asked, on a thread
+        asked = Asked(client, Ask(id=1, command=NOTHING_COMES))
         with trio.CancelScope() as scope:
             scope.cancel()
             await asked.reply()
