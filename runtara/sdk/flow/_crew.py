@@ -127,7 +127,9 @@ class Crew:
 
     async def _say_goodbye(self, number: int) -> None:
         """Let go of what the runtime may just have given to a slot that did not wait any more."""
-        goodbye = ClaimWork(worker_id=self._terms.worker_id, slot=number, programs=())
+        terms = self._terms
+        lease_ms = int(terms.lease * 1000)  # no longer than before: the next of its name is held to it, too
+        goodbye = ClaimWork(worker_id=terms.worker_id, slot=number, programs=(), lease_ms=lease_ms)
         try:
             await self._door.call(goodbye)
         except RuntaraError as error:
