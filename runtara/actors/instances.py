@@ -52,8 +52,8 @@ class Adopt(msgspec.Struct, frozen=True):
     keys: tuple[InstanceKey, ...]
 
 
-class Forget(msgspec.Struct, frozen=True):
-    """These instances were deleted: what is asked about them from now on is to be looked up."""
+class Forget(msgspec.Struct, Request[None], frozen=True):
+    """These instances were deleted: what is asked about them once this is answered is to be looked up."""
 
     keys: tuple[InstanceKey, ...]
 
@@ -292,10 +292,12 @@ class Instances(Region[InstanceKey, InstanceState]):
     @hears(Forget)
     def forget(self, message: Forget) -> None:
         """Have deleted instances loaded again, should anybody speak to them."""
-        for key in message.keys:
-            cell = self._cells.get(key)
-            if cell is not None:
-                cell.state = None
+        cells = {key: self._cells[key] for key in message.keys if key in self._cells}
+        for cell in cells.values():
+            cell.state = None
+        busy = tuple(key for key, cell in cells.items() if cell.busy)
+        if busy:  # what is being loaded for them may have been read before they were deleted
+            self.tell_later(_LOOK_AGAIN_AFTER, Forget(busy))
 
     def _resolve(self, key: InstanceKey, state: InstanceState | LoadError | Elsewhere) -> None:
         if isinstance(state, _Held) and state.holder.lost:

@@ -6,6 +6,8 @@ what it would do. One that fails is tried again the next time: what it has not r
 
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from math import inf
 from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
@@ -135,7 +137,8 @@ class Upkeep(Actor):
             self._removed[name] += len(removed)
             if name == "instances" and removed:
                 keys = (InstanceKey(thing.tenant_id, thing.name) for thing in removed if thing.tenant_id is not None)
-                self.system.ref(self._instances).tell_nowait(Forget(tuple(keys)))
+                with suppress(ActorStopped):  # one that restarts has forgotten everything
+                    await self.system.ref(self._instances).ask(Forget(tuple(keys)), timeout=inf)
         return removed
 
 
