@@ -160,6 +160,8 @@ class GuardedStream:
             if take is None or messages.head is None:
                 return data
             await take(data, messages.head)
+            if messages.has_more:
+                return b""
 
     async def _receive_some(self) -> bytes:
         size = _BODY_BYTES if self.messages.is_in_body else _HEAD_BYTES

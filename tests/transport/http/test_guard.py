@@ -397,3 +397,20 @@ async def test_a_head_that_trickles_in_behind_a_plain_request_is_refused_in_time
 
     assert refused.value.status == 408
     assert trio.current_time() == pytest.approx(15)
+
+
+async def test_what_has_come_together_with_a_plain_request_is_not_waited_for(autojump_clock: MockClock) -> None:
+    taken: list[Head] = []
+
+    async def take(data: bytes, head: Head) -> None:
+        taken.append(head)
+
+    with pair() as (stream, peer):
+        peer.send(get() + get(b"X: y") + post(b"Content-Length: 5", body=b"hello"))
+        data = await stream.receive(take)
+        taken += [stream.messages.head] if stream.messages.head else []
+        rest = await stream.receive(take)
+
+    assert (data, rest) == (get(b"X: y"), post(b"Content-Length: 5", body=b"hello"))
+    assert len(taken) == 2
+    assert trio.current_time() == pytest.approx(0)

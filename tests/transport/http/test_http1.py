@@ -148,6 +148,17 @@ async def test_requests_that_come_together_are_answered_in_their_order() -> None
     assert bodies == [b"%d" % number for number in range(10)]
 
 
+async def test_plain_requests_that_come_together_are_answered_in_their_order() -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await answering(scope["query_string"], length=1)(scope, receive, send)
+
+    async with open_server(app) as serving, serving.client() as client:
+        await client.say(b"".join(get(first=b"GET /?%d HTTP/1.1" % number) for number in range(10)))
+        bodies = [(await client.answer())[1] for _ in range(10)]
+
+    assert bodies == [b"%d" % number for number in range(10)]
+
+
 async def test_a_client_that_wants_to_close_is_closed() -> None:
     async with open_server() as serving, serving.client() as client:
         await client.say(get(b"Connection: close") + get())
