@@ -142,8 +142,7 @@ def register_instance(case: Case, command: RegisterInstance) -> Decision:
         return replace_by_register(case, new_row(case.state.key, case.now), command)
     if case.epoch is not None:
         case.require_owner()  # launched, or registered before, under an epoch that is no longer the newest
-    if next_status(row.status, Trigger.REGISTERED) is None or row.termination_reason is TerminationReason.PAUSED:
-        # A pause that was acknowledged holds until a resume, also when the program is started again by hand (I31).
+    if next_status(row.status, Trigger.REGISTERED) is None or _rests(case):
         raise refusal(row, Trigger.REGISTERED)
     if checkpoint_id is not None and checkpoint_id not in case.state.checkpoint_ids:
         raise _no_checkpoint(case.state.key, checkpoint_id)
@@ -155,6 +154,16 @@ def register_instance(case: Case, command: RegisterInstance) -> Decision:
     launched = case.unregistered or (case.epoch is not None and row.claimed_epoch is not None)
     events = (AttemptRegistered(command.attempt_id, epoch, case.now, launched),)
     return Decision(events, _registered(case, epoch), _effects_of_takeover(case, epoch, launched))
+
+
+def _rests(case: Case) -> bool:
+    """Return whether an instance is not to be taken up by this program now.
+
+    A pause that was acknowledged holds until a resume, also when the program is started again by hand (I31). Whoever was
+    launched and told to shut down is about to end: the instance waits for its next launch.
+    """
+    reason, launched = case.row.termination_reason, case.epoch is not None and case.row.claimed_epoch is not None
+    return reason is TerminationReason.PAUSED or (launched and reason is TerminationReason.SHUTDOWN_REQUESTED)
 
 
 def _effects_of_takeover(case: Case, epoch: int, launched: bool) -> tuple[Effect, ...]:

@@ -122,10 +122,10 @@ def test_every_order_is_shipped_though_a_node_is_lost_while_workers_work(
 
 
 def check(journal: Journal) -> None:
-    """What was stored before something else began has not run again; nothing ran more often than one loss explains."""
+    """What was stored before something else began has not run again; what was under way has, here and there."""
     for name, order in journal.runs():
         first_behind = (BEHIND.get(name), order)
         if first_behind in journal.begun:
             later = journal.begun[journal.begun.index(first_behind) :]
             assert (name, order) not in later, f"{name} of {order} was stored, and ran again"
-    assert max(journal.runs().values()) <= 2
+    assert journal.runs().total() <= len(journal.runs()) + ORDERS
