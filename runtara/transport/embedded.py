@@ -20,6 +20,10 @@ class _Line(Protocol):
 
     def call_from_thread(self, command: Request[R], epoch: int | None = None, *, timeout: float | None = None) -> R: ...
 
+    def hand_in(self, checkpoint_id: str, state: bytes, epoch: int | None) -> bool: ...
+
+    def is_left_alone(self, epoch: int | None) -> bool: ...
+
 
 def _nothing(_: Session) -> None:
     """Neither attach nor detach: a door for those who only ask."""
@@ -61,6 +65,17 @@ class EmbeddedDoor:
         reply = self._line.call_from_thread(command, self.session.epoch, timeout=timeout)
         self.session.received(reply)
         return reply
+
+    def hand_in(self, checkpoint_id: str, state: bytes) -> bool:
+        """Take a checkpoint that is saved before any later call of this door is answered; from any thread.
+
+        False where a call has to save it. Raises what checkpoints that were taken earlier are refused with.
+        """
+        return self._attached and self._line.hand_in(checkpoint_id, state, self.session.epoch)
+
+    def is_left_alone(self) -> bool:
+        """Whether it is known here that the attempt runs and was told nothing; where it is not, it has to ask."""
+        return self._attached and self._line.is_left_alone(self.session.epoch)
 
     @property
     def is_connected(self) -> bool:
