@@ -1,7 +1,6 @@
 """The ways from this process to the instances of one running system, and the end of all of them with it."""
 
 import threading
-from functools import partial
 from weakref import WeakSet
 
 from runtara.actors.sessions import Attach, Detach
@@ -31,7 +30,7 @@ class Doors:
         """Return the door of a program: it hears of signals, and is kept alive. Raises `InvalidInput` for bad ids."""
         session = Session(key)
         session.epoch = epoch
-        return EmbeddedDoor(session, partial(self._line, hands_in=True), self._attach, self._detach)
+        return EmbeddedDoor(session, self._line, self._attach, self._detach, self._line(key, hands_in=True))
 
     def open_beside(self, key: InstanceKey) -> EmbeddedDoor:
         """Return the door of somebody who manages an instance. Raises `InvalidInput` for bad ids."""

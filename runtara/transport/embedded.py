@@ -33,7 +33,8 @@ class EmbeddedDoor:
     """A program's way to the actors of a system in the same process.
 
     `line` finds the way to an instance. `attach` has the session told of signals and kept alive by heartbeats, from its
-    first call on; `detach` ends that. A call after `close` attaches it again.
+    first call on; `detach` ends that. A call after `close` attaches it again. `own` is the way to the program's own
+    instance, where that is another one than to those beside it.
     """
 
     def __init__(
@@ -42,10 +43,11 @@ class EmbeddedDoor:
         line: Callable[[InstanceKey], _Line],
         attach: Callable[[Session], None] = _nothing,
         detach: Callable[[Session], None] = _nothing,
+        own: _Line | None = None,
     ) -> None:
         self.session = session
         self._find_line = line
-        self._line = line(session.key)
+        self._line = line(session.key) if own is None else own
         self._attach = attach
         self._detach = detach
         self._attached = False
