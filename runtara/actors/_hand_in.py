@@ -7,9 +7,10 @@ with one message, and an instance hears nothing else, of whomever, before it has
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from runtara.actors._cell import CellRef
 from runtara.actors._ref import Askable, Ref
@@ -73,6 +74,12 @@ class BehindAll(Askable):
         super().__init__(reader.slot)
         self._reader = reader
         self._tray = tray
+
+    async def ask(self, message: object, *, timeout: float | None = None) -> Any:
+        """Ask behind all that was handed in; see `Askable.ask`."""
+        if threading.get_ident() == self._thread_id:
+            self._tray.clear_all()  # here, as whoever is idle is not sent the message, but answers at once
+        return await super().ask(message, timeout=timeout)
 
     def _send(
         self, message: object, timeout: float | None, frame: Frame | None, waiter: Task | Callable[[Reply], None]
@@ -158,11 +165,12 @@ class HandIn(Behind):
     def expire(self) -> None:
         """It is time to look for what was handed in; on the loop."""
         self._is_looked_at = False  # before the look: whoever hands in after it has it looked again
-        if self._handed_in:
-            self.save()
-            self._have_looked_at()
-        else:
+        if not self._handed_in:
             self.tray.discard(self)
+            return
+        self.save()
+        if self._trouble is None:  # else it is for whoever comes next
+            self._have_looked_at()
 
     def save(self) -> None:
         """Have everything saved that was handed in; on the loop."""
