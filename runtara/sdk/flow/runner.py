@@ -1,7 +1,8 @@
 """Runners: one process takes a workflow from its beginning to its end.
 
 `InProcessRunner` keeps nothing. `CheckpointingRunner` keeps the result of every task before the next one begins, so
-that a run goes on where it was after any crash.
+that a run goes on where it was after any crash. In a store that ends with the process, nobody can go on after a crash:
+there, results are handed in, and saved while the run goes on, but before anybody looks.
 """
 
 import random
