@@ -29,7 +29,6 @@ class Line:
             raise self.outcome
         return self.outcome, epoch, timeout
 
-
     def hand_in(self, checkpoint_id: str, state: bytes, epoch: int | None) -> bool:
         return (checkpoint_id, state, epoch) == ("a", b"1", 3)
 
