@@ -47,7 +47,7 @@ imports: $(VENV)/dev.stamp ## imports only go down
 
 # As many tests at a time as there are cores. A file's tests stay together: they share clusters and databases; files
 # come in the order that tests/conftest.py gives them, those that take long first.
-PYTEST := $(BIN)/python -m pytest -rsfE -n auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
+PYTEST := $(BIN)/python -m pytest -rsfE -n auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 
 # Tests start hundreds of processes, and each would compile the package anew where the machine says so.
 export PYTHONDONTWRITEBYTECODE :=

@@ -12,8 +12,9 @@ import pytest
 from runtara import settings
 from tests.postgres import cluster, database
 from tests.shared import LONG, PROCESSES, THREADS
+from tests.timeouts import pytest_configure, pytest_timeout_cancel_timer, pytest_timeout_set_timer
 
-__all__ = ["cluster", "database"]
+__all__ = ["cluster", "database", "pytest_configure", "pytest_timeout_cancel_timer", "pytest_timeout_set_timer"]
 
 GRACE_S = 1.0
 """How long a thread or child that is on its way out may still take after its test."""
