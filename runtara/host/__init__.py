@@ -11,7 +11,7 @@ root
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import ExitStack, asynccontextmanager, closing
+from contextlib import ExitStack, asynccontextmanager, closing, suppress
 from functools import partial
 from math import inf
 from pathlib import Path
@@ -29,7 +29,7 @@ from runtara.actors.runners.engines import open_engine
 from runtara.actors.sessions import Attach, Detach
 from runtara.actors.storage import Act
 from runtara.clock import Clock, SystemClock
-from runtara.errors import RuntaraError
+from runtara.errors import DeadlineExceeded, RuntaraError
 from runtara.host._edges import HTTP, QUIC, Sockets, edges_of, open_sockets
 from runtara.host._home import Home, identity_of, open_home
 from runtara.host._launcher import environment_of, launcher_of
@@ -103,7 +103,8 @@ class Host:
         """
         self.gate.drain()
         system, settings = self.runtime.system, self.runtime.settings
-        await system.ref(SCHEDULER).ask(StopWaking())
+        with suppress(DeadlineExceeded):  # whom a store that hangs lets go later is stopped with the others
+            await system.ref(SCHEDULER).ask(StopWaking())
         runner = system.ref(PROGRAMS)
         attempts: tuple[tuple[InstanceKey, int], ...] = await runner.ask(ListAttempts())
         if self._tenure is not None:
