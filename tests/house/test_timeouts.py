@@ -10,16 +10,22 @@ from tests.house.source import ROOT
 
 HEARS = """
 import threading
+import pytest
 import trio
 
+soon = pytest.mark.timeout(0.5)
+
+@soon
 def test_a_loop():
     while True:
         pass
 
+@soon
 async def test_a_task_that_cannot_be_cancelled():
     with trio.CancelScope(shield=True):
         await trio.sleep_forever()
 
+@soon
 async def test_a_thread_that_is_waited_for():
     await trio.to_thread.run_sync(threading.Event().wait)
 
@@ -30,7 +36,9 @@ def test_what_comes_after():
 DEAF = """
 import collections
 import itertools
+import pytest
 
+@pytest.mark.timeout(0.5)
 def test_c_code():
     collections.deque(itertools.repeat(0), maxlen=0)  # holds the lock of the interpreter for ever
 
@@ -38,7 +46,7 @@ def test_what_comes_after():
     pass
 """
 
-TERSE = "from tests import timeouts\ntimeouts.GRACE_S = 2"
+TERSE = "from tests import timeouts\ntimeouts.GRACE_S = 4"
 
 
 def test_what_hangs_fails_by_its_name_and_the_run_ends(tmp_path: Path) -> None:
@@ -56,10 +64,10 @@ def test_what_hangs_fails_by_its_name_and_the_run_ends(tmp_path: Path) -> None:
 
 
 def run(folder: Path) -> "subprocess.CompletedProcess[str]":
-    """Run the tests of a folder as `make test` does, but with two workers and little patience."""
+    """Run the tests of a folder as `make test` does, but with two workers."""
     (line,) = [line for line in (ROOT / "Makefile").read_text().splitlines() if line.startswith("PYTEST := ")]
     _, *words = shlex.split(line.removeprefix("PYTEST := "))
-    options = ["--rootdir", str(folder), "-c", str(ROOT / "pyproject.toml"), "-p", "tests.timeouts", "--timeout", "0.5"]
+    options = ["--rootdir", str(folder), "-c", str(ROOT / "pyproject.toml"), "-p", "tests.timeouts"]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
     return subprocess.run(
         [sys.executable, *words, *options, "-n", "2", "."],
