@@ -27,6 +27,16 @@ hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, data
 hypothesis.settings.load_profile("ci" if "CI" in os.environ else "dev")
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int | None:
+    """Half as many workers again as there are cores: while one waits for a process or a disk, another goes on."""
+    return None if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ else _cores() * 3 // 2
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Have long files begin first; the others stay as they are."""
     places = {name: place for place, name in enumerate(LONG)}
