@@ -9,7 +9,8 @@ from __future__ import annotations
 import contextlib
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
 from functools import partial
 from math import inf
 from typing import Any, Final, Literal, TypeVar
@@ -246,7 +247,13 @@ def loop_time() -> float:
 
 
 def run_async(library: str, main: Callable[[], Awaitable[T]]) -> T:
-    """Run an async function in an event loop of its own, of trio or asyncio."""
+    """Run an async function in an event loop of its own, of trio or asyncio.
+
+    Where one runs on this thread already, which it keeps waiting, another thread is taken.
+    """
+    if _is_in_loop():
+        with ThreadPoolExecutor(1) as thread:
+            return thread.submit(copy_context().run, _begin_anew, library, main).result()
     if library != "asyncio":
         return trio.run(main)
     import asyncio  # takes 40 ms, and most programs never need it
@@ -255,6 +262,19 @@ def run_async(library: str, main: Callable[[], Awaitable[T]]) -> T:
         return await main()
 
     return asyncio.run(coroutine())
+
+
+def _begin_anew(library: str, main: Callable[[], Awaitable[T]]) -> T:
+    sniffio.current_async_library_cvar.set(None)  # it is that of the loop which waits
+    return run_async(library, main)
+
+
+def _is_in_loop() -> bool:
+    try:
+        sniffio.current_async_library()
+    except sniffio.AsyncLibraryNotFoundError:
+        return False
+    return True
 
 
 async def others_wait() -> None:

@@ -9,9 +9,10 @@ from runtara.sdk._bodies import Outcome, try_async, try_blocking
 from runtara.sdk.aio import AsyncRuntaraSdk
 from runtara.sdk.context import use_sdk
 from runtara.sdk.flow._faces import TryTask, facing
+from runtara.sdk.flow._libraries import Loops
 from runtara.sdk.flow.context import StopFlag
 from runtara.sdk.sync import RuntaraSdk
-from runtara.threads import Library, run_async
+from runtara.threads import run_async
 
 __all__ = ["Bench", "Tries"]
 
@@ -20,8 +21,8 @@ class Bench(NamedTuple):
     """Where a worker runs tasks."""
 
     threads: trio.CapacityLimiter
-    library: Library
-    """The loop that async tasks are written for: the worker's own, or asyncio, with a loop for each try."""
+    loops: Loops
+    """Choose where an async task runs: in the worker's own loop, or under asyncio, in a loop for each try."""
 
 
 class Tries:
@@ -33,7 +34,8 @@ class Tries:
 
     async def run(self, wish: TryTask) -> Outcome:
         """Run one. Where it is cancelled, an async task is as well; a plain one is told, and waited for."""
-        is_async, library = wish.wish.task.spec.is_async, self._bench.library
+        spec = wish.wish.task.spec
+        is_async, library = spec.is_async, self._bench.loops.of(spec.library)
         with use_sdk(self._sdk):
             if not is_async:
                 with facing(wish, RuntaraSdk) as scope:
