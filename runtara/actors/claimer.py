@@ -15,6 +15,7 @@ import msgspec
 import trio
 
 from runtara.actors._cell import CellRef
+from runtara.actors._deferred import Deferred
 from runtara.actors._launch_places import LaunchPlaces
 from runtara.actors._reply import Reply
 from runtara.actors._service import hears
@@ -140,7 +141,6 @@ class DueClaimer(Waker):
         """Claimed instances of images whose caps are being read."""
         self._failures: dict[InstanceKey, int] = {}
         """Of claimed instances that could not be woken yet."""
-        self._stopped = False
         self._stray = True
         """Whether there may be claims that nobody acts upon: of an earlier life, or whose answer was lost."""
         self._looking = False
@@ -193,11 +193,12 @@ class DueClaimer(Waker):
         self._look_in(0)
 
     @hears(StopWaking)
-    def stop_waking(self, _: StopWaking) -> None:
+    def stop_waking(self, message: StopWaking) -> Deferred | None:
         """Wake nobody any more; what is due, and what was claimed and could not be woken, is for the others."""
-        self._stopped = self._tenure.draining = True
+        self._tenure.draining = True
         for key in (*self._failures, *self._held):
             self._release(key)
+        return super().stop_waking(message)
 
     @hears(_Look)
     def look(self, _: _Look) -> None:
@@ -326,6 +327,7 @@ class DueClaimer(Waker):
             self.tell_later(max(early_ms - _SKEW_MS, _SKEW_MS / 4) / 1000, _Retry(due))
         else:
             self._failures.pop(due.key, None)  # whoever has changed it since has ended the claim with that
+        self.rest()
         self._look_in(0)
 
     def _publish(self) -> None:
