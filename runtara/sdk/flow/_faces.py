@@ -12,7 +12,7 @@ import msgspec
 from runtara.errors import MailboxFull
 from runtara.messages import AwaitedSignal
 from runtara.sdk._base import SdkBase
-from runtara.sdk._bodies import Outcome, try_async, try_blocking
+from runtara.sdk._bodies import Outcome, try_async, try_blocking, try_in_loop
 from runtara.sdk._drive import drive, drive_blocking
 from runtara.sdk._flows import Flow
 from runtara.sdk._scopes import Scope
@@ -25,7 +25,7 @@ from runtara.sdk.flow._walk import RunTask, Together, Walk, keep, take
 from runtara.sdk.flow.context import TaskExecutionContext, context_in_use
 from runtara.sdk.flow.errors import TaskTimedOut
 from runtara.sdk.sync import RuntaraSdk
-from runtara.threads import in_thread, pause, run_async, together
+from runtara.threads import in_thread, pause, together
 
 __all__ = ["Awaiting", "Blocking", "HandedOver", "Means", "Resting", "TryTask", "facing", "patiently"]
 
@@ -153,7 +153,7 @@ class Blocking:
             return wish.told(try_blocking(wish.scope, wish.call, wish.timeout))
         with facing(wish, AsyncRuntaraSdk) as scope:
             library = self._loops.of(wish.wish.task.spec.library)
-            return wish.told(run_async(library, lambda: try_async(scope, wish.call_async, wish.timeout)))
+            return wish.told(try_in_loop(library, lambda: try_async(scope, wish.call_async, wish.timeout)))
 
     def _perform_patiently(self, wish: Any) -> Any:
         while True:
