@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
-from typing import Any, Final, Generic, NoReturn, TypeVar, cast, overload
+from typing import Any, Final, Generic, NoReturn, TypeAlias, TypeVar, cast, overload
 
 from runtara.errors import InvalidInput
 from runtara.ids import check_checkpoint_id
@@ -20,7 +20,8 @@ I = TypeVar("I")  # noqa: E741 - input
 O = TypeVar("O")  # noqa: E741 - output
 R = TypeVar("R")
 
-_Function = Callable[[O], Awaitable[R]] | Callable[[O], R]
+_Part: TypeAlias = "Callable[..., Any] | Workflow[Any, Any] | Flow[Any, Any]"
+"""What a branch is made of."""
 
 
 class Flow(Generic[I, O]):
@@ -113,16 +114,7 @@ class Flow(Generic[I, O]):
 
     def then_flow(self, child_workflow: "Workflow[O, R] | Flow[O, R]") -> "Flow[I, R]":
         """Run another workflow in this place, as a part of the same instance."""
-        node_id = self._draft.next_id("child")
-        if isinstance(child_workflow, Flow):
-            self._draft.take_over(child_workflow._draft, node_id)  # noqa: SLF001 - another one of ourselves
-            name, steps = child_workflow._name, tuple(child_workflow._steps)  # noqa: SLF001 - likewise
-        elif isinstance(cast(object, child_workflow), Workflow):
-            name, steps = child_workflow.name, child_workflow.steps
-        else:
-            self._draft.wrong("NotAWorkflow", node_id, f"{child_workflow!r} is no workflow")
-            return cast("Flow[I, R]", self)
-        self._add(Child(node_id, name, steps))
+        self._steps += self._draft.child(child_workflow, None)
         return cast("Flow[I, R]", self)
 
     def build(self, *, codec: Codec | None = None, migrations: Sequence[Migration] = ()) -> Workflow[I, O]:
@@ -155,10 +147,11 @@ class ForkBuilder(Generic[I, O]):
         self._draft = draft
         self._branches: list[tuple[str, Steps]] = []
 
-    def branch(self, *functions: Callable[..., Any], name: str | None = None) -> "ForkBuilder[I, O]":
+    def branch(self, *functions: "_Part", name: str | None = None) -> "ForkBuilder[I, O]":
         """Add a branch: one function, or several, one after the other. It is called like its first one.
 
-        `name` is the id of the first function. Raises `BuildErrors` where there is none.
+        A workflow may stand for a function: its delays and waits rest without holding a worker, and the other branches
+        go on. `name` is the id of the first function. Raises `BuildErrors` where there is none.
         """
         steps = self._draft.sequence(functions, name)
         if not steps:
@@ -195,7 +188,7 @@ class BranchBuilder(Generic[I, O]):
     def _id(self) -> str:
         return self._key.id.removesuffix("::key_fn")
 
-    def branch(self, key: str, *functions: Callable[..., Any], name: str | None = None) -> "BranchBuilder[I, O]":
+    def branch(self, key: str, *functions: "_Part", name: str | None = None) -> "BranchBuilder[I, O]":
         """Add the functions that are called, one after the other, for a key. `name` is the id of the first of them.
 
         Raises `BuildErrors` where there is none.
@@ -206,7 +199,7 @@ class BranchBuilder(Generic[I, O]):
         self._branches[label] = self._some(functions, name)
         return self
 
-    def default_branch(self, *functions: Callable[..., Any], name: str | None = None) -> "BranchBuilder[I, O]":
+    def default_branch(self, *functions: "_Part", name: str | None = None) -> "BranchBuilder[I, O]":
         """Add the functions that are called where no branch has the key. `name` is the id of the first of them.
 
         Raises `BuildErrors` where there is none.
@@ -232,7 +225,7 @@ class BranchBuilder(Generic[I, O]):
         if orphans:
             self._draft.wrong("OrphanBranches", self._id, f"no key leads to the branches {', '.join(orphans)}")
 
-    def _some(self, functions: Sequence[Callable[..., Any]], name: str | None) -> Steps:
+    def _some(self, functions: "Sequence[_Part]", name: str | None) -> Steps:
         steps = self._draft.sequence(functions, name)
         if not steps:
             self._draft.refuse("EmptyBranch", self._id, _NO_FUNCTION)
@@ -296,9 +289,23 @@ class _Draft:
             self.wrong("NotATask", node, str(error))
             return TaskSpec.of(_nothing)
 
-    def sequence(self, functions: Sequence[Callable[..., Any]], name: str | None) -> Steps:
-        """Return functions as nodes, one after the other; `name` is the id of the first."""
-        return tuple(self.task(function, None if i else name) for i, function in enumerate(functions))
+    def child(self, workflow: "Workflow[Any, Any] | Flow[Any, Any]", name: str | None) -> tuple[Child, ...]:
+        """Return another workflow as a node; nothing, where it is none."""
+        node_id = self.named(name or self.next_id("child"))
+        if isinstance(workflow, Flow):
+            self.take_over(workflow._draft, node_id)  # noqa: SLF001 - another one of ourselves
+            return (Child(node_id, workflow._name, tuple(workflow._steps)),)  # noqa: SLF001 - likewise
+        if isinstance(cast(object, workflow), Workflow):
+            return (Child(node_id, workflow.name, workflow.steps),)
+        self.wrong("NotAWorkflow", node_id, f"{workflow!r} is no workflow")
+        return ()
+
+    def sequence(self, functions: "Sequence[_Part]", name: str | None) -> Steps:
+        """Return functions and workflows as nodes, one after the other; `name` is the id of the first."""
+        return tuple(node for i, part in enumerate(functions) for node in self._part(part, None if i else name))
+
+    def _part(self, part: "_Part", name: str | None) -> tuple[Node, ...]:
+        return self.child(part, name) if isinstance(part, Flow | Workflow) else (self.task(part, name),)
 
     def _own_name(self, function: Callable[..., Any]) -> str:
         return (name_of(function) if callable(cast(object, function)) else None) or self.next_id("lambda")

@@ -216,6 +216,17 @@ def test_a_child_may_be_used_twice_and_have_ids_of_its_parent() -> None:
     assert workflow.definition == "T:same;CW:child_0{T:same;};CW:child_1{T:same;};"
 
 
+def test_a_workflow_can_be_a_part_of_a_branch() -> None:
+    inner = Flow("inner").wait_for_signal("go").then(same)
+    fork = Flow("w").fork().branch(inner.build(), other).branch(inner, name="mine").join(two_names)
+    flow = fork.route(lambda _: "k").branch("k", inner).done()
+
+    assert flow.build().definition == (
+        "F:child_0||mine[CW:child_0{S:go:go;T:same;};T:other;,CW:mine{S:go:go;T:same;};,]J:T:two_names;"
+        "B:branch_0{k=>CW:child_1{S:go:go;T:same;};,};"
+    )
+
+
 def test_an_unbuilt_flow_can_be_a_child() -> None:
     assert Flow("o").then_flow(Flow("i").then(same)).build().definition == "CW:child_0{T:same;};"
 
