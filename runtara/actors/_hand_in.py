@@ -16,7 +16,7 @@ from runtara.actors._cell import CellRef
 from runtara.actors._ref import Askable, Ref
 from runtara.errors import Retry, RuntaraError
 from runtara.ids import InstanceKey
-from runtara.messages import Call, SaveCheckpoints
+from runtara.messages import Call, ForkInstance, SaveCheckpoints
 
 if TYPE_CHECKING:
     from trio.lowlevel import Task
@@ -32,6 +32,9 @@ HANDED_IN_MAX: Final = 128
 
 HANDED_IN_MAX_BYTES: Final = 16_384
 """The largest state that is handed in."""
+
+_OVERDUE: Final = 0.03
+"""Seconds after which a look that nobody has had the time for says that this program leaves the loop to nobody."""
 
 
 class Tray:
@@ -101,7 +104,10 @@ class Behind(CellRef[InstanceKey]):
     def _send(
         self, message: object, timeout: float | None, frame: Frame | None, waiter: Task | Callable[[Reply], None]
     ) -> Reply:
-        self.tray.clear(self.key)
+        if isinstance(message, Call) and isinstance(message.command, ForkInstance):
+            self.tray.clear_all()  # the other instance is one of them, perhaps
+        else:
+            self.tray.clear(self.key)
         return super()._send(message, timeout, frame, waiter)
 
 
@@ -155,13 +161,25 @@ class HandIn(Behind):
             return False
         if not self.is_left_alone(epoch, checkpoint_id):
             return False
+        is_here = threading.get_ident() == self._thread_id
+        if is_here and self._is_looked_at and self._is_overdue():
+            return False
         self._epoch = epoch
         self._handed_in.append((checkpoint_id, state))
         if not self._is_looked_at:
             self._is_looked_at = True
-            if threading.get_ident() == self._thread_id:
+            if is_here:
+                self.deadline = self.slot.system.now()
                 self.tray.add(self)  # who asks on the loop itself may be quicker than the look
             self.slot.system.ingress.post(self.expire)
+        return True
+
+    def _is_overdue(self) -> bool:
+        """Whether the loop has not come to the look: then let others have their turn with the call that is made now."""
+        system = self.slot.system
+        if system.now() < self.deadline + _OVERDUE:
+            return False
+        system.deadlines.let_others_run()
         return True
 
     def expire(self) -> None:

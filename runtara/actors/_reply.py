@@ -116,6 +116,10 @@ class Deadlines:
         self._next = inf
         self._scope = trio.CancelScope()
 
+    def let_others_run(self) -> None:
+        """Have the next asker that is answered at once give the others their turn."""
+        self.answered_at_once |= 31
+
     def add(self, reply: Expiring) -> None:
         """Watch over a reply, or whatever expires."""
         deadline = reply.deadline

@@ -66,6 +66,18 @@ async def program(stage: Stage) -> Program:
     return await Program(stage).register()
 
 
+class Turns(trio.abc.Instrument):
+    """How often this task has had its turn again, after others had theirs."""
+
+    def __init__(self) -> None:
+        self._task = trio.lowlevel.current_task()
+        self.taken = 0
+        trio.lowlevel.add_instrument(self)
+
+    def before_task_step(self, task: trio.lowlevel.Task) -> None:
+        self.taken += task is self._task
+
+
 # When it is saved -----------------------------------------------------------------------------------------------------
 
 
@@ -120,6 +132,16 @@ async def test_somebody_beside_who_looks_sees_what_was_handed_in_before(program:
 
     assert info.checkpoint_count == 1
     assert [one.checkpoint_id for one in page.checkpoints] == ["a", "b"]
+
+
+async def test_a_fork_takes_over_what_was_handed_in_before(program: Program) -> None:
+    program.hand_in("a", "b")
+    fork = program.dispatch.line(key_of("two"))
+
+    await fork.call(messages.ForkInstance(source="one", checkpoint_id="b"))
+    found = await fork.call(messages.ListCheckpoints())
+
+    assert [one.checkpoint_id for one in found.checkpoints] == ["a", "b"]
 
 
 async def test_a_newer_attempt_finds_what_the_older_one_has_handed_in(program: Program) -> None:
@@ -184,6 +206,20 @@ async def test_only_so_much_is_taken(program: Program) -> None:
     taken = program.hand_in(*(str(number) for number in range(HANDED_IN_MAX + 1)))
 
     assert (too_large, taken) == (False, [True] * HANDED_IN_MAX + [False])
+
+
+async def test_a_program_that_leaves_the_loop_to_nobody_has_to_with_its_next_call(
+    program: Program, mock_clock: MockClock
+) -> None:
+    taken = program.hand_in("a")
+    mock_clock.jump(0.1)
+    taken += program.hand_in("b")
+    turns = Turns()
+
+    await program.call(messages.SaveCheckpoint(checkpoint_id="b", state=b""))
+
+    assert taken == [True, False]
+    assert turns.taken == 1
 
 
 async def test_nothing_is_taken_under_an_id_that_is_known(program: Program) -> None:

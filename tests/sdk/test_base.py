@@ -1,4 +1,5 @@
 import os
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,8 +20,8 @@ async def pause(sdk: Any, seconds: float) -> None:
     await drive(sdk.pause(seconds), sdk.perform)
 
 
-async def test_looking_for_signals_asks_only_if_something_was_pushed() -> None:
-    async with embedded.open(url="memory://") as system, system.sdk("i") as sdk:
+async def test_looking_for_signals_asks_only_if_something_was_pushed(tmp_path: Path) -> None:
+    async with embedded.open(str(tmp_path)) as system, system.sdk("i") as sdk:
         await trio.testing.wait_all_tasks_blocked()
         commands = commands_of(sdk)
         for _ in range(3):
@@ -31,6 +32,23 @@ async def test_looking_for_signals_asks_only_if_something_was_pushed() -> None:
         await trio.testing.wait_all_tasks_blocked()
         await drive(sdk.look_for_signals(), sdk.perform)
         assert commands == ["PollSignals"] * 2
+
+
+async def test_looking_for_signals_in_memory_asks_only_if_there_is_one() -> None:
+    async with embedded.open(url="memory://") as system, system.sdk("i") as sdk:
+        await trio.testing.wait_all_tasks_blocked()
+        commands = commands_of(sdk)
+        await drive(sdk.look_for_signals(), sdk.perform)
+        await system.custom_signal("i", "go")
+        await trio.testing.wait_all_tasks_blocked()
+        await drive(sdk.look_for_signals(), sdk.perform)
+        assert commands == []
+
+        await system.signal("i", SignalType.PAUSE)
+        await trio.testing.wait_all_tasks_blocked()
+        with pytest.raises(InstancePaused):
+            await drive(sdk.look_for_signals(), sdk.perform)
+        assert commands == ["PollSignals"]
 
 
 async def test_a_signal_that_was_raised_is_raised_again_until_the_program_ends() -> None:
@@ -48,7 +66,7 @@ async def test_a_pause_takes_its_time_and_asks_for_nothing(autojump_clock: MockC
         commands, began = commands_of(sdk), trio.current_time()
         await pause(sdk, 10 * RECHECK)
         assert trio.current_time() - began == pytest.approx(10 * RECHECK)
-        assert commands == ["PollSignals"]
+        assert commands == []
 
 
 @pytest.mark.parametrize("seconds", [0, -1])

@@ -17,6 +17,8 @@ ALWAYS_PLAIN = {
     "embedded",
     "now_ms",
     "open_door",
+    "open_beside",
+    "hand_in",
     "sdk",
     "tree",
     "in_face",
