@@ -33,8 +33,9 @@ SIGNALLED = 50
 WORKERS = 4
 SLOTS = 25
 SUBMITTED = 300
+SETTLE = 0.5
+"""Seconds in which workers come to wait for work, before there is any."""
 SLEEPERS = 1_000
-WAITERS = 20
 SLEEP = 20.0
 
 
@@ -263,20 +264,17 @@ async def _pool(url: str, workflow: Workflow[Any, Any]) -> AsyncIterator[Workflo
         for number in range(WORKERS):
             worker = PooledWorker(f"worker-{number}", backend, [workflow], max_concurrent_tasks=SLOTS)
             await stack.enter_async_context(worker.open())
+        await trio.sleep(SETTLE)
         yield WorkflowClient(backend)
 
 
 async def _bring_to_its_end(client: WorkflowClient, workflow: Workflow[int, Any], runs: int) -> None:
     """Submit so many, and wait until each has ended."""
-    names = [f"submitted-{number}" for number in range(runs)]
 
-    async def wait(some: list[str]) -> None:
-        for name in some:
-            assert (await client.wait_async(name)).status == "completed"
+    async def bring(name: str) -> None:
+        await client.submit_async(workflow, name, 0)
+        assert (await client.wait_async(name)).status == "completed"
 
     async with trio.open_nursery() as nursery:
-        for name in names:
-            nursery.start_soon(client.submit_async, workflow, name, 0)
-    async with trio.open_nursery() as nursery:
-        for first in range(WAITERS):
-            nursery.start_soon(wait, names[first::WAITERS])
+        for number in range(runs):
+            nursery.start_soon(bring, f"submitted-{number}")

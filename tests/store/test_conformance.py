@@ -486,9 +486,9 @@ def test_due_instances_come_with_their_priority_and_program_in_the_order_of_thei
     found = reader.list_due(NOW + 2, 10)
 
     assert [tuple(row) for row in found] == [
-        (NOW, KEY, 0, "p"),
-        (NOW + 1, OTHER, 2**31, "image:x"),
-        (NOW + 2, FOREIGN, -1, "q"),
+        (NOW, KEY, 0, "p", None),
+        (NOW + 1, OTHER, 2**31, "image:x", None),
+        (NOW + 2, FOREIGN, -1, "q", None),
     ]
     assert reader.list_due(NOW + 2, 10, DueInstance(NOW, KEY)) == found[1:]
 
