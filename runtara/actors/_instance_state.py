@@ -149,8 +149,8 @@ def _change(state: InstanceState, **changes: object) -> InstanceState:
     return replace(state, instance=replace(state.instance, **changes))
 
 
-_INPUT_KEPT_MAX: Final = 16_384
-"""Longest input that is kept until the program has it, in bytes."""
+_INPUT_KEPT_MAX: Final = 4_096
+"""Longest input that is kept as long as the instance is in memory and has not ended, in bytes."""
 
 
 def _move(state: InstanceState, event: Transition, **changes: object) -> InstanceState:
@@ -207,7 +207,7 @@ def _continue(state: InstanceState, event: happened.AttemptContinued) -> Instanc
 def _suspend(state: InstanceState, event: happened.InstanceSuspended) -> InstanceState:
     assert state.instance is not None, "only a created instance rests"
     stopped = _stopped(state.instance, event.at)
-    return _move(_without_input(state), event, wake_at=event.wake_at, termination_reason=event.reason, **stopped)
+    return _move(state, event, wake_at=event.wake_at, termination_reason=event.reason, **stopped)
 
 
 def _lose(state: InstanceState, event: happened.AttemptLost) -> InstanceState:
@@ -245,7 +245,7 @@ def _end(state: InstanceState, event: happened.InstanceEnded) -> InstanceState:
 
 
 def _without_input(state: InstanceState) -> InstanceState:
-    """Whoever rests or has ended is asked for it seldom, and there are many of them."""
+    """Whoever has ended is asked for it seldom."""
     return state if state.input is None else replace(state, input=None)
 
 

@@ -39,6 +39,8 @@ class Effected(msgspec.Struct, frozen=True):
     priority: int = 0
     program: str | None = None
     """Of the instance, where it has one and it matters who it is: for wake-ups."""
+    over: bool = False
+    """Whether the instance has ended."""
     trace: str | None = None
     """The ``traceparent`` of what it follows from, where that is traced."""
 
@@ -369,8 +371,8 @@ class Instances(Region[InstanceKey, InstanceState]):
 def _told(key: InstanceKey, effect: Effect, state: InstanceState, trace: str | None) -> Effected:
     row = state.instance
     if row is None or not isinstance(effect, Arm):
-        return Effected(key, effect, trace=trace)
-    return Effected(key, effect, row.priority, row.program, trace)
+        return Effected(key, effect, over=row is not None and row.status in FINAL, trace=trace)
+    return Effected(key, effect, row.priority, row.program, trace=trace)
 
 
 def _state(key: InstanceKey, snapshot: Snapshot | LoadError | None) -> InstanceState | LoadError | Elsewhere:

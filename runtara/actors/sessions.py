@@ -125,9 +125,10 @@ class Sessions(Actor):
         """Show a signal, or a change of status, to the instance's sessions."""
         effect = message.effect
         signal = effect.signal if isinstance(effect, Push) else None
+        begun = effect.epoch if isinstance(effect, Track) else None  # which is no news to the attempt itself
         for session in tuple(self._sessions.get(message.key, ())):
-            if not isinstance(effect, Track) or not (session.awaits_end or session.epoch == effect.epoch):
-                session.pushed(signal)  # that an attempt begins is no news to itself
+            if message.over or not (session.awaits_end or session.epoch == begun is not None):
+                session.pushed(signal)
 
     @hears(Ended)
     def ended(self, message: Ended) -> None:

@@ -33,7 +33,7 @@ class Session:
         self.told_to_rest = False
         """Whether the program was told of a pause or shutdown, and has not come to rest since."""
         self.awaits_end = False
-        """Whether nothing but the end of the instance is waited for, and not that it begins to run."""
+        """Whether nothing but the end of the instance is waited for; what else happens to it, nobody need tell."""
         self.end: tuple[InstanceInfo, bytes | None] | None = None
         """How the instance stood when it ended, and its input where that was at hand: told in the process that it ended
         in, to those who had asked before."""

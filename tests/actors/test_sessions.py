@@ -9,7 +9,7 @@ from trio.testing import MockClock
 
 from runtara.actors.sessions import Attach, Changed, Detach
 from runtara.errors import StoreFull
-from runtara.messages import CompleteInstance, GetStatus, RegisterInstance, SendSignal
+from runtara.messages import CompleteInstance, GetStatus, RegisterInstance, SendSignal, SuspendInstance
 from runtara.records import Signal
 from runtara.store import digest_of
 from runtara.system import SESSIONS
@@ -117,11 +117,15 @@ async def test_an_attempt_is_not_told_that_it_has_begun_and_who_awaits_the_end_o
         await attach(stage, own, older, waiter)
         await stage.ask("one", RegisterInstance(attempt_id="b"))
         await trio.sleep(1)
-        begun = [len(session.heard) for session in (own, older, waiter)]
-        await stage.ask("one", CompleteInstance(output=b"out"), epoch=2)
+        await stage.ask("one", SendSignal(kind="custom", name="go", signal_id="s"))
+        await stage.ask("one", SuspendInstance(), epoch=2)
+        await stage.ask("one", RegisterInstance(attempt_id="c"))
+        await trio.sleep(1)
+        heard = [len(session.heard) for session in (own, older, waiter)]
+        await stage.ask("one", CompleteInstance(output=b"out"), epoch=3)
         await trio.sleep(1)
 
-    assert begun == [0, 1, 0]
+    assert heard == [3, 4, 0]
     assert waiter.heard == [None]
 
 
