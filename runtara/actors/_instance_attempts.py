@@ -160,8 +160,7 @@ def register_instance(case: Case, command: RegisterInstance) -> Decision:
         return replace_by_register(case, new_row(case.state.key, case.now), command)
     if case.epoch is not None:
         case.require_owner()  # launched, or registered before, under an epoch that is no longer the newest
-    if next_status(row.status, Trigger.REGISTERED) is None or row.termination_reason is TerminationReason.PAUSED:
-        # A pause that was acknowledged holds until a resume, also when the program is started again by hand (I31).
+    if next_status(row.status, Trigger.REGISTERED) is None or _rests(case):
         raise refusal(row, Trigger.REGISTERED)
     if checkpoint_id is not None and checkpoint_id not in case.state.checkpoint_ids:
         raise _no_checkpoint(case.state.key, checkpoint_id)
@@ -169,10 +168,28 @@ def register_instance(case: Case, command: RegisterInstance) -> Decision:
     if cancel is not None:  # its owner died before it could end; nobody else shall begin
         return tell_cancelled(case, cancelled(case, cancel))
     epoch = row.epoch if case.unregistered else row.epoch + 1
-    # Whoever names the epoch that it replaces lives in the launched process itself, which must not be stopped for it.
-    launched = case.unregistered or (case.epoch is not None and row.claimed_epoch is not None)
+    launched = case.unregistered or _is_in_launched_process(case)
     events = (AttemptRegistered(command.attempt_id, epoch, case.now, launched),)
     return Decision(events, _registered(case, epoch), _effects_of_takeover(case, epoch, launched))
+
+
+def _rests(case: Case) -> bool:
+    """Return whether an instance is not to be taken up by this program now.
+
+    A pause that was acknowledged holds until a resume, also when the program is started again by hand (I31). Whoever
+    was launched and told to shut down is about to end: the instance waits for its next launch.
+    """
+    reason = case.row.termination_reason
+    told_to_end = reason is TerminationReason.SHUTDOWN_REQUESTED and _is_in_launched_process(case)
+    return reason is TerminationReason.PAUSED or told_to_end
+
+
+def _is_in_launched_process(case: Case) -> bool:
+    """Return whether who registers lives in the launched process itself, which must not be stopped for it.
+
+    That names the epoch that it replaces. Of an instance that waits for its first launch nobody has one to name.
+    """
+    return case.epoch is not None and case.row.claimed_epoch is not None and case.row.status is not Status.PENDING
 
 
 def _effects_of_takeover(case: Case, epoch: int, launched: bool) -> tuple[Effect, ...]:

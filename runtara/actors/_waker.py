@@ -2,18 +2,22 @@
 
 from math import inf
 
+from runtara.actors._deferred import Deferred
 from runtara.actors._image_caps import CapReader
 from runtara.actors._launch_places import LaunchPlaces
 from runtara.actors._service import hears
-from runtara.actors.places import PlacesInUse, PoolBegins, SlotsIdle
+from runtara.actors.places import PlacesInUse, PoolBegins, SlotsIdle, StopWaking
 from runtara.actors.vacancies import Vacancies
 from runtara.clock import Clock
+from runtara.errors import ActorStopped
 
 __all__ = ["Waker"]
 
 
 class Waker(CapReader):
     """An actor that wakes as many as there is room for."""
+
+    AT_ONCE = False  # it says that it has stopped once it has
 
     def __init__(
         self, clock: Clock, places: int | None, per_tenant: int | None, vacancies: Vacancies | None = None
@@ -24,10 +28,29 @@ class Waker(CapReader):
         self._places = LaunchPlaces(
             inf if places is None else places, inf if per_tenant is None else per_tenant, self._caps.cap_of
         )
+        self._stopped = False
+        self._waiting_for_rest: list[Deferred] = []
 
     async def on_stop(self, failure: BaseException | None) -> None:
-        """Let starts take no slot until the next life knows who waits."""
+        """Leave nobody waiting, and let starts take no slot until the next life knows who waits."""
         self._vacancies.withdraw()
+        for deferred in self._waiting_for_rest:
+            deferred.fail(ActorStopped(f"{self.ref.path} has ended before all whom it woke had answered: ask again"))
+
+    @hears(StopWaking)
+    def stop_waking(self, _: StopWaking) -> Deferred | None:
+        """Wake nobody any more, and answer when nobody is being woken; who is due stays so in the store."""
+        self._stopped = True
+        if not self._places.waking:
+            return None
+        deferred = Deferred()
+        self._waiting_for_rest.append(deferred)
+        return deferred
+
+    def rest(self) -> None:
+        """Say, if nobody is being woken any more, that it is so to those who wait for it."""
+        while self._waiting_for_rest and not self._places.waking:
+            self._waiting_for_rest.pop().settle(None)
 
     @hears(PlacesInUse)
     def places_in_use(self, message: PlacesInUse) -> None:

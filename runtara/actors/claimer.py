@@ -15,6 +15,7 @@ import msgspec
 import trio
 
 from runtara.actors._cell import CellRef
+from runtara.actors._deferred import Deferred
 from runtara.actors._reply import Reply
 from runtara.actors._service import hears
 from runtara.actors._specs import Backoff
@@ -137,7 +138,6 @@ class DueClaimer(Waker):
         """Claimed instances of images whose caps are being read."""
         self._failures: dict[InstanceKey, int] = {}
         """Of claimed instances that could not be woken yet."""
-        self._stopped = False
         self._stray = True
         """Whether there may be claims that nobody acts upon: of an earlier life, or whose answer was lost."""
         self._looking = False
@@ -148,8 +148,7 @@ class DueClaimer(Waker):
         self._look_at = inf
         self._timer: trio.CancelScope | None = None
         self._turn = 0
-        self._woken = 0
-        self._latest_ms = 0
+        self._woken = self._latest_ms = 0
 
     async def on_start(self) -> None:
         """Ask the runner which places are free, and look what is due."""
@@ -193,11 +192,12 @@ class DueClaimer(Waker):
         self._look_in(0)
 
     @hears(StopWaking)
-    def stop_waking(self, _: StopWaking) -> None:
+    def stop_waking(self, message: StopWaking) -> Deferred | None:
         """Wake nobody any more; what is due, and what was claimed and could not be woken, is for the others."""
-        self._stopped = self._tenure.draining = True
+        self._tenure.draining = True
         for key in (*self._failures, *self._held):
             self._release(key)
+        return super().stop_waking(message)
 
     @hears(_Look)
     def look(self, _: _Look) -> None:
@@ -337,6 +337,7 @@ class DueClaimer(Waker):
             self.tell_later(max(early_ms - _SKEW_MS, _SKEW_MS / 4) / 1000, _Retry(due))
         else:
             self._failures.pop(due.key, None)  # whoever has changed it since has ended the claim with that
+        self.rest()
         self._look_in(0)
 
     def _publish(self) -> None:

@@ -44,7 +44,7 @@ class PlacesInUse(msgspec.Struct, frozen=True):
 
 
 class StopWaking(msgspec.Struct, Request[None], frozen=True):
-    """Wake nobody any more: the host is going down."""
+    """Wake nobody any more: the host is going down. Answered once the runner was told of all who were being woken."""
 
 
 # To the runner --------------------------------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ from runtara.actors._specs import Backoff
 from runtara.actors._waker import Waker
 from runtara.actors.instance import Arm, Disarm
 from runtara.actors.instances import Effected
-from runtara.actors.places import PlaceFreed, StopWaking
+from runtara.actors.places import PlaceFreed
 from runtara.actors.storage import Query
 from runtara.actors.vacancies import Vacancies
 from runtara.clock import INSTANT_MAX_MS, Clock
@@ -90,7 +90,6 @@ class WakeScheduler(Waker):
         super().__init__(clock, places, per_tenant, vacancies)
         self._paths = (instances, reader, runner, pool)
         self._queue = LaunchQueue()
-        self._stopped = False
         self._window = window
         self._most_in_flight = in_flight
         self._clock_check = clock_check
@@ -153,11 +152,6 @@ class WakeScheduler(Waker):
         self._places.freed(message.key)
         self.go_on()
 
-    @hears(StopWaking)
-    def stop_waking(self, _: StopWaking) -> None:
-        """Wake nobody any more; those who are due stay so in the store."""
-        self._stopped = True
-
     @hears(_Tick)
     async def tick(self, _: _Tick) -> None:
         """Wake what is due, and sleep until the next."""
@@ -186,6 +180,7 @@ class WakeScheduler(Waker):
             failures = self._failures[key] = self._failures.get(key, 0) + 1
             again = Effected(key, Arm(message.due.wake_at), message.due.priority, message.due.program)
             self.tell_later(_TRY_AGAIN.delay(failures, self.system.random), again)
+        self.rest()
         self.go_on()
 
     def go_on(self) -> None:

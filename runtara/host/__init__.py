@@ -11,7 +11,7 @@ root
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import ExitStack, asynccontextmanager, closing
+from contextlib import ExitStack, asynccontextmanager, closing, suppress
 from functools import partial
 from math import inf
 from pathlib import Path
@@ -20,7 +20,9 @@ from typing import Any, Final
 import trio
 
 from runtara import __version__
+from runtara.actors import child
 from runtara.actors.edge import Drain, Renew
+from runtara.actors.lookout import Lookout
 from runtara.actors.loop_meter import metering_loop
 from runtara.actors.neighbours import Shared
 from runtara.actors.places import AwaitEmpty, KillAttempts, ListAttempts, StopWaking
@@ -29,7 +31,7 @@ from runtara.actors.runners.engines import open_engine
 from runtara.actors.sessions import Attach, Detach
 from runtara.actors.storage import Act
 from runtara.clock import Clock, SystemClock
-from runtara.errors import RuntaraError
+from runtara.errors import DeadlineExceeded, RuntaraError
 from runtara.host._edges import HTTP, QUIC, Sockets, edges_of, open_sockets
 from runtara.host._home import Home, identity_of, open_home
 from runtara.host._launcher import environment_of, launcher_of
@@ -103,7 +105,8 @@ class Host:
         """
         self.gate.drain()
         system, settings = self.runtime.system, self.runtime.settings
-        await system.ref(SCHEDULER).ask(StopWaking())
+        with suppress(DeadlineExceeded):  # whom a store that hangs lets go later is stopped with the others
+            await system.ref(SCHEDULER).ask(StopWaking())
         runner = system.ref(PROGRAMS)
         attempts: tuple[tuple[InstanceKey, int], ...] = await runner.ask(ListAttempts())
         if self._tenure is not None:
@@ -174,9 +177,15 @@ async def open_host(
             renewed = partial(_tell_again, environment, environment_for)
             hosts.append(Host(runtime, gate, sockets, home, store, told=renewed))
             held.enter_context(metering_loop(runtime.system.metrics))
-            await runtime.system.start_child("root", edges_of(runtime, sockets, identity, gate))
+            await _open_doors(runtime, sockets, identity, gate)
             yield hosts[0]
             await _part(runtime)
+
+
+async def _open_doors(runtime: Runtime, sockets: Sockets, identity: Identity, gate: Gate) -> None:
+    watch = partial(gate.guests.serve, Path(runtime.settings.data_dir))
+    await runtime.system.start_child("root", child("guests", Lookout, watch))
+    await runtime.system.start_child("root", edges_of(runtime, sockets, identity, gate))
 
 
 def _tell_again(told: dict[str, str], make: Callable[[Identity], dict[str, str]], identity: Identity) -> None:

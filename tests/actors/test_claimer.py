@@ -56,6 +56,8 @@ class Board:
         self.unreadable = False
         self.lose_answers = 0
         """How many claims the store makes whose answers are lost."""
+        self.loading: list[Callable[[], None]] | None = None
+        """Where loading takes its time: what ends each load."""
         self.places: tuple[InstanceKey, ...] = ()
         self.barred = Barred()
         """Of whom nothing was to be claimed by the last look."""
@@ -144,7 +146,10 @@ class Inns(Region[InstanceKey, bool]):
         self._board = board
 
     def hydrate(self, keys: Sequence[InstanceKey], settle: Callable[[Mapping[InstanceKey, Any]], None]) -> None:
-        settle(dict.fromkeys(keys, True))
+        if self._board.loading is None:
+            settle(dict.fromkeys(keys, True))
+        else:
+            self._board.loading.append(lambda: settle(dict.fromkeys(keys, True)))
 
     def decide(self, state: bool, message: Call, now_ms: int, found: Any) -> Decision:
         board, key = self._board, message.key
@@ -612,6 +617,29 @@ async def test_what_is_claimed_while_the_node_is_told_to_stop_is_given_back(
 
     assert board.woken == [] or board.claimed == set()
     assert board.claimed == set()
+
+
+async def test_it_has_stopped_waking_only_when_all_whom_it_woke_have_answered(
+    board: Board, autojump_clock: MockClock
+) -> None:
+    order: list[object] = []
+    board.loading = []
+
+    async def stop() -> None:
+        await system.ref(CLAIMER).ask(StopWaking())
+        order.append([name for _, name in board.woken])
+
+    async with claiming(board) as system, trio.open_nursery() as nursery:
+        board.put("one")
+        system.ref(CLAIMER).tell_nowait(DueNoticed(board.clock.now_ms()))
+        await trio.sleep(0.1)
+        nursery.start_soon(stop)
+        await trio.sleep(0.1)
+        order.append("loaded")
+        for end in board.loading:
+            end()
+
+    assert order == ["loaded", ["one"]]
 
 
 # Several nodes on one database ----------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from runtara.errors import (
     InstanceCancelled,
     InstanceNotFound,
     InstancePaused,
+    InstanceShutdown,
     InvalidState,
     NotFound,
 )
@@ -32,6 +33,7 @@ from runtara.messages import (
     Sleep,
     StartInstance,
     SuspendInstance,
+    WakeInstance,
 )
 from tests.actors.world import NOW, World, claimed, managed, unmanaged
 
@@ -262,6 +264,23 @@ def test_a_process_that_was_to_leave_and_registers_anew_is_still_the_hosts() -> 
     world.ask(RegisterInstance(attempt_id="anew"), epoch=1)
 
     assert (world.row.epoch, world.row.claimed_epoch, world.row.claimed_at) == (2, 1, NOW + 5)
+
+
+@pytest.mark.parametrize("registered", [True, False])
+def test_a_launched_process_that_was_shut_down_is_not_let_in_again_but_the_next_launch_is(registered: bool) -> None:
+    world = managed() if registered else claimed()
+    world.send("shutdown")
+    if registered:
+        world.acknowledge("shutdown")
+    before = world.row
+
+    with pytest.raises(InstanceShutdown, match="resumed later"):
+        world.ask(RegisterInstance(attempt_id="late"), epoch=1)
+
+    assert world.row == before
+    world.ask(WakeInstance(due_at=NOW))
+    world.ask(RegisterInstance(attempt_id="next"), epoch=2)
+    assert (world.row.status, world.row.epoch, world.row.claimed_epoch) == (Status.RUNNING, 2, 2)
 
 
 def test_a_registration_tells_pending_signals_to_the_instance_with_the_cancel_first() -> None:

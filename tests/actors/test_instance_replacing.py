@@ -163,6 +163,19 @@ def test_the_process_of_the_old_one_is_stopped_before_a_program_that_registers_g
     assert world.effects == (Untrack(), Stop(1, "ask"), Track(2))
 
 
+@pytest.mark.parametrize("epoch", [None, 2])
+def test_a_program_that_is_faster_than_the_launch_of_the_new_one_has_nothing_of_the_old_process(
+    epoch: int | None,
+) -> None:
+    world = managed()
+    world.ask(START)
+
+    world.ask(RegisterInstance(attempt_id="fast"), epoch)
+
+    assert (world.row.status, world.row.epoch, world.row.claimed_epoch) == (Status.RUNNING, 3, None)
+    assert world.effects == (Disarm(), Track(3))
+
+
 def test_one_that_sleeps_is_not_woken_any_more() -> None:
     world = sleeping()
 

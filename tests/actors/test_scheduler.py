@@ -1,10 +1,13 @@
+import threading
 from contextlib import suppress
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 import trio
+import trio.testing
 from trio.testing import MockClock
 
 from runtara.actors import Actor, child, hears
@@ -12,17 +15,18 @@ from runtara.actors.instance import Arm, Disarm, Launch
 from runtara.actors.instances import Effected
 from runtara.actors.places import ListPlaces, PlaceFreed, PlacesInUse, StopWaking
 from runtara.actors.programs import Program
-from runtara.errors import NotFound, StoreUnavailable
+from runtara.errors import ActorStopped, NotFound, StoreUnavailable
 from runtara.ids import ImageRef, InstanceKey
 from runtara.lifecycle import Status
 from runtara.messages import Call, GetStatus, RegisterInstance, SendSignal, Sleep, StartInstance, WakeInstance
 from runtara.records import ImageVersion
-from runtara.store import Save
+from runtara.store import Save, open_store
 from runtara.system import INSTANCES, PROGRAMS, SCHEDULER, Launcher
-from tests.actors.stage import NOW, Stage, TrioClock, WatchedStore, key_of, open_stage, sleeper
+from tests.actors.stage import NOW, Stage, TrioClock, WatchedStore, crash_actor, key_of, open_stage, sleeper
 from tests.store.samples import save
 
 YEAR_MS = 366 * 86_400_000
+PATIENCE_S = 20
 
 
 class Log:
@@ -680,3 +684,42 @@ async def test_a_host_that_goes_down_wakes_nobody_any_more(
 
     assert host.names == ["s0", "s1"]
     assert status is Status.SUSPENDED
+
+
+async def test_it_has_stopped_waking_only_when_the_runner_knows_of_all_whom_it_woke(
+    tmp_path: Path, clock: TrioClock
+) -> None:
+    store = WatchedStore(open_store(f"sqlite:///{tmp_path / 's.db'}"))
+    host, gate, order = Host(places=2), threading.Event(), list[str]()
+    store.put(sleeper("due", NOW - 1))
+    store.before_commit = lambda saves: gate.wait(PATIENCE_S)
+
+    async def stop() -> None:
+        await stage.system.ref(SCHEDULER).ask(StopWaking())
+        await stage.system.ref(PROGRAMS).ask(ListPlaces())  # what was said to the runner before is heard before
+        order.append(f"stopped with {host.names}")
+
+    async with open_stage(store, launcher=host.launcher, clock=clock) as stage, trio.open_nursery() as nursery:
+        nursery.start_soon(stop)
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        order.append("let it be stored")
+        gate.set()
+
+    assert order == ["let it be stored", "stopped with ['due']"]
+
+
+async def test_who_waits_for_it_to_stop_hears_of_its_end(tmp_path: Path, clock: TrioClock) -> None:
+    store = WatchedStore(open_store(f"sqlite:///{tmp_path / 's.db'}"))
+    host, gate = Host(places=2), threading.Event()
+    store.put(sleeper("due", NOW - 1))
+    store.before_commit = lambda saves: gate.wait(PATIENCE_S)
+
+    async def stop() -> None:
+        with pytest.raises(ActorStopped, match="ask again"):
+            await stage.system.ref(SCHEDULER).ask(StopWaking())
+        gate.set()
+
+    async with open_stage(store, launcher=host.launcher, clock=clock) as stage, trio.open_nursery() as nursery:
+        nursery.start_soon(stop)
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        await crash_actor(stage.system, SCHEDULER)

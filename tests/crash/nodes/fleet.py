@@ -292,7 +292,7 @@ class Fleet:
                 assert found.state == told.state, f"{client.name} was told another state of step {step}"
                 assert not told.found, f"step {step} of {client.name} was somebody else's"
         self._audit_programs(door, programs)
-        verdict = self._verify()
+        verdict = self.verify()
         assert verdict == [], verdict
 
     def _audit_programs(self, door: RemoteDoor, programs: list[str]) -> None:
@@ -304,7 +304,8 @@ class Fleet:
             events = door.beside(name).call_from_thread(ListEvents(event_type="completed")).events
             assert len(events) == 1, f"{name} has completed {len(events)} times"
 
-    def _verify(self) -> list[str]:
+    def verify(self) -> list[str]:
+        """What the store finds wrong with itself."""
         from runtara.store import open_store
 
         reader = open_store(self.database).open_reader()
