@@ -15,6 +15,11 @@ from runtara.errors import AlreadyExists, OutcomeUnknown, StoreFull
 from runtara.ids import InstanceKey
 from runtara.lifecycle import Status
 from runtara.messages import ClaimWork, CompleteInstance, GetInput, GetStatus, RegisterInstance, StartInstance
+from runtara.sdk import embedded
+from runtara.sdk.flow import Flow, PooledWorker, SystemBackend, WorkflowClient, get_task_context
+from runtara.sdk.flow._kept import write_begin
+from runtara.sdk.flow._programs import program_of
+from runtara.sdk.flow._runs import begun
 from runtara.store import Save
 from runtara.system import POOL, SCHEDULER
 from tests.actors.stage import NOW, Stage, WatchedStore, key_of, nothing, once, open_stage
@@ -222,3 +227,39 @@ async def test_a_scheduler_that_has_crashed_offers_what_is_idle_again(stage: Sta
 
 def other_start(name: str) -> Any:
     return instance(key_of(name), Status.PENDING, program="other", wake_at=NOW + 10**9)
+
+
+# Among nodes ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+async def test_of_two_nodes_that_start_the_same_at_once_one_begins_it(database: str) -> None:
+    created: list[bool] = []
+    began: list[str] = []
+
+    async def begin(number: int) -> int:
+        context = get_task_context()
+        assert context is not None
+        began.append(context.instance_id)
+        return number
+
+    workflow = Flow("once").then(begin).build()
+    start = StartInstance(program=program_of(workflow), input=write_begin(begun(workflow, 1)))
+
+    async def bring(backend: SystemBackend, name: str) -> None:
+        created.append((await backend.beside(name).call(start)).created)
+        assert (await WorkflowClient(backend).wait_async(name, 60)).is_completed
+
+    async with embedded.open(url=database) as one, embedded.open(url=database) as two:
+        backends = [SystemBackend(one), SystemBackend(two)]
+        first, second = (
+            PooledWorker(name, backend, [workflow], max_concurrent_tasks=3)
+            for name, backend in zip("ab", backends, strict=True)
+        )
+        async with first.open(), second.open(), trio.open_nursery() as nursery:
+            for number in range(20):
+                for backend in backends:
+                    nursery.start_soon(bring, backend, f"same-{number}")
+
+    assert sorted(created) == [False] * 20 + [True] * 20
+    assert sorted(began) == sorted(f"same-{number}" for number in range(20))
