@@ -172,7 +172,8 @@ class WorkflowClient:
         except AlreadyExists as error:
             if self._policy is ConflictPolicy.TERMINATE_EXISTING:
                 yield from standing.to_be_replaced(door, workflow, instance_id)
-                yield from ask(door, replace(start, replace=True))
+                if (yield from ask(door, replace(start, replace=True))).created:
+                    return WorkflowStatus(status="in_progress")  # also where a worker has come to its end meanwhile
                 return (yield from self._status(instance_id))
             uses_it = self._policy is ConflictPolicy.USE_EXISTING
             known = yield from standing.existing(door, workflow, instance_id, uses_it=uses_it)
