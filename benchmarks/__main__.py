@@ -42,6 +42,8 @@ def _against_sayiir() -> tuple[Figure, ...]:
         ("signal sent until the next task runs, p50, against sayiir", "postgres_resume", "ms", None),
         ("submitted to four workers on PostgreSQL, against sayiir", "postgres_pooled", "/s", 10),
         ("sleeping workflows woken and ended, against sayiir", "postgres_sleepers", "/s", 10),
+        ("the same: the database grows by, for each, against sayiir", "postgres_sleeper_store", "KiB", None),
+        ("the same: the process grows by, for each, against sayiir", "postgres_sleeper_memory", "KiB", None),
     )
     return tuple(
         Figure(name, f"flows.{side}", unit, f"sayiir_flows.{side}", at_least=at_least)

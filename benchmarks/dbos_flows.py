@@ -10,11 +10,8 @@ from typing import Any
 
 from dbos import DBOS, DBOSConfig
 
-from benchmarks.flows import AT_ONCE, BRANCHES, EACH, FANS_AT_ONCE, SHORT, SIGNALLED
+from benchmarks.flows import AT_ONCE, BRANCHES, EACH, FANS_AT_ONCE, SHORT, SIGNALLED, SLEEP, SLEEPERS
 from benchmarks.servers import database
-
-SLEEPERS = 50
-SLEEP = 4.0
 
 EMITTED: dict[str, float] = {}
 """When a workflow has emitted, by its id, or fell asleep, by its number."""
@@ -113,7 +110,7 @@ def postgres_resume() -> float:
 
 
 def postgres_sleepers() -> float:
-    """Of 50 workflows that sleep: how many wake and end in a second, once the first of them is due."""
+    """Of 500 workflows that sleep: how many wake and end in a second, once the first of them is due."""
     with _on_postgres():
         handles = [DBOS.start_workflow(sleeper, number) for number in range(SLEEPERS)]
         for handle in handles:

@@ -6,11 +6,12 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import Any
 
 import trio
 
-from benchmarks.servers import database
+from benchmarks.servers import database, resident_bytes, stored_bytes
 from runtara.sdk import embedded
 from runtara.sdk.flow import (
     CheckpointingRunner,
@@ -35,9 +36,12 @@ SIGNALLED = 50
 WORKERS = 4
 SLOTS = 25
 SUBMITTED = 300
-SLEEPERS = 1_000
-WAITERS = 20
-SLEEP = 20.0
+FOR_LONG = 3_600.0
+SETTLE = 0.5
+"""Seconds in which workers come to wait for work, before there is any."""
+SLEEPERS = 500
+SLEEP = 30.0
+"""Seconds: longer than it takes the slowest side to have all of them asleep."""
 
 
 def step(number: int) -> int:
@@ -241,9 +245,21 @@ def postgres_pooled() -> float:
 
 
 def postgres_sleepers() -> float:
-    """Of 1,000 workflows that sleep: how many wake and end in a second, once the first of them is due."""
+    """Of 500 workflows that sleep: how many wake and end in a second, once the first of them is due."""
     with database() as url:
         return trio.run(_sleepers, url)
+
+
+def postgres_sleeper_store() -> float:
+    """KiB by which the database grows for each workflow that sleeps."""
+    with database() as url:
+        return trio.run(_asleep, url, partial(stored_bytes, url))
+
+
+def postgres_sleeper_memory() -> float:
+    """KiB by which the process grows for each workflow that sleeps, client and workers included."""
+    with database() as url:
+        return trio.run(_asleep, url, resident_bytes)
 
 
 async def _pooled(url: str) -> float:
@@ -259,13 +275,34 @@ async def _sleepers(url: str) -> float:
     async def fall_asleep(_: int) -> None:
         fell_asleep.append(time.perf_counter())
 
-    async def wake_up(_: Any) -> None:
-        """Do nothing."""
-
-    workflow = Flow("sleeper").then(fall_asleep).delay("sleep", SLEEP).then(wake_up).build()
+    workflow = Flow("sleeper").then(fall_asleep).delay("sleep", SLEEP).then(_wake_up).build()
     async with _pool(url, workflow) as client:
         await _bring_to_its_end(client, workflow, SLEEPERS)
         return SLEEPERS / (time.perf_counter() - min(fell_asleep) - SLEEP)
+
+
+async def _wake_up(_: Any) -> None:
+    """Do nothing."""
+
+
+async def _asleep(url: str, measure: Callable[[], int]) -> float:
+    """Return by how many KiB something has grown for each of those that sleep, when all of them do."""
+    all_asleep = trio.Event()
+
+    async def fall_asleep(number: int) -> None:
+        if number == SLEEPERS:
+            all_asleep.set()
+
+    workflow = Flow("sleeper").then(fall_asleep).delay("sleep", FOR_LONG).then(_wake_up).build()
+    async with _pool(url, workflow) as client:
+        before = measure()
+        for number in range(1, SLEEPERS + 1):
+            await client.submit_async(workflow, f"asleep-{number}", number)
+        await all_asleep.wait()
+        await trio.sleep(2 * SETTLE)
+        for number in range(1, SLEEPERS + 1):
+            assert (await client.status_async(f"asleep-{number}")).status == "waiting"
+        return (measure() - before) / SLEEPERS / 1024
 
 
 @asynccontextmanager
@@ -275,20 +312,17 @@ async def _pool(url: str, workflow: Workflow[Any, Any]) -> AsyncIterator[Workflo
         for number in range(WORKERS):
             worker = PooledWorker(f"worker-{number}", backend, [workflow], max_concurrent_tasks=SLOTS)
             await stack.enter_async_context(worker.open())
+        await trio.sleep(SETTLE)
         yield WorkflowClient(backend)
 
 
 async def _bring_to_its_end(client: WorkflowClient, workflow: Workflow[int, Any], runs: int) -> None:
     """Submit so many, and wait until each has ended."""
-    names = [f"submitted-{number}" for number in range(runs)]
 
-    async def wait(some: list[str]) -> None:
-        for name in some:
-            assert (await client.wait_async(name)).status == "completed"
+    async def bring(name: str) -> None:
+        await client.submit_async(workflow, name, 0)
+        assert (await client.wait_async(name)).status == "completed"
 
     async with trio.open_nursery() as nursery:
-        for name in names:
-            nursery.start_soon(client.submit_async, workflow, name, 0)
-    async with trio.open_nursery() as nursery:
-        for first in range(WAITERS):
-            nursery.start_soon(wait, names[first::WAITERS])
+        for number in range(runs):
+            nursery.start_soon(bring, f"submitted-{number}")

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from sayiir import (
@@ -24,8 +25,19 @@ from sayiir import (
     task,
 )
 
-from benchmarks.flows import BRANCHES, LONG, RUNS, SHORT, short_and_long, step
-from benchmarks.servers import database
+from benchmarks.flows import (
+    BRANCHES,
+    FOR_LONG,
+    LONG,
+    RUNS,
+    SETTLE,
+    SHORT,
+    SLEEP,
+    SLEEPERS,
+    short_and_long,
+    step,
+)
+from benchmarks.servers import database, resident_bytes, stored_bytes
 
 WORKERS = 16
 STORED = 96
@@ -34,8 +46,6 @@ RESUMED = 20
 POOL = 4
 POLL_EVERY = 0.005
 SUBMITTED = 60
-SLEEPERS = 40
-SLEEP = 8.0
 
 
 def linear(steps: int) -> Any:
@@ -152,43 +162,66 @@ def _at_once(run: Callable[[PostgresBackend, str], None], runs: int) -> float:
 def postgres_pooled() -> float:
     """Workflows per second that are submitted to four workers, which look for work every 5 ms."""
     workflow = linear(SHORT)
-    with _pool(workflow) as client:
+    with database() as url, _pool(url, workflow) as client:
         began = time.perf_counter()
         _bring_to_its_end(client, workflow, SUBMITTED)
         return SUBMITTED / (time.perf_counter() - began)
 
 
 def postgres_sleepers() -> float:
-    """Of 40 workflows that sleep: how many wake and end in a second, once the first of them is due."""
+    """Of 500 workflows that sleep: how many wake and end in a second, once the first of them is due."""
     fell_asleep: list[float] = []
-
-    def fall_asleep(_: int) -> int:
-        fell_asleep.append(time.perf_counter())
-        return 0
-
-    workflow = (
-        Flow("sleeper")
-        .then(task(fall_asleep, name="fall-asleep"))
-        .delay("sleep", SLEEP)
-        .then(task(step, name="wake-up"))
-        .build()
-    )
-    with _pool(workflow) as client:
+    workflow = _sleeper(fell_asleep, SLEEP)
+    with database() as url, _pool(url, workflow) as client:
         _bring_to_its_end(client, workflow, SLEEPERS)
         return SLEEPERS / (time.perf_counter() - min(fell_asleep) - SLEEP)
 
 
-@contextmanager
-def _pool(workflow: Any) -> Iterator[WorkflowClient]:
+def postgres_sleeper_store() -> float:
+    """KiB by which the database grows for each workflow that sleeps."""
     with database() as url:
-        backend = PostgresBackend(url)
-        workers = [Worker(f"worker-{number}", backend, poll_interval=POLL_EVERY) for number in range(POOL)]
-        handles = [worker.start([workflow]) for worker in workers]
-        yield WorkflowClient(backend)
-        for handle in handles:
-            handle.shutdown()
-        for handle in handles:
-            handle.join()
+        return _asleep(url, partial(stored_bytes, url))
+
+
+def postgres_sleeper_memory() -> float:
+    """KiB by which the process grows for each workflow that sleeps, client and workers included."""
+    with database() as url:
+        return _asleep(url, resident_bytes)
+
+
+def _asleep(url: str, measure: Callable[[], int]) -> float:
+    """Return by how many KiB something has grown for each of those that sleep, when all of them do."""
+    workflow = _sleeper([], FOR_LONG)
+    with _pool(url, workflow) as client:
+        before = measure()
+        for number in range(SLEEPERS):
+            client.submit(workflow, f"asleep-{number}", 0)
+        for number in range(SLEEPERS):
+            while not client.status(f"asleep-{number}").is_waiting():
+                time.sleep(SETTLE)
+        return (measure() - before) / SLEEPERS / 1024
+
+
+def _sleeper(fell_asleep: list[float], seconds: float) -> Any:
+    def fall_asleep(_: int) -> int:
+        fell_asleep.append(time.perf_counter())
+        return 0
+
+    asleep = Flow("sleeper").then(task(fall_asleep, name="fall-asleep")).delay("sleep", seconds)
+    return asleep.then(task(step, name="wake-up")).build()
+
+
+@contextmanager
+def _pool(url: str, workflow: Any) -> Iterator[WorkflowClient]:
+    backend = PostgresBackend(url)
+    workers = [Worker(f"worker-{number}", backend, poll_interval=POLL_EVERY) for number in range(POOL)]
+    handles = [worker.start([workflow]) for worker in workers]
+    time.sleep(SETTLE)
+    yield WorkflowClient(backend)
+    for handle in handles:
+        handle.shutdown()
+    for handle in handles:
+        handle.join()
 
 
 def _bring_to_its_end(client: WorkflowClient, workflow: Any, runs: int) -> None:

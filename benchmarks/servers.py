@@ -3,6 +3,7 @@
 Its settings are the usual ones, so every commit is synced. It is stopped, and gone, when the block ends.
 """
 
+import gc
 import os
 import shutil
 import socket
@@ -13,7 +14,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-__all__ = ["database"]
+__all__ = ["database", "resident_bytes", "stored_bytes"]
 
 
 @contextmanager
@@ -31,6 +32,20 @@ def database() -> Iterator[str]:
             yield f"postgresql://postgres@127.0.0.1:{port}/postgres"
         finally:
             run(programs / "pg_ctl", "-D", data, "-m", "fast", "-w", "stop")
+
+
+def stored_bytes(url: str) -> int:
+    """Return how large a database is, once all that was deleted is cleared away."""
+    psql = (str(_programs() / "psql"), "-AtX", url)
+    subprocess.run([*psql, "-c", "VACUUM"], check=True, stdout=subprocess.DEVNULL, cwd="/")
+    size = subprocess.check_output([*psql, "-c", "SELECT pg_database_size(current_database())"], cwd="/")
+    return int(size)
+
+
+def resident_bytes() -> int:
+    """Return how much memory this process has."""
+    gc.collect()
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def _programs() -> Path:

@@ -53,6 +53,7 @@ from runtara.actors.scheduler import WakeScheduler
 from runtara.actors.schedules import Schedules
 from runtara.actors.sessions import Sessions
 from runtara.actors.storage import InlineReader, InlineWriter, StoreReader, StoreWriter
+from runtara.actors.vacancies import Vacancies
 from runtara.actors.watched import Watched
 from runtara.clock import Clock, SystemClock
 from runtara.settings import Settings
@@ -139,13 +140,14 @@ def tree(
 ) -> Supervisor:
     """Return the supervision tree of one system."""
     readers = [f"reader-{number}" for number in range(1, settings.readers + 1)]
+    given: dict[str, object] = {"clock": clock, "vacancies": Vacancies()}
     way = {"open_dispatch": partial(_open_dispatch, settings, launcher)}
     return group(
         "root",
         _store(settings, store, readers),
         group(
             "instances",
-            *_instances(settings, store.tenure, clock, readers, launcher),
+            *_instances(settings, store.tenure, given, readers, launcher),
             *_forwarder(store.tenure, neighbours),
             strategy=Strategy.ONE_FOR_ALL,
         ),
@@ -153,7 +155,7 @@ def tree(
         *_upkeep(launcher),
         group(
             "timers",
-            *_schedulers(settings, store, clock, launcher, neighbours),
+            *_schedulers(settings, store, {**_launching(settings, launcher), **given}, neighbours),
             child("heartbeat", HeartbeatMonitor, kwargs=_heartbeat(settings), mailbox=_TIMERS),
             child("schedules", Schedules, kwargs={**way, **_schedules(settings, store, clock)}),
             intensity=Intensity(restarts=5, within=30),
@@ -189,14 +191,17 @@ _TIMERS: Final = MailboxSpec(bound=262_144, policy=Policy.REJECT)
 
 
 def _instances(
-    settings: Settings, tenure: Tenure | None, clock: Clock, readers: list[str], launcher: Launcher
+    settings: Settings, tenure: Tenure | None, given: dict[str, object], readers: list[str], launcher: Launcher
 ) -> Sequence[Child]:
+    """Return the actors of instances; `given` is what the region is given beside."""
     grace, mailbox = settings.stop_grace_ms / 1000, MailboxSpec(bound=65_536, policy=Policy.REJECT)
-    roster = {"instances": INSTANCES, "every": settings.heartbeat_interval_ms / 1000, "roster": {}}
-    shared = {"watched": Watched(), "clock": clock}
-    region = {**_region(settings, tenure, readers), **shared, "feed": FEED}
+    rows: dict[str, object] = {"roster": {}}
+    roster = {**rows, "instances": INSTANCES, "every": settings.heartbeat_interval_ms / 1000}
+    watched = {"watched": Watched(), "clock": given["clock"]}
+    told = {"feed": FEED, "sessions": SESSIONS}
+    region = {**_region(settings, tenure, readers), **given, **watched, **rows, **told}
     runner = PROGRAMS if launcher.keeps_logs else None
-    feed = {**shared, "instances": INSTANCES, "reader": READER, "runner": runner, "roster": {}}
+    feed = {**watched, "instances": INSTANCES, "reader": READER, "runner": runner, "roster": {}}
     return (
         child("region", Instances, kwargs=region, stop_grace=grace),
         child("sessions", Sessions, kwargs=roster, mailbox=mailbox),
@@ -253,10 +258,9 @@ def _upkeep(launcher: Launcher) -> Sequence[Supervisor]:
 
 
 def _schedulers(
-    settings: Settings, store: Store, clock: Clock, launcher: Launcher, neighbours: Neighbours | None
+    settings: Settings, store: Store, launching: dict[str, object], neighbours: Neighbours | None
 ) -> Sequence[Child]:
     """Return who wakes what is due: by itself, or in turn with the other nodes of the store."""
-    launching = _launching(settings, clock, launcher)
     look_every = settings.clock_check_ms / 1000
     if store.tenure is None:
         options = {**launching, "window": settings.wake_window, "clock_check": look_every}
@@ -265,7 +269,7 @@ def _schedulers(
     keeper = {
         "store": store,
         "tenure": store.tenure,
-        "clock": clock,
+        "clock": launching["clock"],
         "instances": INSTANCES,
         "writer": WRITER,
         "reader": READER,
@@ -280,11 +284,10 @@ def _schedulers(
     )
 
 
-def _launching(settings: Settings, clock: Clock, launcher: Launcher) -> dict[str, object]:
+def _launching(settings: Settings, launcher: Launcher) -> dict[str, object]:
     return {
         "instances": INSTANCES,
         "reader": READER,
-        "clock": clock,
         "in_flight": settings.wakes_in_flight,
         "places": launcher.places,
         "per_tenant": settings.max_concurrent_per_tenant or None,

@@ -44,10 +44,12 @@ class Elsewhere(Exception):
 class Cell(Generic[S]):
     """One cell while it is in memory. `busy` says that something is under way for it; its mail then waits."""
 
-    __slots__ = ("busy", "conflicts", "found", "mail", "state", "used_at")
+    __slots__ = ("believed", "busy", "conflicts", "found", "mail", "state", "used_at")
 
     def __init__(self) -> None:
         self.state: S | None = None
+        self.believed: S | None = None
+        """What was stored when it was known last, where somebody else may have changed it since."""
         self.mail: deque[tuple[Any, Reply | None]] | None = None
         self.found: Any = UNREAD
         self.busy = False
@@ -108,6 +110,23 @@ class CellKind(ABC, Generic[K, S]):
     def keeps(self, state: S) -> bool:
         """Return whether nobody else changes the stored state, so that it may stay in memory. Pure."""
         return True
+
+    def remembers(self, state: S) -> bool:
+        """Return whether a state that is not kept in memory is worth to be presumed later. Pure."""
+        return False
+
+    def recall(self, loaded: S, believed: S | None) -> S:
+        """Return a state as it was loaded, with what is remembered of it beside what is stored. Pure."""
+        return loaded
+
+    def presume(self, key: K, message: Any, believed: S | None) -> S | None:
+        """Return the state that a cell must have if a message to it makes sense; None to have it loaded.
+
+        `believed` is what was remembered. Only what then comes of the message counts, and only if it is kept: if it
+        changes nothing, or is not kept because the stored state is another one, the cell is loaded and the message
+        decided anew. Pure.
+        """
+        return None
 
     def pass_on(self, key: K, message: Any, reply: Reply | None, elsewhere: Elsewhere) -> None:
         """Have a message answered where its cell lives."""

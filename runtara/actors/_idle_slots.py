@@ -44,12 +44,17 @@ class IdleSlots:
         for group, count in groups.items():
             self.believe(group, count)
 
+    def has_room(self, group: Group) -> bool:
+        """Return whether a slot of a group is idle that nobody was woken for."""
+        return group in self._counts and self._free(group) > 0
+
     def can(self, tenant_id: str, program: str) -> bool:
         """Return whether a slot is idle that can run a program."""
         return self._group_of(tenant_id, program) is not None
 
     def take(self, key: InstanceKey, program: str) -> None:
         """Reckon with one who is woken."""
+        self.give_back(key)
         group = self._group_of(key.tenant_id, program)
         if group is not None:
             self._under_way[key] = group

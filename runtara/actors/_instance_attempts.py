@@ -8,19 +8,23 @@ from collections.abc import Mapping
 
 from msgspec.structs import replace
 
+from runtara.actors import _cell
 from runtara.actors._instance_case import ORIGIN, Case, Decision, Need, instance_wide, refusal, unknown_instance
 from runtara.actors._instance_departures import cancelled, depart, leave, stop, tell_cancelled
 from runtara.actors._instance_events import (
     DISARM,
     Arm,
+    AttemptClaimed,
     AttemptRegistered,
     Effect,
     InstanceCreated,
     InstanceEnded,
     InstanceSuspended,
+    Launch,
     Replacement,
     Track,
 )
+from runtara.actors._instance_recovery import timeout_at
 from runtara.actors._instance_replacing import replace_by_register, replace_by_start, was_replaced_by
 from runtara.actors._instance_state import InstanceState, new_row
 from runtara.actors._instance_waits import begin_waits
@@ -44,8 +48,10 @@ from runtara.messages import (
     StartInstance,
     SuspendInstance,
 )
+from runtara.records import Instance
 
 __all__ = [
+    "claim_at_start",
     "complete_instance",
     "create_by_register",
     "create_by_start",
@@ -53,6 +59,7 @@ __all__ = [
     "get_input",
     "get_status",
     "heartbeat",
+    "info_of",
     "needs_of_input",
     "needs_of_output",
     "needs_of_register",
@@ -90,6 +97,17 @@ def create_by_register(call: Call, command: RegisterInstance, now: int, _: Mappi
     created = InstanceCreated(new_row(call.key, now), replacement=_asked(command))
     events = (created, AttemptRegistered(command.attempt_id, 1, now))
     return Decision(events, InstanceRegistered(epoch=1, resumed=False), (Track(1),))
+
+
+def claim_at_start(created: _cell.Decision, now: int) -> Decision:
+    """Return the decision to create an instance for which a worker is idle: its first launch is claimed with it."""
+    event = created.events[0]
+    assert isinstance(event, InstanceCreated), "whoever asks has looked"
+    row, epoch = event.instance, event.instance.epoch + 1
+    assert row.program is not None, "likewise"
+    effects = (Launch(row.program, epoch, timeout_at(row, now)), Track(epoch))
+    reply = InstanceStarted(instance_id=row.instance_id, status=Status.RUNNING, created=True)
+    return Decision((event, AttemptClaimed(Trigger.WOKEN, epoch, now)), reply, effects)
 
 
 def _asked(command: StartInstance | RegisterInstance) -> Replacement | None:
@@ -215,8 +233,13 @@ def needs_of_output(state: InstanceState, command: GetStatus) -> tuple[Need, ...
 
 def get_status(case: Case, command: GetStatus) -> Decision:
     """Everything about the row, and the output where there is one."""
-    row = case.row
-    info = InstanceInfo(
+    output = case.read_payload("output") if case.row.status is Status.COMPLETED else None
+    return Decision((), info_of(case.state, case.row, output))
+
+
+def info_of(state: InstanceState, row: Instance, output: bytes | None) -> InstanceInfo:
+    """Return what is told of an instance, of which `row` is the row."""
+    return InstanceInfo(
         tenant_id=row.tenant_id,
         instance_id=row.instance_id,
         status=row.status,
@@ -224,30 +247,30 @@ def get_status(case: Case, command: GetStatus) -> Decision:
         created_at=row.created_at,
         program=row.program,
         checkpoint_id=row.checkpoint_id,
-        checkpoint_count=case.state.checkpoint_count,
+        checkpoint_count=state.checkpoint_count,
         wake_at=row.wake_at,
         started_at=row.started_at,
         finished_at=row.finished_at,
         heartbeat_at=row.heartbeat_at,
         termination_reason=row.termination_reason,
         exit_code=row.exit_code,
-        output=case.read_payload("output") if row.status is Status.COMPLETED else None,
+        output=output,
         error=row.error,
         timeout_ms=row.timeout_ms,
         losses=row.losses,
         priority=row.priority,
     )
-    return Decision((), info)
 
 
 def needs_of_input(state: InstanceState, command: GetInput) -> tuple[Need, ...]:
-    """The input is not part of the row."""
-    return () if state.instance is None else (Need("input"),)
+    """The input is not part of the row, and seldom known."""
+    return () if state.instance is None or state.input is not None else (Need("input"),)
 
 
 def get_input(case: Case, command: GetInput) -> Decision:
     """What the instance was started with."""
-    return Decision((), InputFound(case.read_payload("input")))
+    known = case.state.input
+    return Decision((), InputFound(case.read_payload("input") if known is None else known))
 
 
 # Rest and end --------------------------------------------------------------------------------------------------------

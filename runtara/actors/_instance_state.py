@@ -92,6 +92,8 @@ class InstanceState(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """Places that look for a signal now: as few as the program has concurrent waits."""
     ended_waits: Ledger[Wait]
     """Places that have found what they will see for ever."""
+    input: bytes | None = None
+    """What it was started with, where that is short and was said here; None where it has to be read."""
     unread: bool = False
     """Whether more is stored than is known here, so that it has to be loaded before anything else is decided."""
 
@@ -147,6 +149,10 @@ def _change(state: InstanceState, **changes: object) -> InstanceState:
     return replace(state, instance=replace(state.instance, **changes))
 
 
+_INPUT_KEPT_MAX: Final = 4_096
+"""Longest input that is kept as long as the instance is in memory and has not ended, in bytes."""
+
+
 def _move(state: InstanceState, event: Transition, **changes: object) -> InstanceState:
     assert state.instance is not None, "only a created instance changes"
     status = next_status(state.instance.status, event.trigger)
@@ -155,7 +161,10 @@ def _move(state: InstanceState, event: Transition, **changes: object) -> Instanc
 
 
 def _create(state: InstanceState, event: happened.InstanceCreated) -> InstanceState:
-    return replace(state, instance=event.instance, unread=event.fork is not None)
+    is_short = event.input is not None and len(event.input) <= _INPUT_KEPT_MAX
+    return replace(
+        state, instance=event.instance, input=event.input if is_short else None, unread=event.fork is not None
+    )
 
 
 def _replace(state: InstanceState, event: happened.InstanceReplaced) -> InstanceState:
@@ -224,7 +233,7 @@ def _end(state: InstanceState, event: happened.InstanceEnded) -> InstanceState:
     assert row is not None, "only a created instance ends"
     begun_at = row.created_at if row.started_at is None else row.started_at
     return _move(
-        state,
+        _without_input(state),
         event,
         finished_at=max(event.at, begun_at),
         wake_at=None,
@@ -233,6 +242,11 @@ def _end(state: InstanceState, event: happened.InstanceEnded) -> InstanceState:
         error=event.error,
         **_stopped(row, event.at),
     )
+
+
+def _without_input(state: InstanceState) -> InstanceState:
+    """Whoever has ended is asked for it seldom."""
+    return state if state.input is None else replace(state, input=None)
 
 
 _BEGUN: Final[dict[str, Any]] = {"wake_at": None, "termination_reason": None, "exit_code": None}

@@ -20,10 +20,11 @@ from typing import Any, ClassVar, Final, TypeVar
 
 import trio
 
-from runtara.actors._cell import UNREAD, Cell, CellKind, Elsewhere, Write, once
+from runtara.actors._cell import UNREAD, Cell, Elsewhere, Write, once
+from runtara.actors._deciding import Decider, name_of
 from runtara.actors._quarantine import Quarantine
 from runtara.actors._reply import Reply
-from runtara.actors._service import Actor, hears
+from runtara.actors._service import hears
 from runtara.actors._slot import current_frame
 from runtara.clock import Clock, SystemClock
 from runtara.errors import ActorStopped, Busy, Internal, MailboxFull, OutcomeUnknown, Quarantined, RuntaraError
@@ -49,7 +50,7 @@ _READY: Final = _Ready()
 _SWEEP: Final = _Sweep()
 
 
-class Region(Actor, CellKind[K, S]):
+class Region(Decider[K, S]):
     """The dispatcher of many cells of one kind; a subclass says what a `CellKind` has to say.
 
     Everything runs on the loop, and nothing here waits: loading and keeping are begun here, and settled by a callback.
@@ -97,7 +98,7 @@ class Region(Actor, CellKind[K, S]):
             cell.mail = deque()
         elif len(cell.mail) >= self.MAILBOX:
             self._slot.mailbox.refused += 1
-            raise MailboxFull(f"{self.MAILBOX} messages wait for {_name(key)}, the bound: try again later")
+            raise MailboxFull(f"{self.MAILBOX} messages wait for {name_of(key)}, the bound: try again later")
         cell.mail.append((message, reply))
         if not cell.busy and len(cell.mail) == 1:
             self._ready.append((key, cell))
@@ -119,7 +120,7 @@ class Region(Actor, CellKind[K, S]):
     def _awake(self, key: K) -> Cell[S]:
         now = trio.current_time()
         if self._quarantine.rests(key, now):
-            raise Quarantined(f"{_name(key)} could not be loaded {self.STRIKES} times: it rests for a while")
+            raise Quarantined(f"{name_of(key)} could not be loaded {self.STRIKES} times: it rests for a while")
         if len(self._cells) >= self.resident:
             self._passivate(len(self._cells) - self.resident + 1)
         cell = self._cells[key] = Cell()
@@ -174,7 +175,8 @@ class Region(Actor, CellKind[K, S]):
             key, cell = self._ready.popleft()
             cell.busy = True
             if cell.state is None:
-                absent.append((key, cell))
+                if not self._decide_presumed(key, cell, now_ms, writes):
+                    absent.append((key, cell))
             else:
                 self._decide_burst(key, cell, cell.state, now_ms, writes)
         for first in range(0, len(writes), self.BATCH):
@@ -207,46 +209,11 @@ class Region(Actor, CellKind[K, S]):
         else:
             self._finish(write, write.before)
 
-    def _needs(self, cell: Cell[S], state: S, message: Any) -> Any:
-        if cell.found is not UNREAD:
-            return None
-        try:
-            return self.needs(state, message)
-        except BaseException as error:  # noqa: BLE001 - fails the message, where it is decided
-            cell.found = error
-            return None
-
-    def _decide(self, write: Write[K, S], message: Any, now_ms: int, found: Any) -> Any:
-        """Add what comes of the message to the write; return the answer to it."""
-        try:
-            if isinstance(found, BaseException):
-                raise found
-            decision = self.decide(write.after, message, now_ms, found)
-            after = write.after
-            for event in decision.events:
-                after = self.evolve(after, event)
-        except RuntaraError as refusal:
-            return refusal
-        except BaseException as error:  # noqa: BLE001 - answered
-            return self._bug(f"{_name(write.key)} could not handle {type(message).__name__}", error)
-        write.after = after
-        write.events.extend(decision.events)
-        write.effects.extend(decision.effects)
-        return decision.reply
-
-    def _bug(self, what: str, error: BaseException) -> RuntaraError:
-        """Return what those are told who met `error`: itself if it is a refusal."""
-        if isinstance(error, RuntaraError):
-            return error
-        self._slot.failure = error
-        bug = Internal(f"{what}: {error!r}")
-        bug.__cause__ = error
-        return bug
-
     def _finish(self, write: Write[K, S], state: S) -> None:
         """Answer a burst whose events, if any, are kept; then act on it."""
         cell = write.cell
         cell.state = state if self.keeps(state) else None
+        cell.believed = state if cell.state is None and self.remembers(state) else None
         cell.conflicts = 0
         cell.used_at = self.system.now()
         self._cells[write.key] = self._cells.pop(write.key, cell)  # to the end: the front has been idle longest
@@ -293,7 +260,7 @@ class Region(Actor, CellKind[K, S]):
                 kept = LookupError(f"{len(writes)} writes, and {len(kept)} results")
             for i, write in enumerate(writes):
                 if isinstance(kept, BaseException):
-                    self._drop(write, self._bug(f"{_name(write.key)} could not be kept", kept))
+                    self._drop(write, self._bug(f"{name_of(write.key)} could not be kept", kept))
                 elif kept[i]:
                     self._evolve(write)
                 else:
@@ -305,7 +272,7 @@ class Region(Actor, CellKind[K, S]):
         try:
             state = self.kept(write.after, write)
         except BaseException as error:  # noqa: BLE001 - answered
-            self._drop(write, self._bug(f"{_name(write.key)} could not take in what was kept", error))
+            self._drop(write, self._bug(f"{name_of(write.key)} could not take in what was kept", error))
         else:
             self._finish(write, state)
 
@@ -322,7 +289,7 @@ class Region(Actor, CellKind[K, S]):
         cell = write.cell
         cell.conflicts += 1
         if cell.conflicts > self.CONFLICTS:
-            self._drop(write, Busy(f"{_name(write.key)} is being changed by somebody else: try again"))
+            self._drop(write, Busy(f"{name_of(write.key)} is being changed by somebody else: try again"))
             return
         cell.state = None
         cell.mail = deque() if cell.mail is None else cell.mail
@@ -335,13 +302,13 @@ class Region(Actor, CellKind[K, S]):
                 state = states if isinstance(states, BaseException) else states.get(key, LookupError("nothing found"))
                 if not isinstance(state, BaseException):
                     self._quarantine.forgive(key)
-                    cell.state = state
+                    cell.state = self.recall(state, cell.believed)
                     self._release(key, cell)
                     continue
                 if isinstance(state, Elsewhere):
                     self._pass_on(key, cell, state)
                     continue
-                self._refuse_all(cell, self._bug(f"{_name(key)} could not be loaded", state))
+                self._refuse_all(cell, self._bug(f"{name_of(key)} could not be loaded", state))
                 self._cells.pop(key, None)
                 if not isinstance(states, BaseException):
                     self._quarantine.strike(key, trio.current_time())
@@ -394,7 +361,3 @@ class Region(Actor, CellKind[K, S]):
 
 _REASONS: Final[dict[type, str]] = {ActorStopped: "stopped", Internal: "failed", OutcomeUnknown: "unknown"}
 """Why a tell becomes a dead letter, where it was not simply refused."""
-
-
-def _name(key: object) -> str:
-    return "/".join(map(str, key)) if isinstance(key, tuple) else str(key)

@@ -16,7 +16,6 @@ import trio
 
 from runtara.actors._cell import CellRef
 from runtara.actors._deferred import Deferred
-from runtara.actors._launch_places import LaunchPlaces
 from runtara.actors._reply import Reply
 from runtara.actors._service import hears
 from runtara.actors._specs import Backoff
@@ -25,6 +24,7 @@ from runtara.actors.instance import Arm, Disarm
 from runtara.actors.instances import Effected
 from runtara.actors.places import PlaceFreed, StopWaking
 from runtara.actors.storage import Act
+from runtara.actors.vacancies import Vacancies
 from runtara.clock import Clock
 from runtara.errors import RuntaraError
 from runtara.ids import InstanceKey, is_pooled
@@ -127,14 +127,11 @@ class DueClaimer(Waker):
         per_tenant: int | None = None,
         runner: str | None = None,
         pool: str | None = None,
+        vacancies: Vacancies | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(clock, places, per_tenant, vacancies)
         self._paths = (instances, reader, writer, runner, pool)
         self._tenure = tenure
-        self._clock = clock
-        self._places = LaunchPlaces(
-            inf if places is None else places, inf if per_tenant is None else per_tenant, self._caps.cap_of
-        )
         self._most_in_flight = in_flight
         self._look_every = look_every
         self._held: dict[InstanceKey, DueInstance] = {}
@@ -146,11 +143,12 @@ class DueClaimer(Waker):
         self._looking = False
         self._missed = False
         """Whether there was a reason to look while it was being looked."""
+        self._left = True
+        """Whether the last look may have left something that is due."""
         self._look_at = inf
         self._timer: trio.CancelScope | None = None
         self._turn = 0
-        self._woken = 0
-        self._latest_ms = 0
+        self._woken = self._latest_ms = 0
 
     async def on_start(self) -> None:
         """Ask the runner which places are free, and look what is due."""
@@ -159,6 +157,7 @@ class DueClaimer(Waker):
         self._instances, self._writer = self.system.ref(instances), self.system.ref(writer)
         self._reader = self.system.ref(reader)
         await self._places.take_stock(self.system, runner, pool)
+        self._vacancies.offer(self._places.idle, self._nobody_waits)
         self._look_in(0)
 
     def describe(self) -> dict[str, Any]:
@@ -232,10 +231,11 @@ class DueClaimer(Waker):
         """Wake what was claimed."""
         claims = message.claims
         if claims is None:
-            self._stray = True
+            self._stray = self._left = True
             self._looked(self._look_every)  # the store is away: what is in it comes late, but is not forgotten
             return
         self._turn += 1
+        self._left = claims.due > 0
         self._settle_claims(claims.claimed)
         self._publish()
         if claims.due > len(claims.claimed) and not self._tenure.alone:
@@ -289,6 +289,15 @@ class DueClaimer(Waker):
                 self._caps.cap_of(due.key.tenant_id, due.program or "")  # which has it read
         self._release(*back)
 
+    def slots_changed(self, had_room: bool) -> None:
+        """Look who waits for a slot, unless the last look has found, while there was one, that nobody does."""
+        if self._left or not had_room:
+            self.go_on()
+
+    def _nobody_waits(self) -> bool:
+        """Return whether nothing is due, as far as this node can know without looking."""
+        return not (self._stopped or self._looking or self._left or self._held or self._look_at <= trio.current_time())
+
     def go_on(self) -> None:
         """Settle what was held until a cap is known."""
         held, self._held = self._held, {}
@@ -306,8 +315,9 @@ class DueClaimer(Waker):
         def then(reply: Reply) -> None:
             mine.put_control(_Settled(due, _outcome(reply)))
 
+        wake = WakeInstance(due_at=due.wake_at, found=due.found)
         try:
-            CellRef(self._instances, due.key).ask_then(Call(due.key, WakeInstance(due_at=due.wake_at)), then)
+            CellRef(self._instances, due.key).ask_then(Call(due.key, wake), then)
         except RuntaraError:
             mine.put_control(_Settled(due, "failed"))
 

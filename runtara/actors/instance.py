@@ -23,6 +23,7 @@ from runtara.actors import _instance_signals as signals
 from runtara.actors import _instance_steps as steps
 from runtara.actors import _instance_waits as waits
 from runtara.actors import _instance_watch as watch
+from runtara.actors._instance_attempts import claim_at_start, info_of
 from runtara.actors._instance_case import Case, Decision, Limits, Need, Source, unknown_instance
 from runtara.actors._instance_events import (
     Arm,
@@ -36,6 +37,7 @@ from runtara.actors._instance_events import (
     Track,
     Untrack,
 )
+from runtara.actors._instance_memory import is_remembered, presumed, recalled
 from runtara.actors._instance_recovery import derive
 from runtara.actors._instance_save import save_of
 from runtara.actors._instance_state import InstanceState, evolve
@@ -58,10 +60,15 @@ __all__ = [
     "Stop",
     "Track",
     "Untrack",
+    "claim_at_start",
     "decide",
     "derive",
     "evolve",
+    "info_of",
+    "is_remembered",
     "needs_of",
+    "presumed",
+    "recalled",
     "save_of",
 ]
 

@@ -1,6 +1,6 @@
 """The region of all instances: joins the pure logic of `instance` with the store, and acts on what was decided."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from contextlib import suppress
 from math import inf
 from typing import Any, Final
@@ -17,13 +17,14 @@ from runtara.actors._service import hears
 from runtara.actors.forwarder import Forward
 from runtara.actors.instance import Arm, Effect, InstanceState, Limits, Need
 from runtara.actors.storage import Answer, Commit, Load
-from runtara.actors.watched import Stored, Watched
+from runtara.actors.vacancies import Vacancies
+from runtara.actors.watched import Ended, Stored, Watched
 from runtara.clock import Clock
 from runtara.endpoints import ENDPOINTS
 from runtara.errors import Fenced, OutcomeUnknown, RuntaraError, StoreUnavailable, Unreachable
 from runtara.ids import InstanceKey
-from runtara.lifecycle import Status
-from runtara.messages import Call, GetStatus, Request
+from runtara.lifecycle import FINAL, Status
+from runtara.messages import Call, GetStatus, Request, StartInstance
 from runtara.records import Holder, Snapshot
 from runtara.store import LoadError, Save, Tenure
 
@@ -38,6 +39,8 @@ class Effected(msgspec.Struct, frozen=True):
     priority: int = 0
     program: str | None = None
     """Of the instance, where it has one and it matters who it is: for wake-ups."""
+    over: bool = False
+    """Whether the instance has ended."""
     trace: str | None = None
     """The ``traceparent`` of what it follows from, where that is traced."""
 
@@ -93,10 +96,12 @@ class Instances(Region[InstanceKey, InstanceState]):
         forwarder: str | None = None,
         watched: Watched | None = None,
         feed: str | None = None,
+        sessions: str | None = None,
+        roster: Container[InstanceKey] = (),
+        vacancies: Vacancies | None = None,
     ) -> None:
         super().__init__(resident=resident, idle_after=idle_after, clock=clock)
-        self.BATCH = batch  # type: ignore[misc]  # the class's default, set for this region
-        self.MAILBOX = mailbox  # type: ignore[misc]  # the class's default, set for this region
+        self.BATCH, self.MAILBOX = batch, mailbox  # type: ignore[misc]  # the class's defaults, set for this region
         self._paths: Final = (writer, tuple(readers))
         self._effects: Final = effects
         self._limits = limits
@@ -108,6 +113,9 @@ class Instances(Region[InstanceKey, InstanceState]):
         self._forwarder: Final = forwarder
         self._watched: Final = watched or Watched()
         self._feed: Final = feed
+        self._vacancies: Final = vacancies or Vacancies()
+        self._sessions: Final = (sessions, roster)
+        """The path of the actor that has them, and the instances that have some."""
         self._persisted: Persisting | None = None
         """What is traced of the batch whose effects are performed."""
         self._doubtful: set[InstanceKey] = set()
@@ -168,9 +176,20 @@ class Instances(Region[InstanceKey, InstanceState]):
         else:
             with deciding(traces, message.trace):
                 decision = instance.decide(state, message, now_ms, found or {}, self._limits)
-        if state.instance is not None and message.epoch == state.instance.epoch:  # an older attempt counts for nobody
+        if state.instance is None:
+            return self._begin_at_once(message, decision, now_ms)
+        if message.epoch == state.instance.epoch:  # an older attempt counts for nobody
             self._heard[message.key] = now_ms
         return decision
+
+    def _begin_at_once(self, message: Call, decision: Decision, now_ms: int) -> Decision:
+        """Return the decision about a first message; a start has its first launch at once where a worker is idle."""
+        command = message.command
+        if not isinstance(command, StartInstance) or (command.start_at is not None and command.start_at > now_ms):
+            return decision
+        if not self._vacancies.take(message.key, command.program):
+            return decision
+        return instance.claim_at_start(decision, now_ms)
 
     def is_left_alone(self, key: InstanceKey, epoch: int | None, checkpoint_id: str | None = None) -> bool:
         """Whether an attempt runs and was told nothing, as it stands in memory; may be asked from any thread.
@@ -198,6 +217,18 @@ class Instances(Region[InstanceKey, InstanceState]):
         if state.unread or self._tenure is None:
             return not state.unread
         return state.instance is not None and state.instance.status is Status.RUNNING
+
+    def remembers(self, state: InstanceState) -> bool:
+        """Return whether the instance is to be woken."""
+        return instance.is_remembered(state)
+
+    def recall(self, loaded: InstanceState, believed: InstanceState | None) -> InstanceState:
+        """Return the state with its input, if that was said here."""
+        return instance.recalled(loaded, believed)
+
+    def presume(self, key: InstanceKey, message: Call, believed: InstanceState | None) -> InstanceState | None:
+        """Return that there is no such instance, for a start; what is remembered, for a wake-up of what was claimed."""
+        return instance.presumed(key, message.command, believed)
 
     def pass_on(self, key: InstanceKey, message: Call, reply: Reply | None, elsewhere: Elsewhere) -> None:
         """Have a call answered by the node that owns the instance."""
@@ -243,6 +274,8 @@ class Instances(Region[InstanceKey, InstanceState]):
             if persisting is not None:
                 persisting.end(reply.error)
             self._persisted = persisting
+            self._tell_ends(writes, saves, kept or ())
+            self._give_back(writes, kept)
             settle(kept if not isinstance(reply.error, Exception) else reply.error)
             self._persisted = None
             if self._watched.tenants and (kept is not None or isinstance(reply.error, OutcomeUnknown)):
@@ -261,6 +294,23 @@ class Instances(Region[InstanceKey, InstanceState]):
                     self._ref(path).tell_nowait(told)
                 except RuntaraError:  # effects happen at most once; each is derived again from what is stored
                     self.system.dead_letters.add(path, "effect", effect)
+
+    def _give_back(self, writes: Sequence[Write[InstanceKey, InstanceState]], kept: Sequence[bool] | None) -> None:
+        """Have no slot reserved for instances that have not begun, or of which it is not known."""
+        for place, write in enumerate(writes):
+            if write.before.instance is None and (kept is None or not kept[place]):
+                self._vacancies.give_back(write.key)
+
+    def _tell_ends(
+        self, writes: Sequence[Write[InstanceKey, InstanceState]], saves: Sequence[Save], kept: Sequence[bool]
+    ) -> None:
+        """Tell sessions how their instances have ended, so that none of them has to ask."""
+        path, roster = self._sessions
+        for write, save, is_stored in zip(writes, saves, kept, strict=False):
+            if is_stored and save.instance.status in FINAL and write.key in roster and path is not None:
+                info = instance.info_of(write.after, save.instance, save.output)
+                with suppress(RuntaraError):
+                    self._ref(path).tell_nowait(Ended(write.key, info, write.before.input))
 
     def _tell_of(self, saves: Sequence[Save], kept: Sequence[bool] | None, began: float) -> None:
         """Tell the feed what was stored; where that is not known, that it has missed something."""
@@ -308,7 +358,7 @@ class Instances(Region[InstanceKey, InstanceState]):
         """Have deleted instances loaded again, should anybody speak to them."""
         cells = {key: self._cells[key] for key in message.keys if key in self._cells}
         for cell in cells.values():
-            cell.state = None
+            cell.state = cell.believed = None
         busy = tuple(key for key, cell in cells.items() if cell.busy)
         if busy:  # what is being loaded for them may have been read before they were deleted
             self.tell_later(_LOOK_AGAIN_AFTER, Forget(busy))
@@ -335,8 +385,8 @@ class Instances(Region[InstanceKey, InstanceState]):
 def _told(key: InstanceKey, effect: Effect, state: InstanceState, trace: str | None) -> Effected:
     row = state.instance
     if row is None or not isinstance(effect, Arm):
-        return Effected(key, effect, trace=trace)
-    return Effected(key, effect, row.priority, row.program, trace)
+        return Effected(key, effect, over=row is not None and row.status in FINAL, trace=trace)
+    return Effected(key, effect, row.priority, row.program, trace=trace)
 
 
 def _state(key: InstanceKey, snapshot: Snapshot | LoadError | None) -> InstanceState | LoadError | Elsewhere:

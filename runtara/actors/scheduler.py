@@ -15,7 +15,6 @@ import msgspec
 import trio
 
 from runtara.actors._cell import CellRef
-from runtara.actors._launch_places import LaunchPlaces
 from runtara.actors._launch_queue import LaunchQueue
 from runtara.actors._ref import Ref
 from runtara.actors._reply import Reply
@@ -26,6 +25,7 @@ from runtara.actors.instance import Arm, Disarm
 from runtara.actors.instances import Effected
 from runtara.actors.places import PlaceFreed
 from runtara.actors.storage import Query
+from runtara.actors.vacancies import Vacancies
 from runtara.clock import INSTANT_MAX_MS, Clock
 from runtara.errors import InstanceNotFound, RuntaraError
 from runtara.ids import InstanceKey, is_pooled
@@ -85,13 +85,10 @@ class WakeScheduler(Waker):
         per_tenant: int | None = None,
         runner: str | None = None,
         pool: str | None = None,
+        vacancies: Vacancies | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(clock, places, per_tenant, vacancies)
         self._paths = (instances, reader, runner, pool)
-        self._clock = clock
-        self._places = LaunchPlaces(
-            inf if places is None else places, inf if per_tenant is None else per_tenant, self._caps.cap_of
-        )
         self._queue = LaunchQueue()
         self._window = window
         self._most_in_flight = in_flight
@@ -119,6 +116,7 @@ class WakeScheduler(Waker):
         self._instances: Ref = self.system.ref(instances)
         self._reader: Ref = self.system.ref(reader)
         await self._places.take_stock(self.system, runner, pool)
+        self._vacancies.offer(self._places.idle, self._nobody_waits)
         await self._read(None)
         self._arm_tick()
 
@@ -192,6 +190,11 @@ class WakeScheduler(Waker):
         self._wake_due()
         self._look_past()
         self._arm_tick()
+
+    def _nobody_waits(self) -> bool:
+        """Return whether nobody is due who has no place yet."""
+        is_due = bool(self._heap) and self._heap[0][0] <= self._clock.now_ms()
+        return not (self._stopped or self._queue or is_due)
 
     def _arm(self, due: DueInstance) -> None:
         if due.key in self._queue:

@@ -12,11 +12,12 @@ import trio
 
 from runtara.actors._reply import Reply
 from runtara.actors._service import Actor, hears
-from runtara.actors.instance import Push
+from runtara.actors.instance import Push, Track
 from runtara.actors.instances import Effected
+from runtara.actors.watched import Ended
 from runtara.errors import RuntaraError
 from runtara.ids import InstanceKey
-from runtara.messages import Call, Heartbeat
+from runtara.messages import Call, Heartbeat, InstanceInfo
 from runtara.records import Signal
 from runtara.store import digest_of
 
@@ -28,6 +29,10 @@ class Connected(Protocol):
 
     key: InstanceKey
     epoch: int | None
+    awaits_end: bool
+
+    def ended(self, info: InstanceInfo, input: bytes | None, /) -> None:
+        """Hear how the instance has ended, before that is pushed; likewise."""
 
     def pushed(self, signal: Signal | None, /) -> None:
         """Hear of a signal, or (None) of a change of status; on the loop, so it must neither wait nor raise."""
@@ -118,9 +123,18 @@ class Sessions(Actor):
     @hears(Effected)
     def push(self, message: Effected) -> None:
         """Show a signal, or a change of status, to the instance's sessions."""
-        signal = message.effect.signal if isinstance(message.effect, Push) else None
+        effect = message.effect
+        signal = effect.signal if isinstance(effect, Push) else None
+        begun = effect.epoch if isinstance(effect, Track) else None  # which is no news to the attempt itself
         for session in tuple(self._sessions.get(message.key, ())):
-            session.pushed(signal)
+            if message.over or not (session.awaits_end or session.epoch == begun is not None):
+                session.pushed(signal)
+
+    @hears(Ended)
+    def ended(self, message: Ended) -> None:
+        """Tell the instance's sessions how it has ended; that it has, they are told by what was decided."""
+        for session in tuple(self._sessions.get(message.key, ())):
+            session.ended(message.info, message.input)
 
     @hears(_Beat)
     def beat(self, _: _Beat) -> None:

@@ -20,7 +20,7 @@ from runtara.errors import Internal, RuntaraError, StoreInUse
 from runtara.ids import InstanceKey
 from runtara.messages import Request
 from runtara.records import Snapshot
-from runtara.store import LeaseLost, LoadError, Reader, Save, Store, Writer
+from runtara.store import LeaseLost, LoadError, Reader, Save, Store, Wanted, Writer
 
 __all__ = [
     "Act",
@@ -284,6 +284,10 @@ def _source(reader: Reader, key: InstanceKey) -> Source | None:
     return None if snapshot is None else Source(snapshot, *start)
 
 
+_READ_TOGETHER: Final = frozenset({"input", "output", "checkpoint"})
+"""The needs that one question to the reader answers for several instances."""
+
+
 class _Reads:
     """What both kinds of reader hear."""
 
@@ -326,6 +330,7 @@ class StoreReader(_Reads, BlockingActor):
         loads = [delivery for delivery in deliveries if type(delivery.message) is Load]
         if loads:
             self._load_together(loads)
+        self._answer_together([delivery for delivery in deliveries if type(delivery.message) is Answer])
         super().on_batch([delivery for delivery in deliveries if not delivery.settled])
 
     def _load_together(self, loads: Sequence[Delivery]) -> None:
@@ -333,6 +338,18 @@ class StoreReader(_Reads, BlockingActor):
             found = self.reader.load([key for load in loads for key in cast("Load", load.message).keys])
             for load in loads:
                 load.settle(found)
+
+    def _answer_together(self, answers: Sequence[Delivery]) -> None:
+        """Answer those whose needs are of the frequent kinds, if that saves a question to the database."""
+        asked = [(answer, cast("Answer", answer.message)) for answer in answers]
+        asked = [(answer, asks) for answer, asks in asked if _READ_TOGETHER.issuperset(n.kind for n in asks.needs)]
+        wanted = [Wanted(asks.key, cast(Any, need.kind), need.id) for _, asks in asked for need in asks.needs]
+        if len(wanted) < 2:
+            return
+        with suppress(RuntaraError):  # then one by one, so that only those fail that must
+            found = iter(self.reader.read_all(wanted))
+            for answer, asks in asked:
+                answer.settle({need: next(found) for need in asks.needs})
 
     def on_stop(self) -> None:
         """Close the connection."""

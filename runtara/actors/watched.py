@@ -2,9 +2,11 @@
 
 import msgspec
 
+from runtara.ids import InstanceKey
+from runtara.messages import InstanceInfo
 from runtara.store import Save
 
-__all__ = ["Stored", "Watched"]
+__all__ = ["Ended", "Stored", "Watched"]
 
 
 class Watched:
@@ -25,3 +27,11 @@ class Stored(msgspec.Struct, frozen=True):
     seconds: float
     missed: bool = False
     """Whether there may be others, of which it is not known."""
+
+
+class Ended(msgspec.Struct, frozen=True):
+    """An instance has ended here; its input, where that is at hand."""
+
+    key: InstanceKey
+    info: InstanceInfo
+    input: bytes | None

@@ -26,6 +26,8 @@ class WakeInstance(msgspec.Struct, Request[InstanceWoken], frozen=True, gc=False
     """From the scheduler: the instance is due. Ignored unless it still waits for this very instant."""
 
     due_at: int
+    found: tuple[int, int] | None = None
+    """Version of its row, and when it was created, where the scheduler has claimed it as that."""
 
 
 class DeclareSilent(msgspec.Struct, Request[Acknowledged], frozen=True, gc=False, tag=True, kw_only=True):

@@ -16,6 +16,7 @@ from runtara.store._terms import (
     Notice,
     RunningInstance,
     Save,
+    Wanted,
     digest_of,
 )
 from runtara.store._transfer import Transferred, Watch, back_up, copy_store, restore
@@ -43,6 +44,7 @@ __all__ = [
     "Transferred",
     "Upkeep",
     "Vacuumed",
+    "Wanted",
     "Watch",
     "Writer",
     "back_up",

@@ -54,6 +54,7 @@ from runtara.store._terms import (
     Notice,
     RunningInstance,
     Save,
+    Wanted,
 )
 
 __all__ = ["Listener", "Reader", "SharedWriter", "Store", "Writer"]
@@ -183,6 +184,9 @@ class Reader(Protocol):
 
     def read_output(self, key: InstanceKey) -> bytes | None:
         """Return the instance's output."""
+
+    def read_all(self, wanted: Sequence[Wanted]) -> list[Checkpoint | bytes | None]:
+        """Return each of several things as it is read alone, in their order."""
 
     def read_retries(self, key: InstanceKey, checkpoint_id: str) -> list[Retry]:
         """Return the recorded failures of one step, by attempt."""

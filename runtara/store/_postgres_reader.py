@@ -11,12 +11,12 @@ from runtara.errors import RuntaraError, StoreCorrupt, StoreUnavailable
 from runtara.ids import InstanceKey
 from runtara.lifecycle import Status
 from runtara.messages import InstanceSummary, NodeInfo
-from runtara.records import Holder, Snapshot
+from runtara.records import Checkpoint, Holder, Snapshot
 from runtara.store._postgres_door import SQL, Connection, Error, PostgresLimits, connect, explain, fault_of, name_of
 from runtara.store._postgres_migrate import pending_migrations, schema_differences
 from runtara.store._sql_reader import HISTORY, Row, SqlReader, snapshots_of
 from runtara.store._tenure import LOST_KEPT_MS, Tenure
-from runtara.store._terms import LoadError
+from runtara.store._terms import LoadError, Wanted
 
 __all__ = ["PostgresReader"]
 
@@ -60,6 +60,16 @@ class PostgresReader(SqlReader):
                 lambda connection, together=together: _hydrate(connection, together, self._tenure.number)
             )
             found |= {key: loaded[key] for key in together if key in loaded}
+        return found
+
+    def read_all(self, wanted: Sequence[Wanted]) -> list[Checkpoint | bytes | None]:
+        """Return each of several things as it is read alone, in their order."""
+        lines = [(nth, one.kind, *one.key, one.id) for nth, one in enumerate(wanted)]
+        names = ("nth", "kind", "tenant_id", "instance_id", "name")
+        document = msgspec.json.encode([dict(zip(names, line, strict=True)) for line in lines]).decode()
+        found: list[Checkpoint | bytes | None] = [None] * len(wanted)
+        for row in self._rows("read_all", {"wanted": document}):
+            found[row[0]] = row[1] if row[2] is None else self._decode(Checkpoint, row[2:])
         return found
 
     def find_changed(self, numbers: Sequence[int], tenants: Sequence[str]) -> list[tuple[str, int, InstanceSummary]]:
@@ -152,26 +162,33 @@ class PostgresReader(SqlReader):
 def _hydrate(
     connection: Connection, keys: Sequence[InstanceKey], node: int | None
 ) -> dict[InstanceKey, Snapshot | LoadError]:
-    with _one_state(connection):
-        wanted = msgspec.json.encode([key._asdict() for key in keys]).decode()
-        cursor = connection.execute(SQL["load_instances"], {"keys": wanted}, binary=True)
-        rows = cursor.fetchall()
-        if not rows:
-            return {}
-        columns = [column.name for column in cursor.description or ()]
-        names = {"numbers": [row[0] for row in rows]}
-        history = [connection.execute(SQL[name], names, binary=True).fetchall() for name in HISTORY]
-    rows = _with_text(rows, columns)
-    found = snapshots_of([row[:-_HOLDER_COLUMNS] for row in rows], *history)
+    """Load instances with a single statement; again, those that have signals or waits, with what belongs to them."""
+    rows, history = _rows_of(connection, keys), _NO_HISTORY
+    if any(row[_HAS_MORE] for row in rows):
+        with _one_state(connection):
+            rows = _rows_of(connection, keys)
+            names = {"numbers": [row[0] for row in rows if row[_HAS_MORE]]}
+            history = [connection.execute(SQL[name], names, binary=True).fetchall() for name in HISTORY[1:]]
+    checkpoint_ids = [(row[0], checkpoint_id) for row in rows for checkpoint_id in row[_CHECKPOINT_IDS]]
+    found = snapshots_of([row[: _HOLDER.start] for row in rows], checkpoint_ids, *history)
     for row in rows:
-        key, owner = InstanceKey(row[1], row[2]), row[-_HOLDER_COLUMNS]
+        key, owner = InstanceKey(row[1], row[2]), row[_HOLDER.start]
         snapshot = found[key]
         if isinstance(snapshot, Snapshot) and owner != node and (owner or snapshot.instance.status is Status.RUNNING):
-            found[key] = replace(snapshot, holder=_holder(*row[-_HOLDER_COLUMNS:]))
+            found[key] = replace(snapshot, holder=_holder(*row[_HOLDER]))
     return found
 
 
-_HOLDER_COLUMNS: Final = 5
+def _rows_of(connection: Connection, keys: Sequence[InstanceKey]) -> list[Row]:
+    wanted = msgspec.json.encode([key._asdict() for key in keys]).decode()
+    cursor = connection.execute(SQL["load_instances"], {"keys": wanted}, binary=True)
+    return _with_text(cursor.fetchall(), [column.name for column in cursor.description or ()])
+
+
+_HAS_MORE: Final = -1
+_CHECKPOINT_IDS: Final = -2
+_HOLDER: Final = slice(-7, _CHECKPOINT_IDS)
+_NO_HISTORY: Final[Sequence[list[Row]]] = ([],) * len(HISTORY[1:])
 _OF_THIS_NODE: Final = frozenset({"list_running", "list_peers", "find_log_node"})
 """What is asked as the node that this process is."""
 

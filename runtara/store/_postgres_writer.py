@@ -136,7 +136,11 @@ class PostgresWriter(SqlWriter):
             "aging_ms": AGING_MS,
         }
         rows = self._run("claim_due", names)
-        claimed = [DueInstance(row[0], InstanceKey(*row[1:3]), *row[3:-1]) for row in rows if row[0] is not None]
+        claimed = [
+            DueInstance(wake_at, InstanceKey(*key), priority, program, (version, created_at))
+            for wake_at, *key, priority, program, version, created_at, _ in rows
+            if wake_at is not None
+        ]
         return Claims(claimed=claimed, due=rows[-1][-1])
 
     def find_next_due(self) -> int | None:

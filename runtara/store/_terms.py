@@ -25,6 +25,7 @@ __all__ = [
     "Notice",
     "RunningInstance",
     "Save",
+    "Wanted",
     "copies_of",
     "digest_of",
     "is_pushed_again",
@@ -98,6 +99,8 @@ class DueInstance(NamedTuple):
     priority: int = 0
     """The higher goes first where instances must wait for a place."""
     program: str | None = None
+    found: tuple[int, int] | None = None
+    """Version of its row, and when it was created: for who claims it, and is the only one then who may change it."""
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, DueInstance) and self[:2] == other[:2]
@@ -119,6 +122,14 @@ class DueInstance(NamedTuple):
 
     def __ge__(self, other: tuple[Any, ...]) -> bool:
         return self[:2] >= other[:2]
+
+
+class Wanted(NamedTuple):
+    """One thing that is to be read of an instance; `id` names the checkpoint."""
+
+    key: InstanceKey
+    kind: Literal["input", "output", "checkpoint"]
+    id: str | None = None
 
 
 AGING_MS: Final = 300_000

@@ -1,12 +1,14 @@
 """What a store says about its nodes that nobody shares: there are none."""
 
 from collections.abc import Mapping, Sequence
+from typing import cast
 
 from runtara.errors import ConfigError
 from runtara.ids import InstanceKey
 from runtara.messages import InstanceSummary, NodeInfo
-from runtara.records import Holder
-from runtara.store._contract import Listener
+from runtara.records import Checkpoint, Holder
+from runtara.store._contract import Listener, Reader
+from runtara.store._terms import Wanted
 
 __all__ = ["Unshared", "UnsharedReader"]
 
@@ -33,6 +35,11 @@ class Unshared:
 class UnsharedReader:
     """Part of the reader of such a store."""
 
+    def read_all(self, wanted: Sequence[Wanted]) -> list[Checkpoint | bytes | None]:
+        """Return each of several things, read by itself: the store is at hand, so that a question costs no way."""
+        reader = cast("Reader", self)
+        return [_read_one(reader, one) for one in wanted]
+
     def find_changed(self, _numbers: Sequence[int], _tenants: Sequence[str]) -> list[tuple[str, int, InstanceSummary]]:
         """Return nothing: there is nobody else who could have changed anything."""
         return []
@@ -52,3 +59,9 @@ class UnsharedReader:
     def read_documents(self) -> dict[str, tuple[bytes, int]]:
         """Return nothing: the process that owns the store keeps its own."""
         return {}
+
+
+def _read_one(reader: Reader, wanted: Wanted) -> Checkpoint | bytes | None:
+    if wanted.kind == "checkpoint":
+        return reader.read_checkpoint(wanted.key, wanted.id or "")
+    return reader.read_input(wanted.key) if wanted.kind == "input" else reader.read_output(wanted.key)

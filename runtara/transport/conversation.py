@@ -11,7 +11,7 @@ from typing import Any, Final, assert_never
 
 from runtara.errors import Internal, InvalidInput, RuntaraError, TooLarge, Unauthenticated
 from runtara.ids import InstanceKey
-from runtara.messages import Heartbeat, InstanceRegistered, RegisterInstance
+from runtara.messages import Heartbeat, InstanceInfo, InstanceRegistered, RegisterInstance
 from runtara.records import Signal
 from runtara.transport.frames import (
     Answer,
@@ -291,10 +291,14 @@ class _Watcher:
     """Hears what happens to one instance, until the conversation has no interest any more."""
 
     epoch: int | None = None
+    awaits_end: bool = False
 
     def __init__(self, key: InstanceKey, notice: Callable[[str], None]) -> None:
         self.key = key
         self._notice: Callable[[str], None] | None = notice
+
+    def ended(self, _info: InstanceInfo, _input: bytes | None, /) -> None:
+        """Say nothing of it: whoever is at the other end asks."""
 
     def pushed(self, _signal: Signal | None, /) -> None:
         """Hear that something has happened."""

@@ -19,6 +19,7 @@ from runtara.messages import (
     ForkInstance,
     GetStatus,
     Heartbeat,
+    InstanceInfo,
     InstanceRegistered,
     ReadLog,
     RegisterInstance,
@@ -46,6 +47,10 @@ class Watcher(Protocol):
 
     key: InstanceKey
     epoch: int | None
+    awaits_end: bool
+
+    def ended(self, info: InstanceInfo, input: bytes | None, /) -> None:
+        """Hear how the instance has ended, before that is pushed; likewise."""
 
     def pushed(self, signal: Signal | None, /) -> None:
         """Hear of a signal, or (None) of a change of status; must neither wait nor raise."""

@@ -8,7 +8,14 @@ from collections.abc import Callable
 
 from runtara.ids import InstanceKey
 from runtara.lifecycle import Status
-from runtara.messages import Acknowledged, CheckpointSaved, InstanceRegistered, SignalsPending, SleepStarted
+from runtara.messages import (
+    Acknowledged,
+    CheckpointSaved,
+    InstanceInfo,
+    InstanceRegistered,
+    SignalsPending,
+    SleepStarted,
+)
 from runtara.records import Signal
 
 __all__ = ["Session"]
@@ -25,6 +32,11 @@ class Session:
         """What the instance was after the last thing that the program reported."""
         self.told_to_rest = False
         """Whether the program was told of a pause or shutdown, and has not come to rest since."""
+        self.awaits_end = False
+        """Whether nothing but the end of the instance is waited for; what else happens to it, nobody need tell."""
+        self.end: tuple[InstanceInfo, bytes | None] | None = None
+        """How the instance stood when it ended, and its input where that was at hand: told in the process that it ended
+        in, to those who had asked before."""
         self.pushes = 0
         """How much was pushed; whoever waits for something notes it before looking, and misses nothing."""
         self._lock = threading.Lock()
@@ -53,6 +65,10 @@ class Session:
             waiters, self._waiters = self._waiters, []
         for wake in waiters:
             wake()
+
+    def ended(self, info: InstanceInfo, input: bytes | None) -> None:
+        """Take note of how the instance has ended, of which the next push tells."""
+        self.end = info, input
 
     def on_push(self, since: int, wake: Callable[[], None]) -> None:
         """Have `wake` called once at the first push after the `since`-th; at once if it has come already."""

@@ -27,7 +27,18 @@ from runtara.store._memory import MemoryStore
 from runtara.system import INSTANCES, MANY, POOL, READER, SCHEDULES, Launcher, in_process, tree
 from tests.store.samples import NOW, save
 
-__all__ = ["NOW", "Stage", "TrioClock", "WatchedStore", "crash_actor", "key_of", "open_stage", "sleeper"]
+__all__ = [
+    "NOW",
+    "Stage",
+    "TrioClock",
+    "WatchedStore",
+    "crash_actor",
+    "key_of",
+    "nothing",
+    "once",
+    "open_stage",
+    "sleeper",
+]
 
 
 class TrioClock:
@@ -137,6 +148,20 @@ class _WatchedReader:
         if not name.startswith("close"):
             self._store.before_read(name)
         return getattr(self._reader, name)
+
+
+def nothing(saves: Sequence[Save]) -> None:
+    """Let a commit pass."""
+
+
+def once(store: WatchedStore, hook: str, error: Exception) -> None:
+    """Make the next commit raise, before or after it is stored."""
+
+    def fail(saves: Sequence[Save]) -> None:
+        setattr(store, hook, nothing)
+        raise error
+
+    setattr(store, hook, fail)
 
 
 class Stage(msgspec.Struct, frozen=True):

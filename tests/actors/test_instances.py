@@ -39,7 +39,7 @@ from runtara.messages import (
 from runtara.records import Snapshot
 from runtara.store import Save, open_store
 from runtara.system import HEARTBEAT, INSTANCES
-from tests.actors.stage import NOW, TrioClock, WatchedStore, key_of, open_stage, sleeper
+from tests.actors.stage import NOW, TrioClock, WatchedStore, key_of, nothing, once, open_stage, sleeper
 
 REGISTER = RegisterInstance(attempt_id="a")
 PATIENCE_S = 20
@@ -52,20 +52,6 @@ def checkpoint(number: int = 0, state: bytes = b"state") -> SaveCheckpoint:
 @pytest.fixture
 def store() -> WatchedStore:
     return WatchedStore()
-
-
-def nothing(saves: Sequence[Save]) -> None:
-    """Let a commit pass."""
-
-
-def once(store: WatchedStore, hook: str, error: Exception) -> None:
-    """Make the next commit raise, before or after it is stored."""
-
-    def fail(saves: Sequence[Save]) -> None:
-        setattr(store, hook, nothing)
-        raise error
-
-    setattr(store, hook, fail)
 
 
 # The way of a message -------------------------------------------------------------------------------------------------

@@ -2,17 +2,19 @@ import gc
 import weakref
 from typing import Any
 
+import pytest
 import trio
 import trio.testing
 from trio.testing import MockClock
 
 from runtara.actors.sessions import Attach, Changed, Detach
-from runtara.messages import CompleteInstance, GetStatus, RegisterInstance, SendSignal
+from runtara.errors import StoreFull
+from runtara.messages import CompleteInstance, GetStatus, RegisterInstance, SendSignal, SuspendInstance
 from runtara.records import Signal
 from runtara.store import digest_of
 from runtara.system import SESSIONS
 from runtara.transport import Session
-from tests.actors.stage import Stage, WatchedStore, key_of, open_stage
+from tests.actors.stage import Stage, WatchedStore, key_of, once, open_stage
 
 REGISTER = RegisterInstance(attempt_id="a")
 
@@ -103,6 +105,57 @@ async def test_begin_and_end_of_an_attempt_are_shown_without_a_signal(autojump_c
         await trio.sleep(1)
 
     assert session.heard == [None, None]
+
+
+async def test_an_attempt_is_not_told_that_it_has_begun_and_who_awaits_the_end_of_nothing_else(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_stage() as stage:
+        own, older, waiter = Listener("one", epoch=2), Listener("one", epoch=1), Listener("one")
+        waiter.awaits_end = True
+        await stage.ask("one", REGISTER)
+        await attach(stage, own, older, waiter)
+        await stage.ask("one", RegisterInstance(attempt_id="b"))
+        await trio.sleep(1)
+        await stage.ask("one", SendSignal(kind="custom", name="go", signal_id="s"))
+        await stage.ask("one", SuspendInstance(), epoch=2)
+        await stage.ask("one", RegisterInstance(attempt_id="c"))
+        await trio.sleep(1)
+        heard = [len(session.heard) for session in (own, older, waiter)]
+        await stage.ask("one", CompleteInstance(output=b"out"), epoch=3)
+        await trio.sleep(1)
+
+    assert heard == [3, 4, 0]
+    assert waiter.heard == [None]
+
+
+async def test_the_sessions_of_an_instance_are_told_how_it_ended_before_they_are_told_that_it_has(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_stage() as stage:
+        session, other = Listener("one"), Listener("two")
+        await stage.ask("one", REGISTER)
+        await attach(stage, session, other)
+        await stage.ask("one", CompleteInstance(output=b"out"), epoch=1)
+        await trio.sleep(1)
+        info = await stage.ask("one", GetStatus())
+
+    assert session.end == (info, None)
+    assert other.end is None
+
+
+async def test_an_end_that_is_not_stored_is_told_to_nobody(autojump_clock: MockClock) -> None:
+    store = WatchedStore()
+    async with open_stage(store) as stage:
+        session = Listener("one")
+        await stage.ask("one", REGISTER)
+        await attach(stage, session)
+        once(store, "before_commit", StoreFull("no room"))
+        with pytest.raises(StoreFull):
+            await stage.ask("one", CompleteInstance(output=b"out"), epoch=1)
+        await trio.sleep(1)
+
+    assert session.end is None
 
 
 async def test_many_sessions_cost_one_timer(autojump_clock: MockClock) -> None:

@@ -144,6 +144,35 @@ async def test_what_collects_during_a_read_is_loaded_at_once(store: WatchedStore
     assert reads == ["count_instances", "load", "count_instances"]
 
 
+async def test_what_collects_during_a_read_is_answered_at_once_where_it_is_of_the_frequent_kinds(
+    store: WatchedStore,
+) -> None:
+    reached, opened, reads = threading.Event(), threading.Event(), list[str]()
+
+    def hold(method: str) -> None:
+        reads.append(method)
+        reached.set()
+        assert opened.wait(PATIENCE_S)
+
+    store.put(*(save(key_of(f"i{n}"), input=b"%d" % n, env={"N": str(n)}) for n in range(20)))
+    store.before_read = hold
+    async with open_storage(store) as system, trio.open_nursery() as nursery:
+        reader, count = system.ref("root/reader"), Query("count_instances", (key_of("i0").tenant_id,))
+        replies = dict[int, Reply]()
+        nursery.start_soon(reader.ask, count)
+        assert await trio.to_thread.run_sync(reached.wait, PATIENCE_S)
+        for n in range(20):
+            need = Need("env") if n == 7 else Need("input")
+            reader.ask_then(Answer(key_of(f"i{n}"), (need,)), partial(replies.__setitem__, n))
+        opened.set()
+        await reader.ask(count)
+
+    values: list[Any] = [replies[n].value for n in range(20)]
+    assert [value.get(Need("input")) for value in values] == [None if n == 7 else b"%d" % n for n in range(20)]
+    assert values[7] == {Need("env"): {"N": "7"}}
+    assert reads == ["count_instances", "read_all", "read_env", "count_instances"]
+
+
 PAYLOADS: dict[str, dict[str, Any]] = {
     "state": {"checkpoints": (checkpoint("step", bytes(1_000)),)},
     "output": {"output": bytes(1_000)},

@@ -196,7 +196,8 @@ class World:
                 self.rows.copy(self.others[self.saved.copies.source.instance_id].rows, self.saved.copies)
         if self.state.unread:  # as the region does
             self.state = InstanceState.from_snapshot(KEY, self.rows.snapshot())
-        assert self.state == InstanceState.from_snapshot(KEY, self.rows.snapshot())
+        assert replace(self.state, input=None) == InstanceState.from_snapshot(KEY, self.rows.snapshot())
+        assert self.state.input in (None, self.rows.input)
 
     def tell(self, command: Command) -> object:
         """Send a command as the attempt that holds the instance."""

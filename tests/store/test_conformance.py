@@ -11,7 +11,7 @@ from runtara.ids import InstanceKey
 from runtara.lifecycle import FINAL, Status, TerminationReason
 from runtara.messages import CheckpointInfo, InstanceSummary
 from runtara.records import Checkpoint, Event, Retry, Signal, Snapshot, Wait
-from runtara.store import Barred, DueInstance, Finished, Reader, RunningInstance, Store, Writer
+from runtara.store import Barred, DueInstance, Finished, Reader, RunningInstance, Store, Wanted, Writer
 from tests.store.samples import (
     FULL_INSTANCE,
     KEY,
@@ -135,6 +135,44 @@ def test_payloads_come_back_as_they_went_in(writer: Writer, reader: Reader, payl
     assert found.state == payload
     assert reader.list_events(KEY, None, None, 1, None).events[0].payload == payload
     assert loaded(reader).signals[0].payload == payload
+
+
+def test_several_things_are_read_at_once_as_each_is_read_alone(writer: Writer, reader: Reader) -> None:
+    put(writer, save(status=Status.COMPLETED, input=b"in", output=b"", checkpoints=(checkpoint("a"), checkpoint("b"))))
+    put(writer, save(OTHER, checkpoints=(checkpoint("a", b""),)))
+
+    found = reader.read_all(
+        [
+            Wanted(OTHER, "checkpoint", "a"),
+            Wanted(KEY, "checkpoint", "b"),
+            Wanted(KEY, "output"),
+            Wanted(FOREIGN, "input"),
+            Wanted(KEY, "input"),
+            Wanted(KEY, "input"),
+            Wanted(OTHER, "input"),
+            Wanted(OTHER, "output"),
+            Wanted(OTHER, "checkpoint", "b"),
+        ]
+    )
+
+    one, other = checkpoint("b"), checkpoint("a", b"")
+    assert found == [other, one, b"", None, b"in", b"in", None, None, None]
+    assert reader.read_all([]) == []
+
+
+def test_what_has_much_of_a_history_is_loaded_beside_what_has_none(writer: Writer, reader: Reader) -> None:
+    put(writer, save(checkpoints=(checkpoint("b"), checkpoint("a"))))
+    put(writer, save(OTHER, checkpoints=(checkpoint("c"),), signals=(signal("s"),), waits=(wait("w"),)))
+    put(writer, save(FOREIGN))
+
+    found = {key: row for key, row in reader.load([KEY, OTHER, FOREIGN]).items() if isinstance(row, Snapshot)}
+
+    assert {key: row.checkpoint_ids for key, row in found.items()} == {KEY: ("b", "a"), OTHER: ("c",), FOREIGN: ()}
+    assert [(found[key].signal_ids, len(found[key].waits)) for key in (KEY, OTHER, FOREIGN)] == [
+        ((), 0),
+        (("s",), 1),
+        ((), 0),
+    ]
 
 
 def test_what_was_not_given_is_absent_and_not_empty(writer: Writer, reader: Reader) -> None:
@@ -486,9 +524,9 @@ def test_due_instances_come_with_their_priority_and_program_in_the_order_of_thei
     found = reader.list_due(NOW + 2, 10)
 
     assert [tuple(row) for row in found] == [
-        (NOW, KEY, 0, "p"),
-        (NOW + 1, OTHER, 2**31, "image:x"),
-        (NOW + 2, FOREIGN, -1, "q"),
+        (NOW, KEY, 0, "p", None),
+        (NOW + 1, OTHER, 2**31, "image:x", None),
+        (NOW + 2, FOREIGN, -1, "q", None),
     ]
     assert reader.list_due(NOW + 2, 10, DueInstance(NOW, KEY)) == found[1:]
 

@@ -603,14 +603,16 @@ def test_no_more_of_what_workers_run_is_claimed_than_slots_are_idle(database: st
     assert [look.due for look in looks] == [4, 1, 1]
 
 
-def test_what_is_claimed_comes_with_its_priority_and_program(database: str) -> None:
+def test_what_is_claimed_comes_with_its_priority_and_program_and_with_what_tells_it_from_other_states(
+    database: str,
+) -> None:
     with opened(node(database, "a")) as (writer, _):
         put(writer, due_save("one", 2**31))
         shared: Any = writer
 
         claims = shared.claim_due(9, 0)
 
-    assert [tuple(due) for due in claims.claimed] == [(1, InstanceKey("a", "one"), 2**31, "orders")]
+    assert [tuple(due) for due in claims.claimed] == [(1, InstanceKey("a", "one"), 2**31, "orders", (1, NOW))]
     assert claims.due == 1
 
 

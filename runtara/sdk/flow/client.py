@@ -9,14 +9,14 @@ from msgspec.structs import replace
 
 from runtara import messages
 from runtara.errors import AlreadyExists, DeadlineExceeded, InstanceNotFound, InvalidInput, InvalidState, RuntaraError
-from runtara.ids import new_id
+from runtara.ids import is_pooled, new_id
 from runtara.lifecycle import FINAL
 from runtara.sdk._drive import drive, drive_blocking
 from runtara.sdk._flows import RECHECK, Flow
 from runtara.sdk._wishes import ask, await_push, now, perform, perform_blocking
 from runtara.sdk.flow import _standing as standing
 from runtara.sdk.flow._codecs import CODECS, Codec, write
-from runtara.sdk.flow._kept import place_id, write_begin
+from runtara.sdk.flow._kept import place_id, read_begin, write_begin
 from runtara.sdk.flow._looking import graph_of
 from runtara.sdk.flow._policies import checked_priority, parse_duration, runtime_priority
 from runtara.sdk.flow._programs import program_of
@@ -167,11 +167,13 @@ class WorkflowClient:
             priority=runtime_priority(checked_priority(workflow.priority if priority is None else priority)),
         )
         try:
-            yield from ask(door, start)
+            if (yield from ask(door, start)).created:
+                return WorkflowStatus(status="in_progress")
         except AlreadyExists as error:
             if self._policy is ConflictPolicy.TERMINATE_EXISTING:
                 yield from standing.to_be_replaced(door, workflow, instance_id)
-                yield from ask(door, replace(start, replace=True))
+                if (yield from ask(door, replace(start, replace=True))).created:
+                    return WorkflowStatus(status="in_progress")  # also where a worker has come to its end meanwhile
                 return (yield from self._status(instance_id))
             uses_it = self._policy is ConflictPolicy.USE_EXISTING
             known = yield from standing.existing(door, workflow, instance_id, uses_it=uses_it)
@@ -188,6 +190,7 @@ class WorkflowClient:
     def _wait(self, instance_id: str, timeout: str | float | timedelta | None) -> Flow[WorkflowStatus]:
         limit = inf if timeout is None else parse_duration(timeout)
         door = self._backend.beside(instance_id, watch=True)
+        door.session.awaits_end = True
         try:
             over_at = (yield from now()) + limit
             while True:
@@ -199,6 +202,8 @@ class WorkflowClient:
                 if left <= 0:
                     raise DeadlineExceeded(f"instance {instance_id!r} has not ended in time: it is {info.status}")
                 yield from await_push(door, min(left, RECHECK), since)
+                if door.session.end is not None:
+                    return (yield from _ended(door, *door.session.end))
         finally:
             door.close()
 
@@ -252,6 +257,12 @@ def _known(door: Door, instance_id: str) -> Flow[messages.InstanceInfo]:
     if info is None:
         raise BackendError(f"instance {instance_id!r} was not found: check its id, or run it first")
     return info
+
+
+def _ended(door: Door, info: messages.InstanceInfo, input: bytes | None) -> Flow[WorkflowStatus]:
+    """Return how an instance has ended, of which the runtime has told; its input says how to read its output."""
+    codec = CODECS.get(read_begin(input).codec) if input is not None and is_pooled(info.program) else None
+    return (yield from standing.status_of(door, info, codec))
 
 
 def _signal(door: Door, instance_id: str, signal: messages.SendSignal) -> Flow[None]:

@@ -102,8 +102,8 @@ WHERE lost_at < now_ms() - %(kept_ms)s AND NOT EXISTS (SELECT FROM instances WHE
 -- stand in a row, the least busy first, and each takes its own slice of what is due; with the next `turn` everybody moves
 -- on by one slice, so that what one leaves another takes. Who is barred, for want of places here, is left out. What the
 -- workers of a pool run grows more urgent as it waits: one step of priority is worth so many milliseconds of that.
--- Returns what was claimed, in that order, as the fields of `DueInstance`, and with each row how many were due, as far as they
--- were counted.
+-- Returns what was claimed, in that order, as the fields of `DueInstance`, and with each row how many were due, as far as
+-- they were counted.
 WITH RECURSIVE rooms AS (
     SELECT number, row_number() OVER (ORDER BY in_use, number) - 1 AS rank, count(*) OVER () AS many
     FROM nodes
@@ -178,13 +178,13 @@ chosen AS MATERIALIZED (
 claimed AS (
     UPDATE instances SET owner = me.number FROM chosen, me
     WHERE instances.number = chosen.number
-    RETURNING instances.number, wake_at, tenant_id, instance_id, priority, program
+    RETURNING instances.number, wake_at, tenant_id, instance_id, priority, program, version, created_at
 ),
 busier AS (
     UPDATE nodes SET in_use = in_use + (SELECT count(*) FROM claimed) FROM me
     WHERE nodes.number = me.number AND EXISTS (SELECT FROM claimed)
 )
-SELECT claimed.wake_at, tenant_id, instance_id, priority, program, (SELECT coalesce(max(many), 0) FROM due)
+SELECT claimed.wake_at, tenant_id, instance_id, priority, program, version, created_at, (SELECT coalesce(max(many), 0) FROM due)
 FROM (SELECT NULL) AS always LEFT JOIN (claimed JOIN due USING (number)) ON true
 ORDER BY place;
 

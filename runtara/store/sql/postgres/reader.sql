@@ -1,19 +1,17 @@
 -- name: load_instances
--- Instances by a list of keys: their numbers, the fields of `Instance` in order, and of who owns them: number, name,
--- address, fingerprint, and whether that node is lost.
+-- Instances by a list of keys: their numbers, the fields of `Instance` in order; of who owns them: number, name, address,
+-- fingerprint, and whether that node is lost; the ids of their checkpoints in the order in which they were saved; and
+-- whether they have signals or waits, which few have.
 SELECT instances.number, instances.tenant_id, instances.instance_id, status, instances.version, epoch, created_at, program,
     attempt_id, checkpoint_id, wake_at, started_at, finished_at, heartbeat_at, termination_reason, exit_code, error,
     timeout_ms, claimed_at, ran_ms, losses, claimed_epoch, priority,
-    owner, nodes.name, nodes.address, nodes.fingerprint, nodes.number IS NULL OR nodes.lost_at IS NOT NULL
+    owner, nodes.name, nodes.address, nodes.fingerprint, nodes.number IS NULL OR nodes.lost_at IS NOT NULL,
+    ARRAY(SELECT checkpoint_id FROM checkpoints WHERE instance_number = instances.number ORDER BY seq),
+    EXISTS (SELECT FROM signals WHERE instance_number = instances.number)
+        OR EXISTS (SELECT FROM waits WHERE instance_number = instances.number)
 FROM json_to_recordset(%(keys)s) AS wanted (tenant_id TEXT, instance_id TEXT)
 JOIN instances USING (tenant_id, instance_id)
 LEFT JOIN nodes ON nodes.number = instances.owner;
-
--- name: load_checkpoint_ids
--- The checkpoints of instances by a list of numbers, in the order in which they were saved.
-SELECT instance_number, checkpoint_id FROM checkpoints
-WHERE instance_number = ANY(%(numbers)s)
-ORDER BY seq;
 
 -- name: load_signal_ids
 -- The ids of all signals of instances by a list of numbers, in order of arrival.
@@ -52,6 +50,17 @@ WHERE instance_number = (
 SELECT input FROM inputs WHERE instance_number = (
     SELECT number FROM instances WHERE tenant_id = %(tenant_id)s AND instance_id = %(instance_id)s
 );
+
+-- name: read_all
+-- Inputs, outputs and checkpoints of instances, by a list that numbers them: the number, input or output, and the fields
+-- of `Checkpoint` in order.
+SELECT nth, CASE kind WHEN 'input' THEN input WHEN 'output' THEN output END,
+    checkpoints.checkpoint_id, state, checkpoints.epoch, checkpoints.created_at, checkpoints.wake_at, request
+FROM json_to_recordset(%(wanted)s) AS wanted (nth BIGINT, kind TEXT, tenant_id TEXT, instance_id TEXT, name TEXT)
+JOIN instances USING (tenant_id, instance_id)
+LEFT JOIN inputs ON kind = 'input' AND inputs.instance_number = instances.number
+LEFT JOIN checkpoints ON kind = 'checkpoint' AND checkpoints.instance_number = instances.number
+    AND checkpoints.checkpoint_id = wanted.name;
 
 -- name: read_env
 -- The environment of an instance's program, as a JSON object.
