@@ -24,7 +24,7 @@ from sayiir import (
     task,
 )
 
-from benchmarks.flows import BRANCHES, KEPT, LONG, RUNS, SHORT, step
+from benchmarks.flows import BRANCHES, LONG, RUNS, SHORT, short_and_long, step
 from benchmarks.servers import database
 
 WORKERS = 16
@@ -66,25 +66,22 @@ def in_process() -> float:
 
 def in_memory() -> float:
     """Workflows per second that are kept in memory, one after the other."""
-    return 1 / _seconds(SHORT)
+    return 1 / _in_memory()[0]
 
 
 def tasks_in_memory() -> float:
     """Tasks per second in memory, beyond what a workflow costs by itself."""
-    return (LONG - SHORT) / (_seconds(LONG) - _seconds(SHORT))
+    short, long = _in_memory()
+    return (LONG - SHORT) / (long - short)
 
 
-def _seconds(steps: int) -> float:
-    backend, workflow, runs = InMemoryBackend(), linear(steps), KEPT * SHORT // steps // 3
+def _in_memory() -> tuple[float, float]:
+    backend = InMemoryBackend()
 
-    def batch(name: str) -> float:
-        began = time.perf_counter()
-        for number in range(runs):
-            assert run_durable_workflow(workflow, f"{name}-{number}", 0, backend=backend).output == steps
-        return (time.perf_counter() - began) / runs
+    def run(workflow: Any, name: str, steps: int) -> None:
+        assert run_durable_workflow(workflow, name, 0, backend=backend).output == steps
 
-    run_durable_workflow(workflow, "warm", 0, backend=backend)
-    return statistics.median(batch(name) for name in "abc")
+    return short_and_long(linear, run)
 
 
 def postgres_at_once() -> float:

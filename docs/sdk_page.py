@@ -32,7 +32,8 @@ _AWAITED = {
 _FIRST = ["RuntaraSdk", "AsyncRuntaraSdk", "SdkConfig", "open", "Embedded", "AsyncEmbedded", "Management"]
 """What most programs begin with; the rest follows by name."""
 
-_INTERNAL = set("clock look_for_signals now_ms of open_door park_after pause perform random runtime scope".split())
+_HIDDEN = "clock hand_in look_for_signals now_ms of open_beside open_door park_after pause perform random runtime scope"
+_INTERNAL = set(_HIDDEN.split())
 """Names without an underscore that are there for the SDK's own modules, not for programs; managers have none."""
 
 

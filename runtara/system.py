@@ -352,12 +352,12 @@ async def open_runtime(
             ask_timeout=settings.request_timeout_ms / 1000,
             traces=traces,
         ) as system:
-            dispatch = _open_dispatch(settings, launcher, system, **_for_doors(launcher, system, is_draining))
+            dispatch = _open_dispatch(settings, launcher, system, **_for_doors(launcher, store, system, is_draining))
             readiness = Readiness(system, writer=WRITER, reader=READER, is_draining=is_draining, tenure=store.tenure)
             yield Runtime(system, dispatch, settings, clock, _gauges(system, launcher, store), readiness)
 
 
-def _for_doors(launcher: Launcher, system: System, is_draining: Callable[[], bool]) -> dict[str, Any]:
+def _for_doors(launcher: Launcher, store: Store, system: System, is_draining: Callable[[], bool]) -> dict[str, Any]:
     """Return what doors offer beside instances; Any: arguments of `Dispatch`."""
     return {
         "runner": PROGRAMS if launcher.keeps_logs else None,
@@ -367,6 +367,7 @@ def _for_doors(launcher: Launcher, system: System, is_draining: Callable[[], boo
         "upkeep": None if launcher.upkeep is None else UPKEEP,
         "keys": None if launcher.keys is None else KEYS,
         "answers": answers_of(system, is_draining),
+        "ends_with_process": store.ends_with_process,
     }
 
 

@@ -18,6 +18,7 @@ BETWEEN_ACTORS = {
     messages.TimeOutInstance,
     messages.EnforceSignals,
     messages.RecordUsage,
+    messages.SaveCheckpoints,
 }
 """Commands that no door offers."""
 

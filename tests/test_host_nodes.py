@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import json
 import shutil
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 import trio
+from trio_websocket import ConnectionClosed
 
 from runtara.actors.places import StopWaking
 from runtara.errors import Fenced, InstanceNotFound, NotFound, RuntaraError, Unreachable
@@ -19,6 +21,7 @@ from runtara.host import Host, open_host
 from runtara.ids import InstanceKey
 from runtara.lifecycle import FINAL, Status
 from runtara.messages import (
+    AddKey,
     CompleteInstance,
     GetCheckpoint,
     GetStatus,
@@ -32,6 +35,7 @@ from runtara.messages import (
     ReadLog,
     RegisterInstance,
     Request,
+    RevokeKey,
     SaveCheckpoint,
     SendSignal,
     StartInstance,
@@ -46,6 +50,7 @@ from runtara.transport.client.door import RemoteDoor, ServerSpec
 from runtara.transport.remote import open_remote_door
 from tests.actors.village import Village, until
 from tests.requirements import require
+from tests.transport.http.serving import open_websocket
 
 PATIENCE_S = 30.0
 QUICK_S = 5.0
@@ -439,3 +444,29 @@ async def test_nothing_is_fetched_where_nodes_have_one_folder_of_images(tmp_path
 
     assert (info.status, info.output) == (Status.COMPLETED, b"hello\n")
     assert not is_at(tmp_path, "b", image)
+
+
+@pytest.mark.parametrize("where", [0, 1], ids=["here", "at another node"])
+async def test_who_watches_is_sent_away_when_its_key_is_revoked_at_any_node(
+    tmp_path: Path, database: str, where: int
+) -> None:
+    async with (
+        opened(tmp_path, database, "a", require_credentials=True) as a,
+        opened(tmp_path, database, "b", require_credentials=True) as b,
+    ):
+        made = await a.runtime.dispatch.call(KEY, AddKey(role="read-only", request_id="one"))
+        url = (a.http_address or "").replace("http", "ws", 1) + "/api/v1/live"
+        headers = [(b"authorization", f"Bearer {made.secret}".encode())]
+        async with open_websocket(url, extra_headers=headers) as socket:
+            await socket.send_message(json.dumps({"type": "watch", "id": 1, "stream": "instances"}))
+            assert json.loads(await socket.get_message())["type"] == "watching"
+
+            await (a, b)[where].runtime.dispatch.call(KEY, RevokeKey(key_id=made.key.key_id))
+            with trio.fail_after(QUICK_S):
+                told = json.loads(await socket.get_message())
+                with pytest.raises(ConnectionClosed):
+                    await socket.get_message()
+
+            assert (told["type"], told["code"]) == ("refused", "unauthenticated")
+            assert socket.closed is not None
+            assert socket.closed.code == 1008

@@ -15,7 +15,7 @@ from runtara.actors import _foreign
 from runtara.actors._ref import Askable, Ref
 from runtara.actors._reply import Reply
 from runtara.actors._slot import Frame, Slot, State
-from runtara.errors import ActorStopped
+from runtara.errors import ActorStopped, RuntaraError
 
 if TYPE_CHECKING:
     from runtara.actors._region import Region
@@ -147,6 +147,13 @@ class CellRef(Askable, Generic[K]):
             reply.abandon()
             raise
         return reply
+
+    def _deliver(self, message: object, reply: Reply) -> None:
+        """Hand an ask over whose reply is open already, and fails with what refuses it."""
+        try:
+            _region(self.slot).deliver(self._key, message, reply)
+        except RuntaraError as refusal:
+            reply.fail(refusal)
 
     def _tell(self, message: object) -> bool:
         _region(self.slot).deliver(self._key, message, None)

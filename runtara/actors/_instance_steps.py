@@ -16,7 +16,7 @@ from runtara.actors._instance_events import (
 )
 from runtara.actors._instance_state import InstanceState
 from runtara.actors._instance_waits import bind_signal, bound_signal_id
-from runtara.errors import InvalidInput
+from runtara.errors import InvalidInput, InvalidState
 from runtara.lifecycle import FINAL, Status, TerminationReason, Trigger
 from runtara.messages import (
     Acknowledged,
@@ -26,6 +26,7 @@ from runtara.messages import (
     RecordEvent,
     RecordRetry,
     SaveCheckpoint,
+    SaveCheckpoints,
     Sleep,
     SleepStarted,
 )
@@ -35,9 +36,11 @@ __all__ = [
     "get_checkpoint",
     "needs_of_checkpoint",
     "needs_of_save",
+    "needs_of_saves",
     "record_event",
     "record_retry",
     "save_checkpoint",
+    "save_checkpoints",
     "sleep",
 ]
 
@@ -73,6 +76,29 @@ def save_checkpoint(case: Case, command: SaveCheckpoint) -> Decision:
     custom_signal, binding = bind_signal(case, checkpoint_id)
     reply = CheckpointSaved(found=found, state=state, signal=_most_urgent(case), custom_signal=custom_signal)
     return Decision(added + binding, reply)
+
+
+def needs_of_saves(state: InstanceState, command: SaveCheckpoints) -> tuple[Need, ...]:
+    """Those that were sent before are compared with what is stored."""
+    known = state.checkpoint_ids
+    return tuple(
+        Need("checkpoint", checkpoint_id) for checkpoint_id, _ in command.checkpoints if checkpoint_id in known
+    )
+
+
+def save_checkpoints(case: Case, command: SaveCheckpoints) -> Decision:
+    """All of them or none: whoever does not wait for the answer is to hear of whatever it did not expect."""
+    case.require_running()
+    epoch, now, known = case.row.epoch, case.now, case.state.checkpoint_ids
+    added = []
+    for checkpoint_id, state in command.checkpoints:
+        if checkpoint_id not in known:
+            added.append(
+                CheckpointAdded(Checkpoint(checkpoint_id=checkpoint_id, state=state, epoch=epoch, created_at=now))
+            )
+        elif case.read_checkpoint(checkpoint_id).state != state:
+            raise InvalidState(f"checkpoint {checkpoint_id!r} exists with another state: an id is written once")
+    return Decision(tuple(added), Acknowledged(case.row.status))
 
 
 def get_checkpoint(case: Case, command: GetCheckpoint) -> Decision:

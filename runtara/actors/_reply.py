@@ -6,14 +6,14 @@ its deadline, or by an asker that went away. Mail whose reply is settled already
 
 from collections.abc import Callable
 from math import inf
-from typing import Final, cast
+from typing import Final, Protocol, cast
 
 import trio
 from trio.lowlevel import Abort, Task, reschedule, wait_task_rescheduled
 
 from runtara.errors import DeadlineExceeded, OutcomeUnknown
 
-__all__ = ["Deadlines", "Reply"]
+__all__ = ["Deadlines", "Expiring", "Reply"]
 
 _TICK: Final = 0.01
 """Seconds. Deadlines are collected in buckets of this width, and are kept up to one width late, never early."""
@@ -93,8 +93,17 @@ class Reply:
         return Abort.SUCCEEDED
 
 
+class Expiring(Protocol):
+    """Something to be done when it is due; equal to nothing but itself."""
+
+    deadline: float
+
+    def expire(self) -> None:
+        """Do it."""
+
+
 class Deadlines:
-    """Knows the replies that are not settled, and expires them when they are due.
+    """Knows the replies that are not settled, and whatever else is due some time, and expires them then.
 
     A timer per ask would cost as much as the ask; one per bucket of deadlines costs next to nothing.
     """
@@ -103,12 +112,12 @@ class Deadlines:
 
     def __init__(self) -> None:
         self.answered_at_once = 0
-        self._buckets: dict[float, set[Reply]] = {}
+        self._buckets: dict[float, set[Expiring]] = {}
         self._next = inf
         self._scope = trio.CancelScope()
 
-    def add(self, reply: Reply) -> None:
-        """Watch over `reply`."""
+    def add(self, reply: Expiring) -> None:
+        """Watch over a reply, or whatever expires."""
         deadline = reply.deadline
         tick = deadline if deadline == inf else int(deadline / _TICK) + 1
         bucket = self._buckets.get(tick)
@@ -146,4 +155,7 @@ class Deadlines:
         while self._buckets:
             _, bucket = self._buckets.popitem()
             for reply in bucket:
-                reply.fail(OutcomeUnknown(f"{reply.to} had not answered when its system ended: ask with the same ids"))
+                if isinstance(reply, Reply):
+                    reply.fail(
+                        OutcomeUnknown(f"{reply.to} had not answered when its system ended: ask with the same ids")
+                    )

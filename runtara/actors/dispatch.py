@@ -11,6 +11,7 @@ import msgspec
 from runtara import messages
 from runtara.actors._cell import CellRef
 from runtara.actors._dispatch_checks import CHECKS, PAGE_MAX, PAYLOADS, TEXT_MAX_BYTES
+from runtara.actors._hand_in import Behind, BehindAll, HandIn, Tray
 from runtara.actors._images_checks import IMAGE_CHECKS, check_image
 from runtara.actors._list_checks import LIST_CHECKS
 from runtara.actors._many_checks import MANY_CHECKS
@@ -46,7 +47,8 @@ class Dispatch:
     that does the chores; `keys` that of the keeper of keys; `many` and `schedules` those of the actors that hear what
     is said about many instances, and about schedules; `pool` that of the pool of workers. `answers` are the functions
     by which the system as a whole answers; they run on its loop.
-    `check_program` raises `NotFound` for a program that cannot be launched.
+    `check_program` raises `NotFound` for a program that cannot be launched. `ends_with_process` says of the store that
+    nothing of it is left once this process has ended, so that checkpoints may be handed in.
     """
 
     def __init__(
@@ -65,9 +67,13 @@ class Dispatch:
         pool: str | None = None,
         answers: Mapping[type, Callable[[], object]] | None = None,
         check_program: Callable[[str], object] | None = None,
+        ends_with_process: bool = False,
     ) -> None:
         self._instances: Ref = system.ref(instances)
-        self.reader: Final[Ref] = system.ref(reader)
+        self._tray: Final = Tray() if ends_with_process else None
+        self.reader: Final[Askable] = (
+            system.ref(reader) if self._tray is None else BehindAll(system.ref(reader), self._tray)
+        )
         self.runner: Final = None if runner is None else system.ref(runner)
         self.images: Final = None if images is None else system.ref(images)
         self.upkeep: Final = None if upkeep is None else system.ref(upkeep)
@@ -80,14 +86,18 @@ class Dispatch:
         self.payload_max_bytes: Final = payload_max_bytes
         self.ask_timeout: Final = system.ask_timeout
 
-    def line(self, key: InstanceKey, *, passed_on: bool = False) -> "Line":
+    def line(self, key: InstanceKey, *, passed_on: bool = False, hands_in: bool = False) -> "Line":
         """Return the way to one instance (or, for lists, to its tenant). Raises `InvalidInput` for malformed ids.
 
-        `passed_on`: another node was asked, and has passed it on; then it is not passed on again.
+        `passed_on`: another node was asked, and has passed it on; then it is not passed on again. `hands_in`: it is the
+        way of one program of this process, which may hand in checkpoints where the store ends with the process.
         """
         check_id(key.tenant_id, "tenant id")
         check_id(key.instance_id, "instance id")
-        return Line(key, CellRef(self._instances, key), self, passed_on=passed_on)
+        if self._tray is None:
+            return Line(key, CellRef(self._instances, key), self, passed_on=passed_on)
+        kind = HandIn if hands_in else Behind
+        return Line(key, kind(self._instances, key, self._tray), self, passed_on=passed_on)
 
     async def call(
         self, key: InstanceKey, command: Request[R], epoch: int | None = None, *, timeout: float | None = None
@@ -145,6 +155,18 @@ class Line:
         """Like `call`, blocking the calling thread."""
         target, message = self._route(command, epoch)
         return _reply(command, target.ask_from_thread(message, timeout=self._patience(command, timeout)))
+
+    def hand_in(self, checkpoint_id: str, state: bytes, epoch: int | None) -> bool:
+        """Take a checkpoint that is saved before anything else is heard that is said on this way; from any thread.
+
+        False where a call has to save it. Raises what earlier ones were refused with.
+        """
+        cell = self.cell
+        return isinstance(cell, HandIn) and epoch is not None and cell.hand_in(checkpoint_id, state, epoch)
+
+    def is_left_alone(self, epoch: int | None) -> bool:
+        """Whether it is known here that an attempt runs and was told nothing; where it is not, it has to ask."""
+        return isinstance(self.cell, HandIn) and self.cell.is_left_alone(epoch)
 
     def call_then(
         self,

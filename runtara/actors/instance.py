@@ -125,6 +125,7 @@ _DECIDE: Final[dict[type, Callable[[Case, Any], Decision]]] = {
     messages.EnforceSignals: signals.enforce_signals,
     messages.RecordUsage: watch.record_usage,
     messages.SaveCheckpoint: steps.save_checkpoint,
+    messages.SaveCheckpoints: steps.save_checkpoints,
     messages.GetCheckpoint: steps.get_checkpoint,
     messages.Sleep: steps.sleep,
     messages.RecordRetry: steps.record_retry,
@@ -144,6 +145,7 @@ _NEEDS: Final[dict[type, Callable[[InstanceState, Any], tuple[Need, ...]]]] = {
     messages.GetStatus: attempts.needs_of_output,
     messages.GetInput: attempts.needs_of_input,
     messages.SaveCheckpoint: steps.needs_of_save,
+    messages.SaveCheckpoints: steps.needs_of_saves,
     messages.GetCheckpoint: steps.needs_of_checkpoint,
     messages.Sleep: steps.needs_of_checkpoint,
     messages.TakeSignal: waits.needs_of_take,
@@ -154,5 +156,5 @@ _OWNER_ONLY: Final = frozenset(
     row.command
     for row in ENDPOINTS.values()
     if row.caller == "program" and row.owner == "instance" and row.command is not messages.RegisterInstance
-)
+) | {messages.SaveCheckpoints}
 """What only the attempt that holds the instance may say. Registering is how it gets hold of it."""

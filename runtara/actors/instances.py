@@ -172,6 +172,20 @@ class Instances(Region[InstanceKey, InstanceState]):
             self._heard[message.key] = now_ms
         return decision
 
+    def is_left_alone(self, key: InstanceKey, epoch: int | None, checkpoint_id: str | None = None) -> bool:
+        """Whether an attempt runs and was told nothing, as it stands in memory; may be asked from any thread.
+
+        Where it is about to save a checkpoint: whether it would hear no more than that this is saved.
+        """
+        cell = self._cells.get(key)
+        state = None if cell is None else cell.state
+        row = None if state is None else state.instance
+        if state is None or row is None or row.epoch != epoch or row.status is not Status.RUNNING:
+            return False
+        if state.signals and not all(one.kind == "custom" and one.name != checkpoint_id for one in state.signals):
+            return False
+        return checkpoint_id is None or checkpoint_id not in state.checkpoint_ids
+
     def evolve(self, state: InstanceState, event: Any) -> InstanceState:
         """Apply an event."""
         return instance.evolve(state, event)

@@ -20,7 +20,9 @@ from typing import Any, Final
 import trio
 
 from runtara import __version__
+from runtara.actors import child
 from runtara.actors.edge import Drain, Renew
+from runtara.actors.lookout import Lookout
 from runtara.actors.loop_meter import metering_loop
 from runtara.actors.neighbours import Shared
 from runtara.actors.places import AwaitEmpty, KillAttempts, ListAttempts, StopWaking
@@ -175,9 +177,15 @@ async def open_host(
             renewed = partial(_tell_again, environment, environment_for)
             hosts.append(Host(runtime, gate, sockets, home, store, told=renewed))
             held.enter_context(metering_loop(runtime.system.metrics))
-            await runtime.system.start_child("root", edges_of(runtime, sockets, identity, gate))
+            await _open_doors(runtime, sockets, identity, gate)
             yield hosts[0]
             await _part(runtime)
+
+
+async def _open_doors(runtime: Runtime, sockets: Sockets, identity: Identity, gate: Gate) -> None:
+    watch = partial(gate.guests.serve, Path(runtime.settings.data_dir))
+    await runtime.system.start_child("root", child("guests", Lookout, watch))
+    await runtime.system.start_child("root", edges_of(runtime, sockets, identity, gate))
 
 
 def _tell_again(told: dict[str, str], make: Callable[[Identity], dict[str, str]], identity: Identity) -> None:

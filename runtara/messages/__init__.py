@@ -14,6 +14,7 @@ from runtara.messages._host import (
     EnforceSignals,
     ExitInstance,
     RecordUsage,
+    SaveCheckpoints,
     TimeOutInstance,
     WakeInstance,
 )
@@ -252,6 +253,7 @@ __all__ = [
     "RotateKey",
     "RunChore",
     "SaveCheckpoint",
+    "SaveCheckpoints",
     "ScheduleDeleted",
     "ScheduleInfo",
     "SchedulePage",
@@ -352,6 +354,7 @@ Command = (
     | TimeOutInstance
     | EnforceSignals
     | RecordUsage
+    | SaveCheckpoints
 )
 
 

@@ -1,4 +1,6 @@
-"""What a host says to an instance by itself: that it is time, and what became of its attempts. No door offers these.
+"""What a process says to an instance by itself: that it is time, what became of its attempts, what one hands in.
+
+No door offers these to others.
 
 The package offers them.
 """
@@ -14,6 +16,7 @@ __all__ = [
     "EnforceSignals",
     "ExitInstance",
     "RecordUsage",
+    "SaveCheckpoints",
     "TimeOutInstance",
     "WakeInstance",
 ]
@@ -73,3 +76,12 @@ class RecordUsage(msgspec.Struct, Request[Acknowledged], frozen=True, gc=False, 
     memory_peak: int | None = None
     """Most bytes of memory that it held."""
     cpu_seconds: float | None = None
+
+
+class SaveCheckpoints(msgspec.Struct, Request[Acknowledged], frozen=True, gc=False, tag=True, kw_only=True):
+    """From the way of an attempt in this process: save what it has handed in, ids with their states, in this order.
+
+    Those that are there already were sent before. One that is there with another state refuses all of them.
+    """
+
+    checkpoints: tuple[tuple[str, bytes], ...]

@@ -127,11 +127,19 @@ class SdkBase:
         scope = scope_in_use.get()
         return scope if scope is not None and scope.owner is self else self._program
 
+    def hand_in(self, checkpoint_id: str, state: bytes) -> bool:
+        """Have a checkpoint saved before anything else that this attempt says is answered; False where a call must.
+
+        Raises what earlier ones are refused with.
+        """
+        return self._door.hand_in(checkpoint_id, state)
+
     def look_for_signals(self) -> flows.Flow[None]:
         """Raise if a signal to the whole instance waits; asks the runtime only if one was pushed since last time."""
         since = self._session.pushes
         if since != self._looked_at:
-            yield from flows.look()
+            if not self._door.is_left_alone():
+                yield from flows.look()
             self._looked_at = since  # only now: a signal that was raised is raised again, until the program has ended
 
     def pause(self, seconds: float) -> flows.Flow[None]:

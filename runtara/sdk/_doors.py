@@ -30,14 +30,14 @@ class Doors:
         """Return the door of a program: it hears of signals, and is kept alive. Raises `InvalidInput` for bad ids."""
         session = Session(key)
         session.epoch = epoch
-        return EmbeddedDoor(session, self._line, self._attach, self._detach)
+        return EmbeddedDoor(session, self._line, self._attach, self._detach, self._line(key, hands_in=True))
 
     def open_beside(self, key: InstanceKey) -> EmbeddedDoor:
         """Return the door of somebody who manages an instance. Raises `InvalidInput` for bad ids."""
         return EmbeddedDoor(Session(key), self._line)
 
-    def _line(self, key: InstanceKey) -> CountedLine | TracedLine:
-        line = CountedLine(self.runtime.dispatch.line(key), self._calls)
+    def _line(self, key: InstanceKey, *, hands_in: bool = False) -> CountedLine | TracedLine:
+        line = CountedLine(self.runtime.dispatch.line(key, hands_in=hands_in), self._calls)
         return line if self._traces is None else TracedLine(line, self._traces)
 
     def hang_up(self) -> None:

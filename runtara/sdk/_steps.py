@@ -40,12 +40,20 @@ class Keeper(Protocol):
 
 
 def run_step(
-    owner: SdkBase, step: str, config: RetryConfig, keeper: Keeper, body: Callable[[int], object], *, is_new: bool
+    owner: SdkBase,
+    step: str,
+    config: RetryConfig,
+    keeper: Keeper,
+    body: Callable[[int], object],
+    *,
+    is_new: bool,
+    hands_in: bool = False,
 ) -> flows.Flow[Any]:
     """Return the kept result, or have `body` tried until there is one, and keep it.
 
     `body` makes the wish for one try, of which it is given the number (from 1); the reply is an `Outcome`. `is_new`:
-    nothing can have been kept yet.
+    nothing can have been kept yet. `hands_in`: it is not waited for that the result is saved, where that ends with this
+    process anyway.
     """
     if not is_new:
         found: messages.CheckpointFound = yield messages.GetCheckpoint(checkpoint_id=step)
@@ -56,7 +64,10 @@ def run_step(
         yield from owner.look_for_signals()
         outcome: Outcome = yield body(failures + 1)
         if outcome.error is None:
-            return (yield from _keep(step, keeper, outcome.value))
+            state, kept = keeper.keep(outcome.value, f"the result of {step}")
+            if hands_in and owner.hand_in(step, state):
+                return kept
+            return (yield from _keep(step, keeper, state, kept))
         failures += 1
         yield from _after_failure(owner, step, config, failures, outcome.error)
 
@@ -98,9 +109,8 @@ def _is_permanent(error: Exception) -> bool:
     return isinstance(error, PermanentError) or (isinstance(error, RuntaraError) and error.retry is Retry.NEVER)
 
 
-def _keep(step: str, keeper: Keeper, value: Any) -> flows.Flow[Any]:
+def _keep(step: str, keeper: Keeper, state: bytes, kept: Any) -> flows.Flow[Any]:
     """Save a result; return what a replay will return, so that both see the same (a tuple may have become a list)."""
-    state, kept = keeper.keep(value, f"the result of {step}")
     saved: messages.CheckpointSaved = yield messages.SaveCheckpoint(checkpoint_id=step, state=state)
     flows.raise_for(Signal.of(saved.signal))
     return _stored(step, keeper, saved.state) if saved.found else kept

@@ -62,7 +62,8 @@ class _System:
         """Return a way to one instance, for an SDK of one's own making."""
         return self._doors.open(InstanceKey(tenant_id, instance_id))
 
-    def _open_beside(self, instance_id: str, tenant_id: str) -> EmbeddedDoor:
+    def open_beside(self, instance_id: str, tenant_id: str) -> EmbeddedDoor:
+        """Return a way to one instance for somebody who manages it, who hears of nothing by itself."""
         return self._doors.open_beside(InstanceKey(tenant_id, instance_id))
 
 
@@ -81,25 +82,25 @@ class Embedded(_System):
         Raises `NotFound` for a program that is not registered here, and `AlreadyExists` for an instance that was
         started with another program or input.
         """
-        door = self._open_beside(instance_id or new_id(), tenant_id)
+        door = self.open_beside(instance_id or new_id(), tenant_id)
         return _run(door, flows.start(check_known(program, self._programs), input))
 
     def status(self, instance_id: str, tenant_id: str = TENANT) -> StatusResponse:
         """Return how an instance stands."""
-        return _run(self._open_beside(instance_id, tenant_id), flows.get_status())
+        return _run(self.open_beside(instance_id, tenant_id), flows.get_status())
 
     def signal(
         self, instance_id: str, signal_type: SignalType, payload: bytes = b"", tenant_id: str = TENANT
     ) -> InstanceStatus:
         """Ask an instance to cancel, pause, resume or shut down; return what it is now."""
         flow = flows.send_signal(signal_type, None, payload)
-        return _run(self._open_beside(instance_id, tenant_id), flow)
+        return _run(self.open_beside(instance_id, tenant_id), flow)
 
     def custom_signal(
         self, instance_id: str, name: str, payload: bytes = b"", tenant_id: str = TENANT
     ) -> InstanceStatus:
         """Send a signal with a name to an instance; return what it is now."""
-        return _run(self._open_beside(instance_id, tenant_id), flows.send_signal(None, name, payload))
+        return _run(self.open_beside(instance_id, tenant_id), flows.send_signal(None, name, payload))
 
     def wait(
         self, instance_id: str, timeout: float | timedelta | None = None, tenant_id: str = TENANT
@@ -127,25 +128,25 @@ class AsyncEmbedded(_System):
         Raises `NotFound` for a program that is not registered here, and `AlreadyExists` for an instance that was
         started with another program or input.
         """
-        door = self._open_beside(instance_id or new_id(), tenant_id)
+        door = self.open_beside(instance_id or new_id(), tenant_id)
         return await _run_async(door, flows.start(check_known(program, self._programs), input))
 
     async def status(self, instance_id: str, tenant_id: str = TENANT) -> StatusResponse:
         """Return how an instance stands."""
-        return await _run_async(self._open_beside(instance_id, tenant_id), flows.get_status())
+        return await _run_async(self.open_beside(instance_id, tenant_id), flows.get_status())
 
     async def signal(
         self, instance_id: str, signal_type: SignalType, payload: bytes = b"", tenant_id: str = TENANT
     ) -> InstanceStatus:
         """Ask an instance to cancel, pause, resume or shut down; return what it is now."""
         flow = flows.send_signal(signal_type, None, payload)
-        return await _run_async(self._open_beside(instance_id, tenant_id), flow)
+        return await _run_async(self.open_beside(instance_id, tenant_id), flow)
 
     async def custom_signal(
         self, instance_id: str, name: str, payload: bytes = b"", tenant_id: str = TENANT
     ) -> InstanceStatus:
         """Send a signal with a name to an instance; return what it is now."""
-        return await _run_async(self._open_beside(instance_id, tenant_id), flows.send_signal(None, name, payload))
+        return await _run_async(self.open_beside(instance_id, tenant_id), flows.send_signal(None, name, payload))
 
     async def wait(
         self, instance_id: str, timeout: float | timedelta | None = None, tenant_id: str = TENANT

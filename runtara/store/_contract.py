@@ -312,6 +312,10 @@ class Store(Protocol):
         """Whether calls return at once without touching a disk or network, so that no thread is needed for them."""
 
     @property
+    def ends_with_process(self) -> bool:
+        """Whether nothing of it is left once this process has ended, so that nobody gains by waiting for a commit."""
+
+    @property
     def tenure(self) -> Tenure | None:
         """This node's place among those that share the store; None where it cannot be shared."""
 

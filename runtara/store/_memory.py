@@ -21,6 +21,7 @@ class MemoryStore(Unshared):
     """Keeps instances in dictionaries for as long as this object lives. Its writer and readers are for one thread."""
 
     inline = True
+    ends_with_process = True
     url = "memory://"
 
     def __init__(self) -> None:

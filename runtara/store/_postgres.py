@@ -22,6 +22,7 @@ class PostgresStore:
     """
 
     inline = False
+    ends_with_process = False
 
     def __init__(self, url: str, node: NodeSpec | None = None, limits: PostgresLimits | None = None) -> None:
         self.url = name_of(url)

@@ -30,6 +30,7 @@ class SqliteStore(Unshared):
     """
 
     inline = False
+    ends_with_process = False
 
     def __init__(self, path: str, limits: SqliteLimits | None = None, factory: type[Connection] = Connection) -> None:
         self.url = f"sqlite:///{path}"

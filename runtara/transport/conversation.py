@@ -28,6 +28,7 @@ from runtara.transport.frames import (
     read_ask_id,
 )
 from runtara.transport.gate import Caller, Gate, Outcome
+from runtara.transport.guests import Guest
 
 __all__ = ["MESSAGE_MAX_CHARS", "WATCHES_MAX", "Conversation"]
 
@@ -63,6 +64,9 @@ class Conversation:
         self._busy = False
         self._awake = False
         self._closed = False
+        self._guest: Guest | None = None
+        self.ended_by: Unauthenticated | None = None
+        """Why the connection must be closed although the client has done nothing: `outgoing` has a `Refusal`, too."""
 
     @property
     def is_welcome(self) -> bool:
@@ -141,6 +145,8 @@ class Conversation:
         except RuntaraError as error:
             raise self._turned_away(error) from None
         self._caller = caller
+        if not caller.token_only:  # a token ends by and by, and its program is told at its next call
+            self._guest = self._gate.follow(caller, self._send_away)
         self._send(stream_id, self._gate.welcome(caller))
         if caller.key.instance_id in self._watched:  # what it may have missed while it was away, it is told to look for
             self._pushed[caller.key.instance_id] = None
@@ -179,6 +185,11 @@ class Conversation:
         if self._first_stream is not None:
             self._refuse(self._first_stream, 0, error)
         return Unauthenticated(str(error))
+
+    def _send_away(self, error: Unauthenticated) -> None:
+        if not self._closed:
+            self.ended_by = self._turned_away(error)
+            self._say_so()
 
     def _attach(self, key: InstanceKey) -> None:
         if key.instance_id not in self._watched:
@@ -219,6 +230,8 @@ class Conversation:
     def closed(self) -> None:
         """Take note that the connection is gone; harmless when repeated."""
         self._closed = True
+        if self._guest is not None:
+            self._gate.guests.remove(self._guest)
         watched, self._watched = self._watched, {}
         for watcher in watched.values():
             self._detach(watcher)

@@ -24,15 +24,21 @@ class _Line(Protocol):
 
     def call_from_thread(self, command: Request[R], epoch: int | None = None, *, timeout: float | None = None) -> R: ...
 
+    def hand_in(self, checkpoint_id: str, state: bytes, epoch: int | None) -> bool: ...
+
+    def is_left_alone(self, epoch: int | None) -> bool: ...
+
 
 class CountedLine:
     """The way to an instance in this process, its calls counted, unless their caller has given them up."""
 
-    __slots__ = ("_calls", "_line")
+    __slots__ = ("_calls", "_line", "hand_in", "is_left_alone")
 
     def __init__(self, line: _Line, calls: Calls) -> None:
         self._line = line
         self._calls = calls
+        self.hand_in = line.hand_in  # these are no calls
+        self.is_left_alone = line.is_left_alone
 
     async def call(self, command: Request[R], epoch: int | None = None, *, timeout: float | None = None) -> R:
         """Have a command answered."""

@@ -40,6 +40,16 @@ class Door(Protocol):
     def connect_from_thread(self) -> None:
         """Like `connect`, blocking the calling thread."""
 
+    def hand_in(self, checkpoint_id: str, state: bytes) -> bool:
+        """Take a checkpoint that is saved before any later call of this door is answered; from any thread.
+
+        False where a call has to save it, as everywhere but in a store that ends with this process. Raises what
+        checkpoints that were taken earlier are refused with.
+        """
+
+    def is_left_alone(self) -> bool:
+        """Whether it is known here that the attempt runs and was told nothing; where it is not, it has to ask."""
+
     def beside(self, instance_id: str, *, watch: bool = False) -> "Door":
         """Return a way to another instance of the same tenant, as somebody who manages it.
 

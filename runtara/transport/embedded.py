@@ -20,6 +20,10 @@ class _Line(Protocol):
 
     def call_from_thread(self, command: Request[R], epoch: int | None = None, *, timeout: float | None = None) -> R: ...
 
+    def hand_in(self, checkpoint_id: str, state: bytes, epoch: int | None) -> bool: ...
+
+    def is_left_alone(self, epoch: int | None) -> bool: ...
+
 
 def _nothing(_: Session) -> None:
     """Neither attach nor detach: a door for those who only ask."""
@@ -29,7 +33,8 @@ class EmbeddedDoor:
     """A program's way to the actors of a system in the same process.
 
     `line` finds the way to an instance. `attach` has the session told of signals and kept alive by heartbeats, from its
-    first call on; `detach` ends that. A call after `close` attaches it again.
+    first call on; `detach` ends that. A call after `close` attaches it again. `own` is the way to the program's own
+    instance, where that is another one than to those beside it.
     """
 
     def __init__(
@@ -38,10 +43,11 @@ class EmbeddedDoor:
         line: Callable[[InstanceKey], _Line],
         attach: Callable[[Session], None] = _nothing,
         detach: Callable[[Session], None] = _nothing,
+        own: _Line | None = None,
     ) -> None:
         self.session = session
         self._find_line = line
-        self._line = line(session.key)
+        self._line = line(session.key) if own is None else own
         self._attach = attach
         self._detach = detach
         self._attached = False
@@ -61,6 +67,17 @@ class EmbeddedDoor:
         reply = self._line.call_from_thread(command, self.session.epoch, timeout=timeout)
         self.session.received(reply)
         return reply
+
+    def hand_in(self, checkpoint_id: str, state: bytes) -> bool:
+        """Take a checkpoint that is saved before any later call of this door is answered; from any thread.
+
+        False where a call has to save it. Raises what checkpoints that were taken earlier are refused with.
+        """
+        return self._attached and self._line.hand_in(checkpoint_id, state, self.session.epoch)
+
+    def is_left_alone(self) -> bool:
+        """Whether it is known here that the attempt runs and was told nothing; where it is not, it has to ask."""
+        return self._attached and self._line.is_left_alone(self.session.epoch)
 
     @property
     def is_connected(self) -> bool:

@@ -5,6 +5,7 @@ takes. Conversations carry them out; who answers a call is found by the `line` t
 """
 
 from collections.abc import Callable
+from math import inf
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -32,6 +33,7 @@ from runtara.transport.callers import Caller, Line, Outcome, Then
 from runtara.transport.calls import Calls
 from runtara.transport.credentials import KeyRing, TokenMint, not_accepted
 from runtara.transport.frames import OVERHEAD_MAX_BYTES, Ask, Hello, Welcome
+from runtara.transport.guests import Guest, Guests, SendAway
 
 __all__ = ["CALL_TIMEOUT_MAX_MS", "Caller", "Gate", "Line", "Outcome", "Then", "Watcher"]
 
@@ -86,6 +88,8 @@ class Gate:
         self._admission = Admission(
             line=line, mint=mint, keys=keys, require_credentials=require_credentials, clock=clock
         )
+        self.guests: Final = Guests(self.check, clock)
+        """Who is connected, and sent away when that is worthless by which it was let in: somebody must `serve` them."""
 
     def drain(self) -> None:
         """From now on, let nobody begin who is not known already."""
@@ -142,6 +146,16 @@ class Gate:
         except Unauthenticated:
             return False
         return True
+
+    def follow(self, caller: Caller, send_away: SendAway) -> Guest:
+        """Have `send_away` called as soon as what a client was let in by has become worthless.
+
+        Unless what this returns was removed from `guests` before.
+        """
+        guest = Guest(caller, send_away)
+        if caller.tenant_key is not None or guest.until_ms < inf:
+            self.guests.add(guest)
+        return guest
 
     # What they may ask
 

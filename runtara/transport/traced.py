@@ -54,6 +54,14 @@ class TracedLine:
         with _span(self._traces, command):
             return self._line.call_from_thread(command, epoch, timeout=timeout)
 
+    def hand_in(self, checkpoint_id: str, state: bytes, epoch: int | None) -> bool:
+        """Take nothing: each call has its place in the trace."""
+        return False
+
+    def is_left_alone(self, epoch: int | None) -> bool:
+        """Know nothing: one has to ask, and that has its place in the trace."""
+        return False
+
 
 class TracedDoor:
     """A door to another process, traced. See `Door`.
@@ -94,6 +102,14 @@ class TracedDoor:
     def connect_from_thread(self) -> None:
         """Like `connect`, blocking the calling thread."""
         self._door.connect_from_thread()
+
+    def hand_in(self, checkpoint_id: str, state: bytes) -> bool:
+        """Take nothing: each call has its place in the trace."""
+        return False
+
+    def is_left_alone(self) -> bool:
+        """Know nothing: one has to ask, and that has its place in the trace."""
+        return False
 
     def beside(self, instance_id: str, *, watch: bool = False) -> "TracedDoor":
         """Return a way to another instance of the same tenant, traced as well."""

@@ -50,6 +50,7 @@ class WatchedStore:
         self._store = store or MemoryStore()
         self.url = self._store.url
         self.inline = self._store.inline
+        self.ends_with_process = self._store.ends_with_process
         self.tenure = self._store.tenure
         self.commits: list[int] = []
         """The number of saves in each commit that was tried, empty ones left out."""

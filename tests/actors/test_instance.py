@@ -49,6 +49,7 @@ from runtara.messages import (
     RecordUsage,
     RegisterInstance,
     SaveCheckpoint,
+    SaveCheckpoints,
     SendSignal,
     SignalAccepted,
     SignalKind,
@@ -76,9 +77,19 @@ OWNER_ONLY: list[Command] = [
     TakeSignal(name="go", place="p"),
     AcknowledgeSignal(signal_id="s"),
     RecordRetry(checkpoint_id="a", attempt=1),
+    SaveCheckpoints(checkpoints=(("a", b"1"),)),
 ]
 FREE_READS: list[Command] = [GetCheckpoint(checkpoint_id="a"), GetStatus(), GetInput()]
-INTERNAL = {WakeInstance, DeclareSilent, CrashInstance, ExitInstance, TimeOutInstance, EnforceSignals, RecordUsage}
+INTERNAL = {
+    WakeInstance,
+    DeclareSilent,
+    CrashInstance,
+    ExitInstance,
+    TimeOutInstance,
+    EnforceSignals,
+    RecordUsage,
+    SaveCheckpoints,
+}
 """What is only said between actors."""
 
 

@@ -22,6 +22,7 @@ from runtara.messages import (
     RecordRetry,
     RegisterInstance,
     SaveCheckpoint,
+    SaveCheckpoints,
     SignalKind,
     Sleep,
     SleepStarted,
@@ -100,6 +101,39 @@ def test_the_first_write_wins() -> None:
 
     assert reply == CheckpointSaved(found=True, state=b"1")
     assert world.saved is None
+
+
+def test_several_that_are_handed_in_are_saved_in_their_order_with_one_commit() -> None:
+    world = unmanaged()
+    commits = world.row.version
+
+    reply = world.tell(SaveCheckpoints(checkpoints=(("b", b"2"), ("a", b"1"))))
+
+    assert reply == Acknowledged(Status.RUNNING)
+    assert [(one.checkpoint_id, one.state, one.epoch) for one in world.rows.checkpoints.values()] == [
+        ("b", b"2", 1),
+        ("a", b"1", 1),
+    ]
+    assert (world.row.version, world.row.checkpoint_id) == (commits + 1, "a")
+
+
+def test_what_was_handed_in_and_is_sent_again_is_saved_once() -> None:
+    world = unmanaged()
+    world.tell(SaveCheckpoints(checkpoints=(("a", b"1"),)))
+
+    world.tell(SaveCheckpoints(checkpoints=(("a", b"1"), ("b", b""))))
+
+    assert [(one.checkpoint_id, one.state) for one in world.rows.checkpoints.values()] == [("a", b"1"), ("b", b"")]
+
+
+def test_nothing_is_saved_of_what_is_handed_in_where_an_id_has_another_state() -> None:
+    world = unmanaged()
+    world.tell(SAVE)
+
+    with pytest.raises(InvalidState, match="checkpoint 'a' exists with another state"):
+        world.tell(SaveCheckpoints(checkpoints=(("b", b"2"), ("a", b"2"))))
+
+    assert list(world.rows.checkpoints) == ["a"]
 
 
 def test_an_empty_state_is_not_an_absent_one() -> None:

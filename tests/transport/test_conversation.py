@@ -34,6 +34,7 @@ from runtara.transport.frames import (
 )
 from runtara.transport.gate import Gate, Watcher
 from tests.actors.operations import EXAMPLES, PAYLOAD_MAX, running
+from tests.actors.stage import key_of
 from tests.transport.lobby import Guest, Lobby, open_lobby
 
 HELLO = Hello(tenant_id="acme", instance_id="one")
@@ -655,3 +656,35 @@ def test_frames_go_out_with_their_length(slow: Slow) -> None:
     assert stream_id == 0
     assert isinstance(decode_server_frame(frame[4:]), Welcome)
     assert conversation.outgoing() == []
+
+
+async def test_who_is_connected_by_a_key_that_is_revoked_is_told_so_once_and_hears_nothing_more(tmp_path: Path) -> None:
+    async with open_lobby(tmp_path) as lobby:
+        await running(lobby.stage)
+        key = lobby.keys.add("acme")
+        guest, program = lobby.meet(credential=key), lobby.meet(credential=lobby.mint.mint(key_of("one"), 1))
+        guest.say(Watch(instance_id="one", on=True))
+        lobby.keys.revoke(lobby.keys.check(key).key_id)
+
+        lobby.gate.guests.look()
+        await lobby.stage.ask("one", PAUSE)
+        await settle(guest)
+        lobby.gate.guests.look()
+
+        assert isinstance(guest.conversation.ended_by, Unauthenticated)
+        assert (guest.turned_away, guest.wakes) == ("unauthenticated", 1)
+        assert guest.told(Pushed) == []
+        assert program.conversation.ended_by is None
+        assert len(lobby.gate.guests) == 0
+
+
+async def test_whoever_has_left_is_not_sent_away(tmp_path: Path) -> None:
+    async with open_lobby(tmp_path) as lobby:
+        key = lobby.keys.add("acme")
+        guest = lobby.meet(credential=key)
+        guest.conversation.closed()
+        lobby.keys.revoke(lobby.keys.check(key).key_id)
+
+        lobby.gate.guests.look()
+
+        assert (guest.conversation.ended_by, guest.wakes) == (None, 0)

@@ -23,11 +23,11 @@ from msgspec.structs import replace
 from runtara.actors.runners import _shim
 from runtara.actors.runners._command import Command, Commands
 from runtara.actors.runners._contract import Ended, HostFailed, Plan, Prepare
-from runtara.actors.runners._inotify import FolderWatch
 from runtara.actors.runners._oci_cgroups import clear_cgroup
 from runtara.actors.runners._process import boot_id, kill_launched, kill_process, open_process, reap
 from runtara.actors.runners._run_folder import ExitNote, Marker, RunFolder, read_markers
 from runtara.ids import InstanceKey, new_id
+from runtara.inotify import FolderWatch
 from runtara.settings import Settings
 
 __all__ = ["NativeAttempt", "NativeEngine"]

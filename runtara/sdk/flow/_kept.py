@@ -112,11 +112,18 @@ class Kept:
     """
 
     def __init__(
-        self, workflow: Workflow[Any, Any], owner: RuntaraSdk | AsyncRuntaraSdk, renamed: dict[str, str], *, waits: bool
+        self,
+        workflow: Workflow[Any, Any],
+        owner: RuntaraSdk | AsyncRuntaraSdk,
+        renamed: dict[str, str],
+        *,
+        waits: bool,
+        hands_in: bool = False,
     ) -> None:
         self._workflow = workflow
         self._owner: Final = owner
         self._renamed = renamed
+        self._hands_in = hands_in
         self._patience: Final = owner.park_after if waits else 0.0
         self.perform_blocking: Final = owner.perform
         self.perform: Final = owner.perform  # it blocks or is awaited, as the owner does
@@ -152,7 +159,13 @@ class Kept:
 
         try:
             state: bytes = yield from run_step(
-                self._owner, step, metadata.tries, _AS_BYTES, body, is_new=not self._owner.is_resumed
+                self._owner,
+                step,
+                metadata.tries,
+                _AS_BYTES,
+                body,
+                is_new=not self._owner.is_resumed,
+                hands_in=self._hands_in,
             )
         except HandedOver:
             raise

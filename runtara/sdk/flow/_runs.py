@@ -26,15 +26,21 @@ __all__ = ["Run", "begun", "check_workflow", "completed", "encoded"]
 class Run:
     """One attempt at an instance: how it begins, and how it ends."""
 
-    def __init__(self, workflow: Workflow[Any, Any], sdk: RuntaraSdk | AsyncRuntaraSdk, *, waits: bool) -> None:
+    def __init__(
+        self, workflow: Workflow[Any, Any], sdk: RuntaraSdk | AsyncRuntaraSdk, *, waits: bool, hands_in: bool = False
+    ) -> None:
         self._workflow = workflow
         self._sdk = sdk
         self._waits = waits
+        self._hands_in = hands_in
         self.means: Kept
 
     def begin(self, begin: Begin) -> Flow[bytes]:
         """Write down what is begun, or find that it was; return the input."""
-        kept = yield messages.SaveCheckpoint(checkpoint_id=BEGIN, state=write_begin(begin))
+        state = write_begin(begin)
+        if self._hands_in and self._sdk.hand_in(BEGIN, state):
+            return self._go_on(begin, is_known=True)
+        kept = yield messages.SaveCheckpoint(checkpoint_id=BEGIN, state=state)
         return self._go_on(read_begin(kept.state) if kept.found else begin, is_known=not kept.found)
 
     def begin_again(self) -> Flow[bytes]:
@@ -62,7 +68,7 @@ class Run:
             check_definition(self._workflow, begin, self._sdk.instance_id)
         migration = self._workflow.migrations.get(begin.hash)
         renamed = {} if migration is None else dict(migration.renamed)
-        self.means = Kept(self._workflow, self._sdk, renamed, waits=self._waits)
+        self.means = Kept(self._workflow, self._sdk, renamed, waits=self._waits, hands_in=self._hands_in)
         return begin.input
 
     def complete(self, output: bytes) -> Flow[WorkflowStatus | None]:

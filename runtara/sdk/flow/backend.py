@@ -65,11 +65,22 @@ class _OwnSystem(Backend):
 
     def open_door(self, instance_id: str, epoch: int | None = None, *, beats: bool = True) -> Door:
         """Return the way of a program to its own instance. Raises what the store refuses with."""
+        return _as_attempt(self._opened().open_door(instance_id, self.tenant_id), epoch)
+
+    def beside(self, instance_id: str, *, watch: bool = False) -> Door:
+        """Return the way of somebody who manages an instance."""
+        return (
+            super().beside(instance_id, watch=True)
+            if watch
+            else self._opened().open_beside(instance_id, self.tenant_id)
+        )
+
+    def _opened(self) -> Embedded:
         with self._lock:
             if self._system is None:
                 self._opening = open_embedded(**self._options)
                 self._system = self._opening.__enter__()
-            return _as_attempt(self._system.open_door(instance_id, self.tenant_id), epoch)
+            return self._system
 
     def close(self) -> None:
         """Stop the system."""
@@ -111,6 +122,12 @@ class SystemBackend(Backend):
     def open_door(self, instance_id: str, epoch: int | None = None, *, beats: bool = True) -> Door:
         """Return the way of a program to its own instance."""
         return _as_attempt(self._system.open_door(instance_id, self.tenant_id), epoch)
+
+    def beside(self, instance_id: str, *, watch: bool = False) -> Door:
+        """Return the way of somebody who manages an instance."""
+        return (
+            super().beside(instance_id, watch=True) if watch else self._system.open_beside(instance_id, self.tenant_id)
+        )
 
 
 def _as_attempt(door: Door, epoch: int | None) -> Door:

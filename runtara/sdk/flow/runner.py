@@ -1,7 +1,8 @@
 """Runners: one process takes a workflow from its beginning to its end.
 
 `InProcessRunner` keeps nothing. `CheckpointingRunner` keeps the result of every task before the next one begins, so
-that a run goes on where it was after any crash.
+that a run goes on where it was after any crash. In a store that ends with the process, nobody can go on after a crash:
+there, results are handed in, and saved while the run goes on, but before anybody looks.
 """
 
 import random
@@ -148,7 +149,7 @@ class CheckpointingRunner:
     ) -> WorkflowStatus:
         """Take the walk, as a new attempt of the instance, or as the first one of another in its place."""
         with self._backend.sdk(instance_id, replace=replace) as sdk:
-            run = Run(workflow, sdk, waits=self._waits)
+            run = Run(workflow, sdk, waits=self._waits, hands_in=True)
             try:
                 value = drive_blocking(run.begin(begin) if begin else run.begin_again(), sdk.perform)
                 output = Blocking(run.means, self._library).take(walk(workflow, value))
@@ -176,7 +177,7 @@ class CheckpointingRunner:
         self, workflow: Workflow[Any, Any], instance_id: str, begin: Begin | None, *, replace: bool = False
     ) -> WorkflowStatus:
         async with self._backend.async_sdk(instance_id, replace=replace) as sdk:
-            run = Run(workflow, sdk, waits=self._waits)
+            run = Run(workflow, sdk, waits=self._waits, hands_in=True)
             try:
                 value = await drive(run.begin(begin) if begin else run.begin_again(), sdk.perform)
                 output = await Awaiting(run.means).take(walk(workflow, value))

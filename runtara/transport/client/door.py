@@ -165,6 +165,14 @@ class RemoteDoor:
         """Like `connect`, blocking the calling thread."""
         self._answer_blocking(self._knock())
 
+    def hand_in(self, checkpoint_id: str, state: bytes) -> bool:
+        """Take nothing: what is saved elsewhere is saved once the answer is here."""
+        return False
+
+    def is_left_alone(self) -> bool:
+        """Know nothing: one has to ask."""
+        return False
+
     def beside(self, instance_id: str, *, watch: bool = False) -> "RemoteDoor":
         """Return a way to another instance of the same tenant, as somebody who manages it, over the same connection."""
         check_id(instance_id, "instance id")

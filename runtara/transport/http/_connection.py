@@ -124,8 +124,8 @@ class Connection:
     async def _listen(self) -> bool:
         """Hand on what the peer says, to its end. Whether it may still hear what is answered."""
         try:
-            while data := await self._stream.receive():
-                await self._protocol.handle(RawData(data))
+            while data := await self._stream.receive(self._protocol.hear):
+                await self._protocol.hear(data, self._stream.messages.head)
         except Refused as error:
             await self._refuse(error)
         except Broken:

@@ -7,7 +7,7 @@ time; what the peer has sent beyond waits, until somebody asks for more.
 from collections.abc import Callable
 
 from runtara.transport.http._chunks import Chunks
-from runtara.transport.http._head import HEAD_MAX_BYTES, Framing, check_line, check_piece, judge
+from runtara.transport.http._head import HEAD_MAX_BYTES, Framing, Head, check_line, check_piece, judge
 from runtara.transport.http._refusals import Refused
 
 __all__ = ["RequestFilter"]
@@ -27,6 +27,8 @@ class RequestFilter:
         """Whether `feed` may have something to pass on although nothing new has come."""
         self.is_over = False
         """Whether the peer has said its last request: what comes then is for nobody."""
+        self.head: Head | None = None
+        """What was passed on last, where that is a whole request without a body and asks for nothing special."""
         self._is_ours = is_ours
         self._rest = b""
         self._lines = 0
@@ -48,6 +50,7 @@ class RequestFilter:
 
     def feed(self, data: bytes) -> bytes:
         """Take what has come, and return what may go on. Raises `Refused`; then it is not to be fed again."""
+        self.head = None
         if self.is_over:
             return b""
         if self._rest:
@@ -62,6 +65,11 @@ class RequestFilter:
         self._rest = data[at:]
         self.has_more = at > 0 and not self.is_in_body
         return data[:at]
+
+    def keep(self, data: bytes) -> None:
+        """Take what has come for later: `feed` passes it on, if there is nothing before it."""
+        self._rest += data
+        self.has_more = True
 
     def become_transparent(self) -> None:
         """Let everything pass from now on."""
@@ -104,6 +112,7 @@ class RequestFilter:
         self._chunks = Chunks() if framing.length is None else None
         self._left = framing.length or 0
         self.is_in_body = framing.length != 0
+        self.head = framing.head
 
     def _look_at_lines(self, data: bytes) -> None:
         """Look at lines of a head that is not complete; the same lines in the same order as when it is."""

@@ -6,6 +6,7 @@ does not read is let go, and a WebSocket that is silent is asked whether it is s
 
 import socket as sockets
 import struct
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from math import inf
 from typing import Any, Final
@@ -14,6 +15,7 @@ import msgspec
 import trio
 
 from runtara.transport.http._filter import RequestFilter
+from runtara.transport.http._head import Head
 from runtara.transport.http._refusals import Refused
 
 __all__ = ["PING", "Broken", "GuardedStream", "Spans"]
@@ -40,6 +42,10 @@ _LINGER_MAX_BYTES: Final = 4 * 1024 * 1024
 """How long, and for how many bytes, a peer that still sends is listened to so that it hears why nobody does."""
 
 
+Take = Callable[[bytes, Head], Awaitable[None]]
+"""Takes a request that asks for nothing special: its bytes, and what they say."""
+
+
 class Spans(msgspec.Struct, frozen=True):
     """How many seconds what may take."""
 
@@ -64,6 +70,7 @@ class GuardedStream:
         self._spans = spans
         self._lock = trio.Lock()
         self._wait: trio.CancelScope | None = None
+        """What is waited in for the peer, at most for as long as it may be idle: then one looks how late it is."""
         self._idle: trio.Event | None = None
         self._is_ending = False
         self._is_aborted = self._has_lingered = False
@@ -76,21 +83,22 @@ class GuardedStream:
 
     # What is heard
 
-    async def receive(self) -> bytes:
+    async def receive(self, take: Take | None = None) -> bytes:
         """Return what has come and is in order, nothing at the end. Raises `Refused`, or `Broken`.
 
-        Another request is only taken when the last one was answered.
+        Another request is only taken when the last one was answered. Requests that ask for nothing special are handed
+        to `take` instead, if there is one, while the wait for what comes next goes on: it must not wait itself.
         """
         messages = self.messages
         while True:
-            got = b""
             if not messages.has_more:
-                got = await self._read()
-                if not got:
+                data = await self._read(take)
+                if data is None:
                     return b""
-            if self._is_busy and messages.is_next:
-                await self._wait_until_idle()
-            data = messages.feed(got)
+            else:
+                if self._is_busy and messages.is_next:
+                    await self._wait_until_idle()
+                data = messages.feed(b"")
             if data:
                 return data
 
@@ -124,19 +132,36 @@ class GuardedStream:
         if self._is_ending:
             raise Broken("the connection ends")
 
-    async def _read(self) -> bytes:
+    async def _read(self, take: Take | None) -> bytes | None:
+        """Return what may go on of what comes, None at the end."""
         while not self._is_ending:
             began = trio.current_time()
-            self._wait = trio.CancelScope(deadline=self._due(began))
+            self._wait = trio.CancelScope(deadline=min(self._due(began), began + self._spans.idle))
             with self._wait:
-                data = await self._receive_some()
+                data = await self._read_on(began, take)
                 self._wait = None
-                self._note(len(data), began)
                 return data
             self._wait = None
-            if not self._is_ending:
+            if self._due(began) <= trio.current_time() and not self._is_ending:
                 await self._expire()
         raise Broken("the connection ends")
+
+    async def _read_on(self, began: float, take: Take | None) -> bytes | None:
+        messages = self.messages
+        while True:
+            got = await self._receive_some()
+            self._note(len(got), began)
+            if not got:
+                return None
+            if self._is_busy and messages.is_next:
+                messages.keep(got)
+                return b""
+            data = messages.feed(got)
+            if take is None or messages.head is None:
+                return data
+            await take(data, messages.head)
+            if messages.has_more:
+                return b""
 
     async def _receive_some(self) -> bytes:
         size = _BODY_BYTES if self.messages.is_in_body else _HEAD_BYTES
@@ -178,8 +203,11 @@ class GuardedStream:
         return self._idle_since + self._spans.idle
 
     def _rearm(self) -> None:
+        """Have the deadline be no later than it should: one that comes too early costs less than one often moved."""
         if self._wait is not None:
-            self._wait.deadline = self._due(trio.current_time())
+            due = self._due(trio.current_time())
+            if due < self._wait.deadline or self.messages.is_in_body:
+                self._wait.deadline = due
 
     async def _expire(self) -> None:
         """The time for receiving is over."""

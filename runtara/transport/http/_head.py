@@ -10,7 +10,17 @@ from typing import Final, NamedTuple
 
 from runtara.transport.http._refusals import METHODS, Refused
 
-__all__ = ["FIELDS_MAX", "HEAD_MAX_BYTES", "TARGET_MAX_BYTES", "Framing", "check_line", "check_piece", "judge"]
+__all__ = [
+    "FIELDS_MAX",
+    "HEAD_MAX_BYTES",
+    "TARGET_MAX_BYTES",
+    "Fields",
+    "Framing",
+    "Head",
+    "check_line",
+    "check_piece",
+    "judge",
+]
 
 HEAD_MAX_BYTES: Final = 16 * 1024
 TARGET_MAX_BYTES: Final = 8 * 1024
@@ -39,6 +49,23 @@ _ONCE: Final = frozenset(
 _WATCHED: Final = _ONCE | {b"connection", b"http2-settings"}
 """The fields on which it depends what the rest of the bytes mean."""
 
+_PLAIN: Final = {b"host", b"connection"}
+"""All of these that a request may have which is over with its head."""
+
+_STAYS: Final = b"keep-alive"
+
+
+Fields = list[tuple[bytes, bytes]]
+"""The fields of a head in their order, names in small letters."""
+
+
+class Head(NamedTuple):
+    """What a head says."""
+
+    method: str
+    target: bytes
+    fields: Fields
+
 
 class Framing(NamedTuple):
     """What comes after a head."""
@@ -48,6 +75,8 @@ class Framing(NamedTuple):
     is_last: bool
     """Whether no other request may follow."""
     is_websocket: bool
+    head: Head | None = None
+    """The head itself where it is a whole request of HTTP/1.1 and asks for nothing of the connection."""
 
 
 def judge(head: bytes, is_ours: Callable[[bytes], bool | None]) -> Framing:
@@ -58,17 +87,16 @@ def judge(head: bytes, is_ours: Callable[[bytes], bool | None]) -> Framing:
     method, target, minor, fields = found.groups()
     if method not in _KNOWN_METHODS or _BAD_TARGET.search(target):
         raise _explain(head)
-    told = _watched(fields)
+    told, pairs = _read(fields)
     if b"host" in told:
         _check_host(told[b"host"], is_ours)
     elif minor == b"1":
         raise Refused(400, "the request names no host")
-    if b"http2-settings" in told:
-        raise Refused(400, "HTTP/2 is not spoken here")
-    if told.get(b"expect", b"100-continue").lower() != b"100-continue":
-        raise Refused(417, "nothing can be expected but 100-continue")
+    _check_wishes(told)
     if b"upgrade" in told:
         return _upgrade(head, method, minor, told)
+    if minor == b"1" and told.keys() <= _PLAIN and told.get(b"connection", _STAYS).lower() == _STAYS:
+        return Framing(0, False, False, Head(method.decode("ascii"), target, pairs))
     is_last = minor == b"0" or b"close" in _tokens(told.get(b"connection", b""))
     return Framing(_length(minor, told), is_last, False)
 
@@ -129,20 +157,21 @@ def _wrong_with(line: bytes) -> str:
     return "a line of the head is not a name, a colon and a value"
 
 
-def _watched(fields: bytes) -> dict[bytes, bytes]:
-    """Return the values of the fields that matter here, by their names in small letters."""
+def _read(fields: bytes) -> tuple[dict[bytes, bytes], Fields]:
+    """Return the values of the fields that matter here, by their names, and all fields."""
     told: dict[bytes, bytes] = {}
-    for line in fields.split(b"\r\n"):
+    pairs: Fields = []
+    for line in fields[:-2].split(b"\r\n") if fields else ():
         name, _, value = line.partition(b":")
-        name = name.lower()
+        name, value = name.lower(), value.strip(b" \t")
+        pairs.append((name, value))
         if name in _WATCHED:
-            value = value.strip(b" \t")
             if name in told:
                 if name in _ONCE:
                     raise Refused(400, f"the field {name.decode('ascii')} is there more than once")
                 value = told[name] + b"," + value
             told[name] = value
-    return told
+    return told, pairs
 
 
 def _check_host(value: bytes, is_ours: Callable[[bytes], bool | None]) -> None:
@@ -152,6 +181,13 @@ def _check_host(value: bytes, is_ours: Callable[[bytes], bool | None]) -> None:
     if not ours:
         said = value[:64].decode("ascii", "backslashreplace")
         raise Refused(421, f"{said!a} is no name of this server: add it to RUNTARA_HTTP_HOSTS if it should be one")
+
+
+def _check_wishes(told: dict[bytes, bytes]) -> None:
+    if b"http2-settings" in told:
+        raise Refused(400, "HTTP/2 is not spoken here")
+    if told.get(b"expect", b"100-continue").lower() != b"100-continue":
+        raise Refused(417, "nothing can be expected but 100-continue")
 
 
 def _length(minor: bytes, told: dict[bytes, bytes]) -> int | None:

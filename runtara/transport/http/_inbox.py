@@ -8,6 +8,7 @@ from collections import deque
 from typing import Any, Final
 
 import trio
+from trio.lowlevel import ParkingLot
 
 __all__ = ["INBOX_MAX_BYTES", "Inbox"]
 
@@ -21,12 +22,14 @@ _EMPTY_BYTES: Final = 64
 class Inbox:
     """The messages to one application call."""
 
+    __slots__ = ("_arrival", "_end", "_held", "_messages", "_room")
+
     def __init__(self) -> None:
         self._messages: deque[tuple[dict[str, Any], int]] = deque()
         self._held = 0
         self._end: dict[str, Any] | None = None
-        self._arrival = trio.lowlevel.ParkingLot()
-        self._room = trio.lowlevel.ParkingLot()
+        self._arrival: ParkingLot | None = None
+        self._room: ParkingLot | None = None
 
     async def put(self, message: Any) -> None:
         """Hand in a message, once there is room; what comes after the end is dropped."""
@@ -37,22 +40,26 @@ class Inbox:
             return
         size = _EMPTY_BYTES + len(message.get("body") or message.get("bytes") or message.get("text") or b"")
         while self._end is None and self._held and self._held + size > INBOX_MAX_BYTES:
+            if self._room is None:
+                self._room = ParkingLot()
             await self._room.park()
         if self._end is None:
             self._messages.append((message, size))
             self._held += size
-            self._arrival.unpark()
+            _wake(self._arrival)
 
     async def receive(self) -> Any:
         """Return the next message; after the last one, that the peer has gone, as often as one asks."""
         while not self._messages and self._end is None:
+            if self._arrival is None:
+                self._arrival = ParkingLot()
             await self._arrival.park()
         if not self._messages:
             await trio.lowlevel.checkpoint()
             return self._end
         message, size = self._messages.popleft()
         self._held -= size
-        self._room.unpark()
+        _wake(self._room)
         return message
 
     def _complete(self, message: Any) -> bool:
@@ -66,5 +73,10 @@ class Inbox:
     def _close(self, message: dict[str, Any]) -> None:
         if self._end is None:
             self._end = message
-            self._arrival.unpark_all()
-            self._room.unpark_all()
+            _wake(self._arrival)
+            _wake(self._room)
+
+
+def _wake(waiting: ParkingLot | None) -> None:
+    if waiting is not None:
+        waiting.unpark_all()

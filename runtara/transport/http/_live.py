@@ -20,16 +20,13 @@ from runtara.transport.gate import Caller, Gate, Outcome
 from runtara.transport.http._callers import INSTANCE_ID, TENANT_ID, cookie_of, let_in
 from runtara.transport.http.peer import peer_of
 
-__all__ = ["CHECK_EVERY_S", "MESSAGE_MAX_BYTES", "WATCHES_MAX", "serve_live"]
+__all__ = ["MESSAGE_MAX_BYTES", "WATCHES_MAX", "serve_live"]
 
 MESSAGE_MAX_BYTES: Final = 64 * 1024
 """Longest message that is read."""
 
 WATCHES_MAX: Final = 256
 """Most watches of one connection."""
-
-CHECK_EVERY_S: Final = 1.0
-"""Seconds until a credential that has become worthless is noticed where nothing is told meanwhile."""
 
 _GREETING_WITHIN_S: Final = 10.0
 """How long a connection may take to say who it is."""
@@ -140,9 +137,12 @@ class _Watcher:
             with self._scope:
                 async with trio.open_nursery() as nursery:
                     caller, first = await self._meet()
-                    nursery.start_soon(self._until_worthless, caller)
-                    nursery.start_soon(self._tell, caller)
-                    await self._hear(caller, first)
+                    guest = self._gate.follow(caller, self._send_away)
+                    try:
+                        nursery.start_soon(self._tell, caller)
+                        await self._hear(caller, first)
+                    finally:
+                        self._gate.guests.remove(guest)
         finally:
             self._outlet.close()
             self._feed.unwatch(self._outlet)
@@ -154,11 +154,17 @@ class _Watcher:
 
     async def _end(self, code: int | None, *last_words: object) -> NoReturn:
         """End the connection, with a code and what is said before."""
+        self._end_soon(code, *last_words)
+        await trio.sleep_forever()
+        raise AssertionError("nothing goes on behind the end")
+
+    def _end_soon(self, code: int | None, *last_words: object) -> None:
         if not self._scope.cancel_called:
             self._code, self._last_words = code, list(last_words)
             self._scope.cancel()
-        await trio.sleep_forever()
-        raise AssertionError("nothing goes on behind the end")
+
+    def _send_away(self, error: Unauthenticated) -> None:
+        self._end_soon(_POLICY, _refused(0, error))
 
     # Who it is --------------------------------------------------------------------------------------------------------
 
@@ -179,12 +185,6 @@ class _Watcher:
             return let_in(self._gate, asker, instance_id, self._cookie_name), first
         except RuntaraError as error:
             await self._end(_POLICY, _refused(0, error))
-
-    async def _until_worthless(self, caller: Caller) -> None:
-        """End the connection when the credential is worth nothing any more."""
-        while True:
-            await trio.sleep(CHECK_EVERY_S)
-            await self._check(caller)
 
     async def _check(self, caller: Caller) -> None:
         try:

@@ -256,7 +256,22 @@ class Link:
         talk = self._talk
         if talk is None or self.is_over:
             return
+        if talk.ended_by is not None:
+            self._refuse(talk.ended_by, now)
+            return
         self._send()
+        self._take_waiting(now)
+        if self._ending:
+            self._end_streams(talk)
+        if self._held:
+            self._account()
+        if self._written > _LOOK_BYTES:
+            self._look(now)
+        if self._is_leaving and not talk.in_flight and not self.wire.unsent:
+            self.close(GOING_AWAY, "the server is going down")
+
+    def _take_waiting(self, now: float) -> None:
+        """Take frames that had to wait, for as long as not too many calls are unanswered."""
         while self._waiting and not self._is_full():
             stream_id, stream = next(iter(self._waiting.items()))
             del self._waiting[stream_id]
@@ -266,14 +281,6 @@ class Link:
             self._send()
             if self._written > _LOOK_BYTES:
                 self._look(now)
-        if self._ending:
-            self._end_streams(talk)
-        if self._held:
-            self._account()
-        if self._written > _LOOK_BYTES:
-            self._look(now)
-        if self._is_leaving and not talk.in_flight and not self.wire.unsent:
-            self.close(GOING_AWAY, "the server is going down")
 
     def _send(self) -> None:
         """Hand over what the conversation says."""

@@ -6,6 +6,7 @@ from typing import Final, NamedTuple, Protocol
 
 import msgspec
 
+from runtara.errors import Unauthenticated
 from runtara.transport.budget import Budget
 from runtara.transport.frames import FrameCutter
 from runtara.transport.quic._configuration import SERVER_CONNECTION_WINDOW
@@ -23,6 +24,10 @@ class Talk(Protocol):
     @property
     def is_welcome(self) -> bool:
         """Whether the client is known."""
+
+    @property
+    def ended_by(self) -> Unauthenticated | None:
+        """Why the connection must be closed, although the client has done nothing."""
 
     def awaits(self, stream_id: int) -> bool:
         """Whether a call of this stream is unanswered."""

@@ -193,6 +193,8 @@ class _Session:
             if self._answers.is_over(self._unsent - 8 * _CLOGGED_BYTES):
                 self._waiting.clear()
                 self._close(FLOOD, "too many answers wait to be taken")
+        if self._conversation.ended_by is not None:
+            self._close(UNAUTHENTICATED, str(self._conversation.ended_by))
         self._to_say.set()
 
     def _close(self, code: int, reason: str) -> None:

@@ -104,6 +104,15 @@ def test_each_message_goes_on_alone_and_ends_where_the_parser_ends_it(
     assert [parsed(piece) for piece in pieces] == [[found] for found in parsed(b"".join(requests))]
 
 
+def test_a_head_is_known_only_of_what_was_passed_on_last() -> None:
+    messages, heads = RequestFilter(ours), []
+    for piece in (get()[:9], get()[9:] + get(b"X: y") + post(b"Content-Length: 5", body=b"hello"), b"", b"", get()):
+        messages.feed(piece)
+        heads.append(messages.head and messages.head.fields[1:])
+
+    assert heads == [None, [], [(b"x", b"y")], None, []]
+
+
 NOISE = [
     b"\r\n", b"\n", b"\r", b" ", b"\t", b":", b";", b"0", b"5", b"5\r\n", b"0\r\n\r\n", b"\x00", b"\xff", b"x" * 300,
     b"X: y\r\n", b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", b"Content-Length: 3\r\n",

@@ -10,6 +10,7 @@ from trio.testing import MockClock
 
 from runtara.transport.http._filter import RequestFilter
 from runtara.transport.http._guard import PING, Broken, GuardedStream, Spans
+from runtara.transport.http._head import Head
 from runtara.transport.http._refusals import Refused
 from tests.transport.http.hostile import WEBSOCKET, get, ours, post
 
@@ -332,3 +333,84 @@ async def test_nobody_is_listened_to_for_long_after_the_last_word(autojump_clock
         await stream.linger()
 
     assert trio.current_time() == pytest.approx(1)
+
+
+async def test_plain_requests_are_taken_while_the_wait_goes_on(autojump_clock: MockClock) -> None:
+    taken: list[Head] = []
+
+    async def take(data: bytes, head: Head) -> None:
+        taken.append(head)
+        stream.is_busy(True)
+
+    async def ask() -> None:
+        for _ in range(3):
+            await trio.sleep(10)
+            peer.send(get())
+            await trio.sleep(1)
+            stream.is_busy(False)
+
+    with pair() as (stream, peer):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ask)
+            with pytest.raises(Broken):
+                await stream.receive(take)
+
+    assert len(taken) == 3
+    assert trio.current_time() == pytest.approx(33 + 15)
+
+
+async def test_what_comes_behind_a_plain_request_waits_for_its_answer(autojump_clock: MockClock) -> None:
+    async def take(data: bytes, head: Head) -> None:
+        stream.is_busy(True)
+
+    async def answer() -> None:
+        await trio.sleep(1)
+        peer.send(post(b"Content-Length: 5", body=b"hello"))
+        await trio.sleep(1_000)
+        stream.is_busy(False)
+
+    with pair() as (stream, peer):
+        peer.send(get())
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(answer)
+            data = await stream.receive(take)
+
+    assert data == post(b"Content-Length: 5", body=b"hello")
+    assert trio.current_time() == pytest.approx(1_001)
+
+
+async def test_a_head_that_trickles_in_behind_a_plain_request_is_refused_in_time(autojump_clock: MockClock) -> None:
+    async def take(data: bytes, head: Head) -> None:
+        stream.is_busy(True)
+        stream.is_busy(False)
+
+    async def ask() -> None:
+        await trio.sleep(10)
+        peer.send(b"GET")
+
+    with pair() as (stream, peer):
+        peer.send(get())
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ask)
+            with pytest.raises(Refused) as refused:
+                await stream.receive(take)
+
+    assert refused.value.status == 408
+    assert trio.current_time() == pytest.approx(15)
+
+
+async def test_what_has_come_together_with_a_plain_request_is_not_waited_for(autojump_clock: MockClock) -> None:
+    taken: list[Head] = []
+
+    async def take(data: bytes, head: Head) -> None:
+        taken.append(head)
+
+    with pair() as (stream, peer):
+        peer.send(get() + get(b"X: y") + post(b"Content-Length: 5", body=b"hello"))
+        data = await stream.receive(take)
+        taken += [stream.messages.head] if stream.messages.head else []
+        rest = await stream.receive(take)
+
+    assert (data, rest) == (get(b"X: y"), post(b"Content-Length: 5", body=b"hello"))
+    assert len(taken) == 2
+    assert trio.current_time() == pytest.approx(0)

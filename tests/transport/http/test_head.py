@@ -20,7 +20,9 @@ from tests.transport.http.hostile import HEADS, WEBSOCKET, get, ours, post
 
 @pytest.mark.parametrize("method", METHODS)
 def test_the_methods_of_the_interface_are_taken(method: str) -> None:
-    assert judge(get(first=method.encode() + b" / HTTP/1.1"), ours) == Framing(0, False, False)
+    framing = judge(get(first=method.encode() + b" / HTTP/1.1"), ours)
+
+    assert framing == (0, False, False, (method, b"/", [(b"host", b"localhost")]))
 
 
 @pytest.mark.parametrize(
@@ -44,7 +46,35 @@ def test_the_methods_of_the_interface_are_taken(method: str) -> None:
     ],
 )
 def test_a_head_says_what_comes_after_it(lines: tuple[bytes, ...], framing: Framing) -> None:
-    assert judge(get(*lines), ours) == framing
+    assert judge(get(*lines), ours)._replace(head=None) == framing
+
+
+@pytest.mark.parametrize(
+    "lines", [(), (b"Connection: Keep-Alive",), (b"X:", b"Y: \t z \t", b"Cookie: a=b", b"x: \xff")]
+)
+def test_what_a_request_says_that_is_over_with_its_head_is_known(lines: tuple[bytes, ...]) -> None:
+    head = judge(get(*lines, first=b"GET /a%20b?c HTTP/1.1"), ours).head
+
+    assert head is not None
+    assert head[:2] == ("GET", b"/a%20b?c")
+    assert [name for name, _ in head.fields] == [b"host", *(line.partition(b":")[0].lower() for line in lines)]
+    assert all(value == value.strip() for _, value in head.fields)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        get(first=b"GET / HTTP/1.0"),
+        get(b"Connection: close"),
+        get(b"Connection: keep-alive, x"),
+        get(b"Content-Length: 0"),
+        get(b"Expect: 100-continue"),
+        get(b"Transfer-Encoding: chunked"),
+        get(*WEBSOCKET),
+    ],
+)
+def test_what_asks_for_more_than_an_answer_is_left_to_the_parser(head: bytes) -> None:
+    assert judge(head, ours).head is None
 
 
 def test_an_old_client_needs_no_host_and_says_one_thing() -> None:
@@ -144,3 +174,7 @@ def test_a_head_that_is_taken_is_read_by_the_parser_to_the_same_end(head: bytes)
     assert (after is h11.NEED_DATA) == (framing.length != 0)
     assert isinstance(after, h11.EndOfMessage) == (framing.length == 0)
     assert (parser.their_state is h11.MUST_CLOSE) == (framing.is_last and framing.length == 0)
+    if framing.head is not None:
+        assert isinstance(after, h11.EndOfMessage)
+        assert parser.their_state is h11.DONE
+        assert framing.head == (request.method.decode(), request.target, list(request.headers))

@@ -76,6 +76,50 @@ async def test_an_answer_that_has_no_body_says_only_its_head(method: bytes, stat
     assert len(pieces) == 2
 
 
+async def test_usual_and_unusual_answers_take_turns_on_one_connection() -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        length = 5 if scope["query_string"] == b"usual" else None
+        await answering(b"hello", length=length)(scope, receive, send)
+
+    async with open_server(app) as serving, serving.client() as client:
+        for _ in range(3):
+            assert await client.get(b"/?usual") == b"hello"
+            await client.say(get())
+            assert (await client.until(b"0\r\n\r\n")).endswith(b"5\r\nhello\r\n0\r\n\r\n")
+            assert await client.get(b"/?usual", b"Content-Length: 1", method=b"POST", body=b"x") == b"hello"
+        facts = serving.facts
+
+    assert (facts["accepted"], facts["http"]) == (1, 9)
+
+
+async def test_a_field_that_would_break_out_of_the_head_is_a_failure_that_is_said() -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        headers = [(b"content-length", b"0"), (b"x", b"y\r\nset-cookie: a=b")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b""})
+
+    async with open_server(app) as serving, serving.client() as client:
+        await client.say(get())
+        heard = await client.rest()
+        facts = serving.facts
+
+    assert b"set-cookie" not in heard
+    assert facts["failures"] == 1
+
+
+async def test_a_connection_that_is_to_end_says_so_in_its_last_answer() -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await serving.server._house.context.terminated.set()
+        await answering(b"hello", length=5)(scope, receive, send)
+
+    async with open_server(app) as serving, serving.client() as client:
+        await client.say(get())
+        heard = await client.rest()
+
+    assert b"\r\nconnection: close\r\n" in heard.lower()
+    assert heard.endswith(b"\r\n\r\nhello")
+
+
 async def test_an_old_client_hears_the_end_by_the_end_of_the_connection() -> None:
     async with open_server(answering(b"one", b"two")) as serving, serving.client() as client:
         await client.say(get(first=b"GET / HTTP/1.0"))
@@ -99,6 +143,17 @@ async def test_requests_that_come_together_are_answered_in_their_order() -> None
     sent = b"".join(post(b"Content-Length: 1", body=b"%d" % number) for number in range(10))
     async with open_server() as serving, serving.client() as client:
         await client.say(sent)
+        bodies = [(await client.answer())[1] for _ in range(10)]
+
+    assert bodies == [b"%d" % number for number in range(10)]
+
+
+async def test_plain_requests_that_come_together_are_answered_in_their_order() -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await answering(scope["query_string"], length=1)(scope, receive, send)
+
+    async with open_server(app) as serving, serving.client() as client:
+        await client.say(b"".join(get(first=b"GET /?%d HTTP/1.1" % number) for number in range(10)))
         bodies = [(await client.answer())[1] for _ in range(10)]
 
     assert bodies == [b"%d" % number for number in range(10)]

@@ -104,5 +104,6 @@ async def open_gallery(
     folder: Path, *, live_queue: int = 1_000, require_credentials: bool = True
 ) -> AsyncIterator[Gallery]:
     async with open_lobby(folder, require_credentials=require_credentials) as lobby, trio.open_nursery() as nursery:
+        nursery.start_soon(lobby.gate.guests.serve, folder)
         yield Gallery(lobby, nursery, live_queue)
         nursery.cancel_scope.cancel()

@@ -86,6 +86,7 @@ async def open_door(folder: Path, *, require_credentials: bool = False, **settin
             )
             door = Door(server, socket, gate, keys)
             async with trio.open_nursery() as nursery:
+                nursery.start_soon(gate.guests.serve, folder)
                 await nursery.start(door.serve)
                 yield door
                 nursery.cancel_scope.cancel()

@@ -102,10 +102,12 @@ class Serving:
         self._token, self._stopped = trio.lowlevel.current_trio_token(), trio.Event()
         async with open_runtime(self.settings) as self.runtime, trio.open_nursery() as self._nursery:
             self.gate = self._gate(self.runtime)
+            self._nursery.start_soon(self.gate.guests.serve, self.folder)
             await self._start()
             self._ready.set()
             await self._stopped.wait()
             await self._stop()
+            self._nursery.cancel_scope.cancel()
 
     def _gate(self, runtime: Runtime) -> Gate:
         sessions = runtime.system.ref(SESSIONS)

@@ -34,6 +34,7 @@ class Echo:
         self.unanswered: list[tuple[int, bytes]] = []
         self.is_welcome = False
         self.is_closed = False
+        self.ended_by: Unauthenticated | None = None
         self._out: list[tuple[int, bytes]] = []
 
     @property
@@ -58,6 +59,11 @@ class Echo:
             self._out.append((stream_id, frame(bytes(int(said[4:])))))
         elif not said.startswith(b"mute"):
             self._out.append((stream_id, frame(said)))
+
+    def send_away(self) -> None:
+        self._out.append((0, frame(b"not any more")))
+        self.ended_by = Unauthenticated("nobody knows you any more")
+        self.wake()
 
     def release(self) -> None:
         released, self.unanswered = self.unanswered, []
@@ -261,6 +267,23 @@ def test_a_stranger_is_told_why_before_the_door_is_closed() -> None:
 
     assert party.said == {0: frame(b"who are you?")}
     assert party.over == Disconnected(UNAUTHENTICATED, "nobody knows you")
+
+
+def test_who_is_known_no_longer_is_told_why_before_the_door_is_closed() -> None:
+    party = Party().greet()
+    party.say(b"hold", stream_id=4)
+    party.exchange()
+    assert party.echo is not None
+    woken = party.woken
+
+    party.echo.send_away()
+    party.exchange()
+
+    assert party.woken > woken
+    assert party.said[0].endswith(frame(b"not any more"))
+    assert party.over == Disconnected(UNAUTHENTICATED, "nobody knows you any more")
+    assert party.echo.is_closed
+    assert (party.frames.used, party.loose.used, party.answers.used) == (0, 0, 0)
 
 
 def test_a_greeting_is_short() -> None:

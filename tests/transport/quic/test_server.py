@@ -6,7 +6,7 @@ import pytest
 import trio
 
 from runtara.errors import ConfigError, Internal, Unreachable
-from runtara.messages import GetCheckpoint, GetStatus
+from runtara.messages import GetCheckpoint, GetHealth, GetStatus
 from runtara.settings import Settings
 from runtara.transport.close_codes import GOING_AWAY, TOO_SLOW, UNAUTHENTICATED
 from runtara.transport.frames import Goodbye, Refusal, Welcome, encode_frame
@@ -88,6 +88,29 @@ async def test_a_client_without_the_credential_that_is_asked_for_is_told_so(tmp_
     assert answer.code == "unauthenticated"
     assert client.over is not None
     assert client.over.code == UNAUTHENTICATED
+
+
+async def test_who_is_idle_when_its_key_is_revoked_is_told_why_and_sent_away(tmp_path: Path) -> None:
+    async with (
+        open_door(tmp_path, require_credentials=True) as door,
+        door.client() as client,
+        door.client("two") as other,
+    ):
+        key = door.keys.add("default")
+        assert isinstance(await client.greet(credential=key), Welcome)
+        assert isinstance(await other.greet(credential=door.keys.add("default")), Welcome)
+
+        door.keys.revoke(door.keys.check(key).key_id)
+        await client.until(lambda: client.over)
+        health = await other.ask(GetHealth())
+
+    last = client.frames[-1][1]
+    assert isinstance(last, Refusal)
+    assert (last.id, last.code) == (0, "unauthenticated")
+    assert client.over is not None
+    assert (client.over.code, client.over.reason) == (UNAUTHENTICATED, last.message)
+    assert not isinstance(health, Refusal)
+    assert other.over is None
 
 
 async def test_who_does_not_greet_is_sent_away(tmp_path: Path) -> None:

@@ -141,6 +141,28 @@ async def test_a_wrong_credential_is_answered_before_the_session_ends(tmp_path: 
         assert await visitor.sent_away() == 4_000 + UNAUTHENTICATED
 
 
+async def test_who_is_idle_when_its_key_is_revoked_is_told_why_and_sent_away(tmp_path: Path) -> None:
+    async with (
+        open_scene(tmp_path, require_credentials=True) as scene,
+        scene.visitor() as visitor,
+        scene.visitor() as other,
+    ):
+        keys = scene.lobby.keys
+        key = keys.add("acme")
+        await visitor.greet(credential=key)
+        await other.greet(credential=keys.add("acme"))
+        scene.nursery.start_soon(scene.lobby.gate.guests.serve, tmp_path)
+
+        keys.revoke(keys.check(key).key_id)
+        code = await visitor.sent_away()
+
+        refusal = visitor.frames[-1]
+        assert isinstance(refusal, Refusal)
+        assert (refusal.id, refusal.code) == (0, Code.UNAUTHENTICATED.wire)
+        assert code == 4_000 + UNAUTHENTICATED
+        assert not isinstance(await other.ask(GetHealth()), Refusal)
+
+
 class Held:
     """Keeps calls of `GetHealth` from being answered until they are let go."""
 

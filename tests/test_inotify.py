@@ -5,7 +5,7 @@ import pytest
 import trio
 import trio.testing
 
-from runtara.actors.runners._inotify import FolderWatch
+from runtara.inotify import FolderWatch
 from tests.actors.runners.hall import descriptors
 
 

@@ -1,4 +1,4 @@
-"""Hears from the kernel that something was written: one descriptor for any number of folders. Linux only."""
+"""Hears from the kernel that something has changed: one descriptor for any number of folders. Linux only."""
 
 import ctypes
 import os
@@ -8,9 +8,14 @@ from typing import Final
 
 import trio
 
-__all__ = ["FolderWatch"]
+__all__ = ["REPLACED", "WRITTEN", "FolderWatch"]
 
-_MODIFY, _CREATE, _ONESHOT = 0x2, 0x100, 0x8000_0000
+WRITTEN: Final = 0x2 | 0x100
+"""Something in a folder is written, or made."""
+REPLACED: Final = 0x80 | 0x100 | 0x200
+"""Something is put into a folder, made there, or removed; what is written into what is there already does not count."""
+
+_ONESHOT = 0x8000_0000
 _OVERFLOW: Final = -1
 """The watch of an event that says that others were lost."""
 _HEADER_BYTES: Final = 16
@@ -18,17 +23,18 @@ _BUFFER_BYTES: Final = 65_536
 
 
 class FolderWatch:
-    """Watches folders, each until its first event."""
+    """Watches folders, each until its first event of a `kind`."""
 
-    def __init__(self) -> None:
+    def __init__(self, kind: int = WRITTEN) -> None:
+        self._kind = kind
         self._libc = ctypes.CDLL(None, use_errno=True)
         self._descriptor = self._call("inotify_init1", os.O_NONBLOCK | os.O_CLOEXEC)
         self._events: dict[int, trio.Event] = {}
 
     def watch(self, folder: Path) -> trio.Event:
-        """Return an event that is set as soon as something in the folder is written or made. Raises `OSError`."""
+        """Return an event that is set as soon as something of the kind happens in the folder. Raises `OSError`."""
         # One watch per folder, whoever asks; asked for again, the kernel gives it the same number.
-        number = self._call("inotify_add_watch", self._descriptor, bytes(folder), _MODIFY | _CREATE | _ONESHOT)
+        number = self._call("inotify_add_watch", self._descriptor, bytes(folder), self._kind | _ONESHOT)
         return self._events.setdefault(number, trio.Event())
 
     async def serve(self) -> None:
