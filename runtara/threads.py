@@ -7,9 +7,11 @@ a flood of callbacks costs one wake-up, not one each. It knows nothing of what t
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from contextvars import copy_context
 from functools import partial
 from math import inf
 from typing import Any, Final, Literal, TypeVar
@@ -21,6 +23,7 @@ from runtara.errors import ActorStopped, MailboxFull
 
 __all__ = [
     "INGRESS_BOUND",
+    "Canceller",
     "ForeignEvent",
     "Ingress",
     "Library",
@@ -245,16 +248,66 @@ def loop_time() -> float:
     return asyncio.get_running_loop().time()
 
 
-def run_async(library: str, main: Callable[[], Awaitable[T]]) -> T:
-    """Run an async function in an event loop of its own, of trio or asyncio."""
+class Canceller:
+    """Cancels an async function that runs on another thread, as soon as it does; from any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._is_wanted = False
+        self._cancel: Callable[[], object] | None = None
+
+    def cancel(self) -> None:
+        """Have it cancelled, now or when it begins; harmless once it has ended."""
+        with self._lock:
+            self._is_wanted = True
+            if self._cancel is not None:
+                with contextlib.suppress(RuntimeError):  # its loop has ended
+                    self._cancel()
+
+    def begin(self, cancel: Callable[[], object]) -> None:
+        """Say how it is cancelled: by a call from any thread."""
+        with self._lock:
+            self._cancel = cancel
+            if self._is_wanted:
+                cancel()
+
+
+def run_async(library: str, main: Callable[[], Awaitable[T]], canceller: Canceller | None = None) -> T:
+    """Run an async function in an event loop of its own, of trio or asyncio.
+
+    Where one runs on this thread already, which it keeps waiting, another thread is taken. Under asyncio, a `canceller`
+    may cancel it. Raises `concurrent.futures.CancelledError` where it was cancelled, by that or by itself.
+    """
+    if _is_in_loop():
+        with ThreadPoolExecutor(1) as thread:
+            return thread.submit(copy_context().run, _begin_anew, library, main, canceller).result()
     if library != "asyncio":
         return trio.run(main)
     import asyncio  # takes 40 ms, and most programs never need it
 
     async def coroutine() -> T:
+        task = asyncio.current_task()
+        if canceller is not None and task is not None:
+            canceller.begin(partial(asyncio.get_running_loop().call_soon_threadsafe, task.cancel))
         return await main()
 
-    return asyncio.run(coroutine())
+    try:
+        return asyncio.run(coroutine())
+    except asyncio.CancelledError as error:
+        raise CancelledError("the async function was cancelled") from error
+
+
+def _begin_anew(library: str, main: Callable[[], Awaitable[T]], canceller: Canceller | None) -> T:
+    sniffio.current_async_library_cvar.set(None)  # it is that of the loop which waits
+    return run_async(library, main, canceller)
+
+
+def _is_in_loop() -> bool:
+    try:
+        sniffio.current_async_library()
+    except sniffio.AsyncLibraryNotFoundError:
+        return False
+    return True
 
 
 async def others_wait() -> None:

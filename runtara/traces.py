@@ -14,7 +14,16 @@ from typing import Any, Final, Literal
 from runtara import __version__
 from runtara.errors import ConfigError
 
-__all__ = ["Span", "Traces", "current_trace", "open_traces", "tracing", "under"]
+__all__ = [
+    "Span",
+    "Traces",
+    "current_trace",
+    "flush_traces",
+    "open_process_traces",
+    "open_traces",
+    "tracing",
+    "under",
+]
 
 _NAME: Final = "runtara"
 _PARENT: Final = re.compile(r"00-(?P<trace>[0-9a-f]{32})-(?P<span>[0-9a-f]{16})-(?P<flags>[0-9a-f]{2})", re.ASCII)
@@ -74,7 +83,8 @@ class Traces:
     def __init__(self, provider: Any, *, is_own: bool = False) -> None:  # Any: the library's
         from opentelemetry import trace
 
-        self._provider = provider if is_own else None
+        self.provider: Final = provider
+        self._is_own: Final = is_own
         self._tracer = provider.get_tracer(_NAME)
         self._library: Any = trace
         self._kinds: Final = {
@@ -104,8 +114,8 @@ class Traces:
 
     def close(self) -> None:
         """Send what is not sent yet, where nobody else sees to that; nothing more comes."""
-        if self._provider is not None:
-            self._provider.shutdown()
+        if self._is_own:
+            self.provider.shutdown()
 
     def _context_of(self, parent: str) -> Any:
         """Return what the library calls the context of a span; Any: it may not be installed."""
@@ -132,22 +142,58 @@ def tracing(wanted: bool) -> Iterator[Traces | None]:
             traces.close()
 
 
+def open_process_traces(*, named: bool) -> bool:
+    """Give the process a provider where it has none, and the library's variables have `named` a collector.
+
+    Return whether there is one; what it is given is sent when the process ends, or by `flush_traces`. Raises like
+    `open_traces`.
+    """
+    if not named:
+        import sys
+
+        return "opentelemetry.sdk.trace" in sys.modules and _process_provider() is not None
+    traces = open_traces()
+    if _process_provider() is None:
+        from opentelemetry import trace
+
+        trace.set_tracer_provider(traces.provider)
+    return True
+
+
+def flush_traces() -> None:
+    """Have the process's provider send what it has not sent yet."""
+    provider = _process_provider()
+    if provider is not None:
+        provider.force_flush()
+
+
+def _process_provider() -> Any:
+    """Return the provider that the process has got, None where it has none; Any: the library's.
+
+    Raises `ImportError` where that is not installed.
+    """
+    from opentelemetry import trace
+    from opentelemetry.sdk.trace import TracerProvider
+
+    found = trace.get_tracer_provider()
+    return found if isinstance(found, TracerProvider) else None
+
+
 def open_traces() -> Traces:
     """Return traces that go where the process's own provider sends them, or else to an OTLP collector over HTTP.
 
     Raises `ConfigError` where OpenTelemetry is not installed.
     """
     try:
-        from opentelemetry import trace
+        found = _process_provider()
         from opentelemetry.sdk.resources import OTELResourceDetector, Resource
         from opentelemetry.sdk.trace import TracerProvider
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
     except ImportError:
         raise ConfigError(
-            "RUNTARA_OTEL is set, and OpenTelemetry is not installed: pip install 'runtara[otel]'"
+            "traces are wanted, and OpenTelemetry is not installed: pip install 'runtara[otel]'"
         ) from None
-    found = trace.get_tracer_provider()
-    if isinstance(found, TracerProvider):
+    if found is not None:
         return Traces(found)
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 

@@ -1,7 +1,7 @@
 import asyncio
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -10,7 +10,7 @@ import trio
 import trio.testing
 
 from runtara.errors import ActorStopped
-from runtara.threads import ForeignEvent, Ingress, others_wait, pause, run_async, settled, together, within
+from runtara.threads import Canceller, ForeignEvent, Ingress, others_wait, pause, run_async, settled, together, within
 
 SECONDS = 30
 """How long a test waits for what comes at once."""
@@ -145,6 +145,30 @@ def test_a_function_runs_in_a_loop_of_its_own(library: str) -> None:
         return sniffio.current_async_library()
 
     assert run_async(library, main) == library
+
+
+@pytest.mark.parametrize("first", ["begun", "wanted"])
+def test_an_asyncio_function_is_cancelled_from_another_thread(first: str) -> None:
+    canceller, begun, ended = Canceller(), threading.Event(), threading.Event()
+
+    async def main() -> None:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    if first == "wanted":
+        canceller.cancel()
+    with ThreadPoolExecutor(1) as thread:
+        done = thread.submit(run_async, "asyncio", main, canceller)
+        assert begun.wait(SECONDS)
+        canceller.cancel()
+        with pytest.raises(CancelledError):
+            done.result(SECONDS)
+
+    assert ended.is_set()
+    canceller.cancel()
 
 
 @pytest.mark.parametrize("library", ["trio", "asyncio"])

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Awaitable, Callable
-from concurrent.futures import Future, wait
+from concurrent.futures import CancelledError, Future, wait
 from contextvars import copy_context
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from runtara.sdk._scopes import Scope, scope_in_use
 
-__all__ = ["Outcome", "try_async", "try_blocking"]
+if TYPE_CHECKING:
+    from runtara.threads import Canceller
+
+__all__ = ["Outcome", "try_async", "try_blocking", "try_in_loop"]
 
 
 class Outcome(NamedTuple):
@@ -47,6 +50,16 @@ async def try_async(scope: Scope, call: Callable[[], Awaitable[Any]], timeout: f
         return Outcome(error=error)
     finally:
         scope_in_use.reset(outer)
+
+
+def try_in_loop(library: str, call: Callable[[], Awaitable[Outcome]], canceller: Canceller | None = None) -> Outcome:
+    """Await a try in an event loop of its own; one that is cancelled has failed."""
+    from runtara.threads import run_async  # takes trio, which a program without async steps need not wait for
+
+    try:
+        return run_async(library, call, canceller)
+    except CancelledError as error:
+        return Outcome(error=error)
 
 
 def _call_on_thread(scope: Scope, call: Callable[[], Any], timeout: float) -> Outcome:

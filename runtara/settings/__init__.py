@@ -17,6 +17,7 @@ __all__ = [
     "ProgramSettings",
     "Settings",
     "building_environment",
+    "collector_is_named",
     "configuration_folder",
     "inherited_environment",
     "is_given",
@@ -94,6 +95,12 @@ def inherited_environment(environment: Mapping[str, str] | None = None) -> dict[
     """Return what launched programs inherit of `environment` (the process's own by default): nothing that is secret."""
     given = os.environ if environment is None else environment
     return {name: given[name] for name in ("PATH", "LANG", "TZ", "HOME") if name in given}
+
+
+def collector_is_named(environment: Mapping[str, str] | None = None) -> bool:
+    """Return whether OpenTelemetry's variables in `environment` (the process's own by default) say where traces go."""
+    given = os.environ if environment is None else environment
+    return any(given.get(f"OTEL_EXPORTER_OTLP_{name}") for name in ("ENDPOINT", "TRACES_ENDPOINT"))
 
 
 def configuration_folder(environment: Mapping[str, str] | None = None) -> Path:

@@ -16,6 +16,7 @@ UNPROVOKED = {
 """Error classes that no test provokes, each with the reason."""
 
 INSIDE = {
+    "InvalidOption": "an InvalidInput that is a ValueError as well, as the binding whose names workflows follow has it",
     "LeaseLost": "tells the store's own actors to begin anew; to everybody else the store is unavailable",
 }
 """Error classes that share the row of their base, each with the reason."""

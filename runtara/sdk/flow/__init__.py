@@ -23,6 +23,7 @@ from runtara.sdk.flow.client import (
     unpause_workflow,
 )
 from runtara.sdk.flow.context import TaskExecutionContext, get_task_context
+from runtara.sdk.flow.engines import DurableEngine, WorkflowEngine
 from runtara.sdk.flow.errors import (
     BackendError,
     BranchKeyNotFound,
@@ -31,6 +32,7 @@ from runtara.sdk.flow.errors import (
     CodecError,
     DefinitionMismatch,
     InstanceAlreadyExistsError,
+    InvalidOption,
     MaxIterationsExceeded,
     TaskError,
     TaskTimedOut,
@@ -39,13 +41,15 @@ from runtara.sdk.flow.errors import (
 from runtara.sdk.flow.graph import Graph, GraphBranch, GraphNode
 from runtara.sdk.flow.launched import run_program
 from runtara.sdk.flow.runner import CheckpointingRunner, ConflictPolicy, InProcessRunner
-from runtara.sdk.flow.status import TaskFailure, WorkflowStatus
+from runtara.sdk.flow.status import Answer, TaskFailure, WorkflowStatus
+from runtara.sdk.flow.tracing import init_tracing, shutdown_tracing
 from runtara.sdk.flow.worker import PooledWorker, Worker, WorkerHandle
 from runtara.sdk.flow.workflow import Migration, NodeInfo, Workflow, WorkflowContext
 
 __all__ = [
     "JSON",
     "MSGPACK",
+    "Answer",
     "Backend",
     "BackendError",
     "BranchBuilder",
@@ -57,6 +61,7 @@ __all__ = [
     "CodecError",
     "ConflictPolicy",
     "DefinitionMismatch",
+    "DurableEngine",
     "Flow",
     "ForkBuilder",
     "Graph",
@@ -65,6 +70,7 @@ __all__ = [
     "InMemoryBackend",
     "InProcessRunner",
     "InstanceAlreadyExistsError",
+    "InvalidOption",
     "JsonCodec",
     "LoopResult",
     "MaxIterationsExceeded",
@@ -88,10 +94,12 @@ __all__ = [
     "Workflow",
     "WorkflowClient",
     "WorkflowContext",
+    "WorkflowEngine",
     "WorkflowError",
     "WorkflowStatus",
     "cancel_workflow",
     "get_task_context",
+    "init_tracing",
     "parse_duration",
     "pause_workflow",
     "resume_workflow",
@@ -99,6 +107,7 @@ __all__ = [
     "run_program",
     "run_workflow",
     "send_signal",
+    "shutdown_tracing",
     "task",
     "unpause_workflow",
 ]

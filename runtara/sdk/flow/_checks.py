@@ -52,10 +52,17 @@ def _check_size(name: str, steps: Steps) -> Iterator[BuildError]:
 
 
 def _check_ids(steps: Steps) -> Iterator[BuildError]:
-    """What is kept of a node is found by its place: a child's id before its own; of a fork, nothing is kept."""
-    places = [place for place, node in _places(steps, "", 1) if not isinstance(node, Fork)]
-    loops = {place for place, node in _places(steps, "", 1) if isinstance(node, Loop)}
-    for place, times in Counter(places).items():
+    """What is kept of a node is found by its place: a child's id before its own; of a fork, nothing is kept.
+
+    What the body of a loop returns is kept at the places of the iterations, so its id may be that of another node.
+    """
+    found = list(_places(steps, "", 1))
+    loops = {place for place, node in found if isinstance(node, Loop)}
+    bodies = {id(node.body) for _, node in found if isinstance(node, Loop)}
+    kept = [(place, node) for place, node in found if not isinstance(node, Fork)]
+    times_of = Counter(place for place, node in kept if id(node) not in bodies)
+    for place in dict.fromkeys(place for place, _ in kept):
+        times = times_of[place]
         if times > 1:
             yield BuildError("DuplicateTaskId", place, f"{times} nodes have this id: give them name=")
         problem = _problem(place, loops)

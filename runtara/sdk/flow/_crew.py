@@ -18,11 +18,11 @@ from runtara.sdk._bodies import Outcome
 from runtara.sdk._types import RetryConfig
 from runtara.sdk.flow._help import help_out
 from runtara.sdk.flow._lead import Lead
+from runtara.sdk.flow._libraries import Loops
 from runtara.sdk.flow._programs import Served
 from runtara.sdk.flow._tries import Bench
 from runtara.sdk.flow._wire import MARGIN, write_outcome
 from runtara.sdk.flow.backend import Backend
-from runtara.threads import Library
 from runtara.transport import Door
 
 __all__ = ["Crew", "Terms"]
@@ -43,8 +43,8 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     tags: tuple[str, ...]
     lease: float
     """Seconds after which what it holds is given to others, where nothing is heard of it."""
-    library: Library
-    """The event loop that async tasks are written for."""
+    loops: Loops
+    """Choose the event loop of each async task."""
     patience: float
     """Seconds that one claim waits for something to do."""
 
@@ -70,7 +70,7 @@ class Crew:
     async def run(self) -> None:
         """Work until told to go home. Cancelled, it drops everything: others have it once the lease is over."""
         self._token = trio.lowlevel.current_trio_token()
-        self._bench = Bench(trio.CapacityLimiter(self._terms.slots), self._terms.library)
+        self._bench = Bench(trio.CapacityLimiter(self._terms.slots), self._terms.loops)
         try:
             async with trio.open_nursery() as keeping:
                 keeping.start_soon(self._keep)

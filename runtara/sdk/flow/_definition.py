@@ -34,7 +34,7 @@ def definition_text(steps: Steps) -> str:
 
 def _task(node: Task) -> str:
     metadata = node.spec.metadata
-    timeout = "" if metadata.timeout is None else f":t:{_ms(metadata.timeout.total_seconds())}"
+    timeout = "" if metadata.timeout_secs is None else f":t:{_ms(metadata.timeout_secs)}"
     version = "" if metadata.version is None else f":v:{metadata.version}"
     return f"T:{node.id}{timeout}{_retries(metadata.retries)}{version};"
 

@@ -12,7 +12,7 @@ import msgspec
 from runtara.errors import MailboxFull
 from runtara.messages import AwaitedSignal
 from runtara.sdk._base import SdkBase
-from runtara.sdk._bodies import Outcome, try_async, try_blocking
+from runtara.sdk._bodies import Outcome, try_async, try_blocking, try_in_loop
 from runtara.sdk._drive import drive, drive_blocking
 from runtara.sdk._flows import Flow
 from runtara.sdk._scopes import Scope
@@ -20,11 +20,12 @@ from runtara.sdk.aio import AsyncRuntaraSdk
 from runtara.sdk.context import use_sdk
 from runtara.sdk.flow._codecs import Codec
 from runtara.sdk.flow._failures import name_of_class
+from runtara.sdk.flow._libraries import Loops
 from runtara.sdk.flow._walk import RunTask, Together, Walk, keep, take
 from runtara.sdk.flow.context import TaskExecutionContext, context_in_use
 from runtara.sdk.flow.errors import TaskTimedOut
 from runtara.sdk.sync import RuntaraSdk
-from runtara.threads import in_thread, pause, run_async, together
+from runtara.threads import in_thread, pause, together
 
 __all__ = ["Awaiting", "Blocking", "HandedOver", "Means", "Resting", "TryTask", "facing", "patiently"]
 
@@ -40,8 +41,7 @@ class TryTask(msgspec.Struct, frozen=True):
     @property
     def timeout(self) -> float | None:
         """How many seconds it may take."""
-        timeout = self.wish.task.spec.metadata.timeout
-        return None if timeout is None else timeout.total_seconds()
+        return self.wish.task.spec.metadata.timeout_secs
 
     def call(self) -> bytes:
         """Call a function that blocks."""
@@ -130,9 +130,9 @@ class Means(Protocol):
 class Blocking:
     """Takes walks on the thread of the caller, and each branch on a thread of its own."""
 
-    def __init__(self, means: Means, library: str, stopped: Callable[[], bool] = lambda: False) -> None:
+    def __init__(self, means: Means, loops: Loops, stopped: Callable[[], bool] = lambda: False) -> None:
         self._means = means
-        self._library = library
+        self._loops = loops
         self._stopped = stopped
 
     def take(self, walk: Walk) -> bytes:
@@ -152,7 +152,8 @@ class Blocking:
         if not wish.wish.task.spec.is_async:
             return wish.told(try_blocking(wish.scope, wish.call, wish.timeout))
         with facing(wish, AsyncRuntaraSdk) as scope:
-            return wish.told(run_async(self._library, lambda: try_async(scope, wish.call_async, wish.timeout)))
+            library = self._loops.of(wish.wish.task.spec.library)
+            return wish.told(try_in_loop(library, lambda: try_async(scope, wish.call_async, wish.timeout)))
 
     def _perform_patiently(self, wish: Any) -> Any:
         while True:
@@ -165,7 +166,7 @@ class Blocking:
         """Take several walks; once one has failed, the others end with the task that they are at."""
         results: list[Any] = [None] * len(walks)
         failures: list[BaseException] = []
-        inner = Blocking(self._means, self._library, lambda: bool(failures) or self._stopped())
+        inner = Blocking(self._means, self._loops, lambda: bool(failures) or self._stopped())
 
         def run(i: int) -> None:
             try:

@@ -44,6 +44,7 @@ def _wish(served: Served, task: Task, one: Try, sdk: AsyncRuntaraSdk) -> TryTask
         task_id=one.place,
         attempt=one.attempt,
         metadata=task.spec.metadata,
+        workflow_metadata=served.workflow.metadata,
     )
     wish = RunTask(one.place, task, one.value, of_loop=one.of_loop)
     return TryTask(served.workflow.codec, wish, Scope(sdk, f"{one.step}/"), context)

@@ -154,6 +154,7 @@ class Kept:
                 task_id=wish.place,
                 attempt=attempt,
                 metadata=metadata,
+                workflow_metadata=self._workflow.metadata,
             )
             return TryTask(self._workflow.codec, wish, scope.inside(step), context)
 

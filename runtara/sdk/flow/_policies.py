@@ -2,15 +2,15 @@
 
 import enum
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from functools import lru_cache
 from typing import Any, Final, Generic, TypeGuard, TypeVar, cast
 
 import msgspec
 
-from runtara.errors import InvalidInput
 from runtara.sdk._types import RetryConfig
+from runtara.sdk.flow.errors import InvalidOption
 
 __all__ = [
     "LoopResult",
@@ -21,33 +21,39 @@ __all__ = [
     "checked_tags",
     "parse_duration",
     "runtime_priority",
+    "span_of",
     "written_duration",
 ]
 
 T = TypeVar("T")
 
-_DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)", re.IGNORECASE)
+_DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h)", re.IGNORECASE)
 _SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
-def parse_duration(duration: str | float | timedelta) -> timedelta:
-    """Return a span of time: ``"30s"``, ``"1.5h"``, ``"200ms"``, ``"2m"``, seconds, or a timedelta as it is.
+def parse_duration(value: str | float | timedelta) -> float:
+    """Return how many seconds a span of time has: ``"30s"``, ``"1.5h"``, ``"200ms"``, ``"2m"``, a number, a timedelta.
 
-    Raises `InvalidInput` for anything else, and for what is less than nothing.
+    Raises `InvalidOption`, which is a `ValueError`, for anything else, and for what is less than nothing.
     """
+    return span_of(value).total_seconds()
+
+
+def span_of(duration: str | float | timedelta) -> timedelta:
+    """Return a span of time, from what `parse_duration` understands."""
     if isinstance(duration, timedelta):
         span = duration
     elif isinstance(duration, str):
         found = _DURATION.fullmatch(duration.strip())
         if found is None:
-            raise InvalidInput(f"a duration of {duration!r} is not understood: write 200ms, 30s, 2m or 1.5h")
+            raise InvalidOption(f"a duration of {duration!r} is not understood: write 200ms, 30s, 2m or 1.5h")
         span = timedelta(seconds=float(found[1]) * _SECONDS[found[2].lower()])
     elif _is_number(duration) and 0 <= duration < 1e9:
         span = timedelta(seconds=duration)
     else:
-        raise InvalidInput(f"a duration of {duration!r} is not allowed: give seconds, 0 or more, or a text like 30s")
+        raise InvalidOption(f"a duration of {duration!r} is not allowed: give seconds, 0 or more, or a text like 30s")
     if span < timedelta(0):
-        raise InvalidInput(f"a duration of {duration!r} is not allowed: it is less than nothing")
+        raise InvalidOption(f"a duration of {duration!r} is not allowed: it is less than nothing")
     return span
 
 
@@ -75,7 +81,7 @@ class RetryPolicy(msgspec.Struct, frozen=True):
     def __post_init__(self) -> None:
         self.config  # noqa: B018 - has everything checked
         if not (_is_number(self.backoff_multiplier) and 1 <= self.backoff_multiplier <= 1_000):
-            raise InvalidInput(f"backoff_multiplier of {self.backoff_multiplier!r} is not allowed: use 1 to 1,000")
+            raise InvalidOption(f"backoff_multiplier of {self.backoff_multiplier!r} is not allowed: use 1 to 1,000")
 
     @classmethod
     def of(cls, retries: "int | RetryPolicy | None") -> "RetryPolicy | None":
@@ -100,19 +106,32 @@ def _config_of(policy: RetryPolicy) -> RetryConfig:
     )
 
 
-class TaskMetadata(msgspec.Struct, frozen=True, kw_only=True):
-    """All that a task says about itself."""
+class TaskMetadata(msgspec.Struct, frozen=True):
+    """All that a task says about itself; None for what it leaves unsaid."""
 
-    timeout: timedelta | None = None
+    display_name: str | None = None
+    description: str | None = None
+    timeout_secs: float | None = None
     """How long one try may take."""
     retries: RetryPolicy | None = None
+    tags: Sequence[str] | None = None
     version: str | None = None
     """Part of the definition: another version is another definition."""
-    priority: int = 3
-    """From 1, critical, to 5, minor."""
-    tags: tuple[str, ...] = ()
-    display_name: str = ""
-    description: str = ""
+    priority: int | None = None
+    """From 1, critical, to 5, minor; 3, where nothing is said."""
+
+    def __post_init__(self) -> None:
+        if self.timeout_secs is not None and not parse_duration(self.timeout_secs):
+            raise InvalidOption("a timeout of nothing is not allowed: leave it out for a task that may take any time")
+        if self.tags is not None:
+            checked_tags(self.tags)
+        if self.priority is not None:
+            checked_priority(self.priority)
+
+    @property
+    def timeout(self) -> timedelta | None:
+        """The same as `timeout_secs`, as a span."""
+        return None if self.timeout_secs is None else timedelta(seconds=self.timeout_secs)
 
     @property
     def tries(self) -> RetryConfig:
@@ -124,12 +143,12 @@ _ONCE: Final = RetryConfig()
 
 
 def checked_tags(tags: Iterable[str]) -> tuple[str, ...]:
-    """Return tags, if they are some. Raises `InvalidInput`."""
+    """Return tags, if they are some. Raises `InvalidOption`."""
     kept = tuple(tags)
     if len(kept) > _TAGS_MAX or not all(
         isinstance(cast(object, tag), str) and 0 < len(tag) <= _TAG_MAX_CHARS for tag in kept
     ):
-        raise InvalidInput(
+        raise InvalidOption(
             f"tags {kept!r} are not allowed: up to {_TAGS_MAX} texts of up to {_TAG_MAX_CHARS} characters"
         )
     return kept
@@ -140,18 +159,18 @@ _TAG_MAX_CHARS: Final = 64
 
 
 def checked_priority(priority: int) -> int:
-    """Return a priority, if it is one. Raises `InvalidInput`."""
+    """Return a priority, if it is one. Raises `InvalidOption`."""
     if type(cast(object, priority)) is not int or priority not in _PRIORITIES:
-        raise InvalidInput(f"priority {priority!r} is not allowed: use 1 (critical) to 5 (minor)")
+        raise InvalidOption(f"priority must be between 1 (critical) and 5 (minor), not {priority!r}")
     return priority
 
 
 _PRIORITIES: Final = range(1, 6)
 
 
-def runtime_priority(priority: int) -> int:
+def runtime_priority(priority: int | None) -> int:
     """Return the priority of a workflow or a task as the runtime counts it, where the higher goes first."""
-    return _NORMAL - priority
+    return 0 if priority is None else _NORMAL - priority
 
 
 _NORMAL: Final = 3
@@ -164,21 +183,81 @@ class OnMax(enum.StrEnum):
     EXIT_WITH_LAST = "exit_with_last"
 
 
-class LoopResult(msgspec.Struct, Generic[T], frozen=True):
-    """What the body of a loop returns: a value, and whether it is to be called `again` with it."""
+class LoopResult(Generic[T]):
+    """What the body of a loop returns: a value, and whether the body is to be called again with it.
 
-    value: T
-    again: bool
+    Made by `LoopResult.again(value)` and `LoopResult.done(value)`.
+    """
+
+    __slots__ = ("_tag", "_value")
+
+    def __init__(self, tag: str, value: T) -> None:
+        if tag not in _TAGS:
+            raise InvalidOption(f"a result of a loop is one of {', '.join(_TAGS)}, not {tag!r}")
+        self._tag: Final = tag
+        self._value: Final = value
 
     @classmethod
-    def Again(cls, value: Any) -> "LoopResult[Any]":  # noqa: N802 - the name that the field uses for it
+    def again(cls, value: Any) -> "LoopResult[Any]":
         """Go on with another iteration, whose input is `value`."""
-        return LoopResult(value, again=True)
+        return LoopResult(_AGAIN, value)
+
+    @classmethod
+    def done(cls, value: Any) -> "LoopResult[Any]":
+        """Leave the loop; `value` is what it comes to."""
+        return LoopResult(_DONE, value)
+
+    @classmethod
+    def Again(cls, value: Any) -> "LoopResult[Any]":  # noqa: N802 - the name in the field's core
+        """Do the same as `again`."""
+        return cls.again(value)
 
     @classmethod
     def Done(cls, value: Any) -> "LoopResult[Any]":  # noqa: N802 - likewise
-        """Leave the loop; `value` is what it comes to."""
-        return LoopResult(value, again=False)
+        """Do the same as `done`."""
+        return cls.done(value)
+
+    @classmethod
+    def of(cls, returned: Any) -> "LoopResult[Any] | None":
+        """Return what a body has returned, if it is one of these, or what `to_dict` makes of one; None else."""
+        if isinstance(returned, LoopResult):
+            return returned
+        if isinstance(returned, dict) and returned.keys() == {"_loop", "value"} and returned["_loop"] in _TAGS:
+            return LoopResult(returned["_loop"], returned["value"])
+        return None
+
+    @property
+    def is_again(self) -> bool:
+        """Whether the body is to be called again."""
+        return self._tag == _AGAIN
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the loop is left."""
+        return self._tag == _DONE
+
+    @property
+    def value(self) -> T:
+        """The next input of the body, or what the loop comes to."""
+        return self._value
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the same as plain values, which a body may return as well: ``{"_loop": "done", "value": 3}``."""
+        return {"_loop": self._tag, "value": self._value}
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, LoopResult) and self.to_dict() == other.to_dict()
+
+    def __hash__(self) -> int:
+        return hash((self._tag, self._value))
+
+    def __repr__(self) -> str:
+        return f"LoopResult.{self._tag}({self._value!r})"
+
+
+_AGAIN: Final = "again"
+_DONE: Final = "done"
+_TAGS: Final = (_AGAIN, _DONE)
 
 
 def _is_number(value: object) -> TypeGuard[float]:

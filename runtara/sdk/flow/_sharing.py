@@ -51,7 +51,7 @@ class Slot:
 
     async def run(self, wish: TryTask) -> Outcome:
         """Have a try done, here or elsewhere. Raises `HandedOver` where somebody else has to lead for it."""
-        is_ours = not self._tags or self._tags.issuperset(wish.wish.task.spec.metadata.tags)
+        is_ours = not self._tags or self._tags.issuperset(wish.wish.task.spec.metadata.tags or ())
         if is_ours and (await self._is_soon_free() or not await self._may_offer()):
             return await self.run_here(wish)
         if not is_ours:
@@ -175,7 +175,7 @@ def _offer(slot: Slot, wish: TryTask) -> messages.OfferTask:
         place=f"{task.place}::{one.attempt}",  # another try is another offer
         program=slot.program,
         payload=write_try(one),
-        tags=metadata.tags,
+        tags=tuple(metadata.tags or ()),
         priority=runtime_priority(metadata.priority),
     )
 

@@ -105,7 +105,7 @@ def existing(
     if uses_it:
         return (yield from status_of(door, info, workflow.codec))
     raise InstanceAlreadyExistsError(
-        f"instance {instance_id!r} exists already, and is {info.status}: "
+        f"instance {instance_id!r} already exists, and is {info.status}: "
         "use another id, resume it, or set a conflict policy"
     )
 

@@ -2,15 +2,16 @@
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
-from typing import Any, ParamSpec, TypeVar, cast, get_type_hints, overload
+from typing import Any, Final, ParamSpec, TypeVar, cast, get_type_hints, overload
 
 import msgspec
 
-from runtara.errors import InvalidInput
-from runtara.sdk._results import declared_result
-from runtara.sdk.flow._policies import RetryPolicy, TaskMetadata, checked_priority, checked_tags, parse_duration
+from runtara.sdk.flow._libraries import library_of
+from runtara.sdk.flow._policies import RetryPolicy, TaskMetadata, parse_duration
+from runtara.sdk.flow.errors import InvalidOption
+from runtara.threads import Library
 
 __all__ = ["TaskSpec", "name_of", "task"]
 
@@ -28,28 +29,36 @@ class TaskSpec(msgspec.Struct, frozen=True, kw_only=True):
     """Whether it has a parameter for the output of the node before it."""
     input_type: Any
     output_type: Any
+    library: Library | None
+    """The event loop that it is written for, as far as its own code says so."""
 
     @classmethod
     def of(cls, function: Callable[..., Any]) -> "TaskSpec":
         """Return what is known of a function, decorated or not. Raises `InvalidInput` for what is no task."""
-        if isinstance(function, type) or not callable(cast(object, function)):
-            raise InvalidInput(f"{function!r} is no task: give a function of one argument")
+        if not callable(cast(object, function)):
+            raise InvalidOption(f"{function!r} is no task: give a function of one argument")
         first = _first_parameter(function)
+        is_async = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)
         return cls(
             function=function,
             metadata=getattr(function, "_metadata", None) or TaskMetadata(),
-            is_async=inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__),
+            is_async=is_async,
             takes_input=first is not None,
             input_type=Any if first is None else _declared(function, first),
-            output_type=declared_result(_unbound(function)),
+            output_type=function if isinstance(function, type) else _declared(function, "return"),
+            library=library_of(function) if is_async else None,
         )
 
 
 def name_of(function: Callable[..., Any]) -> str | None:
-    """Return the id that a function has as a task, or its name; None for a lambda."""
+    """Return the id that a function has as a task, or its name; None for a lambda, and for what has no name."""
     given = getattr(function, "_task_id", None)
-    name = given or getattr(function, "__name__", type(function).__name__)
+    name = given or getattr(function, "__name__", "<lambda>")
     return None if name == "<lambda>" else str(name)
+
+
+_ANYTHING: Final = "value"
+"""What the one argument of a built-in type is called, which nothing is known of."""
 
 
 def _first_parameter(function: Callable[..., Any]) -> str | None:
@@ -57,14 +66,16 @@ def _first_parameter(function: Callable[..., Any]) -> str | None:
     try:
         parameters = list(inspect.signature(function).parameters.values())
     except (TypeError, ValueError):
-        raise InvalidInput(f"{function!r} is no task: its arguments are not known; wrap it in a function") from None
+        if isinstance(function, type):
+            return _ANYTHING
+        raise InvalidOption(f"{function!r} is no task: its arguments are not known; wrap it in a function") from None
     required = [
         one for one in parameters if one.default is one.empty and one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD)
     ]
     keyword = [one for one in required if one.kind is one.KEYWORD_ONLY]
     if len(required) > 1 or keyword:
         names = ", ".join(one.name for one in required)
-        raise InvalidInput(
+        raise InvalidOption(
             f"task {name_of(function) or function!r} takes {names}: a task has one argument, "
             "the output of the node before it; bind the others with functools.partial"
         )
@@ -74,83 +85,93 @@ def _first_parameter(function: Callable[..., Any]) -> str | None:
     return positional[0].name if positional else None
 
 
-def _declared(function: Callable[..., Any], parameter: str) -> Any:
+def _declared(function: Callable[..., Any], name: str) -> Any:
+    """Return the type of a parameter, or of what is returned; `Any` where that is not said, or only to checkers."""
     try:
-        return get_type_hints(_unbound(function)).get(parameter, Any)
+        return get_type_hints(_annotated(function)).get(name, Any)
     except (NameError, AttributeError, TypeError):
         return Any
 
 
-def _unbound(function: Callable[..., Any]) -> Callable[..., Any]:
-    return function.func if isinstance(function, functools.partial) else function
+def _annotated(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return what the types are written at: the function that is bound, or the method that makes or calls an object."""
+    if isinstance(function, functools.partial):
+        return _annotated(function.func)
+    if isinstance(function, type):
+        return cast(Callable[..., Any], function.__dict__.get("__init__", function))
+    return function if inspect.isroutine(function) else type(function).__call__
 
 
 @overload
-def task(function: Callable[P, R], /) -> Callable[P, R]: ...
+def task(func: Callable[P, R]) -> Callable[P, R]: ...
 @overload
 def task(
-    name: str | None = None,
-    /,
+    func: str | None = None,
     *,
+    name: str | None = None,
     timeout: str | float | timedelta | None = None,
+    timeout_secs: float | None = None,
     retries: int | RetryPolicy | None = None,
+    tags: Sequence[str] | None = None,
+    description: str | None = None,
+    priority: int | None = None,
     version: str | None = None,
-    priority: int = 3,
-    tags: tuple[str, ...] | list[str] = (),
-    display_name: str = "",
-    description: str = "",
+    display_name: str | None = None,
     metadata: TaskMetadata | None = None,
 ) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
-def task(function_or_name: Any = None, /, **options: Any) -> Any:
+def task(func: Any = None, *, name: str | None = None, **options: Any) -> Any:
     """Say how a function is run as a task; the function itself stays what it is, and can be called as before.
 
-    `timeout` is how long one try may take (seconds, a timedelta, or a text like ``"30s"``), `retries` how often a
-    failed one is repeated (a number, or a `RetryPolicy`). `metadata` stands for all options at once. Raises
-    `InvalidInput` for what does not fit.
+    A text in front is its `name`. `timeout` is how long one try may take (seconds, a timedelta, or a text like
+    ``"30s"``; `timeout_secs` says the same as a number), `retries` how often a failed one is repeated (a number, or a
+    `RetryPolicy`). `metadata` stands for all options at once. Raises `InvalidOption` for what does not fit.
     """
-    if callable(function_or_name):
-        return _mark(function_or_name, None, _metadata(**options))
-    name, metadata = function_or_name, _metadata(**options)
-    if name is not None and (not isinstance(name, str) or not name):
-        raise InvalidInput(f"a task cannot be called {name!r}: give a text, or none")
+    metadata = _metadata(**options)
+    if callable(func):
+        return _mark(func, name, metadata)
+    given = name if func is None else func
+    if given is not None and (not isinstance(given, str) or not given):
+        raise InvalidOption(f"a task cannot be called {given!r}: give a text, or none")
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
-        return _mark(function, name, metadata)
+        return _mark(function, given, metadata)
 
     return decorate
 
 
 def _mark(function: Callable[P, R], name: str | None, metadata: TaskMetadata) -> Callable[P, R]:
-    TaskSpec.of(function)  # refuses what is no task where it is written
+    spec = TaskSpec.of(function)  # refuses what is no task where it is written
     marked: Any = function
-    marked._task_id = name or name_of(function)  # noqa: SLF001 - the names by which the field's binding marks tasks
+    try:
+        marked._task_id = name or getattr(function, "__name__", None)  # noqa: SLF001 - as the field's binding marks tasks
+    except (TypeError, AttributeError):
+        raise InvalidOption(f"{function!r} cannot be marked as a task: wrap it in a function") from None
     marked._metadata = metadata  # noqa: SLF001 - likewise
+    marked._input_type = None if spec.input_type is Any else spec.input_type  # noqa: SLF001 - likewise
+    marked._output_type = None if spec.output_type is Any else spec.output_type  # noqa: SLF001 - likewise
     return function
 
 
 def _metadata(
     *,
     timeout: str | float | timedelta | None = None,
+    timeout_secs: float | None = None,
     retries: int | RetryPolicy | None = None,
+    tags: Sequence[str] | None = None,
+    description: str | None = None,
+    priority: int | None = None,
     version: str | None = None,
-    priority: int = 3,
-    tags: tuple[str, ...] | list[str] = (),
-    display_name: str = "",
-    description: str = "",
+    display_name: str | None = None,
     metadata: TaskMetadata | None = None,
 ) -> TaskMetadata:
     if metadata is not None:
         return metadata
-    span = None if timeout is None else parse_duration(timeout)
-    if span is not None and not span:
-        raise InvalidInput("a timeout of nothing is not allowed: leave it out for a task that may take any time")
-    kept = checked_tags(tags)
     return TaskMetadata(
-        timeout=span,
-        retries=RetryPolicy.of(retries),
-        version=version,
-        priority=checked_priority(priority),
-        tags=kept,
         display_name=display_name,
         description=description,
+        timeout_secs=timeout_secs if timeout is None else parse_duration(timeout),
+        retries=RetryPolicy.of(retries),
+        tags=None if tags is None else list(tags),
+        version=version,
+        priority=priority,
     )

@@ -68,6 +68,7 @@ class Transient:
             task_id=wish.place,
             attempt=attempt,
             metadata=wish.task.spec.metadata,
+            workflow_metadata=self._workflow.metadata,
         )
         return TryTask(self._workflow.codec, wish, Scope(self, f"{wish.place}/"), context)
 

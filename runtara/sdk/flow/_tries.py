@@ -1,17 +1,19 @@
 """One try of a task by a worker: under its loop or on one of its threads, and told once nobody waits for it."""
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Final, NamedTuple
 
 import trio
 
-from runtara.sdk._bodies import Outcome, try_async, try_blocking
+from runtara.sdk._bodies import Outcome, try_async, try_blocking, try_in_loop
 from runtara.sdk.aio import AsyncRuntaraSdk
 from runtara.sdk.context import use_sdk
 from runtara.sdk.flow._faces import TryTask, facing
+from runtara.sdk.flow._libraries import Loops
 from runtara.sdk.flow.context import StopFlag
 from runtara.sdk.sync import RuntaraSdk
-from runtara.threads import Library, run_async
+from runtara.threads import Canceller
 
 __all__ = ["Bench", "Tries"]
 
@@ -20,8 +22,8 @@ class Bench(NamedTuple):
     """Where a worker runs tasks."""
 
     threads: trio.CapacityLimiter
-    library: Library
-    """The loop that async tasks are written for: the worker's own, or asyncio, with a loop for each try."""
+    loops: Loops
+    """Choose where an async task runs: in the worker's own loop, or under asyncio, in a loop for each try."""
 
 
 class Tries:
@@ -33,29 +35,35 @@ class Tries:
 
     async def run(self, wish: TryTask) -> Outcome:
         """Run one. Where it is cancelled, an async task is as well; a plain one is told, and waited for."""
-        is_async, library = wish.wish.task.spec.is_async, self._bench.library
+        spec = wish.wish.task.spec
+        library = self._bench.loops.of(spec.library)
         with use_sdk(self._sdk):
-            if not is_async:
+            if not spec.is_async:
                 with facing(wish, RuntaraSdk) as scope:
                     return wish.told(await self._on_thread(wish, lambda: try_blocking(scope, wish.call, wish.timeout)))
             if library == "trio":
                 return wish.told(await self._tried(wish))
-            return wish.told(await self._on_thread(wish, lambda: run_async(library, lambda: self._tried(wish))))
+            canceller = Canceller()
+            call = partial(try_in_loop, library, partial(self._tried, wish), canceller)
+            return wish.told(await self._on_thread(wish, call, canceller.cancel))
 
     def _tried(self, wish: TryTask) -> Awaitable[Outcome]:
         return try_async(wish.scope, wish.call_async, wish.timeout)
 
-    async def _on_thread(self, wish: TryTask, call: Callable[[], Outcome]) -> Outcome:
+    async def _on_thread(
+        self, wish: TryTask, call: Callable[[], Outcome], cancel: Callable[[], None] = lambda: None
+    ) -> Outcome:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_tell, wish.context.stop)
+            nursery.start_soon(_tell, wish.context.stop, cancel)
             outcome = await trio.to_thread.run_sync(call, limiter=self._bench.threads)
             nursery.cancel_scope.cancel()
         return outcome
 
 
-async def _tell(stop: StopFlag) -> None:
-    """Set the flag when this is cancelled: with what it stands beside, or because that is over."""
+async def _tell(stop: StopFlag, cancel: Callable[[], None]) -> None:
+    """Set the flag and cancel when this is cancelled: with what it stands beside, or because that is over."""
     try:
         await trio.sleep_forever()
     finally:
         stop.is_set = True
+        cancel()

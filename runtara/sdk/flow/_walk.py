@@ -91,7 +91,11 @@ def _route(codec: Codec, node: Route, value: bytes, where: str) -> Walk:
     steps = dict(node.branches).get(str(key), node.default)
     if steps is None:
         known = ", ".join(name for name, _ in node.branches)
-        raise BranchKeyNotFound(f"{where}{node.id} has no branch {key!r}, and no default one: it has {known}")
+        raise BranchKeyNotFound(
+            f"{where}{node.id} has no branch {key!r}, and no default one: it has {known}",
+            task_id=f"{where}{node.id}",
+            error_type=BranchKeyNotFound.__name__,
+        )
     output = yield from _steps(codec, steps, value, where)
     return codec.join({"branch": write(codec, str(key), f"the key of {place}"), "result": output})
 
@@ -106,7 +110,9 @@ def _loop(codec: Codec, node: Loop, value: bytes, where: str) -> Walk:
         return value
     raise MaxIterationsExceeded(
         f"loop {where}{node.id} has not ended after {node.max_iterations} iterations: "
-        "raise max_iterations, or let it end with on_max='exit_with_last'"
+        "raise max_iterations, or let it end with on_max='exit_with_last'",
+        task_id=f"{where}{node.id}",
+        error_type=MaxIterationsExceeded.__name__,
     )
 
 
@@ -144,9 +150,10 @@ def keep(codec: Codec, wish: RunTask, returned: Any) -> bytes:
     """Return what a task has returned, as bytes. Raises `CodecError`, or `WorkflowError` for no `LoopResult`."""
     if not wish.of_loop:
         return write(codec, returned, f"the result of {wish.place}")
-    if not isinstance(returned, LoopResult):
+    result = LoopResult.of(returned)
+    if result is None:
         raise WorkflowError(
             f"the body of {wish.place} has returned {type(returned).__name__}: "
-            "return LoopResult.Again(value) or LoopResult.Done(value)"
+            "return LoopResult.again(value) or LoopResult.done(value)"
         )
-    return (_AGAIN if returned.again else _DONE) + write(codec, returned.value, f"the result of {wish.place}")
+    return (_AGAIN if result.is_again else _DONE) + write(codec, result.value, f"the result of {wish.place}")

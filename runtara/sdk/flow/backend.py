@@ -8,6 +8,8 @@ from runtara.sdk._base import TENANT
 from runtara.sdk.aio import AsyncRuntaraSdk
 from runtara.sdk.embedded import AsyncEmbedded, Embedded, Opening
 from runtara.sdk.embedded import open as open_embedded
+from runtara.sdk.flow._policies import parse_duration
+from runtara.sdk.flow.tracing import is_tracing
 from runtara.sdk.sync import RuntaraSdk
 from runtara.transport import Door
 
@@ -78,9 +80,12 @@ class _OwnSystem(Backend):
     def _opened(self) -> Embedded:
         with self._lock:
             if self._system is None:
-                self._opening = open_embedded(**self._options)
+                self._opening = open_embedded(**({"otel": True} if is_tracing() else {}) | self._options)
                 self._system = self._opening.__enter__()
             return self._system
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}()"
 
     def close(self) -> None:
         """Stop the system."""
@@ -105,9 +110,28 @@ class SqliteBackend(_OwnSystem):
 
 
 class PostgresBackend(_OwnSystem):
-    """Keeps instances in PostgreSQL (``postgresql://user@host/database``), for any number of processes."""
+    """Keeps instances in PostgreSQL (``postgresql://user@host/database``), for any number of processes.
 
-    def __init__(self, url: str, **settings: Any) -> None:
+    `statement_timeout_secs` is how long one statement may take. What else the field's Python binding says of its pool
+    of connections is taken and changes nothing: there is no pool, but a handful of connections that stay. `settings`
+    are fields of `Settings`. It connects when it is first used.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        max_connections: int | None = None,
+        min_connections: int | None = None,
+        acquire_timeout_secs: float | None = None,
+        idle_timeout_secs: float | None = None,
+        max_lifetime_secs: float | None = None,
+        statement_timeout_secs: float | None = None,
+        idle_in_transaction_session_timeout_secs: float | None = None,
+        **settings: Any,
+    ) -> None:
+        if statement_timeout_secs is not None:
+            settings.setdefault("database_timeout_ms", int(parse_duration(statement_timeout_secs) * 1000))
         super().__init__(url=url, **settings)
 
 
@@ -149,7 +173,8 @@ class RemoteBackend(Backend):
         """Return the way of a program to its own instance; it connects when it is used."""
         from runtara.sdk.config import SdkConfig
 
-        config = SdkConfig(instance_id, self.tenant_id, self._address, epoch=epoch, **self._options)
+        options = ({"otel": True} if is_tracing() else {}) | self._options
+        config = SdkConfig(instance_id, self.tenant_id, self._address, epoch=epoch, **options)
         return (config if beats else config.with_heartbeat_interval_ms(_NEVER_MS)).open_door()
 
     def beside(self, instance_id: str, *, watch: bool = False) -> Door:

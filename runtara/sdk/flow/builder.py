@@ -2,14 +2,14 @@
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
-from typing import Any, Final, Generic, TypeVar, cast, overload
+from typing import Any, Final, Generic, NoReturn, TypeAlias, TypeVar, cast, overload
 
 from runtara.errors import InvalidInput
 from runtara.ids import check_checkpoint_id
 from runtara.sdk.flow._checks import check_graph
 from runtara.sdk.flow._codecs import Codec
 from runtara.sdk.flow._nodes import Child, Delay, Fork, Loop, Node, Route, Steps, Task, WaitForSignal
-from runtara.sdk.flow._policies import OnMax, parse_duration
+from runtara.sdk.flow._policies import OnMax, span_of
 from runtara.sdk.flow._tasks import TaskSpec, name_of
 from runtara.sdk.flow.errors import BuildError, BuildErrors
 from runtara.sdk.flow.workflow import Migration, Workflow, WorkflowContext
@@ -20,7 +20,8 @@ I = TypeVar("I")  # noqa: E741 - input
 O = TypeVar("O")  # noqa: E741 - output
 R = TypeVar("R")
 
-_Function = Callable[[O], Awaitable[R]] | Callable[[O], R]
+_Part: TypeAlias = "Callable[..., Any] | Workflow[Any, Any] | Flow[Any, Any]"
+"""What a branch is made of."""
 
 
 class Flow(Generic[I, O]):
@@ -30,29 +31,30 @@ class Flow(Generic[I, O]):
     """
 
     def __init__(
-        self: "Flow[Any, Any]", name: str | WorkflowContext, *, metadata: Mapping[str, Any] | None = None
+        self: "Flow[Any, Any]", name: str | WorkflowContext = "workflow", *, metadata: Mapping[str, Any] | None = None
     ) -> None:
         context = name if isinstance(name, WorkflowContext) else WorkflowContext(name)
         self._name: Final = context.name
         self._codec: Final = context.codec
-        self._metadata: Final = {**context.metadata, **(metadata or {})}
+        said = [one for one in (context.metadata, metadata) if one is not None]
+        self._metadata: Final = {key: value for one in said for key, value in one.items()} if said else None
         self._draft: Final = _Draft(context.name)
         self._steps: list[Node] = []
 
     @overload
-    def then(self, function: Callable[[O], Awaitable[R]], *, name: str | None = None) -> "Flow[I, R]": ...
+    def then(self, task_func: Callable[[O], Awaitable[R]], *, name: str | None = None) -> "Flow[I, R]": ...
     @overload
-    def then(self, function: Callable[[O], R], *, name: str | None = None) -> "Flow[I, R]": ...
+    def then(self, task_func: Callable[[O], R], *, name: str | None = None) -> "Flow[I, R]": ...
     @overload
-    def then(self, function: Callable[[], Awaitable[R]], *, name: str | None = None) -> "Flow[I, R]": ...
+    def then(self, task_func: Callable[[], Awaitable[R]], *, name: str | None = None) -> "Flow[I, R]": ...
     @overload
-    def then(self, function: Callable[[], R], *, name: str | None = None) -> "Flow[I, R]": ...
-    def then(self, function: Callable[..., Any], *, name: str | None = None) -> "Flow[I, Any]":
+    def then(self, task_func: Callable[[], R], *, name: str | None = None) -> "Flow[I, R]": ...
+    def then(self, task_func: Callable[..., Any], *, name: str | None = None) -> "Flow[I, Any]":
         """Call a function, plain or async, with the value; one that takes nothing is called without.
 
         Its id is `name`, or that of its `@task`, or its own.
         """
-        self._add(self._draft.task(function, name))
+        self._add(self._draft.task(task_func, name))
         return self
 
     def delay(self, name: str, duration: str | float | timedelta) -> "Flow[I, O]":
@@ -62,61 +64,57 @@ class Flow(Generic[I, O]):
         return self
 
     def wait_for_signal(
-        self, signal: str, *, name: str | None = None, timeout: str | float | timedelta | None = None
+        self, signal_name: str, *, name: str | None = None, timeout: str | float | timedelta | None = None
     ) -> "Flow[I, Any]":
         """Wait for a signal, whose payload goes on to the next node; None does, once `timeout` has passed."""
-        node_id = self._draft.named(name or signal)
+        node_id = self._draft.named(name or signal_name)
         limit = None if timeout is None else self._draft.span(node_id, timeout)
         try:
-            check_checkpoint_id(signal, "signal name")
+            check_checkpoint_id(signal_name, "signal name")
         except InvalidInput as error:
             self._draft.wrong("InvalidSignal", node_id, str(error))
-        self._add(WaitForSignal(node_id, signal, limit))
+        self._add(WaitForSignal(node_id, signal_name, limit))
         return self
 
     def fork(self) -> "ForkBuilder[I, O]":
         """Run several branches at once, each with the same input; `join` puts their outputs together."""
         return ForkBuilder(self, self._draft)
 
-    def route(self, function: Callable[[O], Any], *, keys: Sequence[str] | None = None) -> "BranchBuilder[I, O]":
-        """Run the branch whose key the function returns. `keys` are all that it can return, where that is known.
+    def route(self, key_fn: Callable[[O], Any], *, keys: Sequence[str] | None = None) -> "BranchBuilder[I, O]":
+        """Run the branch whose key `key_fn` returns. `keys` are all that it can return, where that is known.
 
         The output is ``{"branch": key, "result": output of the branch}``.
         """
         node_id = self._draft.next_id("branch")
-        return BranchBuilder(self, self._draft, Task(f"{node_id}::key_fn", self._draft.spec(function, node_id)), keys)
+        return BranchBuilder(self, self._draft, Task(f"{node_id}::key_fn", self._draft.spec(key_fn, node_id)), keys)
 
     def loop(
         self,
-        function: Callable[[O], Any],
+        task_func: Callable[[O], Any],
         *,
         max_iterations: int = 10,
         on_max: OnMax | str = OnMax.FAIL,
         name: str | None = None,
     ) -> "Flow[I, Any]":
-        """Call a function again with what it returned, while that is `LoopResult.Again`; `LoopResult.Done` ends it."""
-        node_id = self._draft.named(name or self._draft.next_id("loop"))
+        """Call a function again with what it returned, while that is `LoopResult.again`; `LoopResult.done` ends it.
+
+        The function's id is `name`, or that of its `@task`, or its own; the loop's is ``loop_0``, then ``loop_1``.
+        """
+        node_id = self._draft.next_id("loop")
         if not isinstance(cast(object, max_iterations), int) or max_iterations < 1:
-            self._draft.wrong("InvalidMaxIterations", node_id, f"max_iterations is {max_iterations!r}: use 1 or more")
+            self._draft.wrong(
+                "InvalidMaxIterations", node_id, f"max_iterations must be at least 1, not {max_iterations!r}"
+            )
         if on_max not in tuple(OnMax):
             self._draft.wrong("InvalidOnMax", node_id, f"on_max is {on_max!r}: use fail or exit_with_last")
             on_max = OnMax.FAIL
-        body = self._draft.task(function, f"{node_id}::body")
+        body = self._draft.task(task_func, name)
         self._add(Loop(node_id, body, max_iterations, OnMax(on_max)))
         return self
 
-    def then_flow(self, workflow: "Workflow[O, R] | Flow[O, R]") -> "Flow[I, R]":
+    def then_flow(self, child_workflow: "Workflow[O, R] | Flow[O, R]") -> "Flow[I, R]":
         """Run another workflow in this place, as a part of the same instance."""
-        node_id = self._draft.next_id("child")
-        if isinstance(workflow, Flow):
-            self._draft.take_over(workflow._draft, node_id)  # noqa: SLF001 - another one of ourselves
-            name, steps = workflow._name, tuple(workflow._steps)  # noqa: SLF001 - likewise
-        elif isinstance(cast(object, workflow), Workflow):
-            name, steps = workflow.name, workflow.steps
-        else:
-            self._draft.wrong("NotAWorkflow", node_id, f"{workflow!r} is no workflow")
-            return cast("Flow[I, R]", self)
-        self._add(Child(node_id, name, steps))
+        self._steps += self._draft.child(child_workflow, None)
         return cast("Flow[I, R]", self)
 
     def build(self, *, codec: Codec | None = None, migrations: Sequence[Migration] = ()) -> Workflow[I, O]:
@@ -127,7 +125,7 @@ class Flow(Generic[I, O]):
         """
         steps = tuple(self._steps)
         kept_by = codec or self._codec
-        errors = [*self._draft.errors, *check_graph(self._name, steps, migrations)]
+        errors = self._errors(migrations)
         if not all(hasattr(kept_by, name) for name in ("name", "encode", "decode", "join")):
             errors.append(BuildError("InvalidCodec", self._name, f"{kept_by!r} is no codec: use JSON or MSGPACK"))
         if errors:
@@ -136,6 +134,9 @@ class Flow(Generic[I, O]):
 
     def _add(self, node: Node) -> None:
         self._steps.append(node)
+
+    def _errors(self, migrations: Sequence[Migration] = ()) -> list[BuildError]:
+        return [*self._draft.errors, *check_graph(self._name, tuple(self._steps), migrations)]
 
 
 class ForkBuilder(Generic[I, O]):
@@ -146,25 +147,29 @@ class ForkBuilder(Generic[I, O]):
         self._draft = draft
         self._branches: list[tuple[str, Steps]] = []
 
-    def branch(self, *functions: Callable[..., Any], name: str | None = None) -> "ForkBuilder[I, O]":
-        """Add a branch: one function, or several, one after the other. It is called `name`, or like its first one."""
-        steps = self._draft.sequence(functions, name if len(functions) == 1 else None)
-        label = self._draft.named(name or (steps[0].id if steps else f"branch {len(self._branches)}"))
+    def branch(self, *functions: "_Part", name: str | None = None) -> "ForkBuilder[I, O]":
+        """Add a branch: one function, or several, one after the other. It is called like its first one.
+
+        A workflow may stand for a function: its delays and waits rest without holding a worker, and the other branches
+        go on. `name` is the id of the first function. Raises `BuildErrors` where there is none.
+        """
+        steps = self._draft.sequence(functions, name)
         if not steps:
-            self._draft.wrong("EmptyBranch", label, "a branch needs a function")
+            self._draft.refuse("EmptyBranch", name or f"branch {len(self._branches)}", _NO_FUNCTION)
+        label = steps[0].id
         if label in dict(self._branches):
             self._draft.wrong("DuplicateBranch", label, "two branches of a fork have this name: give them name=")
         self._branches.append((label, steps))
         return self
 
-    def join(self, function: Callable[[dict[str, Any]], R], *, name: str | None = None) -> "Flow[I, Any]":
+    def join(self, task_func: Callable[[dict[str, Any]], R], *, name: str | None = None) -> "Flow[I, Any]":
         """Call a function with the outputs of all branches, by their names, once all of them are there."""
         node_id = "||".join(label for label, _ in self._branches)
         if not self._branches:
             node_id = self._draft.next_id("fork")
-            self._draft.wrong("EmptyFork", node_id, "a fork needs a branch")
+            self._draft.wrong("EmptyFork", node_id, "a fork needs at least one branch")
         self._flow._add(Fork(node_id, tuple(self._branches)))  # noqa: SLF001 - the flow that this is a part of
-        self._flow._add(self._draft.task(function, name))  # noqa: SLF001 - likewise
+        self._flow._add(self._draft.task(task_func, name))  # noqa: SLF001 - likewise
         return self._flow
 
 
@@ -183,17 +188,23 @@ class BranchBuilder(Generic[I, O]):
     def _id(self) -> str:
         return self._key.id.removesuffix("::key_fn")
 
-    def branch(self, key: str, *functions: Callable[..., Any]) -> "BranchBuilder[I, O]":
-        """Add the functions that are called, one after the other, for a key."""
+    def branch(self, key: str, *functions: "_Part", name: str | None = None) -> "BranchBuilder[I, O]":
+        """Add the functions that are called, one after the other, for a key. `name` is the id of the first of them.
+
+        Raises `BuildErrors` where there is none.
+        """
         label = str(getattr(key, "value", key))
         if label in self._branches:
             self._draft.wrong("DuplicateBranch", self._id, f"two branches have the key {label!r}")
-        self._branches[label] = self._some(functions, label)
+        self._branches[label] = self._some(functions, name)
         return self
 
-    def default_branch(self, *functions: Callable[..., Any]) -> "BranchBuilder[I, O]":
-        """Add the functions that are called where no branch has the key."""
-        self._default = self._some(functions, "default")
+    def default_branch(self, *functions: "_Part", name: str | None = None) -> "BranchBuilder[I, O]":
+        """Add the functions that are called where no branch has the key. `name` is the id of the first of them.
+
+        Raises `BuildErrors` where there is none.
+        """
+        self._default = self._some(functions, name)
         return self
 
     def done(self) -> "Flow[I, dict[str, Any]]":
@@ -214,11 +225,14 @@ class BranchBuilder(Generic[I, O]):
         if orphans:
             self._draft.wrong("OrphanBranches", self._id, f"no key leads to the branches {', '.join(orphans)}")
 
-    def _some(self, functions: Sequence[Callable[..., Any]], label: str) -> Steps:
-        steps = self._draft.sequence(functions, None)
+    def _some(self, functions: "Sequence[_Part]", name: str | None) -> Steps:
+        steps = self._draft.sequence(functions, name)
         if not steps:
-            self._draft.wrong("EmptyBranch", self._id, f"branch {label!r} needs a function")
+            self._draft.refuse("EmptyBranch", self._id, _NO_FUNCTION)
         return steps
+
+
+_NO_FUNCTION: Final = "a branch needs at least one task function"
 
 
 class _Draft:
@@ -232,6 +246,11 @@ class _Draft:
     def wrong(self, kind: str, node: str, text: str) -> None:
         """Keep in mind that something is wrong."""
         self.errors.append(BuildError(kind, node, text))
+
+    def refuse(self, kind: str, node: str, text: str) -> NoReturn:
+        """Raise `BuildErrors` for a call that nothing later can make good, with all that is known to be wrong."""
+        self.wrong(kind, node, text)
+        raise BuildErrors(self._name, self.errors)
 
     def take_over(self, other: "_Draft", node: str) -> None:
         """Keep in mind what is wrong with a flow that becomes a part of this one."""
@@ -252,7 +271,7 @@ class _Draft:
     def span(self, node: str, duration: str | float | timedelta) -> timedelta:
         """Return a duration; nothing, where it cannot be understood."""
         try:
-            return parse_duration(duration)
+            return span_of(duration)
         except InvalidInput as error:
             self.wrong("InvalidDuration", node, str(error))
             return timedelta(0)
@@ -270,9 +289,23 @@ class _Draft:
             self.wrong("NotATask", node, str(error))
             return TaskSpec.of(_nothing)
 
-    def sequence(self, functions: Sequence[Callable[..., Any]], name: str | None) -> Steps:
-        """Return functions as nodes, one after the other."""
-        return tuple(self.task(function, name) for function in functions)
+    def child(self, workflow: "Workflow[Any, Any] | Flow[Any, Any]", name: str | None) -> tuple[Child, ...]:
+        """Return another workflow as a node; nothing, where it is none."""
+        node_id = self.named(name or self.next_id("child"))
+        if isinstance(workflow, Flow):
+            self.take_over(workflow._draft, node_id)  # noqa: SLF001 - another one of ourselves
+            return (Child(node_id, workflow._name, tuple(workflow._steps)),)  # noqa: SLF001 - likewise
+        if isinstance(cast(object, workflow), Workflow):
+            return (Child(node_id, workflow.name, workflow.steps),)
+        self.wrong("NotAWorkflow", node_id, f"{workflow!r} is no workflow")
+        return ()
+
+    def sequence(self, functions: "Sequence[_Part]", name: str | None) -> Steps:
+        """Return functions and workflows as nodes, one after the other; `name` is the id of the first."""
+        return tuple(node for i, part in enumerate(functions) for node in self._part(part, None if i else name))
+
+    def _part(self, part: "_Part", name: str | None) -> tuple[Node, ...]:
+        return self.child(part, name) if isinstance(part, Flow | Workflow) else (self.task(part, name),)
 
     def _own_name(self, function: Callable[..., Any]) -> str:
         return (name_of(function) if callable(cast(object, function)) else None) or self.next_id("lambda")

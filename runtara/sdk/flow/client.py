@@ -1,5 +1,6 @@
 """`WorkflowClient`: what is done with instances of workflows from outside, and the same as plain functions."""
 
+from contextlib import nullcontext
 from datetime import timedelta
 from math import inf
 from typing import Any, Final, TypeVar, cast
@@ -21,11 +22,12 @@ from runtara.sdk.flow._policies import checked_priority, parse_duration, runtime
 from runtara.sdk.flow._programs import program_of
 from runtara.sdk.flow._runs import begun
 from runtara.sdk.flow.backend import Backend, InMemoryBackend
-from runtara.sdk.flow.errors import BackendError, InstanceAlreadyExistsError, WorkflowError
+from runtara.sdk.flow.errors import BackendError, InstanceAlreadyExistsError, TaskError, WorkflowError
 from runtara.sdk.flow.graph import Graph
 from runtara.sdk.flow.runner import CheckpointingRunner, ConflictPolicy, InProcessRunner
 from runtara.sdk.flow.status import WorkflowStatus
 from runtara.sdk.flow.workflow import Workflow
+from runtara.threads import Library
 from runtara.transport import Door
 
 __all__ = [
@@ -127,21 +129,21 @@ class WorkflowClient:
         """Let an instance go on that is paused, by whoever takes it up next."""
         return await drive(self._unpause(instance_id), perform)
 
-    def send_signal(self, instance_id: str, name: str, payload: Any = None) -> None:
+    def send_signal(self, instance_id: str, signal_name: str, payload: Any = None) -> None:
         """Send a signal: those of one name are taken in the order in which they came."""
-        _blocking(self._send(instance_id, name, payload))
+        _blocking(self._send(instance_id, signal_name, payload))
 
-    async def send_signal_async(self, instance_id: str, name: str, payload: Any = None) -> None:
+    async def send_signal_async(self, instance_id: str, signal_name: str, payload: Any = None) -> None:
         """Send a signal: those of one name are taken in the order in which they came."""
-        await drive(self._send(instance_id, name, payload), perform)
+        await drive(self._send(instance_id, signal_name, payload), perform)
 
-    def get_task_result(self, instance_id: str, task_name: str, type: Any = Any) -> Any:
+    def get_task_result(self, instance_id: str, task_id: str, type: Any = Any) -> Any:
         """Return what a task has returned, by the id of its node; None where it has not returned yet."""
-        return _blocking(self._result(instance_id, task_name, type))
+        return _blocking(self._result(instance_id, task_id, type))
 
-    async def get_task_result_async(self, instance_id: str, task_name: str, type: Any = Any) -> Any:
+    async def get_task_result_async(self, instance_id: str, task_id: str, type: Any = Any) -> Any:
         """Return what a task has returned, by the id of its node; None where it has not returned yet."""
-        return await drive(self._result(instance_id, task_name, type), perform)
+        return await drive(self._result(instance_id, task_id, type), perform)
 
     def graph(self, instance_id: str) -> Graph:
         """Return the graph of an instance, with how each node stands: what is done, what runs, what is waited for."""
@@ -184,7 +186,7 @@ class WorkflowClient:
         return (yield from standing.status_of(door, info, None))
 
     def _wait(self, instance_id: str, timeout: str | float | timedelta | None) -> Flow[WorkflowStatus]:
-        limit = inf if timeout is None else parse_duration(timeout).total_seconds()
+        limit = inf if timeout is None else parse_duration(timeout)
         door = self._backend.beside(instance_id, watch=True)
         try:
             over_at = (yield from now()) + limit
@@ -223,12 +225,12 @@ class WorkflowClient:
         signal = messages.SendSignal(kind="custom", signal_id=new_id(), name=name, payload=value)
         yield from _signal(door, instance_id, signal)
 
-    def _result(self, instance_id: str, task_name: str, type: Any) -> Flow[Any]:
-        if not isinstance(cast(object, task_name), str):
-            raise InvalidInput(f"a task is named by a text, not {task_name.__class__.__name__}")
+    def _result(self, instance_id: str, task_id: str, type: Any) -> Flow[Any]:
+        if not isinstance(cast(object, task_id), str):
+            raise InvalidInput(f"a task is named by a text, not {task_id.__class__.__name__}")
         door = self._backend.beside(instance_id)
         codec = yield from self._codec(door, instance_id)
-        found = yield from ask(door, messages.GetCheckpoint(checkpoint_id=place_id(task_name)))
+        found = yield from ask(door, messages.GetCheckpoint(checkpoint_id=place_id(task_id)))
         return codec.decode(found.state, type) if found.found and found.state is not None else None
 
     def _graph(self, instance_id: str) -> Flow[Graph]:
@@ -248,7 +250,7 @@ class WorkflowClient:
 def _known(door: Door, instance_id: str) -> Flow[messages.InstanceInfo]:
     info = yield from standing.found(door)
     if info is None:
-        raise BackendError(f"there is no instance {instance_id!r}: check its id, or run it first")
+        raise BackendError(f"instance {instance_id!r} was not found: check its id, or run it first")
     return info
 
 
@@ -274,7 +276,7 @@ def _blocking(flow: Flow[T]) -> T:
 
 def run_workflow(
     workflow: Workflow[I, O],
-    input: I,
+    input_data: I,
     *,
     instance_id: str | None = None,
     backend: Backend | None = None,
@@ -282,35 +284,60 @@ def run_workflow(
 ) -> Any:
     """Run a workflow to its end and return its output; with a `backend`, as an instance that is kept there.
 
-    Raises the `WorkflowError` that it fails with, and `WorkflowError` where it rests, or was cancelled or paused.
+    Under an `instance_id`, a run that comes to a delay or a wait ends with a `WorkflowError`, and `resume_workflow`
+    goes on with it; without one, it is waited for. Raises the `TaskError`, or other `WorkflowError`, that the run fails
+    with, and `WorkflowError` where it was cancelled or paused.
     """
-    if backend is None:
-        status = InProcessRunner().run(workflow, input)
-    else:
-        runner = CheckpointingRunner(backend, conflict_policy=conflict_policy, waits=True)
-        status = runner.run(workflow, instance_id or new_id(), input)
+    if instance_id is None and backend is None:
+        return _InProcess().output(workflow, input_data)
+    with nullcontext(backend) if backend is not None else InMemoryBackend() as chosen:
+        runner = _Checkpointing(chosen, conflict_policy=conflict_policy, waits=instance_id is None)
+        status = runner.run(workflow, instance_id or new_id(), input_data)
     if not status.is_completed:
-        raise WorkflowError(status.error or f"workflow {workflow.name!r} has not completed: it is {status.status}")
+        raise _error_of(status, workflow.name)
     return status.output
+
+
+def _error_of(status: WorkflowStatus, name: str) -> WorkflowError:
+    """Return what is raised where an output was wanted, and there is none."""
+    failure = status.failure
+    if failure is not None and failure.task_id:
+        return TaskError(status.error or "", task_id=failure.task_id, error_type=failure.error_type)
+    return WorkflowError(status.error or f"workflow {name!r} has not completed: it is {status.status}")
+
+
+class _InProcess(InProcessRunner):
+    """Runs async tasks whose own code does not say for which event loop they are written under asyncio.
+
+    So do all functions of the field's Python binding.
+    """
+
+    _unsaid: Library = "asyncio"
+
+
+class _Checkpointing(CheckpointingRunner):
+    """Likewise."""
+
+    _unsaid: Library = "asyncio"
 
 
 def run_durable_workflow(
     workflow: Workflow[I, O],
     instance_id: str,
-    input: I,
+    input_data: I,
     backend: Backend | None = None,
     conflict_policy: str | ConflictPolicy | None = None,
 ) -> WorkflowStatus:
     """Run a workflow as an instance; see `CheckpointingRunner.run`. Without a `backend` it is kept in memory."""
     if backend is not None:
-        return CheckpointingRunner(backend, conflict_policy=conflict_policy).run(workflow, instance_id, input)
+        return _Checkpointing(backend, conflict_policy=conflict_policy).run(workflow, instance_id, input_data)
     with InMemoryBackend() as own:
-        return CheckpointingRunner(own, conflict_policy=conflict_policy).run(workflow, instance_id, input)
+        return _Checkpointing(own, conflict_policy=conflict_policy).run(workflow, instance_id, input_data)
 
 
 def resume_workflow(workflow: Workflow[Any, Any], instance_id: str, backend: Backend) -> WorkflowStatus:
     """Go on with an instance; see `CheckpointingRunner.resume`."""
-    return CheckpointingRunner(backend).resume(workflow, instance_id)
+    return _Checkpointing(backend).resume(workflow, instance_id)
 
 
 def cancel_workflow(
@@ -332,6 +359,6 @@ def unpause_workflow(instance_id: str, backend: Backend) -> WorkflowStatus:
     return WorkflowClient(backend).unpause(instance_id)
 
 
-def send_signal(instance_id: str, name: str, payload: Any, backend: Backend) -> None:
+def send_signal(instance_id: str, signal_name: str, payload: Any, backend: Backend) -> None:
     """Send a signal to an instance; see `WorkflowClient.send_signal`."""
-    WorkflowClient(backend).send_signal(instance_id, name, payload)
+    WorkflowClient(backend).send_signal(instance_id, signal_name, payload)

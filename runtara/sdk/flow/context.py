@@ -1,7 +1,8 @@
 """What a task may know of the run that it is a part of."""
 
+from collections.abc import Mapping
 from contextvars import ContextVar
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -32,6 +33,8 @@ class TaskExecutionContext(msgspec.Struct, frozen=True, kw_only=True):
     attempt: int
     """Number of the try, from 1."""
     metadata: TaskMetadata
+    workflow_metadata: Mapping[str, Any] | None = None
+    """What is said about the workflow, in `Flow`; None where nothing is."""
     stop: StopFlag = msgspec.field(default_factory=StopFlag)
     """What `cancelled` reads."""
 

@@ -5,6 +5,8 @@ from typing import Final
 
 import msgspec
 
+from runtara.errors import InvalidInput
+
 __all__ = [
     "BackendError",
     "BranchKeyNotFound",
@@ -13,11 +15,16 @@ __all__ = [
     "CodecError",
     "DefinitionMismatch",
     "InstanceAlreadyExistsError",
+    "InvalidOption",
     "MaxIterationsExceeded",
     "TaskError",
     "TaskTimedOut",
     "WorkflowError",
 ]
+
+
+class InvalidOption(InvalidInput, ValueError):
+    """What is said about a task, a policy or a worker is malformed or out of range."""
 
 
 class WorkflowError(RuntimeError):
@@ -39,11 +46,11 @@ class TaskTimedOut(TaskError):
     """A try of a task took longer than it may."""
 
 
-class MaxIterationsExceeded(WorkflowError):
+class MaxIterationsExceeded(TaskError):
     """The body of a loop has asked for one iteration more than the loop may have."""
 
 
-class BranchKeyNotFound(WorkflowError):
+class BranchKeyNotFound(TaskError):
     """A route was given a key that none of its branches has, and it has no default branch."""
 
 

@@ -144,7 +144,7 @@ def _nodes(steps: Steps) -> tuple[GraphNode, ...]:
 
 
 def _task(node: Task) -> GraphNode:
-    return GraphNode(id=node.id, title=node.spec.metadata.display_name)
+    return GraphNode(id=node.id, title=node.spec.metadata.display_name or "")
 
 
 def _delay(node: Delay) -> GraphNode:
@@ -166,18 +166,25 @@ def _route(node: Route) -> GraphNode:
     branches = [GraphBranch(key=key, nodes=_nodes(steps)) for key, steps in node.branches]
     if node.default is not None:
         branches.append(GraphBranch(key="default", nodes=_nodes(node.default), is_default=True))
-    return GraphNode(id=node.id, kind="branch", title=node.key.spec.metadata.display_name, branches=tuple(branches))
+    return GraphNode(
+        id=node.id, kind="branch", title=node.key.spec.metadata.display_name or "", branches=tuple(branches)
+    )
 
 
 def _loop(node: Loop) -> GraphNode:
     return GraphNode(
         id=node.id,
         kind="loop",
-        title=node.body.spec.metadata.display_name,
+        title=node.body.spec.metadata.display_name or _own_name(node.body),
         detail=f"at most {node.max_iterations} times",
         max_iterations=node.max_iterations,
         fails_at_max=node.on_max is OnMax.FAIL,
     )
+
+
+def _own_name(body: Task) -> str:
+    """Return what the body of a loop is called, for people; nothing, where it has only got a number."""
+    return "" if body.id.startswith("lambda_") else body.id
 
 
 def _child(node: Child) -> GraphNode:

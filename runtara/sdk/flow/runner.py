@@ -18,11 +18,12 @@ from runtara.sdk.flow import _standing as standing
 from runtara.sdk.flow._faces import Awaiting, Blocking
 from runtara.sdk.flow._failures import failure_of
 from runtara.sdk.flow._kept import Begin, check_definition
+from runtara.sdk.flow._libraries import Loops
 from runtara.sdk.flow._runs import Run, begun, check_workflow, completed, encoded
 from runtara.sdk.flow._transient import Transient
 from runtara.sdk.flow._walk import walk
 from runtara.sdk.flow.backend import Backend
-from runtara.sdk.flow.errors import BackendError, WorkflowError
+from runtara.sdk.flow.errors import BackendError, InvalidOption, WorkflowError
 from runtara.sdk.flow.status import WorkflowStatus
 from runtara.sdk.flow.workflow import Workflow
 from runtara.threads import Library
@@ -47,31 +48,38 @@ class ConflictPolicy(StrEnum):
 
     @classmethod
     def of(cls, name: "str | ConflictPolicy | None") -> "ConflictPolicy":
-        """Return a policy by its name, in snake or camel case. Raises `InvalidInput` for another one."""
+        """Return a policy by its name, in snake or camel case. Raises `InvalidOption` for another one."""
         plain = {policy.value.replace("_", ""): policy for policy in cls}
         found = cls.FAIL if name is None else plain.get(str(name).replace("_", "").lower())
         if found is None:
-            raise InvalidInput(f"conflict policy {name!r} does not exist: use one of {', '.join(cls)}")
+            raise InvalidOption(f"conflict policy {name!r} does not exist: use one of {', '.join(cls)}")
         return found
 
 
 class InProcessRunner:
     """Runs workflows in this process and keeps nothing: delays are slept, and what it was doing is lost with it.
 
-    `library` is the event loop that async tasks run in where `run` is used.
+    `library` is the event loop that async tasks run in where `run` is used; by default, each of them says by its own
+    code which it needs, or runs under trio.
     """
 
-    def __init__(self, *, library: Library = "trio") -> None:
+    def __init__(self, *, library: Library | None = None) -> None:
         self._library: Final = library
+
+    _unsaid: Library = "trio"
 
     def run(self, workflow: Workflow[I, O], input: I) -> WorkflowStatus:
         """Run a workflow to its end. An error of a task is in the status; it is not raised."""
         try:
-            value = encoded(workflow, input)
-            output = Blocking(Transient(workflow, random.random), self._library).take(walk(workflow, value))
+            return WorkflowStatus(status="completed", output=self.output(workflow, input))
         except WorkflowError as error:
             return _failed(error)
-        return completed(workflow, output)
+
+    def output(self, workflow: Workflow[I, O], input: I) -> Any:
+        """Run a workflow to its end, and return what it comes to. Raises the `WorkflowError` that it fails with."""
+        loops = Loops(self._library, self._unsaid)
+        output = Blocking(Transient(workflow, random.random), loops).take(walk(workflow, encoded(workflow, input)))
+        return workflow.codec.decode(output, Any)
 
     async def run_async(self, workflow: Workflow[I, O], input: I) -> WorkflowStatus:
         """Run a workflow to its end, under trio or asyncio; plain tasks run on threads."""
@@ -88,7 +96,8 @@ class CheckpointingRunner:
 
     Branches of a fork run at the same time. A delay, or a wait for a signal, ends the run with a status that says so;
     `resume` goes on with it. With ``waits`` it is waited for instead. `library` is the event loop that async tasks run
-    in where `run` and `resume` are used.
+    in where `run` and `resume` are used; by default, each of them says by its own code which it needs, or runs under
+    trio.
     """
 
     def __init__(
@@ -97,7 +106,7 @@ class CheckpointingRunner:
         *,
         conflict_policy: str | ConflictPolicy | None = None,
         waits: bool = False,
-        library: Library = "trio",
+        library: Library | None = None,
     ) -> None:
         if not isinstance(cast(object, backend), Backend):
             raise InvalidInput(
@@ -106,7 +115,13 @@ class CheckpointingRunner:
         self._backend: Final = backend
         self._policy: Final = ConflictPolicy.of(conflict_policy)
         self._waits: Final = waits
-        self._library: Final[Library] = library
+        self._library: Final = library
+
+    _unsaid: Library = "trio"
+
+    @property
+    def _loops(self) -> Loops:
+        return Loops(self._library, self._unsaid)
 
     @property
     def backend(self) -> Backend:
@@ -115,7 +130,7 @@ class CheckpointingRunner:
 
     def with_conflict_policy(self, policy: str | ConflictPolicy) -> "CheckpointingRunner":
         """Return a runner on the same backend with another conflict policy."""
-        return CheckpointingRunner(self._backend, conflict_policy=policy, waits=self._waits, library=self._library)
+        return type(self)(self._backend, conflict_policy=policy, waits=self._waits, library=self._library)
 
     def run(self, workflow: Workflow[I, O], instance_id: str, input: I) -> WorkflowStatus:
         """Run a workflow as a new instance, to its end or until it rests. An error of a task is in the status.
@@ -152,7 +167,7 @@ class CheckpointingRunner:
             run = Run(workflow, sdk, waits=self._waits, hands_in=True)
             try:
                 value = drive_blocking(run.begin(begin) if begin else run.begin_again(), sdk.perform)
-                output = Blocking(run.means, self._library).take(walk(workflow, value))
+                output = Blocking(run.means, self._loops).take(walk(workflow, value))
                 status = drive_blocking(run.complete(output), sdk.perform)
                 if status is not None:
                     return status
@@ -194,7 +209,7 @@ def _to_be_left(door: Door, workflow: Workflow[Any, Any], instance_id: str) -> F
     check_workflow(workflow)
     info = yield from standing.found(door)
     if info is None:
-        raise BackendError(f"there is no instance {instance_id!r}: run it first")
+        raise BackendError(f"instance {instance_id!r} was not found: run it first")
     check_definition(workflow, (yield from standing.begin_of(door, instance_id)), instance_id)
     if info.status in FINAL or info.termination_reason is TerminationReason.PAUSED:
         return (yield from standing.status_of(door, info, workflow.codec))

@@ -5,9 +5,22 @@ from typing import Any, Literal
 
 import msgspec
 
-__all__ = ["State", "TaskFailure", "WorkflowStatus"]
+__all__ = ["Answer", "State", "TaskFailure", "WorkflowStatus"]
 
 State = Literal["in_progress", "completed", "failed", "cancelled", "paused", "waiting", "awaiting_signal"]
+
+
+class Answer(int):
+    """Yes or no, whether it is read as a value or called: ``status.is_completed`` and ``status.is_completed()``."""
+
+    __slots__ = ()
+
+    def __call__(self) -> bool:
+        """Return the same as a plain bool."""
+        return bool(self)
+
+    def __repr__(self) -> str:
+        return repr(bool(self))
 
 
 class TaskFailure(msgspec.Struct, frozen=True, kw_only=True):
@@ -23,7 +36,10 @@ class TaskFailure(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class WorkflowStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """What `run`, `resume` and `status` tell. What belongs to another state is None."""
+    """What `run`, `resume` and `status` tell. What belongs to another state is None.
+
+    Whether it ``is_…`` may be read as a value, or called as a method.
+    """
 
     status: State
     output: Any = None
@@ -44,37 +60,42 @@ class WorkflowStatus(msgspec.Struct, frozen=True, kw_only=True):
     """The node that waits for a signal."""
     signal_name: str | None = None
 
+    def __repr__(self) -> str:
+        said = {name: getattr(self, name) for name in self.__struct_fields__[1:]}
+        shown = ", ".join(f"{name}={value!r}" for name, value in said.items() if value is not None)
+        return f"WorkflowStatus::{self.status.title().replace('_', '')}({shown})"
+
     @property
-    def is_completed(self) -> bool:
+    def is_completed(self) -> Answer:
         """Whether it has ended well."""
-        return self.status == "completed"
+        return Answer(self.status == "completed")
 
     @property
-    def is_failed(self) -> bool:
+    def is_failed(self) -> Answer:
         """Whether it has ended badly."""
-        return self.status == "failed"
+        return Answer(self.status == "failed")
 
     @property
-    def is_cancelled(self) -> bool:
+    def is_cancelled(self) -> Answer:
         """Whether it was cancelled."""
-        return self.status == "cancelled"
+        return Answer(self.status == "cancelled")
 
     @property
-    def is_in_progress(self) -> bool:
+    def is_in_progress(self) -> Answer:
         """Whether somebody runs it, or may take it up."""
-        return self.status == "in_progress"
+        return Answer(self.status == "in_progress")
 
     @property
-    def is_paused(self) -> bool:
+    def is_paused(self) -> Answer:
         """Whether it rests until it is unpaused."""
-        return self.status == "paused"
+        return Answer(self.status == "paused")
 
     @property
-    def is_waiting(self) -> bool:
+    def is_waiting(self) -> Answer:
         """Whether it rests in a delay."""
-        return self.status == "waiting"
+        return Answer(self.status == "waiting")
 
     @property
-    def is_awaiting_signal(self) -> bool:
+    def is_awaiting_signal(self) -> Answer:
         """Whether it rests until a signal comes."""
-        return self.status == "awaiting_signal"
+        return Answer(self.status == "awaiting_signal")

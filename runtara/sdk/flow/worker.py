@@ -21,9 +21,11 @@ import trio
 from runtara.errors import InvalidInput, InvalidState
 from runtara.ids import check_id
 from runtara.sdk.flow._crew import Crew, Terms
+from runtara.sdk.flow._libraries import Loops
 from runtara.sdk.flow._policies import checked_tags, parse_duration
 from runtara.sdk.flow._programs import served_by
 from runtara.sdk.flow.backend import Backend
+from runtara.sdk.flow.errors import InvalidOption
 from runtara.sdk.flow.workflow import Workflow
 from runtara.threads import Library
 
@@ -98,8 +100,8 @@ class PooledWorker:
     `max_concurrent_tasks`, each is a workflow that it leads or a task that it runs for another worker. With `tags`, it
     takes tasks that have none, or no others; without, it takes all. `poll_interval` is the longest time that one
     question for work waits for an answer: work comes as soon as there is some, whatever this is. `library` is the event
-    loop that async tasks are written for; those for asyncio get a loop for each try, and are told of a cancel as plain
-    tasks are, instead of being cancelled.
+    loop that async tasks are written for; by default, each of them says by its own code which it needs, or runs under
+    trio. Those for asyncio get a loop for each try.
 
     Raises `InvalidInput` for what does not fit.
     """
@@ -114,7 +116,7 @@ class PooledWorker:
         max_concurrent_tasks: int = 4,
         tags: Iterable[str] = (),
         poll_interval: str | float | timedelta = 30.0,
-        library: Library = "trio",
+        library: Library | None = None,
     ) -> None:
         if not isinstance(backend, Backend):
             raise InvalidInput(f"{backend!r} is no backend: say where the worker is to work")
@@ -126,9 +128,11 @@ class PooledWorker:
             slots=_slots(max_concurrent_tasks),
             tags=checked_tags(tags),
             lease=_seconds("claim_ttl", claim_ttl, _LEASES),
-            library=library,
+            loops=Loops(library, self._unsaid),
             patience=_seconds("poll_interval", poll_interval, _WAITS),
         )
+
+    _unsaid: Library = "trio"
 
     @property
     def worker_id(self) -> str:
@@ -173,7 +177,12 @@ class PooledWorker:
 
 
 class Worker(PooledWorker):
-    """A `PooledWorker` under the names of the field's Python binding; but it has four slots, not one."""
+    """A `PooledWorker` under the names of the field's Python binding; but it has four slots, not one.
+
+    Async tasks whose own code does not say for which event loop they are written run under asyncio.
+    """
+
+    _unsaid: Library = "asyncio"
 
     def __init__(
         self,
@@ -184,6 +193,7 @@ class Worker(PooledWorker):
         claim_ttl: float | None = 300.0,
         max_concurrent_tasks: int = 4,
         tags: Iterable[str] = (),
+        library: Library | None = None,
     ) -> None:
         super().__init__(
             worker_id,
@@ -192,6 +202,7 @@ class Worker(PooledWorker):
             max_concurrent_tasks=max_concurrent_tasks,
             tags=tags,
             poll_interval=poll_interval,
+            library=library,
         )
 
     def start(self, workflows: Iterable[Workflow[Any, Any]]) -> WorkerHandle:
@@ -215,14 +226,14 @@ def _slots(count: int) -> int:
         or not isinstance(cast(object, count), int)
         or not 1 <= count <= _SLOTS_MAX
     ):
-        raise InvalidInput(f"max_concurrent_tasks of {count!r} is not allowed: use 1 to {_SLOTS_MAX}")
+        raise InvalidOption(f"max_concurrent_tasks of {count!r} is not allowed: use 1 to {_SLOTS_MAX}")
     return count
 
 
 def _seconds(what: str, span: str | float | timedelta, allowed: tuple[float, float]) -> float:
-    seconds, (least, most) = parse_duration(span).total_seconds(), allowed
+    seconds, (least, most) = parse_duration(span), allowed
     if not least <= seconds <= most:
-        raise InvalidInput(f"{what} of {span!r} is not allowed: use {least:g} to {most:g} seconds")
+        raise InvalidOption(f"{what} of {span!r} is not allowed: use {least:g} to {most:g} seconds")
     return seconds
 
 

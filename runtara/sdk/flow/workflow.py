@@ -9,7 +9,7 @@ import msgspec
 
 from runtara.sdk.flow._codecs import JSON, Codec
 from runtara.sdk.flow._definition import definition_hash, definition_text
-from runtara.sdk.flow._nodes import Child, Delay, Fork, Loop, Node, Route, Steps, Task, WaitForSignal, inner
+from runtara.sdk.flow._nodes import Child, Delay, Fork, Loop, Node, Route, Steps, Task, WaitForSignal, inner, walk_nodes
 from runtara.sdk.flow._policies import RetryPolicy, checked_priority
 from runtara.sdk.flow.graph import Graph
 
@@ -28,10 +28,16 @@ class NodeInfo(msgspec.Struct, frozen=True, kw_only=True):
     predecessor_id: str | None = None
     """The node before it; in a fork, branch, loop or child, the node that it is inside of where it is the first."""
     timeout: timedelta | None = None
+    """How long a try of a task, or a wait for a signal, may take; how long a delay is."""
     retry_policy: RetryPolicy | None = None
     priority: int | None = None
     tags: tuple[str, ...] = ()
     version: str | None = None
+
+    @property
+    def timeout_secs(self) -> float | None:
+        """The same as `timeout`, in seconds."""
+        return None if self.timeout is None else self.timeout.total_seconds()
 
 
 class Migration(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,7 +55,7 @@ class WorkflowContext(msgspec.Struct, frozen=True):
     name: str
     codec: Codec = JSON
     """Keeps the values."""
-    metadata: Mapping[str, Any] = {}
+    metadata: Mapping[str, Any] | None = None
     """What is said about it beside its graph; ``priority`` is from 1, critical, to 5, minor."""
 
 
@@ -61,13 +67,13 @@ class Workflow(Generic[I, O]):
         name: str,
         steps: Steps,
         *,
-        metadata: Mapping[str, Any],
+        metadata: Mapping[str, Any] | None,
         codec: Codec = JSON,
         migrations: tuple[Migration, ...] = (),
     ) -> None:
         self.name: Final = name
         self.steps: Final = steps
-        self.metadata: Final = dict(metadata)
+        self.metadata: Final = None if metadata is None else dict(metadata)
         self.codec: Final = codec
         self.migrations: Final = {one.from_hash: one for one in migrations}
 
@@ -79,7 +85,7 @@ class Workflow(Generic[I, O]):
     @property
     def priority(self) -> int:
         """From 1, critical, to 5, minor: ``priority`` of its metadata, or 3."""
-        return checked_priority(self.metadata.get("priority", 3))
+        return checked_priority((self.metadata or {}).get("priority", 3))
 
     @cached_property
     def definition(self) -> str:
@@ -109,9 +115,20 @@ class Workflow(Generic[I, O]):
         """Return the graph as lines of text, one for each node."""
         return self.graph.to_text()
 
-    def iter_nodes(self) -> Iterator[NodeInfo]:
+    def iter_nodes(self) -> list[NodeInfo]:
         """Return every node, each before what is inside it and behind it."""
-        return _infos(self.steps, None)
+        return list(_infos(self.steps, None))
+
+    # As the field's binding calls them, where its engines are handed a workflow in parts
+
+    @property
+    def _inner(self) -> "Workflow[I, O]":
+        return self
+
+    @cached_property
+    def _task_registry(self) -> dict[str, Callable[..., Any]]:
+        tasks = [node for node in walk_nodes(self.steps) if isinstance(node, Task)]
+        return {node.id: node.spec.function for node in reversed(tasks)}  # that of a parent goes before a child's
 
     def __repr__(self) -> str:
         return f"Workflow({self.name!r}, {self.definition_hash[:12]})"
@@ -127,10 +144,8 @@ def _infos(steps: Steps, outer: str | None) -> Iterator[NodeInfo]:
 
 
 def _parts(node: Node) -> Iterator[Steps]:
-    """Return the sequences inside a node; a route's key function and a loop's body are no nodes of their own."""
-    if isinstance(node, Route):
-        return (part for part in inner(node) if part != (node.key,))
-    return iter(()) if isinstance(node, Loop) else inner(node)
+    """Return the sequences inside a node; a route's key function is no node of its own."""
+    return (part for part in inner(node) if not (isinstance(node, Route) and part == (node.key,)))
 
 
 def _task_info(node: Task, before: str | None) -> NodeInfo:
@@ -142,14 +157,14 @@ def _task_info(node: Task, before: str | None) -> NodeInfo:
         timeout=metadata.timeout,
         retry_policy=metadata.retries,
         priority=metadata.priority,
-        tags=metadata.tags,
+        tags=tuple(metadata.tags or ()),
         version=metadata.version,
     )
 
 
 def _of_kind(kind: str) -> Callable[[Any, str | None], NodeInfo]:
     return lambda node, before: NodeInfo(
-        id=node.id, kind=kind, predecessor_id=before, timeout=getattr(node, "timeout", None)
+        id=node.id, kind=kind, predecessor_id=before, timeout=getattr(node, "timeout", getattr(node, "duration", None))
     )
 
 

@@ -3,9 +3,16 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from runtara.sdk.flow import Flow, LoopResult, RetryPolicy, Workflow, task
+from runtara.sdk.flow import Flow, LoopResult, NodeInfo, RetryPolicy, Workflow, task
+from runtara.sdk.flow._nodes import Loop, walk_nodes
 
-__all__ = ["GRAPHS", "Calls", "Graph"]
+__all__ = ["GRAPHS", "Calls", "Graph", "drawn"]
+
+
+def drawn(workflow: Workflow[Any, Any]) -> list[NodeInfo]:
+    """Return the nodes of a workflow that have a place of their own: not the bodies of loops."""
+    bodies = {node.body.id for node in walk_nodes(workflow.steps) if isinstance(node, Loop)}
+    return [node for node in workflow.iter_nodes() if node.id not in bodies]
 
 
 class Calls:
@@ -67,7 +74,7 @@ def _fork(calls: Calls) -> Workflow[Any, Any]:
         .then(calls.task("start", lambda x: x))
         .fork()
         .branch(calls.task("a", lambda x: x + 1))
-        .branch(calls.async_task("b", lambda x: x * 2), calls.task("c", lambda x: x * 10), name="long")
+        .branch(calls.async_task("b", lambda x: x * 2), calls.task("c", lambda x: x * 10))
         .branch(calls.task("d", lambda _: None))
         .join(calls.task("join", lambda outputs: outputs))
         .build()
@@ -141,7 +148,7 @@ def _retries(calls: Calls) -> Workflow[Any, Any]:
 
 GRAPHS = (
     Graph("linear", _linear, 1, ["list", 4, "é"], 4),
-    Graph("fork", _fork, 3, {"a": 4, "long": 60, "d": None}, 6),
+    Graph("fork", _fork, 3, {"a": 4, "b": 60, "d": None}, 6),
     Graph("route-big", _route, 20, ["big", 10], 3),
     Graph("route-odd", _route, 3, ["odd", 16], 4),
     Graph("route-default", _route, 4, ["other", 4], 3),

@@ -30,7 +30,7 @@ def noted(name: str, result: Any) -> Any:
 ORDER = (
     Flow("order")
     .fork()
-    .branch(noted("reserve", "shelf"), noted("label", "label"), name="goods")
+    .branch(noted("reserve", "shelf"), noted("label", "label"))
     .branch(noted("charge", "receipt"))
     .join(lambda outputs: outputs, name="prepared")
     .wait_for_signal("approval", timeout="10m")

@@ -31,7 +31,7 @@ def named(name: str) -> Any:
 
 
 LINEAR = Flow("linear").then(named("a")).then(named("b")).then(named("c")).build()
-FORK = Flow("fork").fork().branch(named("a")).branch(named("b1"), named("b2"), name="b").join(named("join")).build()
+FORK = Flow("fork").fork().branch(named("a")).branch(named("b1"), named("b2")).join(named("join")).build()
 ROUTE = (
     Flow("route")
     .route(lambda x: x)

@@ -21,6 +21,11 @@ def two(x: Any, y: Any) -> Any:
     return x, y
 
 
+class Two:
+    def __init__(self, x: Any, y: Any) -> None:
+        self.both = x, y
+
+
 def nested(depth: int) -> Workflow[Any, Any]:
     flow = Flow("leaf").then(same).build()
     for _ in range(depth):
@@ -47,12 +52,12 @@ WRONG: dict[str, tuple[Callable[[], Any], list[tuple[str, str]]]] = {
     ),
     "no function": (lambda: Flow("w").then(cast(Any, 3), name="x"), [("NotATask", "x")]),
     "two arguments": (lambda: Flow("w").then(cast(Any, two)), [("NotATask", "two")]),
-    "a class": (lambda: Flow("w").then(dict, name="d"), [("NotATask", "d")]),
+    "a class of two arguments": (lambda: Flow("w").then(cast(Any, Two), name="d"), [("NotATask", "d")]),
     "no branches": (lambda: Flow("w").fork().join(same), [("EmptyFork", "fork_0")]),
     "an empty branch": (lambda: Flow("w").fork().branch(name="b").join(same), [("EmptyBranch", "b")]),
     "two branches of one name": (
         lambda: Flow("w").fork().branch(same, name="b").branch(other, same, name="b").join(two_names),
-        [("DuplicateBranch", "b")],
+        [("DuplicateBranch", "b"), ("DuplicateTaskId", "b")],
     ),
     "no route": (lambda: Flow("w").route(same).done(), [("EmptyBranch", "branch_0")]),
     "an empty route": (lambda: Flow("w").route(same).branch("k").done(), [("EmptyBranch", "branch_0")]),
@@ -88,7 +93,7 @@ WRONG: dict[str, tuple[Callable[[], Any], list[tuple[str, str]]]] = {
     "a delay without an id": (lambda: Flow("w").delay("", 1), [("InvalidTaskId", "")]),
     "a branch whose name is no text": (
         lambda: Flow("w").fork().branch(same, name=cast(Any, 6)).join(other),
-        [("InvalidTaskId", "6"), ("InvalidTaskId", "6")],
+        [("InvalidTaskId", "6")],
     ),
     "a signal that is no text": (lambda: Flow("w").wait_for_signal(cast(Any, 7), name="s"), [("InvalidSignal", "s")]),
     "a signal that cannot be sent": (lambda: Flow("w").wait_for_signal("a\0", name="s"), [("InvalidSignal", "s")]),
@@ -97,8 +102,8 @@ WRONG: dict[str, tuple[Callable[[], Any], list[tuple[str, str]]]] = {
         [("DuplicateTaskId", "child_0/other")],
     ),
     "an id that an iteration has": (
-        lambda: Flow("w").then(same, name="again#12").loop(other, name="again"),
-        [("InvalidTaskId", "again#12")],
+        lambda: Flow("w").then(same, name="loop_0#12").loop(other),
+        [("InvalidTaskId", "loop_0#12")],
     ),
 }
 
@@ -120,9 +125,9 @@ def _as_shown(node: str) -> str:
 
 
 def test_an_id_may_hold_what_looks_like_an_iteration_where_there_is_no_such_loop() -> None:
-    flow = Flow("w").then(same, name="step#1").loop(other, name="again").then(two_names, name="again#one")
+    flow = Flow("w").then(same, name="step#1").loop(other, name="again").then(two_names, name="loop_0#one")
 
-    assert [node.id for node in flow.build().iter_nodes()] == ["step#1", "again", "again#one"]
+    assert [node.id for node in flow.build().iter_nodes()] == ["step#1", "loop_0", "again", "loop_0#one"]
 
 
 @pytest.mark.parametrize(
@@ -195,7 +200,9 @@ def test_nodes_without_names_are_numbered() -> None:
         "lambda_0",
         "lambda_1",
         "loop_0",
+        "same",
         "loop_1",
+        "other",
         "branch_0",
         "lambda_2",
     ]
@@ -207,6 +214,17 @@ def test_a_child_may_be_used_twice_and_have_ids_of_its_parent() -> None:
     workflow = Flow("outer").then(same).then_flow(inner).then_flow(inner).build()
 
     assert workflow.definition == "T:same;CW:child_0{T:same;};CW:child_1{T:same;};"
+
+
+def test_a_workflow_can_be_a_part_of_a_branch() -> None:
+    inner = Flow("inner").wait_for_signal("go").then(same)
+    fork = Flow("w").fork().branch(inner.build(), other).branch(inner, name="mine").join(two_names)
+    flow = fork.route(lambda _: "k").branch("k", inner).done()
+
+    assert flow.build().definition == (
+        "F:child_0||mine[CW:child_0{S:go:go;T:same;};T:other;,CW:mine{S:go:go;T:same;};,]J:T:two_names;"
+        "B:branch_0{k=>CW:child_1{S:go:go;T:same;};,};"
+    )
 
 
 def test_an_unbuilt_flow_can_be_a_child() -> None:

@@ -45,7 +45,7 @@ PLAIN = Flow("plain").then(add).then(double).build()
 
 def test_a_signal_goes_to_the_node_that_waits_for_it(backend: Backend, instance_id: str) -> None:
     status = run_durable_workflow(WAITING, instance_id, 1, backend)
-    assert (status.is_awaiting_signal, status.signal_id, status.signal_name) == (True, "approve", "approve")
+    assert (status.is_awaiting_signal(), status.signal_id, status.signal_name) == (True, "approve", "approve")
 
     send_signal(instance_id, "approve", 20, backend)
 
@@ -199,11 +199,11 @@ def test_what_has_ended_can_be_neither_cancelled_nor_paused(backend: Backend, in
 def test_nobody_is_told_anything_about_an_instance_that_is_not_there(backend: Backend) -> None:
     client = WorkflowClient(backend)
     for call in (client.status, client.cancel, client.pause, client.unpause, client.wait):
-        with pytest.raises(BackendError, match="there is no instance 'nobody'"):
+        with pytest.raises(BackendError, match="instance 'nobody' was not found"):
             call("nobody")
-    with pytest.raises(BackendError, match="there is no instance"):
+    with pytest.raises(BackendError, match="was not found"):
         client.send_signal("nobody", "s")
-    with pytest.raises(BackendError, match="there is no instance"):
+    with pytest.raises(BackendError, match="was not found"):
         resume_workflow(PLAIN, "nobody", backend)
 
 
@@ -274,7 +274,7 @@ def test_what_is_no_workflow_or_no_backend_is_refused_in_words(backend: Backend,
             call()
     with pytest.raises(InvalidInput, match="is no backend"):
         CheckpointingRunner(cast(Any, "sqlite:///runtara.db"))
-    with pytest.raises(BackendError, match="there is no instance"):
+    with pytest.raises(BackendError, match="was not found"):
         WorkflowClient(backend).status(instance_id)
 
 
@@ -467,7 +467,14 @@ def test_run_workflow_returns_the_output_or_raises() -> None:
         run_workflow(Flow("f").then(fail).build(), 1)
 
 
-def test_run_workflow_waits_out_delays_and_signals_on_a_backend(backend: Backend, instance_id: str) -> None:
+def test_run_workflow_waits_out_delays_and_signals_on_a_backend(backend: Backend) -> None:
     flow = Flow("waits").delay("d", "10ms").wait_for_signal("s", timeout="10ms").then(lambda x: [x]).build()
 
-    assert run_workflow(flow, 1, instance_id=instance_id, backend=backend) == [None]
+    assert run_workflow(flow, 1, backend=backend) == [None]
+
+
+def test_but_under_an_id_it_says_that_the_run_rests(backend: Backend, instance_id: str) -> None:
+    with pytest.raises(WorkflowError, match="has not completed: it is awaiting_signal"):
+        run_workflow(WAITING, 1, instance_id=instance_id, backend=backend)
+
+    assert WorkflowClient(backend).status(instance_id).is_awaiting_signal

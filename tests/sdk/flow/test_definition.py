@@ -61,7 +61,7 @@ def test_every_kind_of_node_has_its_text() -> None:
 
     assert workflow.definition == (
         "T:a:v:2;F:l||r[T:l;,T:r;,]J:T:j;D:d:1500;S:s:go:t:60000;S:on:on;"
-        "B:branch_0{k=>T:bk;,z=>T:bz;,}_=>T:else;;L:loop_0:7:exit_with_last{T:loop_0::body;};CW:child_0{T:i;};"
+        "B:branch_0{k=>T:bk;,z=>T:bz;,}_=>T:else;;L:loop_0:7:exit_with_last{T:done;};CW:child_0{T:i;};"
     )
 
 

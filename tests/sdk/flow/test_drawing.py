@@ -14,7 +14,7 @@ EVERYTHING = (
     .then(task("a", display_name="Look it up")(lambda x: x))
     .fork()
     .branch(named("left"))
-    .branch(named("r1"), named("r2"), name="right")
+    .branch(named("r1"), named("r2"))
     .join(named("join"))
     .wait_for_signal("go", name="wait", timeout="48h")
     .route(lambda x: x)
@@ -33,7 +33,7 @@ def test_text_has_a_line_for_each_node() -> None:
         "  - Look it up\n"
         "  - fork\n"
         "      - left\n"
-        "      right:\n"
+        "      r1:\n"
         "        - r1\n"
         "        - r2\n"
         "  - join\n"
@@ -60,7 +60,7 @@ def test_mermaid_has_a_node_and_an_arrow_for_each() -> None:
         '    n3["left"]\n'
         '    n2 -->|"left"| n3\n'
         '    n4["r1"]\n'
-        '    n2 -->|"right"| n4\n'
+        '    n2 -->|"r1"| n4\n'
         '    n5["r2"]\n'
         "    n4 --> n5\n"
         '    n6["join"]\n'

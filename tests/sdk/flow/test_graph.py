@@ -2,7 +2,7 @@ import msgspec
 import pytest
 
 from runtara.sdk.flow import Flow, Graph, LoopResult
-from tests.sdk.flow.graphs import GRAPHS, Calls
+from tests.sdk.flow.graphs import GRAPHS, Calls, drawn
 from tests.sdk.flow.graphs import Graph as Example
 from tests.sdk.flow.standings import CHILD, FORK, named
 
@@ -13,7 +13,7 @@ def test_what_an_instance_keeps_is_the_whole_graph(example: Example) -> None:
 
     assert Graph.kept_as(workflow.name, workflow.graph_json) == workflow.graph
     assert [(node.id, node.kind) for node in workflow.graph.iter_nodes()] == [
-        (node.id, node.kind) for node in workflow.iter_nodes()
+        (node.id, node.kind) for node in drawn(workflow)
     ]
 
 
@@ -25,7 +25,7 @@ def test_an_id_may_hold_whatever_separates_ids_in_the_text_of_a_definition() -> 
 
 def test_a_result_is_kept_under_the_place_of_its_node() -> None:
     assert [node.place for node in CHILD.graph.iter_nodes()] == ["a", "child_0", "child_0/a", "child_0/nap", "z"]
-    assert [node.place for node in FORK.graph.iter_nodes()] == ["a||b", "a", "b1", "b2", "join"]
+    assert [node.place for node in FORK.graph.iter_nodes()] == ["a||b1", "a", "b1", "b2", "join"]
 
 
 def test_what_is_kept_is_short_and_says_nothing_twice() -> None:
@@ -34,7 +34,14 @@ def test_what_is_kept_is_short_and_says_nothing_twice() -> None:
     assert msgspec.json.decode(flow.graph_json) == [
         {"id": "a"},
         {"id": "nap", "kind": "delay", "detail": "1.5m"},
-        {"id": "loop_0", "kind": "loop", "detail": "at most 3 times", "max_iterations": 3, "fails_at_max": True},
+        {
+            "id": "loop_0",
+            "kind": "loop",
+            "title": "Done",
+            "detail": "at most 3 times",
+            "max_iterations": 3,
+            "fails_at_max": True,
+        },
     ]
 
 

@@ -75,7 +75,7 @@ def test_what_is_handed_in_is_saved_before_a_run_rests_or_ends(backend: Backend,
     ended = runner.resume(workflow, instance_id)
     at_end = backend.beside(instance_id).call_from_thread(messages.GetStatus())
 
-    assert (rested.is_awaiting_signal, at_rest.checkpoint_count) == (True, 3)
+    assert (rested.is_awaiting_signal(), at_rest.checkpoint_count) == (True, 3)
     assert (ended.output, at_end.checkpoint_count) == (2, 4)
 
 
@@ -149,7 +149,7 @@ def test_a_cancel_in_the_middle_keeps_what_is_done_and_begins_nothing_more(
     status = CheckpointingRunner(backend).run(workflow, instance_id, 0)
     info = backend.beside(instance_id).call_from_thread(messages.GetStatus())
 
-    assert (status.is_cancelled, ran) == (True, list(range(at + 1)))
+    assert (status.is_cancelled(), ran) == (True, list(range(at + 1)))
     assert info.checkpoint_count == at + 2
 
 

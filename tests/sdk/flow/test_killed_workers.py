@@ -135,7 +135,7 @@ class Order:
     def _follow(self, over: Callable[[], object]) -> None:
         client = WorkflowClient(self._backend)
         try:
-            wait_until(self._backend, self.id, lambda status: status.is_awaiting_signal)
+            wait_until(self._backend, self.id, lambda status: status.is_awaiting_signal())
             client.send_signal(self.id, "approval", {"approved": self._approved})
             self.output = client.wait(self.id, A_WHILE).output
         finally:

@@ -96,7 +96,7 @@ def test_a_signal_wakes_an_instance_that_is_parked_for_it() -> None:
         Flow("approval").then(calls.task("price", lambda x: x)).wait_for_signal("approve").then(named("ship")).build()
     )
     with running(flow, b"1") as system:
-        client = until(system, lambda status: status.is_awaiting_signal)
+        client = until(system, lambda status: status.is_awaiting_signal())
         assert client.graph("i").nodes[1].state == "awaiting_signal"
         client.send_signal("i", "approve", 7)
         status = client.wait("i", SECONDS)
@@ -148,14 +148,14 @@ def test_a_task_may_park_and_what_it_has_done_before_is_not_done_again(is_async:
 def test_a_cancel_and_a_pause_take_hold_between_tasks_and_while_it_is_parked() -> None:
     flow = Flow("rests").wait_for_signal("go").then(named("end")).build()
     with running(flow, b"1") as system:
-        client = until(system, lambda status: status.is_awaiting_signal)
+        client = until(system, lambda status: status.is_awaiting_signal())
         assert client.pause("i").is_paused
         client.send_signal("i", "go", 5)
         assert client.status("i").is_paused
         client.unpause("i")
         assert client.wait("i", SECONDS).output == 5
     with running(flow, b"1") as system:
-        client = until(system, lambda status: status.is_awaiting_signal)
+        client = until(system, lambda status: status.is_awaiting_signal())
         assert client.cancel("i").is_cancelled
 
 

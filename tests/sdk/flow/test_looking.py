@@ -114,7 +114,7 @@ def test_a_graph_can_be_awaited(backend: Backend, instance_id: str) -> None:
 
 def test_an_instance_without_a_workflow_or_without_a_graph_has_none_to_show(backend: Backend, instance_id: str) -> None:
     client = WorkflowClient(backend)
-    with pytest.raises(BackendError, match="there is no instance 'nobody'"):
+    with pytest.raises(BackendError, match="instance 'nobody' was not found"):
         client.graph("nobody")
     with backend.sdk(instance_id) as sdk:
         with pytest.raises(BackendError, match="not one of a workflow"):

@@ -5,7 +5,7 @@ import pytest
 
 from runtara.errors import InvalidInput
 from runtara.sdk.flow import LoopResult, OnMax, RetryPolicy, parse_duration
-from runtara.sdk.flow._policies import written_duration
+from runtara.sdk.flow._policies import span_of, written_duration
 
 
 @pytest.mark.parametrize(
@@ -15,7 +15,7 @@ from runtara.sdk.flow._policies import written_duration
         ("200ms", 0.2),
         ("1.5h", 5400),
         ("2M", 120),
-        (" 1S ", 1),
+        (" 1 S ", 1),
         (3, 3),
         (0.5, 0.5),
         (0, 0),
@@ -23,10 +23,11 @@ from runtara.sdk.flow._policies import written_duration
     ],
 )
 def test_durations_are_understood(given: Any, seconds: float) -> None:
-    assert parse_duration(given).total_seconds() == seconds
+    assert parse_duration(given) == seconds
+    assert span_of(given) == timedelta(seconds=seconds)
 
 
-@pytest.mark.parametrize("given", ["", "s", "1", "1d", "-1s", "1 s", -1, True, None, [], timedelta(-1), 1e12, "1e3s"])
+@pytest.mark.parametrize("given", ["", "s", "1", "1d", "-1s", "1 2s", -1, True, None, [], timedelta(-1), 1e12, "1e3s"])
 def test_other_durations_are_refused(given: Any) -> None:
     with pytest.raises(InvalidInput, match="duration"):
         parse_duration(given)
@@ -34,7 +35,7 @@ def test_other_durations_are_refused(given: Any) -> None:
 
 @pytest.mark.parametrize("text", ["0ms", "200ms", "30s", "2m", "1.5h", "48h", "1.001s"])
 def test_a_duration_is_written_as_it_is_understood(text: str) -> None:
-    assert written_duration(parse_duration(text)) == text
+    assert written_duration(span_of(text)) == text
 
 
 def test_a_number_of_retries_is_a_policy() -> None:
@@ -74,5 +75,8 @@ def test_a_policy_that_makes_no_sense_is_refused(wrong: dict[str, Any]) -> None:
 
 
 def test_a_loop_result_says_whether_to_go_on() -> None:
-    assert (LoopResult.Again(1).again, LoopResult.Done(1).again) == (True, False)
+    assert (LoopResult.again(1).is_again, LoopResult.done(1).is_again) == (True, False)
+    assert (LoopResult.again(1).is_done, LoopResult.done(1).is_done) == (False, True)
+    assert LoopResult.Again(1) == LoopResult.again(1) != LoopResult.done(1)
+    assert {LoopResult.Done(1), LoopResult.done(1)} == {LoopResult.done(1)}
     assert OnMax("fail") is OnMax.FAIL

@@ -7,7 +7,7 @@ import pytest
 from runtara.ids import ID_MAX_CHARS, check_id, is_pooled
 from runtara.sdk.flow import Flow, LoopResult, Migration, Workflow, WorkflowError
 from runtara.sdk.flow._programs import Served, program_of, served_by
-from tests.sdk.flow.graphs import GRAPHS, Calls
+from tests.sdk.flow.graphs import GRAPHS, Calls, drawn
 
 
 def named(name: str) -> Workflow[Any, Any]:
@@ -37,7 +37,7 @@ def test_every_task_is_found_at_its_place() -> None:
         .then(len, name="a")
         .fork()
         .branch(len, name="left")
-        .branch(sorted, repr, name="right")
+        .branch(sorted, repr)
         .join(len, name="join")
         .route(ascii, keys=["x"])
         .branch("x", abs)
@@ -49,11 +49,11 @@ def test_every_task_is_found_at_its_place() -> None:
 
     found = {
         place: served.task_at(place).spec.function
-        for place in ("a", "sorted", "branch_0::key_fn", "abs", "child_0/a", "child_0/again#7")
+        for place in ("a", "sorted", "branch_0::key_fn", "abs", "child_0/a", "child_0/loop_0#7")
     }
 
     assert found["a"] is found["child_0/a"] is len
-    assert found["child_0/again#7"] == LoopResult.Done
+    assert found["child_0/loop_0#7"] == LoopResult.Done
     with pytest.raises(WorkflowError, match="has no task at 'child_1/a'"):
         served.task_at("child_1/a")
 
@@ -62,7 +62,7 @@ def test_every_task_of_the_suite_is_found_where_it_is_called() -> None:
     for graph in GRAPHS:
         workflow = graph.build(Calls())
         served = Served(workflow)
-        for node in workflow.iter_nodes():
+        for node in drawn(workflow):
             if node.kind == "task" and not graph.name.startswith("child"):
                 assert served.task_at(node.id).id == node.id
 

@@ -22,7 +22,7 @@ def test_a_task_stays_the_function_that_it_was() -> None:
     assert charge(1) == 2
     assert name_of(charge) == "charge"
     assert TaskSpec.of(charge).metadata.retries == RetryPolicy(2)
-    assert TaskSpec.of(charge).metadata.tags == ("money",)
+    assert TaskSpec.of(charge).metadata.tags == ["money"]
 
 
 def test_a_bare_decorator_takes_the_function_s_own_name() -> None:

@@ -158,7 +158,7 @@ def test_06_and_so_it_does_under_workers(backend: Backend, instance_id: str) -> 
 
     with pool(backend, [flow]) as client:
         client.submit(flow, instance_id, 1)
-        status = wait_until(backend, instance_id, lambda status: status.is_awaiting_signal)
+        status = wait_until(backend, instance_id, lambda status: status.is_awaiting_signal())
         client.send_signal(instance_id, "go", {"by": "me"})
 
         assert status.signal_id == "wait here"

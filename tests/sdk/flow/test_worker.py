@@ -29,6 +29,7 @@ from runtara.sdk.flow import (
     Workflow,
     WorkflowClient,
     get_task_context,
+    run_durable_workflow,
     task,
 )
 from tests.sdk.flow.graphs import GRAPHS, Calls, Graph
@@ -243,6 +244,44 @@ def test_a_cancel_stops_an_async_task_in_the_middle(backend: Backend, instance_i
 
         assert client.wait(instance_id, A_WHILE).is_cancelled
         assert ended.wait(A_WHILE)
+
+
+def test_a_cancel_stops_asyncio_tasks_in_the_middle_here_and_elsewhere(backend: Backend, instance_id: str) -> None:
+    met, ended = threading.Barrier(3), threading.Semaphore(0)
+
+    def branch(name: str) -> Any:
+        async def run(x: int) -> None:
+            await asyncio.to_thread(met.wait, A_WHILE)
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                ended.release()
+                raise
+
+        return task(name)(run)
+
+    workflow = fork_of("stopped", [branch("a"), branch("b")])
+    with pool(backend, [workflow], workers=2) as client:
+        client.submit(workflow, instance_id, 1)
+        met.wait(A_WHILE)
+        client.cancel(instance_id)
+
+        assert client.wait(instance_id, A_WHILE).is_cancelled
+        assert ended.acquire(timeout=A_WHILE)
+        assert ended.acquire(timeout=A_WHILE)
+
+
+def test_an_asyncio_task_that_is_cancelled_by_itself_has_failed(backend: Backend, instance_id: str) -> None:
+    async def gives_up(x: int) -> None:
+        raise asyncio.CancelledError("enough")
+
+    workflow = Flow("gives up").then(gives_up).build()
+
+    status = run_pooled(backend, workflow, instance_id, 1)
+
+    assert status.is_failed
+    assert "task 'gives_up' failed: CancelledError" in str(status.error)
+    assert "CancelledError" in str(run_durable_workflow(workflow, f"{instance_id}-here", 1, backend).error)
 
 
 def test_a_cancel_is_told_to_plain_tasks_here_and_elsewhere(backend: Backend, instance_id: str) -> None:
@@ -564,7 +603,7 @@ def test_a_result_that_is_too_large_is_an_error_of_its_task_wherever_it_runs(ins
         status = run_pooled(backend, fork_of("large", [branch("a"), branch("b")]), instance_id, 1, workers=2)
 
     assert status.is_failed
-    assert "100002 bytes" in str(status.error)
+    assert "at most 65536 are allowed" in str(status.error), "either branch may be the first to say so"
 
 
 @pytest.mark.parametrize("workers", [1, 2])

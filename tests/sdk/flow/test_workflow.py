@@ -11,11 +11,12 @@ def test_a_workflow_says_what_it_is() -> None:
     assert repr(workflow) == f"Workflow('orders', {workflow.definition_hash[:12]})"
 
 
-def test_a_loop_and_a_route_are_one_node_each() -> None:
+def test_a_loop_is_two_nodes_and_a_route_is_one() -> None:
     workflow = Flow("w").loop(LoopResult.Done).route(lambda x: "a").branch("a", lambda x: x).done().build()
 
     assert [(node.id, node.kind) for node in workflow.iter_nodes()] == [
         ("loop_0", "loop"),
+        ("Done", "task"),
         ("branch_0", "branch"),
         ("lambda_0", "task"),
     ]
@@ -34,7 +35,7 @@ def test_a_task_knows_where_it_runs_and_nobody_else_does() -> None:
 
     (context,) = seen
     assert (context.workflow_id, context.task_id, context.attempt) == ("outer", "child_0/look", 1)
-    assert context.metadata.tags == ("t",)
+    assert context.metadata.tags == ["t"]
     assert get_task_context() is None
 
 
