@@ -1,8 +1,12 @@
 """An answer that an actor gives later, while it hears on."""
 
+from collections.abc import Awaitable, Callable
 from math import inf
 
+import trio
+
 from runtara.actors._reply import Reply
+from runtara.errors import RuntaraError
 
 __all__ = ["Deferred"]
 
@@ -37,6 +41,20 @@ class Deferred:
         """Answer with `error`, unless it is answered or nobody waits any more."""
         if self._reply is not None:
             self._reply.fail(error)
+
+    async def answer(self, work: Callable[[], Awaitable[object]], interrupted: Callable[[], BaseException]) -> None:
+        """Answer with what comes of some work, which is given up when nobody waits any more.
+
+        `interrupted` makes the error for whoever still waits when the work is cut off.
+        """
+        try:
+            with trio.move_on_at(self.deadline):
+                self.settle(await work())
+        except RuntaraError as error:
+            self.fail(error)
+        except BaseException:
+            self.fail(interrupted())
+            raise
 
     def bind(self, reply: Reply) -> None:
         """Take the question over from the actor."""

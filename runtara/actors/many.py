@@ -8,7 +8,6 @@ from functools import partial
 from typing import Any, Final
 
 import msgspec
-import trio
 
 from runtara.actors._deferred import Deferred
 from runtara.actors._for_each import for_each
@@ -74,14 +73,9 @@ class Many(Actor):
         return deferred
 
     async def _answer(self, deferred: Deferred, call: Call) -> None:
+        work = partial(_WORK[type(call.command)], self, call.key.tenant_id, call.command)
         try:
-            with trio.move_on_at(deferred.deadline):  # nobody waits any more; whoever asks again goes on from there
-                deferred.settle(await _WORK[type(call.command)](self, call.key.tenant_id, call.command))
-        except RuntaraError as error:
-            deferred.fail(error)
-        except BaseException:
-            deferred.fail(self._slot.interrupted())
-            raise
+            await deferred.answer(work, self._slot.interrupted)  # whoever asks again goes on from there
         finally:
             self._under_way -= 1
 

@@ -145,14 +145,9 @@ class Schedules(Actor):
             self._dispatch.check_program(start.program)
 
     async def _answer(self, deferred: Deferred, call: Call) -> None:
+        work = partial(self._calls.answer, call.key.tenant_id, call.command)
         try:
-            with trio.move_on_at(deferred.deadline):  # nobody waits any more
-                deferred.settle(await self._calls.answer(call.key.tenant_id, call.command))
-        except RuntaraError as error:
-            deferred.fail(error)
-        except BaseException:
-            deferred.fail(self._slot.interrupted())
-            raise
+            await deferred.answer(work, self._slot.interrupted)
         finally:
             self._answering -= 1
 

@@ -7,7 +7,7 @@ from runtara.cli._completion import complete_instances, instance_argument
 from runtara.cli._follow import conclude, wait_for_end
 from runtara.cli._program_options import read_input
 from runtara.cli._reach import Reach, client_options
-from runtara.cli._start import print_started
+from runtara.cli._start import print_started, start_by
 from runtara.cli._tables import json_option
 from runtara.messages import ForkInstance
 from runtara.sdk.management import Management
@@ -43,7 +43,7 @@ def fork(
     """
     content = None if input_ is None else read_input(input_)
     command = ForkInstance(source=source, checkpoint_id=checkpoint_id, input=content)
-    _fork(reach, new, command, wait=wait, as_json=as_json)
+    start_by(reach, new, command, wait=wait, as_json=as_json)
 
 
 @click.command()
@@ -64,16 +64,5 @@ def retry(reach: Reach, instance_id: str, wait: bool, as_json: bool) -> None:
         return
     click.echo(started.instance_id, err=True)
     with reach.door(started.instance_id, watch=True) as door:
-        info = trio.run(wait_for_end, door)
-    conclude(info, as_json)
-
-
-def _fork(reach: Reach, new: str, command: ForkInstance, *, wait: bool, as_json: bool) -> None:
-    with reach.door(new, watch=wait) as door:
-        started = door.call_from_thread(command)
-        if not wait:
-            print_started(started, as_json)
-            return
-        click.echo(started.instance_id, err=True)
         info = trio.run(wait_for_end, door)
     conclude(info, as_json)

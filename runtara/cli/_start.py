@@ -11,9 +11,11 @@ from runtara.cli._program_options import program_options, wanted
 from runtara.cli._reach import Reach, client_options
 from runtara.cli._spans import typed_instant
 from runtara.cli._tables import json_option, print_json
-from runtara.messages import InstanceStarted
+from runtara.messages import ForkInstance, InstanceStarted, StartInstance
 
-__all__ = ["print_started", "start"]
+__all__ = ["print_started", "start", "start_by"]
+
+Starting = StartInstance | ForkInstance
 
 
 @click.command()
@@ -45,8 +47,14 @@ def start(
     starts nothing new; with --replace it begins anew.
     """
     asked = wanted(program, **description)
-    with reach.door(asked.instance_id, watch=wait) as door:
-        started = door.call_from_thread(with_more(asked.command, start_at=start_at, replace=replace))
+    command = with_more(asked.command, start_at=start_at, replace=replace)
+    start_by(reach, asked.instance_id, command, wait=wait, as_json=as_json)
+
+
+def start_by(reach: Reach, instance_id: str, command: Starting, *, wait: bool, as_json: bool) -> None:
+    """Start an instance by a command; print its id, or wait for its end and exit as it does."""
+    with reach.door(instance_id, watch=wait) as door:
+        started = door.call_from_thread(command)
         if not wait:
             print_started(started, as_json)
             return

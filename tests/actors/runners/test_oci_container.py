@@ -713,7 +713,7 @@ async def test_containers_run_under_a_server_that_is_not_root(tmp_path_factory: 
     assert found["log"][1:8] == ["0" * 16] * 5 + ["1", "2"]
     assert found["log"][8].split() == ["0", "0", "1"]
     assert found["log"][9:11] == ["1", "refused"]
-    assert found["bomb"] in (3, -9)
+    assert found["bomb"] in (2, 3, -9)  # 2: the shell wanted a process for its sleep, and it was refused, too
     assert "fork" in found["bombs"]
     assert "no control group" in found["refused"]
 

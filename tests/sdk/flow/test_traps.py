@@ -16,6 +16,7 @@ from runtara.sdk.flow import (
     InProcessRunner,
     LoopResult,
     TaskTimedOut,
+    Workflow,
     WorkflowClient,
     pause_workflow,
     task,
@@ -83,8 +84,9 @@ def test_03_a_process_that_dies_in_a_loop_goes_on_at_the_iteration_that_it_was_i
     assert calls == [1, 2, 3, 3, 4, 5]
 
 
-@pytest.mark.parametrize("is_async", [False, True], ids=["plain", "async"])
-def test_04_a_timeout_is_enforced(backend: Backend, instance_id: str, is_async: bool) -> None:
+def too_slow(*, is_async: bool) -> Workflow[Any, Any]:
+    """A workflow whose one task takes longer than it may."""
+
     @task("slow", timeout=0.05)
     def slow(x: int) -> int:
         threading.Event().wait(1.0)  # Python cannot stop a thread: it ends a little later
@@ -95,8 +97,12 @@ def test_04_a_timeout_is_enforced(backend: Backend, instance_id: str, is_async: 
         await trio.sleep(A_WHILE)
         return x
 
-    began = monotonic()
-    flow = Flow("timeout").then(slow_async if is_async else slow).build()
+    return Flow("timeout").then(slow_async if is_async else slow).build()
+
+
+@pytest.mark.parametrize("is_async", [False, True], ids=["plain", "async"])
+def test_04_a_timeout_is_enforced(backend: Backend, instance_id: str, is_async: bool) -> None:
+    flow, began = too_slow(is_async=is_async), monotonic()
     status = CheckpointingRunner(backend).run(flow, instance_id, 1)
 
     assert status.is_failed
@@ -108,18 +114,7 @@ def test_04_a_timeout_is_enforced(backend: Backend, instance_id: str, is_async: 
 
 @pytest.mark.parametrize("is_async", [False, True], ids=["plain", "async"])
 def test_04_a_timeout_is_enforced_by_workers(backend: Backend, instance_id: str, is_async: bool) -> None:
-    @task("slow", timeout=0.05)
-    def slow(x: int) -> int:
-        threading.Event().wait(1.0)  # Python cannot stop a thread: it ends a little later
-        return x
-
-    @task("slow", timeout=0.05)
-    async def slow_async(x: int) -> int:
-        await trio.sleep(A_WHILE)
-        return x
-
-    began = monotonic()
-    flow = Flow("timeout").then(slow_async if is_async else slow).build()
+    flow, began = too_slow(is_async=is_async), monotonic()
     status = run_pooled(backend, flow, instance_id, 1)
 
     assert "task 'slow' took longer than 0.05 seconds" in str(status.error)

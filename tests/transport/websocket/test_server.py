@@ -237,12 +237,20 @@ async def test_a_client_that_never_reads_is_not_heard_and_let_go_while_others_ar
         await honest.ask(SaveCheckpoint(checkpoint_id="large", state=large))
         asking = piece(BINARY, body_of(Ask(id=1, command=GetCheckpoint(checkpoint_id="large"))))
         most = 0
-        async with scene.visitor(listening=False, SO_RCVBUF=4_096) as deaf:
+
+        async def watch() -> None:
+            nonlocal most
+            while True:
+                most = max(most, scene.sessions.describe()["answer_bytes"])
+                await trio.lowlevel.checkpoint()
+
+        async with scene.visitor(listening=False, SO_RCVBUF=4_096) as deaf, trio.open_nursery() as nursery:
+            nursery.start_soon(watch)
             await deaf.tell(Hello(tenant_id="acme", instance_id="honest"))
             with trio.fail_after(30), suppress(trio.BrokenResourceError):
                 while True:
                     await deaf.stream.send_all(asking * 20)
-                    most = max(most, scene.sessions.describe()["answer_bytes"])
+            nursery.cancel_scope.cancel()
 
         assert 0 < most < 2 * 1024 * 1024
         assert await honest.ask(GetHealth())
