@@ -2,6 +2,8 @@
 
 import runpy
 import sys
+from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,7 +14,7 @@ from rich.live import Live
 from rich.text import Text
 
 from runtara.cli._completion import instance_argument
-from runtara.cli._follow import ask_patiently, wait_for_push
+from runtara.cli._follow import BREATH, RECHECK, ask_patiently, wait_for_push
 from runtara.cli._reach import Door, Reach, client_options
 from runtara.cli._tables import json_option, print_json
 from runtara.errors import InvalidInput, NotFound, Retry, RuntaraError
@@ -21,11 +23,13 @@ from runtara.messages import GetStatus
 
 if TYPE_CHECKING:
     from runtara.sdk.flow import Graph, Workflow, WorkflowClient
+    from runtara.transport.websocket.live import LiveSpec
 
-__all__ = ["flow"]
+__all__ = ["client_of", "flow", "watch_graph"]
 
 LOOK_EVERY: Final = 1.0
-"""Seconds after which --watch looks again: a change of status is pushed, what a task has returned is not."""
+"""Seconds after which --watch looks again where no live stream tells what a task has returned; a change of status is
+pushed everywhere."""
 
 mermaid_option = click.option("--mermaid", is_flag=True, help="Print a Mermaid flowchart instead of text.")
 
@@ -46,9 +50,11 @@ def show(reach: Reach, *, instance_id: str, mermaid: bool, watch: bool, as_json:
     if as_json and watch:
         raise click.UsageError("--json is one document: it does not go with --watch.")
     with reach.door() as connection:
-        client = _client(connection)
+        client = client_of(connection)
         if watch:
-            trio.run(_watch, connection, client, instance_id, mermaid)
+            live = reach.live()
+            follow = None if live is None else partial(_follow, live, instance_id)
+            trio.run(watch_graph, connection, client, instance_id, mermaid, follow)
             return
         connection.beside(instance_id).call_from_thread(GetStatus())  # an unknown one is refused as everywhere
         graph = _graph(client, instance_id)
@@ -84,7 +90,8 @@ def _drawn(graph: "Graph", mermaid: bool) -> str:
 # Of an instance -------------------------------------------------------------------------------------------------------
 
 
-def _client(connection: Door) -> "WorkflowClient":
+def client_of(connection: Door) -> "WorkflowClient":
+    """Return a client of the instances that a connection reaches."""
     from runtara.sdk.flow import Backend, WorkflowClient
 
     class Through(Backend):
@@ -106,24 +113,91 @@ def _graph(client: "WorkflowClient", instance_id: str) -> "Graph":
         raise NotFound(str(error)) from None
 
 
-async def _watch(connection: Door, client: "WorkflowClient", instance_id: str, mermaid: bool) -> None:
-    """Show a graph whenever it has changed: in the same place of a terminal, or else one below the other."""
-    console, shown = Console(), ""
+Follow = Callable[[Callable[[], None]], Awaitable[None]]
+"""Tells of every change until it raises. See `follow_instance`."""
+
+
+async def _follow(live: "LiveSpec", instance_id: str, told: Callable[[], None]) -> None:
+    from runtara.transport.websocket.live import follow_instance
+
+    await follow_instance(live, instance_id, told)
+
+
+async def watch_graph(
+    connection: Door, client: "WorkflowClient", instance_id: str, mermaid: bool, follow: Follow | None
+) -> None:
+    """Show a graph whenever it has changed: in the same place of a terminal, or else one below the other.
+
+    Raises what the server refuses for good, in a group.
+    """
     door = connection.beside(instance_id, watch=True)
     try:
-        with Live(console=console, auto_refresh=False) as live:
-            while True:
-                since = door.session.pushes
-                info = await ask_patiently(door, GetStatus())
-                drawn = await _drawn_now(client, instance_id, mermaid)
-                if drawn not in (None, shown):
-                    _show(console, live, drawn)
-                    shown = drawn
-                if info.status in FINAL and drawn is not None:
-                    return
-                await wait_for_push(door.session, since, LOOK_EVERY)
+        async with trio.open_nursery() as nursery:
+            changes = _Changes(door)
+            if follow is not None:
+                nursery.start_soon(changes.listen, follow)
+            await _show_until_the_end(door, client, instance_id, mermaid, changes)
+            nursery.cancel_scope.cancel()
     finally:
         door.close()
+
+
+async def _show_until_the_end(
+    door: Door, client: "WorkflowClient", instance_id: str, mermaid: bool, changes: "_Changes"
+) -> None:
+    console, shown = Console(), ""
+    with Live(console=console, auto_refresh=False) as live:
+        while True:
+            changes.begin()
+            info = await ask_patiently(door, GetStatus())
+            drawn = await _drawn_now(client, instance_id, mermaid)
+            if drawn not in (None, shown):
+                _show(console, live, drawn)
+                shown = drawn
+            if info.status in FINAL and drawn is not None:
+                return
+            await changes.wait()
+
+
+class _Changes:
+    """Waits for what happens to an instance: told by a live stream, or pushed, and else looked for now and then."""
+
+    def __init__(self, door: Door) -> None:
+        self._session: Final = door.session
+        self._since = 0
+        self._change = trio.Event()
+        self._is_told = False
+
+    async def listen(self, follow: Follow) -> None:
+        """Hear the live stream for as long as the server has one for us."""
+        while True:
+            try:
+                await follow(self._hear)
+            except RuntaraError as error:
+                self._is_told = False
+                self._change.set()
+                if error.retry is Retry.NEVER:
+                    return
+            await trio.sleep(BREATH)
+
+    def _hear(self) -> None:
+        self._is_told = True
+        self._change.set()
+
+    def begin(self) -> None:
+        """Count what happens from now on."""
+        self._since, self._change = self._session.pushes, trio.Event()
+
+    async def wait(self) -> None:
+        """Return when something has happened, or may have."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._wait_pushed, nursery.cancel_scope)
+            await self._change.wait()
+            nursery.cancel_scope.cancel()
+
+    async def _wait_pushed(self, waiting: trio.CancelScope) -> None:
+        await wait_for_push(self._session, self._since, RECHECK if self._is_told else LOOK_EVERY)
+        waiting.cancel()
 
 
 async def _drawn_now(client: "WorkflowClient", instance_id: str, mermaid: bool) -> str | None:
