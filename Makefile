@@ -45,9 +45,10 @@ types: $(VENV)/dev.stamp ## mypy, strict
 imports: $(VENV)/dev.stamp ## imports only go down
 	$(BIN)/lint-imports --no-logo
 
-# As many tests at a time as there are cores. A file's tests stay together: they share clusters and databases; files
-# come in the order that tests/conftest.py gives them, those that take long first.
-PYTEST := $(BIN)/python -m pytest -rsfE -n auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
+# Some more tests at a time than there are cores: tests/conftest.py says how many. A file's tests stay together: they
+# share clusters and databases; files come in the order that it gives them, those that take long first. A worker that
+# dies ends the run, with the name of its test: tests/timeouts.py.
+PYTEST := $(BIN)/python -m pytest -rsfE -n auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 
 # Tests start hundreds of processes, and each would compile the package anew where the machine says so.
 export PYTHONDONTWRITEBYTECODE :=
@@ -103,7 +104,9 @@ $(VENV)/lock.stamp: requirements/lock.txt | $(BIN)/python
 	@touch $@
 
 # The package itself is linked, not copied; setuptools comes from the lock, so that nothing unlocked is fetched for it.
+# The link is a line in a .pth file: the other kind, a finder of setuptools, costs every start of Python 30 ms.
+LINKED := --config-settings editable_mode=compat
 $(VENV)/%.stamp: requirements/%.txt pyproject.toml | $(BIN)/python
 	$(INSTALL) --require-hashes -r $<
-	PYTHONWARNINGS=ignore $(INSTALL) --no-deps --no-build-isolation --editable .
+	PYTHONWARNINGS=ignore $(INSTALL) --no-deps --no-build-isolation $(LINKED) --editable .
 	@touch $@

@@ -12,8 +12,9 @@ import pytest
 from runtara import settings
 from tests.postgres import cluster, database
 from tests.shared import LONG, PROCESSES, THREADS
+from tests.timeouts import pytest_configure, pytest_timeout_cancel_timer, pytest_timeout_set_timer
 
-__all__ = ["cluster", "database"]
+__all__ = ["cluster", "database", "pytest_configure", "pytest_timeout_cancel_timer", "pytest_timeout_set_timer"]
 
 GRACE_S = 1.0
 """How long a thread or child that is on its way out may still take after its test."""
@@ -24,6 +25,16 @@ for _name in [name for name in os.environ if name.startswith("RUNTARA_") and not
 hypothesis.settings.register_profile("dev", deadline=None)
 hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, database=None, print_blob=True)
 hypothesis.settings.load_profile("ci" if "CI" in os.environ else "dev")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int | None:
+    """Half as many workers again as there are cores: while one waits for a process or a disk, another goes on."""
+    return None if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ else _cores() * 3 // 2
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

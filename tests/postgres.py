@@ -30,6 +30,8 @@ __all__ = ["Cluster", "cluster", "database", "fresh_database", "open_cluster"]
 _ENVIRONMENT: Final = {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"}
 _READY_S: Final = 30.0
 _LOOK_AGAIN_S: Final = 0.01
+_SHARED_MEMORY: Final = "/dev/shm"
+_ROOM: Final = 8 << 30
 _numbers: Final = count(1)
 
 
@@ -138,8 +140,7 @@ class Cluster:
     def execute(self, statement: str, database: str = "postgres") -> list[Any]:
         """Have somebody else execute a statement."""
         with psycopg.connect(self.url_of(database), autocommit=True) as connection:
-            cursor = connection.execute(statement.encode())
-            return cursor.fetchall() if cursor.description else []
+            return _execute(connection, statement)
 
     def _run(self, program: str, *arguments: str) -> None:
         command = [str(self.programs / program), *arguments]
@@ -203,9 +204,9 @@ def _watched(pid: int) -> Iterator[int]:
 
 
 @contextlib.contextmanager
-def open_cluster(**settings: object) -> Iterator[Cluster]:
-    """A server for the length of the block, running."""
-    parent = Path(tempfile.mkdtemp(prefix="runtara-postgres-"))
+def open_cluster(where: str | None = None, **settings: object) -> Iterator[Cluster]:
+    """A server for the length of the block, running; `where` is the folder in which its own is made."""
+    parent = Path(tempfile.mkdtemp(prefix="runtara-postgres-", dir=where))
     parent.chmod(0o755)
     try:
         (parent / "data").mkdir()
@@ -221,10 +222,20 @@ def open_cluster(**settings: object) -> Iterator[Cluster]:
         shutil.rmtree(parent, ignore_errors=True)
 
 
+def _memory() -> str | None:
+    with contextlib.suppress(OSError):
+        return _SHARED_MEMORY if shutil.disk_usage(_SHARED_MEMORY).free > _ROOM else None
+    return None
+
+
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
-    """The server that all tests share; whoever wants to hurt one opens another."""
-    with open_cluster() as cluster:
+    """The server that all tests share; whoever wants to hurt one opens another.
+
+    Where there is room it lies in memory, so that thousands of commits do not wait for a disk: as nobody kills it, this
+    loses nothing.
+    """
+    with open_cluster(_memory()) as cluster:
         assert cluster.process is not None, "it is running"
         PROCESSES.add(cluster.process.pid)
         yield cluster
@@ -245,14 +256,24 @@ def fresh_database(cluster: Cluster) -> Iterator[str]:
 
 def _empty(cluster: Cluster, name: str) -> bool:
     """Throw everybody out of a database and remove what its tables hold; False where it is to be given up."""
-    cluster.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")
-    tables = cluster.execute("SELECT relname FROM pg_stat_user_tables WHERE schemaname = 'runtara'", name)
-    named = [f"DELETE FROM runtara.{table}" for (table,) in tables if table != "migrations"]
-    try:
-        cluster.execute("; ".join(["SET session_replication_role = replica", *named]), name)
-    except psycopg.Error:
-        return False
+    with psycopg.connect(cluster.url_of(name), autocommit=True) as connection:
+        _execute(
+            connection,
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            f" WHERE datname = '{name}' AND pid <> pg_backend_pid()",
+        )
+        tables = _execute(connection, "SELECT relname FROM pg_stat_user_tables WHERE schemaname = 'runtara'")
+        named = [f"DELETE FROM runtara.{table}" for (table,) in tables if table != "migrations"]
+        try:
+            _execute(connection, "; ".join(["SET session_replication_role = replica", *named]))
+        except psycopg.Error:
+            return False
     return True
+
+
+def _execute(connection: "psycopg.Connection[Any]", statement: str) -> list[Any]:
+    cursor = connection.execute(statement.encode())
+    return cursor.fetchall() if cursor.description else []
 
 
 @pytest.fixture

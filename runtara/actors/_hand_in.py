@@ -159,6 +159,8 @@ class HandIn(Behind):
         self._handed_in.append((checkpoint_id, state))
         if not self._is_looked_at:
             self._is_looked_at = True
+            if threading.get_ident() == self._thread_id:
+                self.tray.add(self)  # who asks on the loop itself may be quicker than the look
             self.slot.system.ingress.post(self.expire)
         return True
 

@@ -158,8 +158,8 @@ def register_instance(case: Case, command: RegisterInstance) -> Decision:
 def _rests(case: Case) -> bool:
     """Return whether an instance is not to be taken up by this program now.
 
-    A pause that was acknowledged holds until a resume, also when the program is started again by hand (I31). Whoever was
-    launched and told to shut down is about to end: the instance waits for its next launch.
+    A pause that was acknowledged holds until a resume, also when the program is started again by hand (I31). Whoever
+    was launched and told to shut down is about to end: the instance waits for its next launch.
     """
     reason = case.row.termination_reason
     told_to_end = reason is TerminationReason.SHUTDOWN_REQUESTED and _is_in_launched_process(case)

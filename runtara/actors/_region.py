@@ -145,7 +145,7 @@ class Region(Actor, CellKind[K, S]):
             current_frame.reset(outer)
 
     def _call(self) -> None:
-        if not self._called:
+        if not self._called and not self._turning:
             self._called = True
             self._slot.mailbox.put_control(_READY)
 
@@ -157,14 +157,16 @@ class Region(Actor, CellKind[K, S]):
     @hears(_Ready)
     def _take_turn(self, _: _Ready) -> None:
         """Serve the cells that have mail: load the absent, decide the others, and have what was decided kept."""
-        self._called = False
-        self._turning = True
+        self._called, self._turning = False, True
         try:
-            self._serve()
+            while self._serve():
+                pass  # what was absent has been loaded at once, from memory: decide it now
         finally:
             self._turning = False
+        if self._ready:
+            self._call()
 
-    def _serve(self) -> None:
+    def _serve(self) -> bool:
         absent: list[tuple[K, Cell[S]]] = []
         writes: list[Write[K, S]] = []
         now_ms = self.clock.now_ms()
@@ -175,12 +177,11 @@ class Region(Actor, CellKind[K, S]):
                 absent.append((key, cell))
             else:
                 self._decide_burst(key, cell, cell.state, now_ms, writes)
-        if self._ready:
-            self._call()
         for first in range(0, len(writes), self.BATCH):
             self._keep(writes[first : first + self.BATCH])
         if absent:
             self._load(absent)
+        return bool(absent) and not self._in_flight
 
     def _decide_burst(self, key: K, cell: Cell[S], state: S, now_ms: int, writes: list[Write[K, S]]) -> None:
         """Decide a cell's waiting messages, each on the state that the one before it leads to."""
@@ -365,8 +366,7 @@ class Region(Actor, CellKind[K, S]):
         if reply is not None:
             reply.fail(refusal)
         else:
-            reason = _REASONS.get(type(refusal), "refused")
-            self._slot.mailbox.dead_letters.add(self._slot.path, reason, message)
+            self._slot.mailbox.dead_letters.add(self._slot.path, _REASONS.get(type(refusal), "refused"), message)
 
     def _look_up(self, key: K, cell: Cell[S], needs: Any) -> None:
         def settle(found: Any) -> None:

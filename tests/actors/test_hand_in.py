@@ -101,6 +101,17 @@ async def test_who_hands_in_after_a_long_time_is_looked_at_at_once(program: Prog
     assert await program.saved() == ["a", "b"]
 
 
+async def test_somebody_beside_is_not_quicker_than_the_look_at_who_was_silent(
+    program: Program, autojump_clock: MockClock
+) -> None:
+    await trio.sleep(1)
+    program.hand_in("a")
+
+    info = await program.beside.call(messages.GetStatus())
+
+    assert info.checkpoint_count == 1
+
+
 async def test_somebody_beside_who_looks_sees_what_was_handed_in_before(program: Program) -> None:
     program.hand_in("a")
     info = await program.beside.call(messages.GetStatus())

@@ -86,6 +86,17 @@ async def test_a_lone_message_is_served_at_once() -> None:
         assert shelf.sums["x"].total == 3
 
 
+async def test_a_cell_that_is_loaded_at_once_serves_its_first_message_at_once() -> None:
+    shelf = Shelf()
+    shelf.sums["x"] = Sum(40)
+    async with one(Tally, shelf) as system:
+        await idle()
+
+        system.cell("root/it", "x").tell_nowait(2)
+
+        assert shelf.sums["x"].total == 42
+
+
 async def test_what_comes_while_something_is_kept_is_collected_and_kept_together() -> None:
     shelf = Shelf()
     async with one(Tally, shelf) as system:

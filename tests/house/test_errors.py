@@ -8,7 +8,7 @@ import pytest
 
 from runtara import errors
 from runtara.errors import ERRORS, Code, RuntaraError
-from tests.house.source import ROOT, modules, parse
+from tests.house.source import ROOT, modules
 
 UNPROVOKED = {
     "Internal": "raised where a bug surfaces; a test that could provoke it would be a bug report",
@@ -52,16 +52,20 @@ def test_no_row_is_an_alias_of_another() -> None:
     assert [name for name, code in Code.__members__.items() if code.name != name] == []
 
 
-def names_in_tests() -> set[str]:
-    """Every name that the tests use, those of the house left aside."""
-    trees = [parse(name) for name in modules(ROOT / "tests") if not name.startswith("tests/house/")]
-    nodes = [node for tree in trees for node in ast.walk(tree)]
+def named(module: str) -> set[str]:
+    """Every name that a module uses."""
+    nodes = list(ast.walk(ast.parse((ROOT / module).read_text(encoding="utf-8"))))
     return {node.id for node in nodes if isinstance(node, ast.Name)} | {
         node.attr for node in nodes if isinstance(node, ast.Attribute)
     }
 
 
 def test_a_test_provokes_every_error() -> None:
-    missing = {cls.__name__ for cls in ERRORS.values()} - names_in_tests() - UNPROVOKED.keys()
+    missing = {cls.__name__ for cls in ERRORS.values()} - UNPROVOKED.keys()
+
+    for module in modules(ROOT / "tests"):
+        text = (ROOT / module).read_text(encoding="utf-8")
+        if not module.startswith("tests/house/") and any(name in text for name in missing):
+            missing -= named(module)
 
     assert not missing, f"no test outside tests/house mentions {', '.join(sorted(missing))}"

@@ -59,7 +59,8 @@ def test_a_test_that_leaves_something_running_fails(tmp_path: Path) -> None:
     (tmp_path / "conftest.py").write_text((ROOT / "tests" / "conftest.py").read_text())
     (tmp_path / "test_leaks.py").write_text(LEAKS)
 
-    done = run_python("-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:unraisableexception", cwd=tmp_path)
+    without = ("--disable-plugin-autoload", "-p", "no:cacheprovider", "-p", "no:unraisableexception")
+    done = run_python("-m", "pytest", "-q", *without, "-p", "pytest_timeout", cwd=tmp_path)
 
     assert "thread 'lingers'" in done.stdout
     assert "input()" in done.stdout

@@ -1,16 +1,12 @@
 """The handlers of the API: one for every row of `ENDPOINTS`, all of them the same coroutine, and the few others.
 
-Litestar finds the handler of a request. What a request holds is read by `_operations`, who may do what is decided by
-the gate, what becomes of a reply by `_replies`.
+What a request holds is read by `_operations`, who may do what is decided by the gate, what becomes of a reply by
+`_replies`.
 """
 
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, Final
-
-from litestar.handlers import HTTPRouteHandler
-from litestar.types import ASGIApp
-from litestar.types import Scope as LitestarScope
 
 from runtara import messages
 from runtara.errors import NotFound
@@ -28,7 +24,7 @@ from runtara.transport.http._replies import answer_of, check_acceptable, prefers
 from runtara.transport.http._uploads import receive_upload
 from runtara.transport.http._visits import cookie_name_of, sign_in, sign_out, who
 
-__all__ = ["Desk", "Handle", "make_handlers"]
+__all__ = ["Desk", "Handle"]
 
 Handle = Callable[[Scope], Awaitable[ASGI]]
 """Returns the answer to a request, or raises why there is none."""
@@ -149,16 +145,3 @@ def _call(wanted: Wanted, exchange: Exchange, caller: Caller) -> Ask:
         timeout_ms=timeout_ms,
         trace=None if trace is None else trace.decode("latin-1"),
     )
-
-
-def make_handlers(desk: Desk) -> list[HTTPRouteHandler]:
-    """Return a handler of Litestar's for everything that is answered."""
-    return [_handler(verb, path, handle) for verb, path, handle in desk.handles()]
-
-
-def _handler(verb: str, path: str, handle: Handle) -> HTTPRouteHandler:
-    async def answer(scope: LitestarScope) -> ASGIApp:
-        return await handle(scope)  # type: ignore[arg-type, return-value]  # its own words for the same
-
-    verbs: Any = ["GET", "HEAD"] if verb == "GET" else verb  # Any: a union of literals
-    return HTTPRouteHandler(path.replace("}", ":str}"), http_method=verbs, status_code=200)(answer)

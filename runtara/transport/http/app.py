@@ -1,17 +1,16 @@
 """The application behind the HTTP door: the operations, the console, and what a host says of itself.
 
 Owns what is true of every request: under which name and from which page the door may be used, its id, and what becomes
-of errors. Litestar finds the handler of what is below ``/api``.
+of errors. What is below ``/api`` and has no handler here, Litestar answers.
 """
 
 import logging
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 import msgspec
-from litestar import Litestar
-from litestar.exceptions import HTTPException
+import trio
 
 from runtara.clock import monotonic
 from runtara.errors import Code, RuntaraError
@@ -28,7 +27,7 @@ from runtara.transport.http._origin import SAFE_VERBS, check_csrf, check_origin
 from runtara.transport.http._pages import Fitness, Pages
 from runtara.transport.http._paths import Paths
 from runtara.transport.http._problems import NOTHING_HERE, Turned, problem_of
-from runtara.transport.http._routes import Desk, make_handlers
+from runtara.transport.http._routes import Desk, Handle
 from runtara.transport.websocket.terms import LIVE_PATH, SESSION_PATH
 
 __all__ = ["ASGI", "Application", "Parts", "make_app"]
@@ -70,13 +69,10 @@ class Application:
         self._pages = Pages(parts.fitness, parts.render_metrics)
         self._count = parts.count
         self._sockets = {SESSION_PATH: parts.serve_session, LIVE_PATH: _live(parts, self._cookie_name)}
-        self._paths = Paths(desk.handles())
-        self._api: Any = Litestar(  # Any: its own idea of ASGI types is narrower than ours
-            make_handlers(desk),
-            openapi_config=None,
-            logging_config=None,
-            exception_handlers={Exception: _raise},
-        )
+        self._handles = desk.handles()
+        self._paths = Paths(self._handles)
+        self._api: ASGI | None = None
+        self._making_api = trio.Lock()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, or one WebSocket."""
@@ -112,7 +108,14 @@ class Application:
         if "//" in path or path.endswith("/"):
             raise Turned(404, NOTHING_HERE, code=Code.NOT_FOUND)  # an empty segment names nothing
         scope["path"] = path  # what a segment holds is decoded by the handler, so that it may hold a slash
-        return self._api  # type: ignore[no-any-return]  # see above
+        return await self._unusual()
+
+    async def _unusual(self) -> ASGI:
+        """Return what answers what nothing here does. It is made when somebody asks for it: see `_litestar`."""
+        async with self._making_api:
+            if self._api is None:
+                self._api = await trio.to_thread.run_sync(_make_api, self._handles)
+        return self._api
 
     def _check(self, exchange: Exchange) -> None:
         headers = exchange.headers
@@ -125,8 +128,7 @@ class Application:
 
     async def _refuse(self, exchange: Exchange, error: Exception) -> None:
         """Answer with what went wrong; where an answer has begun, all that is left is to break it off."""
-        found = _known(error)
-        status, headers, body = problem_of(found, exchange.request_id)
+        status, headers, body = problem_of(error, exchange.request_id)
         if status >= 500 and not isinstance(error, RuntaraError):
             _log.error("request-failed", extra={"request_id": exchange.request_id}, exc_info=error)
         if exchange.has_begun:
@@ -147,25 +149,10 @@ class Application:
         await serve(scope, receive, send)
 
 
-def _raise(_request: Any, error: Exception) -> Any:
-    """Leave an error to the application, which answers all of them alike."""
-    raise error
+def _make_api(handles: list[tuple[str, str, Handle]]) -> ASGI:
+    from runtara.transport.http._litestar import make_api
 
-
-def _known(error: Exception) -> Exception:
-    """Return an error of Litestar's as one of ours."""
-    cause: BaseException | None = error
-    while cause is not None and not isinstance(cause, HTTPException):
-        cause = cause.__cause__
-    if cause is None:
-        return error
-    headers = cause.headers or {}
-    if cause.status_code == 405:
-        allow = headers.get("allow", "").encode()
-        return Turned(405, "this path does not offer that verb: see Allow", (b"allow", allow), code=Code.NOT_FOUND)
-    if cause.status_code == 404:
-        return Turned(404, NOTHING_HERE, code=Code.NOT_FOUND)
-    return Turned(cause.status_code, str(cause.detail)) if cause.status_code < 500 else error
+    return make_api(handles)
 
 
 def _live(parts: Parts, cookie_name: bytes) -> ASGI | None:

@@ -91,19 +91,36 @@ def test_a_run_that_is_kept_comes_to_the_same(graph: Graph, run: Any, backend: B
     assert (status.output, status.error, len(calls.seen)) == (graph.output, None, graph.tasks)
 
 
+whens = pytest.mark.parametrize("when", ["before", "after"])
+
+
 @graphs
-@pytest.mark.parametrize(
-    "run",
-    [
-        pytest.param(run_blocking, id="blocking"),
-        pytest.param(run_awaiting("trio"), id="trio"),
-        pytest.param(run_awaiting("asyncio"), id="asyncio", marks=pytest.mark.slow),
-    ],
-)
-@pytest.mark.parametrize("when", ["before", "after"])
+@whens
 def test_a_run_that_dies_at_any_call_comes_to_the_same_and_runs_no_task_again_that_was_kept(
-    graph: Graph, run: Any, when: Any, backend: Backend, instance_id: str
+    graph: Graph, when: Any, backend: Backend, instance_id: str
 ) -> None:
+    die_at_any_call(graph, run_blocking, when, backend, instance_id)
+
+
+@graphs
+@whens
+@pytest.mark.parametrize("backend", ["memory"], indirect=True)
+def test_and_so_does_a_run_that_is_awaited(graph: Graph, when: Any, backend: Backend, instance_id: str) -> None:
+    die_at_any_call(graph, run_awaiting("trio"), when, backend, instance_id)
+
+
+@pytest.mark.slow
+@graphs
+@whens
+@pytest.mark.parametrize("library", ["trio", "asyncio"])
+def test_and_so_it_does_on_every_store_and_under_asyncio(
+    graph: Graph, when: Any, library: str, every_backend: Backend, instance_id: str
+) -> None:
+    die_at_any_call(graph, run_awaiting(library), when, every_backend, instance_id)
+
+
+def die_at_any_call(graph: Graph, run: Any, when: Any, backend: Backend, instance_id: str) -> None:
+    """Die at the first call, then in another run at the second, and so on, until a run is over before it dies."""
     for at in range(1, 100):
         calls, mortal = Calls(), CrashingBackend(backend, at, when)
         workflow, name = graph.build(calls), f"{instance_id}-{at}"

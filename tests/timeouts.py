@@ -1,0 +1,39 @@
+"""A test that does not end is ended: it fails by its name, and the run comes to its end.
+
+pytest-timeout interrupts it with a signal, which even a task of trio hears that cannot be cancelled. What does not hear
+it, such as C code that never returns or a loop that catches everything, ends a little later with its whole process,
+after a dump of every thread. xdist then says which test that was and, being told not to start another worker, ends the
+run: another would begin with the same test and stand still at it, too.
+"""
+
+import faulthandler
+import os
+import sys
+
+import pytest
+from pytest_timeout import Settings
+
+__all__ = ["pytest_configure", "pytest_timeout_cancel_timer", "pytest_timeout_set_timer"]
+
+GRACE_S = 20.0
+"""How long a test has to fail in after it was interrupted."""
+
+_stderr = pytest.StashKey[int]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep the real standard error: where a dump is written, pytest may just have it captured."""
+    assert sys.__stderr__ is not None, "pytest has one"
+    config.stash[_stderr] = os.dup(sys.__stderr__.fileno())
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_timeout_set_timer(item: pytest.Item, settings: Settings) -> None:
+    """Beside the timer of pytest-timeout, set one that needs no help of the interpreter."""
+    faulthandler.dump_traceback_later(settings.timeout + GRACE_S, exit=True, file=item.config.stash[_stderr])
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_timeout_cancel_timer(item: pytest.Item) -> None:
+    """Cancel it."""
+    faulthandler.cancel_dump_traceback_later()
