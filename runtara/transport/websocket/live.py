@@ -50,7 +50,7 @@ class LiveSpec(msgspec.Struct, frozen=True, kw_only=True):
 
 class _Message(msgspec.Struct, frozen=True):
     type: str
-    data: msgspec.Raw | None = None
+    data: msgspec.Raw = msgspec.Raw()
     code: str = ""
     message: str = ""
 
@@ -64,7 +64,7 @@ async def follow_instances(spec: LiveSpec, told: Callable[[InstanceSummary | Non
     None is told first, and whenever something may have been missed: whoever reads all instances then misses nothing.
     Raises also what the server refuses with, and `UntrustedServer`.
     """
-    await _follow(spec, {"stream": "instances"}, lambda data: told(None if data is None else _row_decoder.decode(data)))
+    await _follow(spec, {"stream": "instances"}, lambda data: told(_row_decoder.decode(data) if bytes(data) else None))
 
 
 async def follow_instance(spec: LiveSpec, instance_id: str, told: Callable[[], Any]) -> None:
@@ -75,7 +75,7 @@ async def follow_instance(spec: LiveSpec, instance_id: str, told: Callable[[], A
 _row_decoder: Final = msgspec.json.Decoder(InstanceSummary)
 
 
-async def _follow(spec: LiveSpec, wanted: dict[str, str], told: Callable[[msgspec.Raw | None], Any]) -> None:
+async def _follow(spec: LiveSpec, wanted: dict[str, str], told: Callable[[msgspec.Raw], Any]) -> None:
     failure: RuntaraError = Unreachable(f"{spec.address} has ended the stream: ask again")
     try:
         async with await _reach(spec) as stream, trio.open_nursery() as nursery:
@@ -110,7 +110,7 @@ async def _hear(
     stream: Any,
     spec: LiveSpec,
     wanted: dict[str, str],
-    told: Callable[[msgspec.Raw | None], Any],
+    told: Callable[[msgspec.Raw], Any],
 ) -> RuntaraError | None:
     """Tell what comes; return what the server refuses with, or None where it only ends the stream."""
     headers = [(b"runtara-tenant-id", spec.tenant_id.encode())]
