@@ -32,6 +32,7 @@ LOOK_EVERY: Final = 1.0
 pushed everywhere."""
 
 mermaid_option = click.option("--mermaid", is_flag=True, help="Print a Mermaid flowchart instead of text.")
+whole_option = click.option("--whole", is_flag=True, help="Draw every node, however many there are.")
 
 
 @click.group()
@@ -42,10 +43,11 @@ def flow() -> None:
 @flow.command()
 @instance_argument
 @mermaid_option
+@whole_option
 @click.option("--watch", is_flag=True, help="Show it as it changes, until the instance has ended.")
 @json_option
 @client_options
-def show(reach: Reach, *, instance_id: str, mermaid: bool, watch: bool, as_json: bool) -> None:
+def show(reach: Reach, *, instance_id: str, mermaid: bool, whole: bool, watch: bool, as_json: bool) -> None:
     """Show the graph of an instance of a workflow, with how each node stands."""
     if as_json and watch:
         raise click.UsageError("--json is one document: it does not go with --watch.")
@@ -54,37 +56,41 @@ def show(reach: Reach, *, instance_id: str, mermaid: bool, watch: bool, as_json:
         if watch:
             live = reach.live()
             follow = None if live is None else partial(_follow, live, instance_id)
-            trio.run(watch_graph, connection, client, instance_id, mermaid, follow)
+            trio.run(
+                watch_graph, connection, client, instance_id, partial(_drawn, mermaid=mermaid, whole=whole), follow
+            )
             return
         connection.beside(instance_id).call_from_thread(GetStatus())  # an unknown one is refused as everywhere
         graph = _graph(client, instance_id)
-    _print(graph, mermaid, as_json)
+    _print(graph, mermaid, whole, as_json)
 
 
 @flow.command()
 @click.argument("source", metavar="FILE[:NAME]")
 @mermaid_option
+@whole_option
 @json_option
-def draw(source: str, mermaid: bool, as_json: bool) -> None:
+def draw(source: str, mermaid: bool, whole: bool, as_json: bool) -> None:
     """Draw the graph of a workflow that a Python file defines, by the NAME that it has there.
 
     The file is run, under another name than __main__; where it defines only one workflow, NAME is not needed.
     """
     path, _, name = (source, "", "") if Path(source).is_file() else source.partition(":")
-    _print(_defined(Path(path), name).graph, mermaid, as_json)
+    _print(_defined(Path(path), name).graph, mermaid, whole, as_json)
 
 
-def _print(graph: "Graph", mermaid: bool, as_json: bool) -> None:
+def _print(graph: "Graph", mermaid: bool, whole: bool, as_json: bool) -> None:
     if as_json and mermaid:
         raise click.UsageError("--json and --mermaid are two ways to print it: choose one.")
     if as_json:
         print_json(graph)
     else:
-        click.echo(_drawn(graph, mermaid), nl=False)
+        click.echo(_drawn(graph, mermaid=mermaid, whole=whole), nl=False)
 
 
-def _drawn(graph: "Graph", mermaid: bool) -> str:
-    return graph.to_mermaid() if mermaid else graph.to_text()
+def _drawn(graph: "Graph", *, mermaid: bool, whole: bool) -> str:
+    draw = graph.to_mermaid if mermaid else graph.to_text
+    return draw(None) if whole else draw()
 
 
 # Of an instance -------------------------------------------------------------------------------------------------------
@@ -113,6 +119,8 @@ def _graph(client: "WorkflowClient", instance_id: str) -> "Graph":
         raise NotFound(str(error)) from None
 
 
+Drawing = Callable[["Graph"], str]
+
 Follow = Callable[[Callable[[], None]], Awaitable[None]]
 """Tells of every change until it raises. See `follow_instance`."""
 
@@ -124,7 +132,7 @@ async def _follow(live: "LiveSpec", instance_id: str, told: Callable[[], None]) 
 
 
 async def watch_graph(
-    connection: Door, client: "WorkflowClient", instance_id: str, mermaid: bool, follow: Follow | None
+    connection: Door, client: "WorkflowClient", instance_id: str, drawing: Drawing, follow: Follow | None
 ) -> None:
     """Show a graph whenever it has changed: in the same place of a terminal, or else one below the other.
 
@@ -136,21 +144,21 @@ async def watch_graph(
             changes = _Changes(door)
             if follow is not None:
                 nursery.start_soon(changes.listen, follow)
-            await _show_until_the_end(door, client, instance_id, mermaid, changes)
+            await _show_until_the_end(door, client, instance_id, drawing, changes)
             nursery.cancel_scope.cancel()
     finally:
         door.close()
 
 
 async def _show_until_the_end(
-    door: Door, client: "WorkflowClient", instance_id: str, mermaid: bool, changes: "_Changes"
+    door: Door, client: "WorkflowClient", instance_id: str, drawing: Drawing, changes: "_Changes"
 ) -> None:
     console, shown = Console(), ""
     with Live(console=console, auto_refresh=False) as live:
         while True:
             changes.begin()
             info = await ask_patiently(door, GetStatus())
-            drawn = await _drawn_now(client, instance_id, mermaid)
+            drawn = await _drawn_now(client, instance_id, drawing)
             if drawn not in (None, shown):
                 _show(console, live, drawn)
                 shown = drawn
@@ -200,12 +208,12 @@ class _Changes:
         waiting.cancel()
 
 
-async def _drawn_now(client: "WorkflowClient", instance_id: str, mermaid: bool) -> str | None:
+async def _drawn_now(client: "WorkflowClient", instance_id: str, drawing: Drawing) -> str | None:
     """Return the graph as it is now; None where the server is away, as it may be for a while."""
     from runtara.sdk.flow import BackendError
 
     try:
-        return _drawn(await client.graph_async(instance_id), mermaid)
+        return drawing(await client.graph_async(instance_id))
     except BackendError as error:
         raise NotFound(str(error)) from None
     except RuntaraError as error:

@@ -14,7 +14,7 @@ from runtara.ids import InstanceKey
 from runtara.messages import CompleteInstance, RegisterInstance, SaveCheckpoint
 from runtara.sdk._doors import Doors
 from runtara.sdk.embedded import Embedded
-from runtara.sdk.flow import CheckpointingRunner, Flow, SystemBackend, WorkflowClient
+from runtara.sdk.flow import CheckpointingRunner, Flow, Graph, SystemBackend, WorkflowClient
 from runtara.sdk.flow._kept import BEGIN, write_begin
 from runtara.sdk.flow._runs import begun
 from runtara.transport.addresses import parse_address
@@ -88,7 +88,7 @@ async def test_what_tasks_have_returned_is_told_by_the_live_stream(
         await call(key, SaveCheckpoint(checkpoint_id=BEGIN, state=write_begin(begun(APPROVAL, 1))), 1)
         async with trio.open_nursery() as nursery:
             follow = partial(follow_instance, live, "order-1")
-            nursery.start_soon(watch_graph, connection, client_of(connection), "order-1", False, follow)
+            nursery.start_soon(watch_graph, connection, client_of(connection), "order-1", Graph.to_text, follow)
             await shown_with("price · running")
             await call(key, SaveCheckpoint(checkpoint_id="flow::price", state=b"1"), 1)
             await shown_with("price · done")
@@ -133,6 +133,22 @@ def test_a_definition_is_drawn(file: Path) -> None:
     assert type_command("flow", "draw", f"{file}:one", "--mermaid").stdout.startswith("flowchart TD\n")
     assert json.loads(type_command("flow", "draw", str(file), "--json").stdout)["workflow"] == "first"
     assert type_command("flow", "draw", str(file), "--json", "--mermaid").exit_code == 2
+
+
+def test_a_large_definition_is_drawn_as_far_as_it_can_be_looked_at(file: Path) -> None:
+    file.write_text(
+        "from runtara.sdk.flow import Flow\nflow = Flow('large')\n"
+        "for number in range(3_000): flow = flow.then(abs, name=f'n{number}')\nlarge = flow.build()\n"
+    )
+
+    assert type_command("flow", "draw", str(file)).stdout.splitlines()[:5] == [
+        "large · 2,994 nodes are not drawn one by one",
+        "  - n0",
+        "  - n1",
+        "  - n2",
+        "  - … 2,994 more nodes",
+    ]
+    assert type_command("flow", "draw", str(file), "--whole").stdout.count("\n") == 3_001
 
 
 def test_which_definition_must_be_clear(file: Path) -> None:
