@@ -1,33 +1,14 @@
 """A graph that is too large is drawn with what stands alike told together, and what is under way kept."""
 
-from typing import Any
-
 import pytest
 from msgspec.structs import replace
 
 from runtara.lifecycle import Status
-from runtara.sdk.flow import Flow, Graph, Workflow
+from runtara.sdk.flow import Graph
 from runtara.sdk.flow._collapsing import collapsed
 from runtara.sdk.flow._states import Facts, with_states
-from tests.sdk.flow.standings import FORK, facts, kept, named
-
-
-def same(x: Any) -> Any:
-    return x
-
-
-def line(count: int) -> Workflow[Any, Any]:
-    flow: Flow[Any, Any] = Flow("line")
-    for number in range(count):
-        flow = flow.then(same, name=f"n{number}")
-    return flow.build()
-
-
-def wide(branches: int, length: int) -> Workflow[Any, Any]:
-    fork = Flow("wide").fork()
-    for number in range(branches):
-        fork = fork.branch(*(named(f"b{number}.{step}") for step in range(length)))
-    return fork.join(same).build()
+from tests.sdk.flow.large import line, nested, wide
+from tests.sdk.flow.standings import FORK, facts, kept
 
 
 def test_a_graph_that_is_small_enough_is_drawn_as_it_is() -> None:
@@ -77,13 +58,7 @@ def test_of_many_branches_only_some_are_drawn_but_all_that_are_under_way() -> No
 
 @pytest.mark.parametrize("depth", [1, 4])
 def test_where_that_is_not_enough_what_is_deep_inside_is_only_counted(depth: int) -> None:
-    flow: Flow[Any, Any] = Flow("leaf").then(same, name="a").then(same, name="b")
-    for level in range(depth):
-        outer: Flow[Any, Any] = Flow(f"level {level}")
-        for _ in range(5):
-            outer = outer.then_flow(flow)
-        flow = outer
-    graph = flow.build().graph
+    graph = nested(depth).graph
 
     drawn = collapsed(graph, 40 if depth == 4 else 7)
 
