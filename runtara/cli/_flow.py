@@ -2,6 +2,8 @@
 
 import runpy
 import sys
+from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,7 +14,7 @@ from rich.live import Live
 from rich.text import Text
 
 from runtara.cli._completion import instance_argument
-from runtara.cli._follow import ask_patiently, wait_for_push
+from runtara.cli._follow import BREATH, RECHECK, ask_patiently, wait_for_push
 from runtara.cli._reach import Door, Reach, client_options
 from runtara.cli._tables import json_option, print_json
 from runtara.errors import InvalidInput, NotFound, Retry, RuntaraError
@@ -21,13 +23,16 @@ from runtara.messages import GetStatus
 
 if TYPE_CHECKING:
     from runtara.sdk.flow import Graph, Workflow, WorkflowClient
+    from runtara.transport.websocket.live import LiveSpec
 
-__all__ = ["flow"]
+__all__ = ["client_of", "flow", "watch_graph"]
 
 LOOK_EVERY: Final = 1.0
-"""Seconds after which --watch looks again: a change of status is pushed, what a task has returned is not."""
+"""Seconds after which --watch looks again where no live stream tells what a task has returned; a change of status is
+pushed everywhere."""
 
 mermaid_option = click.option("--mermaid", is_flag=True, help="Print a Mermaid flowchart instead of text.")
+whole_option = click.option("--whole", is_flag=True, help="Draw every node, however many there are.")
 
 
 @click.group()
@@ -38,53 +43,61 @@ def flow() -> None:
 @flow.command()
 @instance_argument
 @mermaid_option
+@whole_option
 @click.option("--watch", is_flag=True, help="Show it as it changes, until the instance has ended.")
 @json_option
 @client_options
-def show(reach: Reach, *, instance_id: str, mermaid: bool, watch: bool, as_json: bool) -> None:
+def show(reach: Reach, *, instance_id: str, mermaid: bool, whole: bool, watch: bool, as_json: bool) -> None:
     """Show the graph of an instance of a workflow, with how each node stands."""
     if as_json and watch:
         raise click.UsageError("--json is one document: it does not go with --watch.")
     with reach.door() as connection:
-        client = _client(connection)
+        client = client_of(connection)
         if watch:
-            trio.run(_watch, connection, client, instance_id, mermaid)
+            live = reach.live()
+            follow = None if live is None else partial(_follow, live, instance_id)
+            trio.run(
+                watch_graph, connection, client, instance_id, partial(_drawn, mermaid=mermaid, whole=whole), follow
+            )
             return
         connection.beside(instance_id).call_from_thread(GetStatus())  # an unknown one is refused as everywhere
         graph = _graph(client, instance_id)
-    _print(graph, mermaid, as_json)
+    _print(graph, mermaid, whole, as_json)
 
 
 @flow.command()
 @click.argument("source", metavar="FILE[:NAME]")
 @mermaid_option
+@whole_option
 @json_option
-def draw(source: str, mermaid: bool, as_json: bool) -> None:
+def draw(source: str, mermaid: bool, whole: bool, as_json: bool) -> None:
     """Draw the graph of a workflow that a Python file defines, by the NAME that it has there.
 
     The file is run, under another name than __main__; where it defines only one workflow, NAME is not needed.
     """
     path, _, name = (source, "", "") if Path(source).is_file() else source.partition(":")
-    _print(_defined(Path(path), name).graph, mermaid, as_json)
+    _print(_defined(Path(path), name).graph, mermaid, whole, as_json)
 
 
-def _print(graph: "Graph", mermaid: bool, as_json: bool) -> None:
+def _print(graph: "Graph", mermaid: bool, whole: bool, as_json: bool) -> None:
     if as_json and mermaid:
         raise click.UsageError("--json and --mermaid are two ways to print it: choose one.")
     if as_json:
         print_json(graph)
     else:
-        click.echo(_drawn(graph, mermaid), nl=False)
+        click.echo(_drawn(graph, mermaid=mermaid, whole=whole), nl=False)
 
 
-def _drawn(graph: "Graph", mermaid: bool) -> str:
-    return graph.to_mermaid() if mermaid else graph.to_text()
+def _drawn(graph: "Graph", *, mermaid: bool, whole: bool) -> str:
+    draw = graph.to_mermaid if mermaid else graph.to_text
+    return draw(None) if whole else draw()
 
 
 # Of an instance -------------------------------------------------------------------------------------------------------
 
 
-def _client(connection: Door) -> "WorkflowClient":
+def client_of(connection: Door) -> "WorkflowClient":
+    """Return a client of the instances that a connection reaches."""
     from runtara.sdk.flow import Backend, WorkflowClient
 
     class Through(Backend):
@@ -106,32 +119,101 @@ def _graph(client: "WorkflowClient", instance_id: str) -> "Graph":
         raise NotFound(str(error)) from None
 
 
-async def _watch(connection: Door, client: "WorkflowClient", instance_id: str, mermaid: bool) -> None:
-    """Show a graph whenever it has changed: in the same place of a terminal, or else one below the other."""
-    console, shown = Console(), ""
+Drawing = Callable[["Graph"], str]
+
+Follow = Callable[[Callable[[], None]], Awaitable[None]]
+"""Tells of every change until it raises. See `follow_instance`."""
+
+
+async def _follow(live: "LiveSpec", instance_id: str, told: Callable[[], None]) -> None:
+    from runtara.transport.websocket.live import follow_instance
+
+    await follow_instance(live, instance_id, told)
+
+
+async def watch_graph(
+    connection: Door, client: "WorkflowClient", instance_id: str, drawing: Drawing, follow: Follow | None
+) -> None:
+    """Show a graph whenever it has changed: in the same place of a terminal, or else one below the other.
+
+    Raises what the server refuses for good, in a group.
+    """
     door = connection.beside(instance_id, watch=True)
     try:
-        with Live(console=console, auto_refresh=False) as live:
-            while True:
-                since = door.session.pushes
-                info = await ask_patiently(door, GetStatus())
-                drawn = await _drawn_now(client, instance_id, mermaid)
-                if drawn not in (None, shown):
-                    _show(console, live, drawn)
-                    shown = drawn
-                if info.status in FINAL and drawn is not None:
-                    return
-                await wait_for_push(door.session, since, LOOK_EVERY)
+        async with trio.open_nursery() as nursery:
+            changes = _Changes(door)
+            if follow is not None:
+                nursery.start_soon(changes.listen, follow)
+            await _show_until_the_end(door, client, instance_id, drawing, changes)
+            nursery.cancel_scope.cancel()
     finally:
         door.close()
 
 
-async def _drawn_now(client: "WorkflowClient", instance_id: str, mermaid: bool) -> str | None:
+async def _show_until_the_end(
+    door: Door, client: "WorkflowClient", instance_id: str, drawing: Drawing, changes: "_Changes"
+) -> None:
+    console, shown = Console(), ""
+    with Live(console=console, auto_refresh=False) as live:
+        while True:
+            changes.begin()
+            info = await ask_patiently(door, GetStatus())
+            drawn = await _drawn_now(client, instance_id, drawing)
+            if drawn not in (None, shown):
+                _show(console, live, drawn)
+                shown = drawn
+            if info.status in FINAL and drawn is not None:
+                return
+            await changes.wait()
+
+
+class _Changes:
+    """Waits for what happens to an instance: told by a live stream, or pushed, and else looked for now and then."""
+
+    def __init__(self, door: Door) -> None:
+        self._session: Final = door.session
+        self._since = 0
+        self._change = trio.Event()
+        self._is_told = False
+
+    async def listen(self, follow: Follow) -> None:
+        """Hear the live stream for as long as the server has one for us."""
+        while True:
+            try:
+                await follow(self._hear)
+            except RuntaraError as error:
+                self._is_told = False
+                self._change.set()
+                if error.retry is Retry.NEVER:
+                    return
+            await trio.sleep(BREATH)
+
+    def _hear(self) -> None:
+        self._is_told = True
+        self._change.set()
+
+    def begin(self) -> None:
+        """Count what happens from now on."""
+        self._since, self._change = self._session.pushes, trio.Event()
+
+    async def wait(self) -> None:
+        """Return when something has happened, or may have."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._wait_pushed, nursery.cancel_scope)
+            await self._change.wait()
+            nursery.cancel_scope.cancel()
+
+    async def _wait_pushed(self, waiting: trio.CancelScope) -> None:
+        await wait_for_push(self._session, self._since, RECHECK if self._is_told else LOOK_EVERY)
+        waiting.cancel()
+
+
+async def _drawn_now(client: "WorkflowClient", instance_id: str, drawing: Drawing) -> str | None:
     """Return the graph as it is now; None where the server is away, as it may be for a while."""
     from runtara.sdk.flow import BackendError
 
     try:
-        return _drawn(await client.graph_async(instance_id), mermaid)
+        return drawing(await client.graph_async(instance_id))
     except BackendError as error:
         raise NotFound(str(error)) from None
     except RuntaraError as error:

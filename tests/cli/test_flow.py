@@ -2,15 +2,27 @@
 
 import json
 import threading
+from functools import partial
 from pathlib import Path
 
 import pytest
+import trio
 
+from runtara.cli._flow import client_of, watch_graph
 from runtara.errors import Code
+from runtara.ids import InstanceKey
+from runtara.messages import CompleteInstance, RegisterInstance, SaveCheckpoint
+from runtara.sdk._doors import Doors
 from runtara.sdk.embedded import Embedded
-from runtara.sdk.flow import CheckpointingRunner, Flow, SystemBackend, WorkflowClient
+from runtara.sdk.flow import CheckpointingRunner, Flow, Graph, SystemBackend, WorkflowClient
+from runtara.sdk.flow._kept import BEGIN, write_begin
+from runtara.sdk.flow._runs import begun
+from runtara.transport.addresses import parse_address
+from runtara.transport.client.door import ServerSpec
+from runtara.transport.websocket.live import LiveSpec, follow_instance
 from tests.cli.terminal import SECONDS, Terminal, type_command
 from tests.sdk.flow.standings import named
+from tests.test_host import opened
 
 APPROVAL = Flow("approval").then(named("price")).wait_for_signal("approve").then(named("ship")).build()
 
@@ -54,6 +66,36 @@ def test_what_changes_is_shown_until_the_end(terminal: Terminal) -> None:
     assert last.count("✓") == 3
 
 
+async def test_what_tasks_have_returned_is_told_by_the_live_stream(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("LOOK_EVERY", "RECHECK"):
+        monkeypatch.setattr(f"runtara.cli._flow.{name}", 3_600.0)
+    sender, receiver = trio.open_memory_channel[str](100)
+    monkeypatch.setattr("runtara.cli._flow._show", lambda _console, _live, drawn: sender.send_nowait(drawn))
+
+    async def shown_with(words: str) -> None:
+        with trio.fail_after(SECONDS):
+            while words not in await receiver.receive():
+                pass
+
+    async with opened(tmp_path, http_tls=False) as host:
+        address = parse_address(host.http_address.replace("http", "ws", 1))
+        live = LiveSpec(server=ServerSpec(address=str(address)), address=address, tenant_id="default")
+        key, call = InstanceKey("default", "order-1"), host.runtime.dispatch.call
+        connection = Doors(host.runtime).open_beside(InstanceKey("default", "cli"))
+        await call(key, RegisterInstance(attempt_id="a"))
+        await call(key, SaveCheckpoint(checkpoint_id=BEGIN, state=write_begin(begun(APPROVAL, 1))), 1)
+        async with trio.open_nursery() as nursery:
+            follow = partial(follow_instance, live, "order-1")
+            nursery.start_soon(watch_graph, connection, client_of(connection), "order-1", Graph.to_text, follow)
+            await shown_with("price · running")
+            await call(key, SaveCheckpoint(checkpoint_id="flow::price", state=b"1"), 1)
+            await shown_with("price · done")
+            await call(key, CompleteInstance(output=b"1"), 1)
+            await shown_with("approval: completed")
+
+
 def test_what_has_no_graph_is_refused(terminal: Terminal) -> None:
     terminal("start", "/programs/greet.py", "--id", "g", "--wait")
 
@@ -91,6 +133,22 @@ def test_a_definition_is_drawn(file: Path) -> None:
     assert type_command("flow", "draw", f"{file}:one", "--mermaid").stdout.startswith("flowchart TD\n")
     assert json.loads(type_command("flow", "draw", str(file), "--json").stdout)["workflow"] == "first"
     assert type_command("flow", "draw", str(file), "--json", "--mermaid").exit_code == 2
+
+
+def test_a_large_definition_is_drawn_as_far_as_it_can_be_looked_at(file: Path) -> None:
+    file.write_text(
+        "from runtara.sdk.flow import Flow\nflow = Flow('large')\n"
+        "for number in range(3_000): flow = flow.then(abs, name=f'n{number}')\nlarge = flow.build()\n"
+    )
+
+    assert type_command("flow", "draw", str(file)).stdout.splitlines()[:5] == [
+        "large · 2,994 nodes are not drawn one by one",
+        "  - n0",
+        "  - n1",
+        "  - n2",
+        "  - … 2,994 more nodes",
+    ]
+    assert type_command("flow", "draw", str(file), "--whole").stdout.count("\n") == 3_001
 
 
 def test_which_definition_must_be_clear(file: Path) -> None:

@@ -6,15 +6,19 @@ from typing import Final
 
 import msgspec
 
+from runtara.lifecycle import Status
 from runtara.messages import StartInstance
+from runtara.sdk.flow._collapsing import collapsed
 from runtara.sdk.flow._kept import write_begin
 from runtara.sdk.flow._programs import program_of
 from runtara.sdk.flow._runs import begun
+from runtara.sdk.flow._states import with_states
 from tests.console.cdp import Page
 from tests.console.test_access import CHECKS, STICKS_OUT
 from tests.console.test_timeline import told
 from tests.console.world import open_world, quiet
-from tests.sdk.flow.standings import CASES, LINEAR
+from tests.sdk.flow.large import line, nested, wide
+from tests.sdk.flow.standings import CASES, LINEAR, facts, kept
 
 STANDING: Final = """
   const { beginning, everyNode, withStates } = await import("/ui/graph.js");
@@ -27,7 +31,7 @@ ODD: Final = """
   const { beginning, wordOf } = await import("/ui/graph.js");
   const deep = (n) => (n ? [{ id: "x", kind: "fork", branches: [{ nodes: deep(n - 1) }] }] : [{ id: "x" }]);
   const begin = (graph) => beginning(JSON.stringify({ workflow: "w", codec: "json", graph }));
-  const many = Array(3000).fill({ id: "x" });
+  const many = Array(10_001).fill({ id: "x" });
   const keys = ['"a"', "true", "null", "1.50", "{"].map((text) => wordOf("b::key_fn", text, "json"));
   return [beginning("no json"), beginning("{}"), begin(null), begin([null]), begin(deep(100)), begin(many),
     begin([{ id: 7, kind: "constructor" }]).nodes[0].kind, begin([{ id: 7, kind: "child_workflow" }]).nodes[0].kind,
@@ -51,6 +55,54 @@ async def test_each_node_stands_in_the_console_as_at_the_command_line(tmp_path: 
 
         assert await told(page, STANDING, cases=cases) == [case.states for case in CASES]
         assert await told(page, ODD) == [None] * 6 + ["task", "task", 0, "-", "a", "True", "None", "1.50", None, None]
+
+
+SMALL: Final = """
+  const { beginning, everyNode, withStates } = await import("/ui/graph.js");
+  const { collapsed } = await import("/ui/graph_collapsing.js");
+  return cases.map(([begin, facts, most]) => {
+    const { nodes, hidden } = collapsed(withStates(beginning(begin).nodes, facts), most);
+    return [hidden, [...everyNode(nodes)].map((node) => [node.label, node.state, node.detail])];
+  });
+"""
+
+
+async def test_a_graph_that_is_too_large_is_drawn_as_at_the_command_line(tmp_path: Path, chromium: str) -> None:
+    done = facts(Status.RUNNING, *kept(*(f"n{number}" for number in range(3_000))))
+    begun_one = facts(Status.RUNNING, *kept("b500.0"))
+    cases = [
+        (line(5_000), done, 2_000),
+        (wide(1_000, 3), begun_one, 2_000),
+        (nested(4), done, 40),
+        (nested(1), done, 2_000),
+    ]
+    told_here = [collapsed(with_states(workflow.graph, known), most) for workflow, known, most in cases]
+    given = [
+        [
+            msgspec.json.encode({"workflow": "w", "codec": "json", "graph": msgspec.Raw(workflow.graph_json)}).decode(),
+            {"now": known.now_ms} | msgspec.to_builtins(known),
+            most,
+        ]
+        for workflow, known, most in cases
+    ]
+    async with open_world(tmp_path, chromium) as world:
+        page = await world.visit()
+
+        assert await told(page, SMALL, cases=given) == [
+            [graph.hidden, [[node.label, node.state, node.detail] for node in graph.iter_nodes()]]
+            for graph in told_here
+        ]
+
+
+async def test_how_much_is_not_drawn_is_said_in_the_console(tmp_path: Path, chromium: str) -> None:
+    async with open_world(tmp_path, chromium) as world:
+        large = line(2_500)
+        begin = write_begin(begun(large, 1))
+        await world.ask("large", StartInstance(program=program_of(large), input=begin))
+        page = await world.visit("#/instances/large")
+
+        await page.wait("document.querySelector('#graph-title').textContent.includes('2,493 nodes are not drawn')")
+        assert await page.evaluate("document.querySelectorAll('.graph .node').length") == 8
 
 
 def states(*names: str) -> str:

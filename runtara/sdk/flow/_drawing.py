@@ -17,7 +17,8 @@ __all__ = ["mermaid", "text"]
 def mermaid(graph: Graph) -> str:
     """Return a graph as a Mermaid flowchart."""
     chart = _Chart()
-    chart.add("n0", f'(["{_escaped(graph.workflow)}"])', None)
+    title = "<br>".join(_escaped(words) for words in (graph.workflow, _hidden(graph)) if words)
+    chart.add("n0", f'(["{title}"])', None)
     ends = chart.sequence(graph.nodes, [_End("n0", "")])
     chart.add("finish", '(["end"])', None)
     chart.link(ends, "finish")
@@ -129,8 +130,14 @@ def _styles(states: dict[str, list[str]]) -> list[str]:
 def text(graph: Graph) -> str:
     """Return a graph as lines of text. What is not printable is spelled out."""
     head = graph.workflow if graph.status is None else f"{graph.workflow}: {graph.status.replace('_', ' ')}"
+    if graph.hidden:
+        head += f" · {_hidden(graph)}"
     lines = [head, *(f"  {line}" for line in _lines(graph.nodes))]
     return "".join(f"{_printable(line)}\n" for line in lines)
+
+
+def _hidden(graph: Graph) -> str:
+    return f"{graph.hidden:,} nodes are not drawn one by one" if graph.hidden else ""
 
 
 def _lines(nodes: tuple[GraphNode, ...]) -> Iterator[str]:

@@ -14,13 +14,17 @@ from msgspec.structs import replace
 from runtara.sdk.flow._nodes import Child, Delay, Fork, Loop, Node, Route, Steps, Task, WaitForSignal
 from runtara.sdk.flow._policies import OnMax, written_duration
 
-__all__ = ["Graph", "GraphBranch", "GraphNode", "NodeState"]
+__all__ = ["DRAWN_MAX", "Graph", "GraphBranch", "GraphNode", "NodeState"]
 
 NodeState = Literal[
     "not_reached", "due", "running", "waiting", "awaiting_signal", "done", "failed", "stopped", "skipped"
 ]
 """``due``: next, once the instance goes on. ``stopped``: was next when the instance ended elsewhere. ``skipped``: of a
 branch that was not taken. A node with others inside it stands as the one of them does that matters most."""
+
+
+DRAWN_MAX: Final = 2_000
+"""Most nodes that are drawn one by one, unless it is said otherwise."""
 
 
 class GraphBranch(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -77,6 +81,8 @@ class Graph(msgspec.Struct, frozen=True, kw_only=True):
     """None in the graph of a workflow."""
     status: str | None = None
     """How the instance stands, as `WorkflowStatus.status` says it."""
+    hidden: int = 0
+    """How many nodes are not among these, of a graph that was too large to be drawn whole."""
 
     @classmethod
     def of(cls, workflow: str, steps: Steps) -> "Graph":
@@ -97,17 +103,25 @@ class Graph(msgspec.Struct, frozen=True, kw_only=True):
         """Return every node, each before what is inside it and behind it."""
         return _iter(self.nodes)
 
-    def to_mermaid(self) -> str:
-        """Return the graph as a Mermaid flowchart, coloured by state where it is that of an instance."""
+    def to_mermaid(self, nodes_max: int | None = DRAWN_MAX) -> str:
+        """Return the graph as a Mermaid flowchart, coloured by state where it is that of an instance.
+
+        Of more than `nodes_max` nodes, those that stand alike are told together, with how many they are.
+        """
         from runtara.sdk.flow._drawing import mermaid
 
-        return mermaid(self)
+        return mermaid(self._to_draw(nodes_max))
 
-    def to_text(self) -> str:
-        """Return the graph as lines of text, one for each node."""
+    def to_text(self, nodes_max: int | None = DRAWN_MAX) -> str:
+        """Return the graph as lines of text, one for each node; of too many nodes, as `to_mermaid` does."""
         from runtara.sdk.flow._drawing import text
 
-        return text(self)
+        return text(self._to_draw(nodes_max))
+
+    def _to_draw(self, nodes_max: int | None) -> "Graph":
+        from runtara.sdk.flow._collapsing import collapsed
+
+        return self if nodes_max is None else collapsed(self, nodes_max)
 
 
 def _placed(nodes: tuple[GraphNode, ...], where: str = "") -> tuple[GraphNode, ...]:

@@ -11,7 +11,7 @@ from runtara.sdk.flow._codecs import JSON, Codec
 from runtara.sdk.flow._definition import definition_hash, definition_text
 from runtara.sdk.flow._nodes import Child, Delay, Fork, Loop, Node, Route, Steps, Task, WaitForSignal, inner, walk_nodes
 from runtara.sdk.flow._policies import RetryPolicy, checked_priority
-from runtara.sdk.flow.graph import Graph
+from runtara.sdk.flow.graph import DRAWN_MAX, Graph
 
 __all__ = ["Migration", "NodeInfo", "Workflow", "WorkflowContext"]
 
@@ -107,13 +107,13 @@ class Workflow(Generic[I, O]):
         """The nodes of the graph, as each instance keeps them."""
         return Graph.to_keep(self.steps)
 
-    def to_mermaid(self) -> str:
-        """Return the graph as a Mermaid flowchart."""
-        return self.graph.to_mermaid()
+    def to_mermaid(self, nodes_max: int | None = DRAWN_MAX) -> str:
+        """Return the graph as a Mermaid flowchart; see `Graph.to_mermaid`."""
+        return self.graph.to_mermaid(nodes_max)
 
-    def to_text(self) -> str:
-        """Return the graph as lines of text, one for each node."""
-        return self.graph.to_text()
+    def to_text(self, nodes_max: int | None = DRAWN_MAX) -> str:
+        """Return the graph as lines of text, one for each node; see `Graph.to_text`."""
+        return self.graph.to_text(nodes_max)
 
     def iter_nodes(self) -> list[NodeInfo]:
         """Return every node, each before what is inside it and behind it."""

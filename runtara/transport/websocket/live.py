@@ -22,7 +22,7 @@ from runtara.transport.client.door import ServerSpec
 from runtara.transport.client.trust import client_context, distrust_in
 from runtara.transport.websocket.terms import LIVE_PATH
 
-__all__ = ["LiveSpec", "follow_instances"]
+__all__ = ["LiveSpec", "follow_instance", "follow_instances"]
 
 _LOST: Final = (
     *(ws.ConnectionClosed, ws.HandshakeError, ProtocolError, HttpProtocolError),
@@ -31,8 +31,6 @@ _LOST: Final = (
 """What a server, or the way to it, can do to a connection."""
 
 _MESSAGE_MAX_BYTES: Final = 1024 * 1024
-
-_WATCH: Final = json.dumps({"type": "watch", "id": 1, "stream": "instances"})
 
 _BY_WIRE: Final = {code.wire: error for code, error in ERRORS.items()}
 
@@ -52,7 +50,7 @@ class LiveSpec(msgspec.Struct, frozen=True, kw_only=True):
 
 class _Message(msgspec.Struct, frozen=True):
     type: str
-    data: InstanceSummary | None = None
+    data: msgspec.Raw = msgspec.Raw()
     code: str = ""
     message: str = ""
 
@@ -66,10 +64,22 @@ async def follow_instances(spec: LiveSpec, told: Callable[[InstanceSummary | Non
     None is told first, and whenever something may have been missed: whoever reads all instances then misses nothing.
     Raises also what the server refuses with, and `UntrustedServer`.
     """
+    await _follow(spec, {"stream": "instances"}, lambda data: told(_row_decoder.decode(data) if bytes(data) else None))
+
+
+async def follow_instance(spec: LiveSpec, instance_id: str, told: Callable[[], Any]) -> None:
+    """Tell that something has happened to an instance, whenever it has or may have; ends as `follow_instances` does."""
+    await _follow(spec, {"stream": "instance", "instance_id": instance_id}, lambda _: told())
+
+
+_row_decoder: Final = msgspec.json.Decoder(InstanceSummary)
+
+
+async def _follow(spec: LiveSpec, wanted: dict[str, str], told: Callable[[msgspec.Raw], Any]) -> None:
     failure: RuntaraError = Unreachable(f"{spec.address} has ended the stream: ask again")
     try:
         async with await _reach(spec) as stream, trio.open_nursery() as nursery:
-            refused = await _hear(nursery, stream, spec, told)
+            refused = await _hear(nursery, stream, spec, wanted, told)
             failure = failure if refused is None else refused
             nursery.cancel_scope.cancel()
     except* _LOST as errors:
@@ -96,7 +106,11 @@ async def _reach(spec: LiveSpec) -> Any:
 
 
 async def _hear(
-    nursery: trio.Nursery, stream: Any, spec: LiveSpec, told: Callable[[InstanceSummary | None], Any]
+    nursery: trio.Nursery,
+    stream: Any,
+    spec: LiveSpec,
+    wanted: dict[str, str],
+    told: Callable[[msgspec.Raw], Any],
 ) -> RuntaraError | None:
     """Tell what comes; return what the server refuses with, or None where it only ends the stream."""
     headers = [(b"runtara-tenant-id", spec.tenant_id.encode())]
@@ -110,7 +124,7 @@ async def _hear(
         extra_headers=headers,
         max_message_size=_MESSAGE_MAX_BYTES,
     )
-    await line.send_message(_WATCH)
+    await line.send_message(json.dumps({"type": "watch", "id": 1, **wanted}))
     while True:
         message = _decoder.decode(await line.get_message())
         if message.type == "refused":

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,11 +12,11 @@ from runtara.actors.edge import Drain
 from runtara.errors import Forbidden, Unauthenticated, Unreachable, UntrustedServer
 from runtara.host import HTTP, Host
 from runtara.ids import InstanceKey
-from runtara.messages import InstanceSummary, RegisterInstance
+from runtara.messages import InstanceSummary, RegisterInstance, SaveCheckpoint
 from runtara.transport.addresses import parse_address
 from runtara.transport.client.door import ServerSpec
 from runtara.transport.credentials import KeyRing
-from runtara.transport.websocket.live import LiveSpec, follow_instances
+from runtara.transport.websocket.live import LiveSpec, follow_instance, follow_instances
 from tests.test_host import opened
 
 
@@ -72,6 +73,29 @@ async def test_whatever_changes_is_told_and_first_that_all_is_to_be_read(tmp_pat
     assert first is None
     assert second is not None
     assert (second.instance_id, second.status.value) == ("one", "running")
+
+
+async def test_of_one_instance_it_is_told_that_something_has_happened(tmp_path: Path) -> None:
+    sender, receiver = trio.open_memory_channel[None](100)
+
+    async def next_told() -> None:
+        with trio.fail_after(30):
+            await receiver.receive()
+            while True:
+                try:
+                    receiver.receive_nowait()
+                except trio.WouldBlock:
+                    return
+
+    async with opened(tmp_path, http_tls=False) as host, trio.open_nursery() as nursery:
+        key, call = InstanceKey("acme", "one"), host.runtime.dispatch.call
+        await call(key, RegisterInstance(attempt_id="a"))
+        nursery.start_soon(follow_instance, spec_of(host), "one", partial(sender.send_nowait, None))
+        await next_told()
+        for number in range(5):
+            await call(key, SaveCheckpoint(checkpoint_id=f"c{number}", state=b"1"), 1)
+            await next_told()
+        nursery.cancel_scope.cancel()
 
 
 async def test_what_the_server_refuses_with_is_raised(tmp_path: Path) -> None:

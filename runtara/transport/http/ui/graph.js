@@ -3,7 +3,7 @@
 // runtara/sdk/flow/_states.py decides the same for the command line; one table of cases holds both to it.
 
 const PREFIX = "flow::";
-const NODES_MAX = 2_000;
+const NODES_MAX = 10_000; // as many as `Flow.build` allows
 const DEPTH_MAX = 64;
 const KINDS = new Set(["task", "fork", "delay", "await_signal", "branch", "loop", "child_workflow"]);
 

@@ -3,6 +3,7 @@
 import { get, path } from "./api.js";
 import { h, replace, svg } from "./dom.js";
 import { BEGIN, beginning, checkpointOf, everyNode, peeks, withStates, wordOf } from "./graph.js";
+import { collapsed } from "./graph_collapsing.js";
 import { layout, room } from "./graph_layout.js";
 import { icon } from "./icons.js";
 import { bytesOf, clockTime, instant, plain } from "./text.js";
@@ -13,6 +14,7 @@ const KINDS = { task: "task", fork: "fork", delay: "delay", await_signal: "wait 
 const NOW = new Set(["running", "waiting", "awaiting_signal", "due", "failed"]);
 const ABOVE = 240; // what is shown above the first node at which something happens
 const POOLED = "pool:";
+const DRAWN_MAX = 2_000; // nodes that are drawn one by one
 
 const textOf = (base64) => new TextDecoder().decode(bytesOf(base64 ?? ""));
 
@@ -56,12 +58,12 @@ export class GraphView {
   /** Draw again, if anything has changed: something new is known, or time has passed. */
   draw() {
     if (!this.begun) return;
-    const nodes = withStates(this.begun.nodes, this.#facts());
+    const { nodes, hidden } = collapsed(withStates(this.begun.nodes, this.#facts()), DRAWN_MAX);
     const shown = JSON.stringify(nodes);
     if (shown === this.shown) return;
     this.shown = shown;
     this.element.hidden = false;
-    this.title.textContent = `Workflow ${plain(this.begun.workflow)}`;
+    this.title.textContent = `Workflow ${plain(this.begun.workflow)}${hidden ? ` · ${hidden.toLocaleString("en")} nodes are not drawn one by one` : ""}`;
     this.#draw(nodes);
     replace(this.list, listOf(nodes));
   }
