@@ -25,6 +25,7 @@ from runtara.transport.connection_file import ConnectionFile, write_connection_f
 from runtara.transport.credentials import KeyRing
 from runtara.transport.frames import Ask, Hello
 from tests.requirements import require
+from tests.watch import Watch
 
 PATIENCE_S = 20.0
 KEY = InstanceKey("default", "one")
@@ -63,23 +64,10 @@ async def status_of(host: Host, key: InstanceKey = KEY) -> InstanceInfo:
     return await host.runtime.dispatch.call(key, GetStatus())
 
 
-class _Watch:
-    """Hears of an instance."""
-
-    epoch: int | None = None
-
-    def __init__(self, key: InstanceKey) -> None:
-        self.key = key
-        self.heard = trio.Event()
-
-    def pushed(self, _signal: object, /) -> None:
-        self.heard.set()
-
-
 async def until(host: Host, key: InstanceKey, wanted: Any) -> InstanceInfo:
     """Wait until an instance stands as wanted."""
     while True:
-        watch = _Watch(key)
+        watch = Watch(key)
         host.gate.attach(watch)
         info = await status_of(host, key)
         if wanted(info):

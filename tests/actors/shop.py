@@ -15,26 +15,13 @@ from runtara.actors import MailboxSpec, Policy, child
 from runtara.actors.places import AwaitEmpty, KillAttempts, StopWaking
 from runtara.actors.runner import Graces, Runner
 from runtara.actors.sessions import Attach
-from runtara.ids import InstanceKey
 from runtara.messages import Call, GetStatus, InstanceInfo, ListEvents, LogRead, ReadLog, StartInstance
-from runtara.records import Signal
 from runtara.system import INSTANCES, PROGRAMS, READER, SCHEDULER, SESSIONS, Launcher
 from tests.actors.runners.hall import PATIENCE_S, Hall
 from tests.actors.stage import Stage, TrioClock, WatchedStore, key_of, open_stage
+from tests.watch import Watch
 
 __all__ = ["Shop", "open_shop"]
-
-
-class _Watcher:
-    """Hears of every change of an instance."""
-
-    def __init__(self, key: InstanceKey) -> None:
-        self.key = key
-        self.epoch: int | None = None
-        self.changed = trio.Event()
-
-    def pushed(self, _: Signal | None) -> None:
-        self.changed.set()
 
 
 class Shop:
@@ -45,7 +32,7 @@ class Shop:
         self.hall = hall
         self.runner = stage.system.ref(PROGRAMS)
         self.key = key_of
-        self._watchers: dict[str, _Watcher] = {}
+        self._watchers: dict[str, Watch] = {}
 
     async def start(self, text: str, name: str = "one", program: str | None = None, **more: Any) -> None:
         """Start an instance of a new program."""
@@ -62,16 +49,16 @@ class Shop:
     async def wait(self, wanted: Callable[[InstanceInfo], bool], name: str = "one") -> InstanceInfo:
         """Wait until an instance is as wanted."""
         if name not in self._watchers:
-            self._watchers[name] = _Watcher(key_of(name))
+            self._watchers[name] = Watch(key_of(name))
             await self.stage.system.ref(SESSIONS).tell(Attach(self._watchers[name]))
         watcher = self._watchers[name]
         while True:
-            watcher.changed = trio.Event()
+            watcher.heard = trio.Event()
             info = await self.status(name)
             if wanted(info):
                 return info
             with trio.fail_after(PATIENCE_S):
-                await watcher.changed.wait()
+                await watcher.heard.wait()
 
     async def wait_end(self, name: str = "one") -> InstanceInfo:
         """Wait until an instance is finished."""

@@ -16,25 +16,13 @@ from runtara.messages import GetStatus, InstanceInfo, SendSignal, StartInstance
 from runtara.settings import Settings
 from runtara.transport.credentials import KeyRing
 from tests.console.cdp import PATIENCE_S, Browser, Page, open_browser
+from tests.watch import Watch
 
 __all__ = ["PROGRAM", "TENANT", "World", "open_world", "quiet"]
 
 TENANT: Final = "acme"
 PROGRAM: Final = "story.py"
 _HERE: Final = Path(__file__).parent
-
-
-class _Watch:
-    """Hears of an instance."""
-
-    epoch: int | None = None
-
-    def __init__(self, key: InstanceKey) -> None:
-        self.key = key
-        self.heard = trio.Event()
-
-    def pushed(self, _signal: object, /) -> None:
-        self.heard.set()
 
 
 class World:
@@ -77,7 +65,7 @@ class World:
         """Wait until an instance stands so."""
         with trio.fail_after(PATIENCE_S):
             while True:
-                watch = _Watch(InstanceKey(TENANT, instance_id))
+                watch = Watch(InstanceKey(TENANT, instance_id))
                 self.host.gate.attach(watch)
                 info = await self.status(instance_id)
                 if info.status == status:

@@ -23,6 +23,7 @@ from runtara.settings import Settings
 from tests.actors.runners.hall import KEY, PATIENCE_S, is_alive, wait_gone
 from tests.actors.runners.ray_hall import RayHall, Town, open_ray_hall, open_town
 from tests.house.source import ROOT
+from tests.watch import Watch
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Ray leaves files and sockets open, and uses what is deprecated
 
@@ -451,23 +452,10 @@ with RuntaraSdk.from_env() as sdk:
 """
 
 
-class _Watch:
-    """Hears of an instance."""
-
-    epoch: int | None = None
-
-    def __init__(self, key: InstanceKey) -> None:
-        self.key = key
-        self.heard = trio.Event()
-
-    def pushed(self, _signal: object, /) -> None:
-        self.heard.set()
-
-
 async def ended(host: Host, key: InstanceKey) -> InstanceInfo:
     """Wait until an instance is finished."""
     while True:
-        watch = _Watch(key)
+        watch = Watch(key)
         host.gate.attach(watch)
         info: InstanceInfo = await host.runtime.dispatch.call(key, GetStatus())
         if info.status in FINAL:
