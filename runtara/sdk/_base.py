@@ -142,12 +142,6 @@ class SdkBase:
                 yield from flows.look()
             self._looked_at = since  # only now: a signal that was raised is raised again, until the program has ended
 
-    def _registered(self, since: int, reply: messages.InstanceRegistered) -> messages.InstanceRegistered:
-        """Take note that the attempt has begun, and of whether a signal waited; `since` was noted before it asked."""
-        if not reply.signals:
-            self._looked_at = since
-        return reply
-
     def pause(self, seconds: float) -> flows.Flow[None]:
         """Wait, but raise as soon as a signal to the whole instance comes."""
         while True:

@@ -104,8 +104,7 @@ class AsyncRuntaraSdk(SdkBase):
         whatever has this id, also of one that has ended, and nothing of that is left. Raises `InvalidState` or
         `InstanceCancelled` for an instance that has ended, and `NotFound` for an unknown checkpoint.
         """
-        since = self._session.pushes
-        return self._registered(since, await self._run(flows.register(checkpoint_id, self._attempt_id, replace)))
+        return await self._run(flows.register(checkpoint_id, self._attempt_id, replace))
 
     async def init(self, checkpoint_id: str | None = None) -> messages.InstanceRegistered:
         """Connect, register the attempt, and make this the SDK that durable functions use; see `register_sdk`."""

@@ -191,7 +191,7 @@ def test_what_a_file_of_an_older_schema_held_is_read_as_records(old: Path) -> No
         assert (reader.read_input(RESTING), reader.read_output(RESTING)) == (b"\0in", b"\0")
         assert (reader.read_input(ENDED), reader.read_output(ENDED)) == (b"", b"\0out")
         assert reader.read_env(RESTING) == {}
-        assert [tuple(due) for due in reader.list_due(2000, 10)] == [(1009, RESTING, 0, "orders")]
+        assert [tuple(due) for due in reader.list_due(2000, 10)] == [(1009, RESTING, 0, "orders", None)]
 
 
 def test_a_program_that_ran_before_the_second_schema_was_launched_by_the_host(old: Path) -> None:

@@ -99,6 +99,7 @@ class Guest:
         for stream_id, frame in self.conversation.outgoing():
             assert int.from_bytes(frame[:4], "big") == len(frame) - 4
             self.heard.append((stream_id, decode_server_frame(frame[4:])))
+        self.ended_by = self.ended_by or self.conversation.ended_by
 
     def told(self, kind: type) -> list[Any]:
         """What was heard of one kind of frame."""
