@@ -246,6 +246,24 @@ def test_a_cancel_stops_an_async_task_in_the_middle(backend: Backend, instance_i
         assert ended.wait(A_WHILE)
 
 
+def cancel_both(
+    backend: Backend,
+    workflow: Workflow[Any, Any],
+    instance_id: str,
+    met: threading.Barrier,
+    ended: threading.Semaphore,
+) -> None:
+    """Cancel a workflow whose two branches run at two workers, and have met; both must say that they have ended."""
+    with pool(backend, [workflow], workers=2) as client:
+        client.submit(workflow, instance_id, 1)
+        met.wait(A_WHILE)
+        client.cancel(instance_id)
+
+        assert client.wait(instance_id, A_WHILE).is_cancelled
+        assert ended.acquire(timeout=A_WHILE)
+        assert ended.acquire(timeout=A_WHILE)
+
+
 def test_a_cancel_stops_asyncio_tasks_in_the_middle_here_and_elsewhere(backend: Backend, instance_id: str) -> None:
     met, ended = threading.Barrier(3), threading.Semaphore(0)
 
@@ -260,15 +278,7 @@ def test_a_cancel_stops_asyncio_tasks_in_the_middle_here_and_elsewhere(backend: 
 
         return task(name)(run)
 
-    workflow = fork_of("stopped", [branch("a"), branch("b")])
-    with pool(backend, [workflow], workers=2) as client:
-        client.submit(workflow, instance_id, 1)
-        met.wait(A_WHILE)
-        client.cancel(instance_id)
-
-        assert client.wait(instance_id, A_WHILE).is_cancelled
-        assert ended.acquire(timeout=A_WHILE)
-        assert ended.acquire(timeout=A_WHILE)
+    cancel_both(backend, fork_of("stopped", [branch("a"), branch("b")]), instance_id, met, ended)
 
 
 def test_an_asyncio_task_that_is_cancelled_by_itself_has_failed(backend: Backend, instance_id: str) -> None:
@@ -302,15 +312,7 @@ def test_a_cancel_is_told_to_plain_tasks_here_and_elsewhere(backend: Backend, in
 
         return task(name)(run)
 
-    workflow = fork_of("told", [branch("a"), branch("b")])
-    with pool(backend, [workflow], workers=2) as client:
-        client.submit(workflow, instance_id, 1)
-        met.wait(A_WHILE)
-        client.cancel(instance_id)
-
-        assert client.wait(instance_id, A_WHILE).is_cancelled
-        assert ended.acquire(timeout=A_WHILE)
-        assert ended.acquire(timeout=A_WHILE)
+    cancel_both(backend, fork_of("told", [branch("a"), branch("b")]), instance_id, met, ended)
 
 
 def test_a_worker_that_goes_home_ends_its_task_and_leaves_the_rest_to_others(
