@@ -9,6 +9,7 @@ from typing import Any, Final, Generic, TypeGuard, TypeVar, cast
 
 import msgspec
 
+from runtara.errors import InvalidInput
 from runtara.sdk._types import RetryConfig
 from runtara.sdk.flow.errors import InvalidOption
 
@@ -79,7 +80,10 @@ class RetryPolicy(msgspec.Struct, frozen=True):
     """These, and `PermanentError`, are not tried again."""
 
     def __post_init__(self) -> None:
-        self.config  # noqa: B018 - has everything checked
+        try:
+            self.config  # noqa: B018 - has everything checked
+        except InvalidInput as refusal:
+            raise InvalidOption(str(refusal)) from None
         if not (_is_number(self.backoff_multiplier) and 1 <= self.backoff_multiplier <= 1_000):
             raise InvalidOption(f"backoff_multiplier of {self.backoff_multiplier!r} is not allowed: use 1 to 1,000")
 

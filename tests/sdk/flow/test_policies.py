@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from runtara.errors import InvalidInput
-from runtara.sdk.flow import LoopResult, OnMax, RetryPolicy, parse_duration
+from runtara.sdk.flow import InvalidOption, LoopResult, OnMax, RetryPolicy, parse_duration
 from runtara.sdk.flow._policies import span_of, written_duration
 
 
@@ -70,7 +70,7 @@ def test_what_is_not_to_be_tried_again_is_not() -> None:
     ids=str,
 )
 def test_a_policy_that_makes_no_sense_is_refused(wrong: dict[str, Any]) -> None:
-    with pytest.raises(InvalidInput, match="not allowed"):
+    with pytest.raises(InvalidOption, match="not allowed"):
         RetryPolicy(**wrong)
 
 
