@@ -2,6 +2,7 @@
 
 import os
 import select
+import signal
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +22,9 @@ GRACE_S = 1.0
 
 for _name in [name for name in os.environ if name.startswith("RUNTARA_") and not name.startswith("RUNTARA_TEST_")]:
     del os.environ[_name]  # the settings of whoever runs the tests are not the tests' settings
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as for any command that a shell has put into the background
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 hypothesis.settings.register_profile("dev", deadline=None)
 hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, database=None, print_blob=True)

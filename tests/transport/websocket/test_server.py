@@ -231,7 +231,7 @@ async def test_a_server_that_leaves_answers_what_it_was_asked_and_says_goodbye(
 
 async def test_a_client_that_never_reads_is_not_heard_and_let_go_while_others_are_served(tmp_path: Path) -> None:
     large = bytes(PAYLOAD_MAX)
-    async with open_scene(tmp_path, http_write_timeout_ms=500) as scene, scene.visitor() as honest:
+    async with open_scene(tmp_path, http_write_timeout_ms=2_000) as scene, scene.visitor() as honest:
         await honest.greet("honest")
         await honest.ask(RegisterInstance(attempt_id="a"))
         await honest.ask(SaveCheckpoint(checkpoint_id="large", state=large))
