@@ -29,7 +29,7 @@ from runtara.actors._instance_replacing import replace_by_register, replace_by_s
 from runtara.actors._instance_state import InstanceState, new_row
 from runtara.actors._instance_waits import begin_waits
 from runtara.actors._resources import join_resources
-from runtara.errors import AlreadyExists, NotFound
+from runtara.errors import AlreadyExists, Fenced, NotFound
 from runtara.ids import InstanceKey
 from runtara.lifecycle import Status, TerminationReason, Trigger, next_status
 from runtara.messages import (
@@ -162,6 +162,7 @@ def register_instance(case: Case, command: RegisterInstance) -> Decision:
         case.require_owner()  # launched, or registered before, under an epoch that is no longer the newest
     if next_status(row.status, Trigger.REGISTERED) is None or _rests(case):
         raise refusal(row, Trigger.REGISTERED)
+    _require_not_taken_back(case)
     if checkpoint_id is not None and checkpoint_id not in case.state.checkpoint_ids:
         raise _no_checkpoint(case.state.key, checkpoint_id)
     cancel = case.pending("cancel")
@@ -182,6 +183,15 @@ def _rests(case: Case) -> bool:
     reason = case.row.termination_reason
     told_to_end = reason is TerminationReason.SHUTDOWN_REQUESTED and _is_in_launched_process(case)
     return reason is TerminationReason.PAUSED or told_to_end
+
+
+def _require_not_taken_back(case: Case) -> None:
+    """Refuse a launched process that a pause told to end before it had registered: a resume launches the next one."""
+    if case.row.status is Status.SUSPENDED and case.row.attempt_id is None and _is_in_launched_process(case):
+        raise Fenced(
+            f"attempt {case.epoch} of instance {case.row.instance_id!r} was told to end before it had begun: "
+            "end the program, the instance is launched again"
+        )
 
 
 def _is_in_launched_process(case: Case) -> bool:

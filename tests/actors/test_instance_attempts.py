@@ -283,6 +283,21 @@ def test_a_launched_process_that_was_shut_down_is_not_let_in_again_but_the_next_
     assert (world.row.status, world.row.epoch, world.row.claimed_epoch) == (Status.RUNNING, 2, 2)
 
 
+def test_a_launch_that_was_taken_back_by_a_pause_does_not_begin_after_the_resume_but_the_next_one_does() -> None:
+    world = claimed()
+    world.send("pause")
+    world.send("resume")
+    before = world.row
+
+    with pytest.raises(Fenced, match=r"attempt 1 .* was told to end before it had begun: end the program"):
+        world.ask(RegisterInstance(attempt_id="late"), epoch=1)
+
+    assert world.row == before
+    world.ask(WakeInstance(due_at=NOW))
+    world.ask(RegisterInstance(attempt_id="next"), epoch=2)
+    assert (world.row.status, world.row.epoch, world.row.claimed_epoch) == (Status.RUNNING, 2, 2)
+
+
 def test_a_registration_tells_pending_signals_to_the_instance_with_the_cancel_first() -> None:
     world = unmanaged()
     for kind in ("pause", "shutdown", "cancel"):
