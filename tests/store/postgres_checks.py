@@ -33,7 +33,7 @@ from tests.store.tcp_proxy import Cut, TcpProxy
 __all__ = ["CHECKS", "QUICK", "Bench", "campaign", "eventually", "waits_for_a_lock"]
 
 QUICK: Final = PostgresLimits(connect_timeout_ms=3_000, timeout_ms=800, lock_timeout_ms=400)
-"""So that whoever is kept waiting does not wait for long: only where somebody is, as a busy machine keeps all waiting."""
+"""So that whoever is kept waiting does not wait for long. A busy machine keeps everybody waiting: else be `PATIENT`."""
 
 PATIENT: Final = PostgresLimits(connect_timeout_ms=20_000, timeout_ms=20_000, lock_timeout_ms=10_000)
 

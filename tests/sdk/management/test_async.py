@@ -79,5 +79,5 @@ async def test_a_wait_that_is_cancelled_hears_of_nothing_any_more() -> None:
 
         assert scope.cancelled_caught
         with trio.fail_after(SECONDS):
-            while connected(system._doors):  # the program itself may just be leaving
+            while connected(system._doors):  # noqa: ASYNC110 - nobody says when the program itself has left
                 await trio.sleep(0.01)

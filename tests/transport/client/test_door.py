@@ -502,9 +502,10 @@ def test_an_attempt_that_says_nothing_is_kept_alive_until_it_is_silenced(serving
 
         door.stop_heartbeat()
         door.connect_from_thread()  # has its turn on the engine after that
-        while beats.acquire(blocking=False):
-            pass
-        assert not beats.acquire(timeout=0.1)
+        late = 0
+        while beats.acquire(timeout=0.2):  # what was on its way comes later still
+            late += 1
+            assert late < 20
         door.close()
 
 
