@@ -9,6 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from runtara import messages
+from runtara.decoders import decode_json
 from runtara.errors import RetriesExhausted
 from runtara.sdk import _flows as flows
 from runtara.sdk._flows import Flow
@@ -66,7 +67,7 @@ def write_begin(begin: Begin) -> bytes:
 def read_begin(state: bytes | None) -> Begin:
     """Return what was kept of a beginning. Raises `BackendError` for what is none."""
     try:
-        return msgspec.json.decode(state or b"", type=Begin)
+        return decode_json(state or b"", Begin)
     except msgspec.MsgspecError as error:
         raise BackendError(f"this is not the beginning of a workflow ({error}): use another instance id") from None
 

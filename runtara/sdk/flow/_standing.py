@@ -6,6 +6,7 @@ from typing import Any, Final, cast
 import msgspec
 
 from runtara import messages
+from runtara.decoders import decode_json
 from runtara.errors import InstanceNotFound, InvalidInput
 from runtara.ids import is_pooled
 from runtara.lifecycle import FINAL, Status, TerminationReason
@@ -131,7 +132,7 @@ def status_of(door: Door, info: messages.InstanceInfo, codec: Codec | None) -> F
         return WorkflowStatus(status="completed", output=raw if codec is None else codec.decode(raw, Any))
     if info.status is Status.FAILED:
         note = yield from _last_event(door, FAILURE)
-        failure = None if note is None else msgspec.json.decode(note, type=TaskFailure)
+        failure = None if note is None else decode_json(note, TaskFailure)
         return WorkflowStatus(status="failed", error=info.error, failure=failure)
     if info.status is Status.CANCELLED:
         said = yield from _note_of(door, "cancel")
@@ -154,7 +155,7 @@ def _resting(door: Door, info: messages.InstanceInfo) -> Flow[WorkflowStatus]:
     note = yield from _last_event(door, REST)
     if note is None or info.termination_reason not in _OF_ITS_OWN:
         return WorkflowStatus(status="in_progress")  # interrupted: somebody may take it up
-    rest = msgspec.json.decode(note, type=RestNote)
+    rest = decode_json(note, RestNote)
     if not rest.place:
         return WorkflowStatus(status="in_progress")  # handed over: somebody takes it up
     wake_at = None if rest.wake_at is None else datetime.fromtimestamp(rest.wake_at / 1000, UTC)
@@ -171,7 +172,7 @@ def _note_of(door: Door, kind: messages.SignalKind) -> Flow[SignalNote]:
     payload = yield from _last_event(door, kind, "signal-sent")
     _, _, note = (payload or b"").partition(b"\n")  # behind the id of the signal
     try:
-        return msgspec.json.decode(note, type=SignalNote)
+        return decode_json(note, SignalNote)
     except msgspec.DecodeError:
         return SignalNote()
 
