@@ -39,6 +39,7 @@ from runtara.messages._instances import (
     AwaitedSignal,
     CompleteInstance,
     FailInstance,
+    FinishInstance,
     GetCheckpoint,
     GetInput,
     GetStatus,
@@ -47,6 +48,7 @@ from runtara.messages._instances import (
     RecordEvent,
     RecordRetry,
     RegisterInstance,
+    RestInstance,
     SaveCheckpoint,
     SendSignal,
     SignalKind,
@@ -181,6 +183,7 @@ __all__ = [
     "EventPage",
     "ExitInstance",
     "FailInstance",
+    "FinishInstance",
     "FinishTask",
     "ForkInstance",
     "GetCheckpoint",
@@ -247,6 +250,7 @@ __all__ = [
     "RecordUsage",
     "RegisterInstance",
     "Request",
+    "RestInstance",
     "RetriesFound",
     "RevokeKey",
     "Role",
@@ -303,7 +307,9 @@ Command = (
     | Heartbeat
     | CompleteInstance
     | FailInstance
+    | FinishInstance
     | SuspendInstance
+    | RestInstance
     | RecordEvent
     | GetStatus
     | GetInput

@@ -26,6 +26,7 @@ __all__ = [
     "AwaitedSignal",
     "CompleteInstance",
     "FailInstance",
+    "FinishInstance",
     "GetCheckpoint",
     "GetInput",
     "GetStatus",
@@ -34,6 +35,7 @@ __all__ = [
     "RecordEvent",
     "RecordRetry",
     "RegisterInstance",
+    "RestInstance",
     "SaveCheckpoint",
     "SendSignal",
     "SignalKind",
@@ -114,6 +116,37 @@ class SuspendInstance(msgspec.Struct, Request[Acknowledged], frozen=True, gc=Fal
     wake_at: int | None = None
     awaits: tuple[AwaitedSignal, ...] = ()
     """Custom signals, each of which wakes it as well; one that is there already does so at once."""
+
+
+class RestInstance(msgspec.Struct, Request[Acknowledged], frozen=True, gc=False, tag=True, kw_only=True):
+    """Come to rest with what was done until then: all of it is stored with one change, or nothing.
+
+    What `SaveCheckpoint`, `RecordEvent`, and `Sleep` or `SuspendInstance` take one change each for. With `duration_ms`
+    it rests for a delay, else until `wake_at`, or a signal. Where the delay is over, it does not rest: the status is
+    running then, and the program goes on.
+    """
+
+    results: tuple[tuple[str, bytes], ...] = ()
+    """Checkpoints to be saved, ids with their states. One that is there with another state refuses the whole."""
+    subtype: str | None = None
+    """Of an event that says why it rests; None for no event."""
+    payload: bytes = b""
+    """Of that event."""
+    checkpoint_id: str | None = None
+    """Of the delay, whose end is fixed the first time, as that of a `Sleep`."""
+    duration_ms: int | None = None
+    wake_at: int | None = None
+    """As in `SuspendInstance`."""
+    awaits: tuple[AwaitedSignal, ...] = ()
+    """Likewise; not for a delay."""
+
+
+class FinishInstance(msgspec.Struct, Request[Acknowledged], frozen=True, gc=False, tag=True, kw_only=True):
+    """End well with what was done until then, as `SaveCheckpoint` and `CompleteInstance` would one after the other."""
+
+    results: tuple[tuple[str, bytes], ...] = ()
+    """As in `RestInstance`."""
+    output: bytes = b""
 
 
 class RecordEvent(msgspec.Struct, Request[Acknowledged], frozen=True, gc=False, tag=True, kw_only=True):
