@@ -57,6 +57,8 @@ class RegisterInstance(msgspec.Struct, Request[InstanceRegistered], frozen=True,
     replace: bool = False
     """Whether whatever has the instance's id is replaced, also where it is finished: it is stopped, all that is stored
     of it goes, and this is the first attempt of a new instance. A launched attempt cannot do that."""
+    replay: bool = False
+    """Whether the answer is to hold what a replay needs: input and checkpoints, as far as they are short."""
 
 
 class SaveCheckpoint(msgspec.Struct, Request[CheckpointSaved], frozen=True, gc=False, tag=True, kw_only=True):

@@ -125,12 +125,15 @@ class DueInstance(NamedTuple):
 
 
 class Wanted(NamedTuple):
-    """One thing that is to be read of an instance; `id` names the checkpoint."""
+    """One thing that is to be read of an instance; `id` names the checkpoint. One is wanted only if it is short."""
 
     key: InstanceKey
-    kind: Literal["input", "output", "checkpoint"]
+    kind: Literal["input", "output", "checkpoint", "short"]
     id: str | None = None
 
+
+SHORT_MAX_BYTES: Final = 4_096
+"""Longest state of a checkpoint that is short."""
 
 AGING_MS: Final = 300_000
 """How many milliseconds of waiting one step of priority is worth, where something grows more urgent as it waits."""
