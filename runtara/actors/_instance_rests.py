@@ -22,7 +22,7 @@ def needs_of_rest(state: InstanceState, command: RestInstance) -> tuple[Need, ..
     """What was saved before is compared, and a delay that has begun has its end already."""
     delay = command.checkpoint_id
     has_begun = delay is not None and delay in state.checkpoint_ids
-    saved = needs_of_checkpoints(state, command.results)
+    saved = needs_of_checkpoints(state, _pairs(command))
     return (*saved, Need("checkpoint", delay)) if has_begun else saved
 
 
@@ -58,7 +58,7 @@ def _for_a_delay(case: Case, command: RestInstance, delay: str) -> Decision:
         added = (CheckpointAdded(stored),)
     wake_at = case.now if stored.wake_at is None else stored.wake_at  # a plain checkpoint leaves nothing to wait for
     if wake_at <= case.now:
-        return Decision((*add_checkpoints(case, command.results), *added), Acknowledged(case.row.status))
+        return Decision((*add_checkpoints(case, _pairs(command)), *added), Acknowledged(case.row.status))
     wish = InstanceSuspended(
         trigger=Trigger.SLEPT,
         reason=TerminationReason.SLEEPING,
@@ -73,7 +73,7 @@ def _for_a_delay(case: Case, command: RestInstance, delay: str) -> Decision:
 
 def _done(case: Case, command: RestInstance) -> tuple[DomainEvent, ...]:
     """Return what keeps what was done, and why it rests."""
-    saved = add_checkpoints(case, command.results)
+    saved = add_checkpoints(case, _pairs(command))
     if command.subtype is None:
         return saved
     note = Event(
@@ -88,7 +88,7 @@ def _done(case: Case, command: RestInstance) -> tuple[DomainEvent, ...]:
 
 def needs_of_finish(state: InstanceState, command: FinishInstance) -> tuple[Need, ...]:
     """What was saved before is compared."""
-    return needs_of_checkpoints(state, command.results)
+    return needs_of_checkpoints(state, _pairs(command))
 
 
 def finish_instance(case: Case, command: FinishInstance) -> Decision:
@@ -96,4 +96,8 @@ def finish_instance(case: Case, command: FinishInstance) -> Decision:
     end = complete_instance(case, CompleteInstance(output=command.output))
     if not end.events:
         return end
-    return Decision((*add_checkpoints(case, command.results), *end.events), end.reply, end.effects)
+    return Decision((*add_checkpoints(case, _pairs(command)), *end.events), end.reply, end.effects)
+
+
+def _pairs(command: RestInstance | FinishInstance) -> tuple[tuple[str, bytes], ...]:
+    return tuple((result.checkpoint_id, result.state) for result in command.results)

@@ -10,7 +10,7 @@ from runtara.actors._dispatch_checks import check_integer, check_rest
 from runtara.clock import SPAN_MAX_MS
 from runtara.errors import InvalidInput, TooLarge
 from runtara.ids import check_checkpoint_id
-from runtara.messages import FinishInstance, RestInstance
+from runtara.messages import FinishInstance, RestInstance, StepResult
 
 __all__ = ["REST_CHECKS", "RESULTS_MAX", "RESULTS_MAX_BYTES"]
 
@@ -39,17 +39,17 @@ def _check_finish(command: FinishInstance) -> None:
     _check_results(command.results)
 
 
-def _check_results(results: tuple[tuple[str, bytes], ...], others: tuple[str, ...] = ()) -> None:
+def _check_results(results: tuple[StepResult, ...], others: tuple[str, ...] = ()) -> None:
     if len(results) > RESULTS_MAX:
         raise TooLarge(f"{len(results)} results are too many: save all but {RESULTS_MAX} of them before")
-    ids = [*(checkpoint_id for checkpoint_id, _ in results), *others]
+    ids = [*(result.checkpoint_id for result in results), *others]
     for checkpoint_id in ids:
         check_checkpoint_id(checkpoint_id)
     if len(set(ids)) < len(ids):
         raise InvalidInput("a checkpoint is named twice: an id is written once")
-    if not all(isinstance(cast(object, state), bytes) for _, state in results):
+    if not all(isinstance(cast(object, result.state), bytes) for result in results):
         raise InvalidInput("the state of a result must be bytes: encode it first")
-    size = sum(len(state) for _, state in results)
+    size = sum(len(result.state) for result in results)
     if size > RESULTS_MAX_BYTES:
         raise TooLarge(f"{size} bytes of results are too many: save what is over {RESULTS_MAX_BYTES} before")
 

@@ -199,8 +199,8 @@ class Line:
             if content.__class__ is not bytes or len(content) > self.dispatch.payload_max_bytes:
                 self._check_payload(type(command), payload, content)
         if has_results:
-            for _, state in command.results:
-                self._check_payload(type(command), "a result", state)
+            for result in command.results:
+                self._check_payload(type(command), "a result", result.state)
         return way(self, command, epoch)
 
     def _check_payload(self, kind: type, field: str, payload: object) -> None:

@@ -53,6 +53,7 @@ from runtara.messages._instances import (
     SendSignal,
     SignalKind,
     Sleep,
+    StepResult,
     SuspendInstance,
     TakeSignal,
 )
@@ -282,6 +283,7 @@ __all__ = [
     "StartOutcome",
     "Step",
     "StepPage",
+    "StepResult",
     "StepStatus",
     "SuspendInstance",
     "TakeSignal",

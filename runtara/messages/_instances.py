@@ -40,6 +40,7 @@ __all__ = [
     "SendSignal",
     "SignalKind",
     "Sleep",
+    "StepResult",
     "SuspendInstance",
     "TakeSignal",
 ]
@@ -120,6 +121,13 @@ class SuspendInstance(msgspec.Struct, Request[Acknowledged], frozen=True, gc=Fal
     """Custom signals, each of which wakes it as well; one that is there already does so at once."""
 
 
+class StepResult(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """A checkpoint that is to be saved with something else."""
+
+    checkpoint_id: str
+    state: bytes
+
+
 class RestInstance(msgspec.Struct, Request[Acknowledged], frozen=True, gc=False, tag=True, kw_only=True):
     """Come to rest with what was done until then: all of it is stored with one change, or nothing.
 
@@ -128,8 +136,8 @@ class RestInstance(msgspec.Struct, Request[Acknowledged], frozen=True, gc=False,
     running then, and the program goes on.
     """
 
-    results: tuple[tuple[str, bytes], ...] = ()
-    """Checkpoints to be saved, ids with their states. One that is there with another state refuses the whole."""
+    results: tuple[StepResult, ...] = ()
+    """Checkpoints to be saved. One that is there with another state refuses the whole."""
     subtype: str | None = None
     """Of an event that says why it rests; None for no event."""
     payload: bytes = b""
@@ -146,7 +154,7 @@ class RestInstance(msgspec.Struct, Request[Acknowledged], frozen=True, gc=False,
 class FinishInstance(msgspec.Struct, Request[Acknowledged], frozen=True, gc=False, tag=True, kw_only=True):
     """End well with what was done until then, as `SaveCheckpoint` and `CompleteInstance` would one after the other."""
 
-    results: tuple[tuple[str, bytes], ...] = ()
+    results: tuple[StepResult, ...] = ()
     """As in `RestInstance`."""
     output: bytes = b""
 

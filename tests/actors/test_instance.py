@@ -59,6 +59,7 @@ from runtara.messages import (
     Sleep,
     SleepStarted,
     StartInstance,
+    StepResult,
     SuspendInstance,
     TakeSignal,
     TimeOutInstance,
@@ -75,7 +76,7 @@ OWNER_ONLY: list[Command] = [
     FailInstance(error="no"),
     SuspendInstance(),
     RestInstance(subtype="why", checkpoint_id="a", duration_ms=1),
-    FinishInstance(results=(("a", b"1"),)),
+    FinishInstance(results=(StepResult(checkpoint_id="a", state=b"1"),)),
     RecordEvent(subtype="note"),
     PollSignals(),
     TakeSignal(name="go", place="p"),
@@ -284,7 +285,9 @@ PROGRAM = st.one_of(
     st.sampled_from([Heartbeat(), PollSignals(), GetStatus(), GetInput()]),
     st.builds(GetCheckpoint, checkpoint_id=IDS),
 )
-RESULTS = st.dictionaries(IDS, STATES, max_size=2).map(lambda states: tuple(states.items()))
+RESULTS = st.dictionaries(IDS, STATES, max_size=2).map(
+    lambda states: tuple(StepResult(checkpoint_id=name, state=state) for name, state in states.items())
+)
 SUBTYPES = st.none() | st.just("why")
 
 
@@ -292,7 +295,7 @@ SUBTYPES = st.none() | st.just("why")
 def delays(draw: st.DrawFn) -> RestInstance:
     """Draw a rest for a delay, which is no result beside."""
     delay, results = draw(IDS), draw(RESULTS)
-    others = tuple(result for result in results if result[0] != delay)
+    others = tuple(result for result in results if result.checkpoint_id != delay)
     return RestInstance(results=others, subtype=draw(SUBTYPES), checkpoint_id=delay, duration_ms=draw(SPANS))
 
 
@@ -530,7 +533,8 @@ class Lives(RuleBasedStateMachine):
     def _check_results(self, command: RestInstance | FinishInstance) -> None:
         if self.world.saved is None:
             return  # sent again, or it rests for this very instant already
-        for name, state in command.results:
+        for result in command.results:
+            name, state = result.checkpoint_id, result.state
             assert self.world.rows.checkpoints[name].state == state == self._first("state", name, state)
         if isinstance(command, RestInstance) and command.checkpoint_id is not None:
             stored = self.world.rows.checkpoints[command.checkpoint_id]

@@ -12,13 +12,16 @@ from runtara.messages import (
     RestInstance,
     SaveCheckpoint,
     Sleep,
+    StepResult,
     SuspendInstance,
 )
 from tests.actors.world import NOW, World, managed, unmanaged
 
-DELAY = RestInstance(results=(("a", b"1"),), subtype="why", payload=b"p", checkpoint_id="nap", duration_ms=50)
-UNTIL = RestInstance(results=(("a", b"1"),), subtype="why", payload=b"p", wake_at=NOW + 50)
-FINISH = FinishInstance(results=(("a", b"1"),), output=b"done")
+RESULTS = (StepResult(checkpoint_id="a", state=b"1"),)
+
+DELAY = RestInstance(results=RESULTS, subtype="why", payload=b"p", checkpoint_id="nap", duration_ms=50)
+UNTIL = RestInstance(results=RESULTS, subtype="why", payload=b"p", wake_at=NOW + 50)
+FINISH = FinishInstance(results=RESULTS, output=b"done")
 
 
 def told(world: World, subtype: str = "why") -> int:
@@ -110,7 +113,7 @@ def test_it_rests_until_a_signal_that_it_names_and_not_at_all_where_that_has_com
     late = managed()
     late.send("custom", "s", name="go")
 
-    late.tell(RestInstance(results=(("a", b"1"),), subtype="why", awaits=awaits))
+    late.tell(RestInstance(results=RESULTS, subtype="why", awaits=awaits))
 
     assert (world.row.termination_reason, world.row.wake_at) == (TerminationReason.WAITING_SIGNAL, None)
     assert (late.row.status, late.row.wake_at) == (Status.SUSPENDED, NOW)

@@ -4,18 +4,24 @@ import pytest
 
 from runtara.actors._rest_checks import REST_CHECKS, RESULTS_MAX, RESULTS_MAX_BYTES
 from runtara.errors import InvalidInput, TooLarge
-from runtara.messages import AwaitedSignal, FinishInstance, RestInstance
+from runtara.messages import AwaitedSignal, FinishInstance, RestInstance, StepResult
+
+
+def of(checkpoint_id: str, state: Any = b"") -> StepResult:
+    """Return a result; Any: some are refused for what they hold."""
+    return StepResult(checkpoint_id=checkpoint_id, state=state)
+
 
 GO = AwaitedSignal(name="go", place="p")
 
 GOOD = (
     RestInstance(),
-    RestInstance(results=(("a", b"1"), ("b", b"")), subtype="why", payload=b"p", checkpoint_id="nap", duration_ms=0),
+    RestInstance(results=(of("a", b"1"), of("b")), subtype="why", payload=b"p", checkpoint_id="nap", duration_ms=0),
     RestInstance(subtype="why", wake_at=5, awaits=(GO,)),
     FinishInstance(),
-    FinishInstance(results=(("a", b"1"),)),
-    FinishInstance(results=tuple((f"r{number}", b"") for number in range(RESULTS_MAX))),
-    FinishInstance(results=(("a", bytes(RESULTS_MAX_BYTES)),)),
+    FinishInstance(results=(of("a", b"1"),)),
+    FinishInstance(results=tuple(of(f"r{number}") for number in range(RESULTS_MAX))),
+    FinishInstance(results=(of("a", bytes(RESULTS_MAX_BYTES)),)),
 )
 
 BAD = (
@@ -28,15 +34,15 @@ BAD = (
     (RestInstance(subtype=""), "subtype"),
     (RestInstance(wake_at=-1), "wake_at"),
     (RestInstance(awaits=(AwaitedSignal(name="", place="p"),)), "signal name"),
-    (RestInstance(results=(("nap", b""),), checkpoint_id="nap", duration_ms=5), "a checkpoint is named twice"),
-    (FinishInstance(results=(("a", b"1"), ("a", b"1"))), "a checkpoint is named twice"),
-    (FinishInstance(results=(("", b"1"),)), "checkpoint id"),
-    (FinishInstance(results=(("a", "text"),)), "the state of a result must be bytes"),  # type: ignore[arg-type]  # that is what is refused
+    (RestInstance(results=(of("nap"),), checkpoint_id="nap", duration_ms=5), "a checkpoint is named twice"),
+    (FinishInstance(results=(of("a", b"1"), of("a", b"1"))), "a checkpoint is named twice"),
+    (FinishInstance(results=(of(""),)), "checkpoint id"),
+    (FinishInstance(results=(of("a", "text"),)), "the state of a result must be bytes"),
 )
 
 TOO_LARGE = (
-    FinishInstance(results=tuple((f"r{number}", b"") for number in range(RESULTS_MAX + 1))),
-    RestInstance(results=(("a", bytes(RESULTS_MAX_BYTES)), ("b", b"1"))),
+    FinishInstance(results=tuple(of(f"r{number}") for number in range(RESULTS_MAX + 1))),
+    RestInstance(results=(of("a", bytes(RESULTS_MAX_BYTES)), of("b", b"1"))),
 )
 
 

@@ -18,6 +18,7 @@ from runtara.messages import (
     RestInstance,
     SaveCheckpoint,
     Sleep,
+    StepResult,
     SuspendInstance,
     TakeSignal,
 )
@@ -33,8 +34,10 @@ CHANGES: Final[dict[str, Callable[[], Any]]] = {
     "complete": lambda: CompleteInstance(output=b"late"),
     "fail": lambda: FailInstance(error="late"),
     "suspend": SuspendInstance,
-    "rest": lambda: RestInstance(results=(("late", b"late"),), checkpoint_id="nap", duration_ms=3_600_000),
-    "finish": lambda: FinishInstance(results=(("late", b"late"),), output=b"late"),
+    "rest": lambda: RestInstance(
+        results=(StepResult(checkpoint_id="late", state=b"late"),), checkpoint_id="nap", duration_ms=3_600_000
+    ),
+    "finish": lambda: FinishInstance(results=(StepResult(checkpoint_id="late", state=b"late"),), output=b"late"),
     "event": lambda: RecordEvent(subtype="late"),
     "poll": PollSignals,
     "take": lambda: TakeSignal(name="go", place="late", timeout_ms=0),

@@ -17,6 +17,7 @@ from runtara.messages import (
     SaveCheckpoint,
     SendSignal,
     Sleep,
+    StepResult,
     SuspendInstance,
     TakeSignal,
 )
@@ -38,11 +39,22 @@ COMMANDS: Final[dict[str, Callable[[], Any]]] = {
     "fail": lambda: FailInstance(error="no"),
     "suspend": SuspendInstance,
     "rest for a delay": lambda: RestInstance(
-        results=(("a", b"state"),), subtype="kind", payload=b"why", checkpoint_id="nap", duration_ms=3_600_000
+        results=(StepResult(checkpoint_id="a", state=b"state"),),
+        subtype="kind",
+        payload=b"why",
+        checkpoint_id="nap",
+        duration_ms=3_600_000,
     ),
-    "rest for no time": lambda: RestInstance(results=(("a", b"state"),), checkpoint_id="nap", duration_ms=0),
-    "rest until a resume": lambda: RestInstance(results=(("a", b"state"),), subtype="kind"),
-    "finish": lambda: FinishInstance(results=(("a", b"state"), ("before", b"state")), output=b"output"),
+    "rest for no time": lambda: RestInstance(
+        results=(StepResult(checkpoint_id="a", state=b"state"),), checkpoint_id="nap", duration_ms=0
+    ),
+    "rest until a resume": lambda: RestInstance(
+        results=(StepResult(checkpoint_id="a", state=b"state"),), subtype="kind"
+    ),
+    "finish": lambda: FinishInstance(
+        results=(StepResult(checkpoint_id="a", state=b"state"), StepResult(checkpoint_id="before", state=b"state")),
+        output=b"output",
+    ),
 }
 """What a program may say twice, because it did not hear the answer."""
 

@@ -29,7 +29,7 @@ class Held:
     """What one attempt holds."""
 
     def __init__(self) -> None:
-        self._result: tuple[str, bytes] | None = None
+        self._result: messages.StepResult | None = None
         self._kept: dict[str, messages.KeptStep] = {}
         self._forks = 0
         self.knows_all = False
@@ -65,18 +65,19 @@ class Held:
         """Hold a result until the next thing is said; False where it has to be saved now."""
         if self._forks or self._result is not None or len(state) > HELD_MAX_BYTES:
             return False
-        self._result = (checkpoint_id, state)
+        self._result = messages.StepResult(checkpoint_id=checkpoint_id, state=state)
         return True
 
-    def results(self) -> tuple[tuple[str, bytes], ...]:
+    def results(self) -> tuple[messages.StepResult, ...]:
         """Return what is held, for the command that takes it along."""
         return () if self._result is None else (self._result,)
 
     def saved(self) -> Flow[None]:
         """Save what is held, by itself. Raises what a signal means that was sent meanwhile."""
         if self._result is not None:
-            checkpoint_id, state = self._result
-            reply: messages.CheckpointSaved = yield messages.SaveCheckpoint(checkpoint_id=checkpoint_id, state=state)
+            result = self._result
+            command = messages.SaveCheckpoint(checkpoint_id=result.checkpoint_id, state=result.state)
+            reply: messages.CheckpointSaved = yield command
             self._result = None
             flows.raise_for(Signal.of(reply.signal))
 

@@ -104,8 +104,8 @@ class Run:
                 yield from self._rest(raised)
             return
         if isinstance(raised, WorkflowError):
-            for checkpoint_id, state in self._results():  # who goes on from here need not do it again
-                yield messages.SaveCheckpoint(checkpoint_id=checkpoint_id, state=state)
+            for result in self._results():  # who goes on from here need not do it again
+                yield messages.SaveCheckpoint(checkpoint_id=result.checkpoint_id, state=result.state)
             note = msgspec.json.encode(failure_of(raised))
             yield messages.RecordEvent(subtype=FAILURE, payload=note)
             yield messages.FailInstance(error=str(raised)[:4096])
@@ -125,7 +125,7 @@ class Run:
             awaits=rest.awaits,
         )
 
-    def _results(self) -> tuple[tuple[str, bytes], ...]:
+    def _results(self) -> tuple[messages.StepResult, ...]:
         return () if self._held is None else self._held.results()
 
 
