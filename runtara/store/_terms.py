@@ -14,6 +14,7 @@ from runtara.records import Checkpoint, Event, ImageVersion, Instance, Retry, Si
 __all__ = [
     "AGING_MS",
     "NOBODY",
+    "SHORT_MAX_BYTES",
     "USERS_NAMED",
     "Barred",
     "Claims",
