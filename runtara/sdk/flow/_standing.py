@@ -15,15 +15,13 @@ from runtara.sdk._flows import Flow
 from runtara.sdk._wishes import ask
 from runtara.sdk.flow._codecs import CODECS, Codec
 from runtara.sdk.flow._kept import BEGIN, Begin, check_definition, read_begin
+from runtara.sdk.flow._notes import FAILURE, REST, RestNote
 from runtara.sdk.flow.errors import BackendError, InstanceAlreadyExistsError
 from runtara.sdk.flow.status import TaskFailure, WorkflowStatus
 from runtara.sdk.flow.workflow import Workflow
 from runtara.transport import Door
 
 __all__ = [
-    "FAILURE",
-    "REST",
-    "RestNote",
     "SignalNote",
     "begin_of",
     "existing",
@@ -33,21 +31,6 @@ __all__ = [
     "status_of",
     "to_be_replaced",
 ]
-
-FAILURE: Final = "flow::failure"
-"""Subtype of the event that keeps why a run has failed: a `TaskFailure`, as JSON."""
-
-REST: Final = "flow::rest"
-"""Subtype of the event that keeps in what a run rests: a `RestNote`, as JSON."""
-
-
-class RestNote(msgspec.Struct, frozen=True, kw_only=True):
-    """In what a run rests."""
-
-    place: str
-    wake_at: int | None = None
-    """In milliseconds since 1970 UTC."""
-    signal_name: str | None = None
 
 
 class SignalNote(msgspec.Struct, frozen=True, kw_only=True):
@@ -158,7 +141,8 @@ def _resting(door: Door, info: messages.InstanceInfo) -> Flow[WorkflowStatus]:
     rest = decode_json(note, RestNote)
     if not rest.place:
         return WorkflowStatus(status="in_progress")  # handed over: somebody takes it up
-    wake_at = None if rest.wake_at is None else datetime.fromtimestamp(rest.wake_at / 1000, UTC)
+    at = rest.wake_at if rest.wake_at is not None or rest.signal_name is not None else info.wake_at
+    wake_at = None if at is None else datetime.fromtimestamp(at / 1000, UTC)
     if rest.signal_name is None:
         return WorkflowStatus(status="waiting", wake_at=wake_at, delay_id=rest.place)
     return WorkflowStatus(status="awaiting_signal", signal_id=rest.place, signal_name=rest.signal_name, wake_at=wake_at)
