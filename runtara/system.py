@@ -130,7 +130,7 @@ def in_process(programs: Mapping[str, Program], *, grace: float = 10.0) -> Launc
         "programs",
         Programs,
         kwargs={"instances": INSTANCES, "reader": READER, "programs": programs, "grace": grace},
-        mailbox=MailboxSpec(bound=65_536, policy=Policy.REJECT),
+        mailbox=_BUSY,
     )
     return Launcher(runner=runner, is_in_process=True)
 
@@ -151,7 +151,7 @@ def tree(
             *_forwarder(store.tenure, neighbours),
             strategy=Strategy.ONE_FOR_ALL,
         ),
-        group("runner", launcher.runner, _pool(settings, clock, launcher), intensity=Intensity(restarts=5, within=10)),
+        group("runner", launcher.runner, _pool(settings, store, clock, launcher, neighbours), intensity=_RUNNERS),
         *_upkeep(launcher),
         group(
             "timers",
@@ -167,6 +167,7 @@ def tree(
     )
 
 
+_RUNNERS: Final = Intensity(restarts=5, within=10)
 _RETURN: Final = Backoff(first=0.2, most=5)
 """Between the end of the store's actors and their return."""
 
@@ -188,13 +189,14 @@ def _store(settings: Settings, store: Store, readers: list[str]) -> Supervisor:
 
 
 _TIMERS: Final = MailboxSpec(bound=262_144, policy=Policy.REJECT)
+_BUSY: Final = MailboxSpec(bound=65_536, policy=Policy.REJECT)
 
 
 def _instances(
     settings: Settings, tenure: Tenure | None, given: dict[str, object], readers: list[str], launcher: Launcher
 ) -> Sequence[Child]:
     """Return the actors of instances; `given` is what the region is given beside."""
-    grace, mailbox = settings.stop_grace_ms / 1000, MailboxSpec(bound=65_536, policy=Policy.REJECT)
+    grace = settings.stop_grace_ms / 1000
     rows: dict[str, object] = {"roster": {}}
     roster = {**rows, "instances": INSTANCES, "every": settings.heartbeat_interval_ms / 1000}
     watched = {"watched": Watched(), "clock": given["clock"]}
@@ -204,8 +206,8 @@ def _instances(
     feed = {**watched, "instances": INSTANCES, "reader": READER, "runner": runner, "roster": {}}
     return (
         child("region", Instances, kwargs=region, stop_grace=grace),
-        child("sessions", Sessions, kwargs=roster, mailbox=mailbox),
-        child("feed", Feed, kwargs=feed, mailbox=mailbox),
+        child("sessions", Sessions, kwargs=roster, mailbox=_BUSY),
+        child("feed", Feed, kwargs=feed, mailbox=_BUSY),
     )
 
 
@@ -233,23 +235,25 @@ def _forwarder(tenure: Tenure | None, neighbours: Neighbours | None) -> Sequence
     if tenure is None:
         return ()
     peer_of = None if neighbours is None else neighbours.peer_of
-    mailbox = MailboxSpec(bound=65_536, policy=Policy.REJECT)
-    return (child("forwarder", Forwarder, kwargs={"peer_of": peer_of}, mailbox=mailbox),)
+    return (child("forwarder", Forwarder, kwargs={"peer_of": peer_of}, mailbox=_BUSY),)
 
 
-def _pool(settings: Settings, clock: Clock, launcher: Launcher) -> Child:
+def _pool(settings: Settings, store: Store, clock: Clock, launcher: Launcher, neighbours: Neighbours | None) -> Child:
     """Return the actor at `POOL`. Where programs live in this process, no worker has survived it."""
-    patience = 0.0 if launcher.is_in_process else settings.heartbeat_timeout_ms / 1000
     options = {
+        "writer": WRITER,
+        "tenure": store.tenure,
+        "shared": None if neighbours is None else neighbours.seen_from(store.tenure),
+        "lease": settings.node_lease_ms / 1000,
         "instances": INSTANCES,
         "reader": READER,
         "scheduler": SCHEDULER,
         "clock": clock,
         "clock_check": settings.clock_check_ms / 1000,
-        "patience": patience,
+        "patience": 0.0 if launcher.is_in_process else settings.heartbeat_timeout_ms / 1000,
         "grace": settings.cancel_grace_ms / 1000,
     }
-    return child("pool", Pool, kwargs=options, mailbox=MailboxSpec(bound=65_536, policy=Policy.REJECT))
+    return child("pool", Pool, kwargs=options, mailbox=_BUSY)
 
 
 def _upkeep(launcher: Launcher) -> Sequence[Supervisor]:
@@ -276,6 +280,7 @@ def _schedulers(
         "scheduler": SCHEDULER,
         "sessions": SESSIONS,
         "feed": FEED,
+        "pool": POOL,
         "took_documents": None if neighbours is None else neighbours.took_documents,
     }
     return (
@@ -297,8 +302,7 @@ def _launching(settings: Settings, launcher: Launcher) -> dict[str, object]:
 
 
 def _heartbeat(settings: Settings) -> dict[str, object]:
-    timeout = settings.heartbeat_timeout_ms / 1000
-    return {"instances": INSTANCES, "reader": READER, "writer": WRITER, "timeout": timeout}
+    return {"instances": INSTANCES, "reader": READER, "writer": WRITER, "timeout": settings.heartbeat_timeout_ms / 1000}
 
 
 def _schedules(settings: Settings, store: Store, clock: Clock) -> dict[str, object]:

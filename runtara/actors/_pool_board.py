@@ -17,10 +17,11 @@ T = TypeVar("T")
 
 
 class WorkerId(NamedTuple):
-    """One worker of a tenant."""
+    """One worker of a tenant, or another node that has its tasks run by such workers of its own."""
 
     tenant_id: str
     name: str
+    is_node: bool = False
 
 
 class SlotId(NamedTuple):
@@ -112,27 +113,42 @@ class Board(Generic[T]):
         return slot
 
     def put(self, work: Work[T], is_open: Callable[[Slot], bool] = lambda slot: True) -> Slot | None:
-        """Remove and return the slot that is to do some work; where there is none, the work waits.
+        """Remove and return the slot that is to do some work; where there is none, the work waits. See `pick`."""
+        slot = self.pick(work.tenant_id, work.fits, is_open)
+        if slot is None:
+            self._came += 1
+            insort(self._waiting.setdefault(work.tenant_id, []), (work.rank, self._came, work), key=lambda row: row[:2])
+        return slot
+
+    def pick(
+        self, tenant_id: str, fits: Callable[[Slot], bool], is_open: Callable[[Slot], bool] = lambda slot: True
+    ) -> Slot | None:
+        """Remove and return an idle slot of a tenant that fits, if there is one.
 
         Those go first that can do the fewest other things. A slot that is not open any more is removed unused.
         """
-        able = [slot for slot in self._idle.values() if slot.id.worker.tenant_id == work.tenant_id and work.fits(slot)]
-        for slot in sorted(able, key=lambda slot: (not slot.tags, len(slot.tags))):
+        for slot in sorted(filter(fits, self.idle_of(tenant_id)), key=lambda slot: (not slot.tags, len(slot.tags))):
             self.unpark(slot.id)
             if is_open(slot):
                 return slot
-        self._came += 1
-        insort(self._waiting.setdefault(work.tenant_id, []), (work.rank, self._came, work), key=lambda row: row[:2])
         return None
 
-    def take(self, slot: Slot) -> Work[T] | None:
-        """Remove and return the first that a slot can do."""
+    def idle_of(self, tenant_id: str) -> list[Slot]:
+        """Return the idle slots of a tenant."""
+        return [slot for slot in self._idle.values() if slot.id.worker.tenant_id == tenant_id]
+
+    def take(self, slot: Slot, may: Callable[[T], bool] = lambda item: True) -> Work[T] | None:
+        """Remove and return the first that a slot can do, and may."""
         rows = self._waiting.get(slot.id.worker.tenant_id, [])
         for i, (_, _, work) in enumerate(rows):
-            if work.fits(slot):
+            if work.fits(slot) and may(work.item):
                 self._remove(slot.id.worker.tenant_id, i)
                 return work
         return None
+
+    def waits(self, tenant_id: str, program: str, of: Callable[[T], bool]) -> bool:
+        """Return whether something of a kind waits for a slot that can run a program."""
+        return any(work.program == program and of(work.item) for _, _, work in self._waiting.get(tenant_id, []))
 
     def discard(self, tenant_id: str, item: T) -> bool:
         """Remove what waits; return whether it did."""

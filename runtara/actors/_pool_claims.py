@@ -8,6 +8,7 @@ import trio
 
 from runtara.actors._deferred import Deferred
 from runtara.actors._pool_board import SlotId, WorkerId
+from runtara.actors._pool_loans import Loan
 from runtara.ids import InstanceKey, new_id
 from runtara.messages import OfferTask, TaskOffered
 
@@ -70,7 +71,7 @@ class Offer:
             listener.settle(self.state)
 
 
-Item = Lead | Offer
+Item = Lead | Offer | Loan
 
 
 class Parked(msgspec.Struct):

@@ -12,7 +12,8 @@ import trio
 
 from runtara.actors._deferred import Deferred
 from runtara.actors._pool_board import Board, Group, Slot, Work, WorkerId, aged
-from runtara.actors._pool_claims import Item, Lead, Parked, Worker, parse_lead
+from runtara.actors._pool_claims import Item, Lead, Offer, Parked, Worker, parse_lead
+from runtara.actors._pool_loans import Loan
 from runtara.actors._reporter import Report, Reporter
 from runtara.actors._service import hears
 from runtara.actors.places import ListIdle, PoolBegins, SlotsIdle
@@ -30,7 +31,7 @@ from runtara.messages import (
     WorkClaimed,
 )
 
-__all__ = ["PARKED_MAX", "WORKERS_MAX", "Hands"]
+__all__ = ["PARKED_MAX", "WORKERS_MAX", "Hands", "slot_of"]
 
 WORKERS_MAX: Final = 10_000
 """Most workers that hold a lease at a time."""
@@ -62,6 +63,11 @@ class _Lapse(msgspec.Struct, frozen=True):
     worker_id: WorkerId
 
 
+def slot_of(worker: Worker, command: ClaimWork) -> Slot:
+    """Return the slot for which a worker asks."""
+    return Slot(worker.slot_id(command.slot), frozenset(command.programs), frozenset(command.tags))
+
+
 class Hands(Reporter):
     """The part of the pool that workers speak to. `instances` and `scheduler` are paths of actors."""
 
@@ -83,11 +89,11 @@ class Hands(Reporter):
 
     # What they ask ----------------------------------------------------------------------------------------------------
 
-    def claim_work(self, tenant_id: str, command: ClaimWork) -> WorkClaimed | Deferred:
+    def claim_work(self, worker_id: WorkerId, command: ClaimWork) -> WorkClaimed | Deferred:
         """Find something to do for a slot, now or when there is something."""
-        worker = self._heard_of(tenant_id, command.worker_id, command.lease_ms)
+        worker = self._heard_of(worker_id, command.lease_ms)
         self._slot_is_free(worker, command.slot)
-        slot = Slot(worker.slot_id(command.slot), frozenset(command.programs), frozenset(command.tags))
+        slot = slot_of(worker, command)
         work = self._board.take(slot)
         if work is not None:
             return self._hand_out(work.item, worker, command.slot)
@@ -99,13 +105,17 @@ class Hands(Reporter):
         timer = self.tell_later(command.wait_ms / 1000, _Unpark(worker.id, command.slot))
         worker.parked[command.slot] = Parked(deferred, timer)
         self._parked += 1
-        self._board.park(slot)
-        self._announce(slot.group)
+        self._park(slot)
         return deferred
 
-    def keep_claims(self, tenant_id: str, command: KeepClaims) -> ClaimsKept | Deferred:
+    def _park(self, slot: Slot) -> None:
+        """Let a slot wait, for which nothing does."""
+        self._board.park(slot)
+        self._announce(slot.group)
+
+    def keep_claims(self, worker_id: WorkerId, command: KeepClaims) -> ClaimsKept | Deferred:
         """Extend a worker's lease; tell it what it has lost, now or when it does."""
-        worker = self._heard_of(tenant_id, command.worker_id, command.lease_ms)
+        worker = self._heard_of(worker_id, command.lease_ms)
         self._kept(worker, ())  # whoever has asked before, and waits, is answered
         lost = tuple(claim_id for claim_id in command.held if not self._holds(worker, claim_id))
         if lost or not command.wait_ms:
@@ -116,20 +126,28 @@ class Hands(Reporter):
 
     # Who has what ----------------------------------------------------------------------------------------------------
 
-    def _offer_work(self, item: Item, arrived: InstanceKey | None = None) -> None:
+    def _offer_work(self, item: Lead | Offer, arrived: InstanceKey | None = None) -> None:
         """Give something to a worker, or have it wait for one; `arrived` was woken for that."""
         work = self._work_of(item)
         slot = self._board.put(work, self._listens)
         if slot is None:
-            if arrived is not None:
-                self._announce(Group(work.tenant_id, frozenset((work.program,))), arrived)
-            return
+            self._let_wait(work, arrived)
+        else:
+            self._serve(slot, item, arrived)
+
+    def _let_wait(self, work: Work[Item], arrived: InstanceKey | None) -> None:
+        """Take note that something waits, for which no slot is idle."""
+        if arrived is not None:
+            self._announce(Group(work.tenant_id, frozenset((work.program,))), arrived)
+
+    def _serve(self, slot: Slot, item: Item, arrived: InstanceKey | None = None) -> None:
+        """Give something to a slot that is idle no more."""
         worker = self._workers[slot.id.worker]
         parked = self._unparked(worker, slot.id.number)
         parked.deferred.settle(self._hand_out(item, worker, slot.id.number))
         self._announce(slot.group, arrived)
 
-    def _work_of(self, item: Item) -> Work[Item]:
+    def _work_of(self, item: Lead | Offer) -> Work[Item]:
         now_ms = self._clock.now_ms()
         if isinstance(item, Lead):
             tags = self._handed_over.pop(item.key, frozenset())
@@ -146,6 +164,9 @@ class Hands(Reporter):
                     claim_id=item.claim_id, instance_id=item.key.instance_id, epoch=item.epoch, program=item.program
                 )
             )
+        if isinstance(item, Loan):
+            worker.hold(item.claim_id, item, number)
+            return WorkClaimed(task=item.task)
         item.claim_id, command = new_id(), item.command
         worker.hold(item.claim_id, item, number)
         item.stands(TaskOffered(status="claimed"))
@@ -180,16 +201,22 @@ class Hands(Reporter):
         item = worker.drop(claim_id)
         if isinstance(item, Lead):
             self._crash(item, why)
+        elif isinstance(item, Loan):
+            item.give_back(item)
         elif item is not None:
             item.stands(TaskOffered(status="waiting"))
             self._offer_work(item)
 
-    def _take_back(self, item: Item, claim_id: str, *, tell: bool) -> None:
+    def _take_back(self, item: Lead | Offer, claim_id: str, *, tell: bool) -> None:
         """See to it that nobody works on something any more."""
         if item.worker is None:
             self._board.discard(item.key.tenant_id, item)
-            return
-        worker = self._workers[item.worker]
+        else:
+            self._take_from(item.worker, claim_id, tell=tell)
+
+    def _take_from(self, worker_id: WorkerId, claim_id: str, *, tell: bool) -> None:
+        """See to it that a worker works on something no more."""
+        worker = self._workers[worker_id]
         worker.drop(claim_id)
         if tell:
             self._kept(worker, (claim_id,))
@@ -200,8 +227,7 @@ class Hands(Reporter):
 
     # Workers ---------------------------------------------------------------------------------------------------------
 
-    def _heard_of(self, tenant_id: str, name: str, lease_ms: int) -> Worker:
-        worker_id = WorkerId(tenant_id, name)
+    def _heard_of(self, worker_id: WorkerId, lease_ms: int) -> Worker:
         worker = self._workers.get(worker_id)
         if worker is None:
             if len(self._workers) >= WORKERS_MAX:

@@ -1,12 +1,13 @@
-"""What a system is given to launch programs with, and to get on with its neighbours by; data only."""
+"""What a system is given to launch programs with, and to get on with its neighbours by."""
 
 from collections.abc import Callable, Mapping
 
 import msgspec
 
 from runtara.actors._specs import Child
-from runtara.actors.neighbours import Peer
+from runtara.actors.neighbours import Peer, Shared
 from runtara.records import Holder
+from runtara.store import Tenure
 
 __all__ = ["Launcher", "Neighbours"]
 
@@ -39,3 +40,7 @@ class Neighbours(msgspec.Struct, frozen=True, kw_only=True):
     """The way to another node; None where none can be reached from here."""
     took_documents: Callable[[Mapping[str, bytes]], None] | None = None
     """Called with what all nodes agree on, whenever that may have changed."""
+
+    def seen_from(self, tenure: Tenure | None) -> Shared | None:
+        """Return what an actor of the node that has this tenure is told of them; None where it can reach none."""
+        return None if tenure is None or self.peer_of is None else Shared(node=tenure.spec.name, peer_of=self.peer_of)

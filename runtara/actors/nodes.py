@@ -14,6 +14,7 @@ from typing import Any, Final
 import msgspec
 import trio
 
+from runtara.actors._pool_borrowing import TasksWait
 from runtara.actors._service import Actor, hears
 from runtara.actors._specs import Backoff
 from runtara.actors.claimer import DueNoticed
@@ -68,12 +69,13 @@ class NodeKeeper(Actor):
         scheduler: str,
         sessions: str,
         feed: str,
+        pool: str,
         took_documents: Callable[[Mapping[str, bytes]], None] | None = None,
     ) -> None:
         self._store = store
         self._tenure = tenure
         self._clock = clock
-        self._paths = (instances, writer, reader, scheduler, sessions, feed)
+        self._paths = (instances, writer, reader, scheduler, sessions, feed, pool)
         self._took_documents = took_documents
         self._every = tenure.spec.lease_ms / 1000 / _RENEWALS
         self._taken_over = 0
@@ -83,11 +85,11 @@ class NodeKeeper(Actor):
 
     async def on_start(self) -> None:
         """Begin to hear, and look for lost nodes."""
-        instances, writer, reader, scheduler, sessions, feed = self._paths
+        instances, writer, reader, scheduler, sessions, feed, pool = self._paths
         self._instances_path = instances
         self._writer, self._reader = self.system.ref(writer), self.system.ref(reader)
         self._scheduler, self._sessions = self.system.ref(scheduler), self.system.ref(sessions)
-        self._feed = self.system.ref(feed)
+        self._feed, self._pool = self.system.ref(feed), self.system.ref(pool)
         self.start_soon(self._hear_always)
         self.ref.tell_nowait(_Tick())
 
@@ -194,6 +196,10 @@ class NodeKeeper(Actor):
                 self._scheduler.tell_nowait(DueNoticed(int(notice.text)))
         elif notice.kind == "changed":
             self._tell_changed(_changed(notice.text))
+        elif notice.kind == "tasks":
+            node, tenant_id, program = notice.text.split(" ", 2)
+            with suppress(RuntaraError):  # it is down, or has much to hear: it is said again
+                self._pool.tell_nowait(TasksWait(int(node), tenant_id, program))
         else:
             self.ref.tell_nowait(_Look())
 

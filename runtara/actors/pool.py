@@ -12,13 +12,16 @@ from typing import Any, Final
 import msgspec
 
 from runtara.actors._deferred import Deferred
+from runtara.actors._pool_board import WorkerId
+from runtara.actors._pool_borrowing import Borrowing
 from runtara.actors._pool_claims import Lead, Offer
-from runtara.actors._pool_hands import Hands
+from runtara.actors._pool_loans import Loan
 from runtara.actors._reply import Reply
 from runtara.actors._reporter import Report
 from runtara.actors._service import hears
 from runtara.actors.instance import Enforce, Launch, Stop, Untrack
 from runtara.actors.instances import Effected
+from runtara.actors.neighbours import Neighbourhood, Shared
 from runtara.actors.places import PoolBegins
 from runtara.actors.storage import Query
 from runtara.clock import Clock
@@ -38,7 +41,7 @@ from runtara.messages import (
     TimeOutInstance,
     WithdrawTask,
 )
-from runtara.store import RunningInstance
+from runtara.store import RunningInstance, Tenure
 
 __all__ = ["OFFERS_MAX", "Pool"]
 
@@ -75,8 +78,11 @@ class _Verified(msgspec.Struct, frozen=True):
     refusal: BaseException | None
 
 
-class Pool(Hands):
-    """Answers what `messages` lets workers say. `instances`, `reader` and `scheduler` are paths of actors.
+class Pool(Borrowing):
+    """Answers what `messages` lets workers say. `instances`, `reader`, `scheduler` and `writer` are paths of actors.
+
+    `tenure` is this node's place among those that share the store, and `shared` the way to the others, where there are
+    any; what is borrowed of them is kept by telling them within every `lease` that this node lives.
 
     `patience` is for how many seconds a worker that an earlier life knew may say that it lives; 0 where no worker can
     have survived. `grace` is how many seconds an attempt has to act upon a signal. Times are in seconds.
@@ -94,8 +100,21 @@ class Pool(Hands):
         clock_check: float,
         patience: float,
         grace: float,
+        writer: str,
+        tenure: Tenure | None = None,
+        shared: Shared | None = None,
+        lease: float = 10.0,
     ) -> None:
-        super().__init__(instances=instances, scheduler=scheduler, clock=clock)
+        neighbourhood = None if shared is None else Neighbourhood(shared, lambda: self.system.ref(reader))
+        super().__init__(
+            instances=instances,
+            scheduler=scheduler,
+            clock=clock,
+            writer=writer,
+            tenure=tenure,
+            neighbourhood=neighbourhood,
+            lease=lease,
+        )
         self._reader_path: Final = reader
         self._clock_check: Final = clock_check
         self._patience: Final = patience
@@ -135,13 +154,18 @@ class Pool(Hands):
                     offer.listener.fail(gone)
 
     def describe(self) -> dict[str, Any]:
-        """Return how many workers there are, how many of their slots are idle, and what they hold or have to do."""
+        """Return how many workers there are, how many of their slots are idle, and what they hold or have to do.
+
+        ``lent`` are tasks that other nodes have, ``borrowed`` those that this one has of them.
+        """
         return {
-            "workers": len(self._workers),
+            "workers": sum(not worker_id.is_node for worker_id in self._workers),
             "idle": self._board.idle,
             "waiting": self._board.waiting,
             "leads": len(self._leads),
             "offers": sum(map(len, self._offers.values())),
+            "lent": self.lent,
+            "borrowed": self.borrowed,
         }
 
     @hears(_Orphaned)
@@ -217,23 +241,26 @@ class Pool(Hands):
         """Answer, at once or when there is something to say."""
         command, tenant_id = call.command, call.key.tenant_id
         if isinstance(command, ClaimWork):
-            return self.claim_work(tenant_id, command)
+            worker_id = WorkerId(tenant_id, command.worker_id, call.passed_on)
+            return self.lend(worker_id, command) if call.passed_on else self.claim_work(worker_id, command)
         if isinstance(command, KeepClaims):
-            return self.keep_claims(tenant_id, command)
+            return self.keep_claims(WorkerId(tenant_id, command.worker_id, call.passed_on), command)
         if isinstance(command, FinishTask):
             return self._finish_task(tenant_id, command)
         return self._verify(call)
 
-    def _finish_task(self, tenant_id: str, command: FinishTask) -> TaskFinished:
+    def _finish_task(self, tenant_id: str, command: FinishTask) -> TaskFinished | Deferred:
         for worker in self._workers.values():
             item = worker.held.get(command.claim_id) if worker.id.tenant_id == tenant_id else None
+            if isinstance(item, Loan):
+                return self.finish_loan(worker, item, command)
             if isinstance(item, Offer):
                 worker.drop(command.claim_id)
                 item.stands(TaskOffered(status="done", outcome=command.outcome))
                 return TaskFinished(accepted=True)
-        return TaskFinished(accepted=self._was_finished(tenant_id, command))
+        return self.was_finished(tenant_id, command) or TaskFinished(accepted=self._has_counted(tenant_id, command))
 
-    def _was_finished(self, tenant_id: str, command: FinishTask) -> bool:
+    def _has_counted(self, tenant_id: str, command: FinishTask) -> bool:
         """Return whether this was said before, and has counted."""
         offers = (offer for key, row in self._offers.items() if key.tenant_id == tenant_id for offer in row.values())
         return any(offer.claim_id == command.claim_id and offer.state.status == "done" for offer in offers)

@@ -99,7 +99,7 @@ class Query(msgspec.Struct, Request[Any], frozen=True):
 
 
 class Act(msgspec.Struct, Request[Any], frozen=True):
-    """Call a method of the writer that is a transaction of its own; the first six are those of a `SharedWriter`."""
+    """Call a method of the writer that is a transaction of its own; the first seven are those of a `SharedWriter`."""
 
     method: Literal[
         "claim_due",
@@ -108,6 +108,7 @@ class Act(msgspec.Struct, Request[Any], frozen=True):
         "release_claims",
         "take_over",
         "present",
+        "tell_tasks",
         "push_image",
         "use_image_version",
         "delete_image",

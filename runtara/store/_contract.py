@@ -157,6 +157,9 @@ class SharedWriter(Writer, Protocol):
     def present(self, fingerprint: str) -> None:
         """Have the other nodes know this one by another certificate from now on."""
 
+    def tell_tasks(self, tenant_id: str, program: str) -> None:
+        """Tell the other nodes that tasks of a tenant wait here for a worker that runs a program."""
+
     def take_over(self, limit: int, again: bool = False) -> list[RunningInstance]:
         """Declare nodes lost whose lease has run out; return at most `limit` running instances that were theirs.
 

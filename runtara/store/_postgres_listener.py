@@ -13,10 +13,11 @@ from runtara.store._terms import Notice
 
 __all__ = ["PostgresListener"]
 
-_KINDS: Final[dict[str, Literal["due", "changed", "nodes"]]] = {
+_KINDS: Final[dict[str, Literal["due", "changed", "nodes", "tasks"]]] = {
     "runtara_due": "due",
     "runtara_changed": "changed",
     "runtara_nodes": "nodes",
+    "runtara_tasks": "tasks",
 }
 
 

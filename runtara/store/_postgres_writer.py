@@ -161,6 +161,10 @@ class PostgresWriter(SqlWriter):
         self._tenure.fingerprint = fingerprint
         self._run("present", {"fingerprint": fingerprint})
 
+    def tell_tasks(self, tenant_id: str, program: str) -> None:
+        """Tell the other nodes that tasks of a tenant wait here for a program's workers. Raises like `commit`."""
+        self._run("tell_tasks", {"tenant_id": tenant_id, "program": program})
+
     def take_over(self, limit: int, again: bool = False) -> list[RunningInstance]:
         """Declare nodes lost whose lease has run out; return at most `limit` running instances that were theirs.
 

@@ -200,10 +200,11 @@ class Notice(NamedTuple):
 
     ``due``: an instance can be claimed, at the instant that `text` says. ``changed``: the instances whose digests (see
     `digest_of`) are words of `text` have changed, or, for ``*``, many; the other words are the numbers of their rows,
-    each behind a ``#``. ``nodes``: a node has ended, or a document has a new version.
+    each behind a ``#``. ``nodes``: a node has ended, or a document has a new version. ``tasks``: tasks wait for a
+    worker; the words of `text` are the number of the node where they do, their tenant, and their program.
     """
 
-    kind: Literal["due", "changed", "nodes"]
+    kind: Literal["due", "changed", "nodes", "tasks"]
     text: str
 
 

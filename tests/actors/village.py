@@ -38,9 +38,16 @@ class Node:
         self.reachable = True
         self.passed: list[Any] = []
         """What other nodes have passed on to this one."""
+        self.gate = trio.Event()
+        """Until it is set, what they pass on waits."""
+        self.gate.set()
+        self.loses_answers = False
+        """Whether they hear nothing of what it has answered."""
 
-    async def ask(self, instance_id: str, command: Request[Any], epoch: int | None = None, **options: Any) -> Any:
-        return await self.runtime.dispatch.call(InstanceKey("acme", instance_id), command, epoch, **options)
+    async def ask(
+        self, instance_id: str, command: Request[Any], epoch: int | None = None, tenant: str = "acme", **options: Any
+    ) -> Any:
+        return await self.runtime.dispatch.call(InstanceKey(tenant, instance_id), command, epoch, **options)
 
     def facts(self, path: str) -> Mapping[str, Any]:
         """What an actor says about itself."""
@@ -62,8 +69,12 @@ class Node:
         if not self.reachable:
             raise Unreachable(f"{self.name} is cut off")
         self.passed.append(command)
+        await self.gate.wait()
         line = self.runtime.dispatch.line(key, passed_on=True)
-        return await line.call(command, epoch, timeout=timeout)
+        answer = await line.call(command, epoch, timeout=timeout)
+        if self.loses_answers:
+            raise Unreachable(f"{self.name} is cut off, and was not before")
+        return answer
 
 
 class Village:

@@ -18,6 +18,7 @@ SET default_transaction_read_only = on;
 LISTEN runtara_due;
 LISTEN runtara_changed;
 LISTEN runtara_nodes;
+LISTEN runtara_tasks;
 
 -- name: limit_waits
 -- How long a statement may take, and how long it may wait for a lock.

@@ -211,6 +211,11 @@ WITH released AS (
 )
 SELECT pg_notify('runtara_due', CAST(now_ms() AS TEXT)) FROM released HAVING count(*) > 0;
 
+-- name: tell_tasks
+-- Tell the other nodes that tasks wait here for a worker; nobody is told by a node that was declared lost.
+SELECT pg_notify('runtara_tasks', concat_ws(' ', number, CAST(%(tenant_id)s AS TEXT), CAST(%(program)s AS TEXT)))
+FROM nodes WHERE number = %(node)s AND incarnation = %(incarnation)s AND lost_at IS NULL;
+
 -- name: list_nodes
 -- The nodes that share the database: the fields of `NodeInfo` in order. Who came back long ago is listed once.
 SELECT name, address, version, opened_at, places, in_use, draining, lease_until - now_ms(), lost_at,
