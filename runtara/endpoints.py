@@ -77,6 +77,8 @@ _ROWS: Final = (
     _row(messages.CompleteInstance, "instance", "program", "operate", "POST /instances/{instance_id}/completed"),
     _row(messages.FailInstance, "instance", "program", "operate", "POST /instances/{instance_id}/failed"),
     _row(messages.SuspendInstance, "instance", "program", "operate", "POST /instances/{instance_id}/suspended"),
+    _row(messages.RestInstance, "instance", "program", "operate", "POST /instances/{instance_id}/resting"),
+    _row(messages.FinishInstance, "instance", "program", "operate", "POST /instances/{instance_id}/finished"),
     _row(messages.RecordEvent, "instance", "program", "operate", "POST /instances/{instance_id}/events"),
     _row(messages.GetStatus, "instance", "both", "read", "GET /instances/{instance_id}"),
     _row(messages.GetInput, "instance", "both", "read", "GET /instances/{instance_id}/input"),

@@ -22,6 +22,8 @@ BETWEEN_ACTORS = {
 }
 """Commands that no door offers."""
 
+RESULT = messages.StepResult(checkpoint_id="a", state=b"1")
+
 OF_INSTANCES: list[Command] = [
     messages.StartInstance(program="ship", input=b"input"),
     messages.ForkInstance(source="order-6", input=b"input"),
@@ -34,6 +36,10 @@ OF_INSTANCES: list[Command] = [
     messages.CompleteInstance(output=b"done"),
     messages.FailInstance(error="no"),
     messages.SuspendInstance(wake_at=5),
+    messages.RestInstance(results=(RESULT,), subtype="why", checkpoint_id="nap", duration_ms=5),
+    messages.RestInstance(results=(RESULT,), subtype="why", wake_at=5),
+    messages.RestInstance(awaits=(messages.AwaitedSignal(name="gone", place="p"),)),
+    messages.FinishInstance(results=(RESULT,), output=b"done"),
     messages.RecordEvent(subtype="note", request=1),
     messages.GetStatus(),
     messages.GetInput(),

@@ -33,6 +33,7 @@ __all__ = [
     "check_environment",
     "check_integer",
     "check_page",
+    "check_rest",
     "check_start",
     "check_text",
     "encoded",
@@ -227,7 +228,8 @@ def _check_fail(command: messages.FailInstance) -> None:
     check_text(command.error, "error")
 
 
-def _check_suspend(command: messages.SuspendInstance) -> None:
+def check_rest(command: messages.SuspendInstance | messages.RestInstance) -> None:
+    """Raise `InvalidInput` unless until when, and for what, an instance is to rest is good."""
     if command.wake_at is not None:
         check_instant_ms(command.wake_at, "wake_at")
     if len(command.awaits) > AWAITS_MAX:
@@ -336,7 +338,7 @@ CHECKS: Final[dict[type, Callable[[Any], None]]] = {
     messages.ListRetries: _check_checkpoint,
     messages.Sleep: _check_sleep,
     messages.FailInstance: _check_fail,
-    messages.SuspendInstance: _check_suspend,
+    messages.SuspendInstance: check_rest,
     messages.RecordEvent: _check_event,
     messages.TakeSignal: _check_take,
     messages.AcknowledgeSignal: _check_acknowledge,
@@ -358,6 +360,8 @@ PAYLOADS: Final[dict[type, str]] = {
     messages.SaveCheckpoint: "state",
     messages.Sleep: "state",
     messages.CompleteInstance: "output",
+    messages.RestInstance: "payload",
+    messages.FinishInstance: "output",
     messages.RecordEvent: "payload",
     messages.SendSignal: "payload",
     messages.OfferTask: "payload",

@@ -15,6 +15,7 @@ from runtara.actors._ref import Ref
 from runtara.actors._reply import Reply
 from runtara.actors._service import Actor, hears
 from runtara.actors.storage import Query
+from runtara.decoders import decode_json
 from runtara.errors import RuntaraError
 from runtara.ids import ImageRef
 from runtara.records import ImageVersion
@@ -129,5 +130,5 @@ class _Options(msgspec.Struct):
 
 def _cap_of(version: ImageVersion | None) -> float:
     """Return most places for the instances of an image; one that is gone has no cap, and its launch says that it is."""
-    cap = None if version is None else msgspec.json.decode(version.options, type=_Options).max_concurrent
+    cap = None if version is None else decode_json(version.options, _Options).max_concurrent
     return inf if cap is None else cap

@@ -16,6 +16,7 @@ from runtara.actors._dispatch_checks import (
     encoded,
 )
 from runtara.clock import SPAN_MAX_MS
+from runtara.decoders import json_decoder
 from runtara.errors import InvalidInput, TooLarge
 from runtara.records import ImageKind, ImageOptions, Network
 
@@ -35,7 +36,7 @@ _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z", re.ASCII)
 _ID: Final = re.compile(r"[0-9a-f]{32}\Z", re.ASCII)
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}\Z", re.ASCII)
 _VERSION: Final = re.compile(r"[1-9][0-9]{0,8}\Z", re.ASCII)
-_OBJECT: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_OBJECT: Final = json_decoder(dict[str, msgspec.Raw])
 
 
 def check_image(named: object) -> None:

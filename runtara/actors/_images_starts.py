@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from runtara.actors._cell import CellRef
 from runtara.actors._images_views import find_image, options_of, version_asked
 from runtara.actors._ref import Ref
+from runtara.decoders import decode_json
 from runtara.errors import AlreadyExists
 from runtara.ids import ImageRef, InstanceKey
 from runtara.messages import Call, GetStatus, InstanceInfo, InstanceStarted, StartInstance
@@ -75,9 +76,9 @@ def with_defaults(given: bytes | None, defaults: bytes | None) -> bytes | None:
     if given is None:
         return defaults
     try:
-        fields = msgspec.json.decode(given, type=dict[str, msgspec.Raw])
+        fields = decode_json(given, dict[str, msgspec.Raw])
     except (msgspec.DecodeError, ValueError, RecursionError):
         return given
-    missing = msgspec.json.decode(defaults, type=dict[str, msgspec.Raw])
+    missing = decode_json(defaults, dict[str, msgspec.Raw])
     added = {name: value for name, value in missing.items() if name not in fields}
     return msgspec.json.encode({**fields, **added}) if added else given

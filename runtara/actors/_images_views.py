@@ -6,6 +6,7 @@ import msgspec
 
 from runtara.actors._ref import Ref
 from runtara.actors.storage import Query
+from runtara.decoders import json_decoder
 from runtara.errors import NotFound
 from runtara.ids import ImageRef
 from runtara.messages import ImageInfo
@@ -13,7 +14,7 @@ from runtara.records import Image, ImageOptions, ImageVersion
 
 __all__ = ["find_image", "info_of", "options_json", "options_of", "version_asked"]
 
-_OPTIONS: Final = msgspec.json.Decoder(ImageOptions)
+_OPTIONS: Final = json_decoder(ImageOptions)
 _NO_OPTIONS: Final = ImageOptions()
 
 

@@ -26,6 +26,7 @@ from runtara.actors._instance_events import (
 )
 from runtara.actors._instance_recovery import timeout_at
 from runtara.actors._instance_replacing import replace_by_register, replace_by_start, was_replaced_by
+from runtara.actors._instance_replay import needs_of_replay, replay_of
 from runtara.actors._instance_state import InstanceState, new_row
 from runtara.actors._instance_waits import begin_waits
 from runtara.actors._resources import join_resources
@@ -45,6 +46,7 @@ from runtara.messages import (
     InstanceRegistered,
     InstanceStarted,
     RegisterInstance,
+    Replay,
     StartInstance,
     SuspendInstance,
 )
@@ -96,7 +98,8 @@ def create_by_register(call: Call, command: RegisterInstance, now: int, _: Mappi
         raise _no_checkpoint(call.key, command.checkpoint_id)
     created = InstanceCreated(new_row(call.key, now), replacement=_asked(command))
     events = (created, AttemptRegistered(command.attempt_id, 1, now))
-    return Decision(events, InstanceRegistered(epoch=1, resumed=False), (Track(1),))
+    nothing = Replay(steps=(), is_all=True) if command.replay else None
+    return Decision(events, InstanceRegistered(epoch=1, resumed=False, replay=nothing), (Track(1),))
 
 
 def claim_at_start(created: _cell.Decision, now: int) -> Decision:
@@ -145,15 +148,16 @@ def _is_same_start(case: Case, command: StartInstance) -> bool:
 
 
 def needs_of_register(state: InstanceState, command: RegisterInstance) -> tuple[Need, ...]:
-    """Whoever replaces may have done so already."""
-    return (ORIGIN,) if command.replace and state.instance is not None else ()
+    """Whoever replaces may have done so already; whoever replays needs what was kept."""
+    origin = (ORIGIN,) if command.replace and state.instance is not None else ()
+    return (*origin, *needs_of_replay(state)) if command.replay else origin
 
 
 def register_instance(case: Case, command: RegisterInstance) -> Decision:
     """Hand the instance to an attempt, unless a newer one holds it, it is finished, or it is paused."""
     row, checkpoint_id = case.row, command.checkpoint_id
     if row.status is Status.RUNNING and row.attempt_id == command.attempt_id:
-        return Decision((), _registered(case, row.epoch))  # sent again, perhaps still naming the epoch before
+        return Decision((), _registered(case, command, row.epoch))  # sent again, perhaps still naming the epoch before
     if command.replace and not was_replaced_by(case, command.attempt_id):
         if checkpoint_id is not None:
             raise _no_checkpoint(case.state.key, checkpoint_id)
@@ -171,7 +175,7 @@ def register_instance(case: Case, command: RegisterInstance) -> Decision:
     epoch = row.epoch if case.unregistered else row.epoch + 1
     launched = case.unregistered or _is_in_launched_process(case)
     events = (AttemptRegistered(command.attempt_id, epoch, case.now, launched),)
-    return Decision(events, _registered(case, epoch), _effects_of_takeover(case, epoch, launched))
+    return Decision(events, _registered(case, command, epoch), _effects_of_takeover(case, epoch, launched))
 
 
 def _rests(case: Case) -> bool:
@@ -210,13 +214,14 @@ def _effects_of_takeover(case: Case, epoch: int, launched: bool) -> tuple[Effect
     return tuple(effects)
 
 
-def _registered(case: Case, epoch: int) -> InstanceRegistered:
+def _registered(case: Case, command: RegisterInstance, epoch: int) -> InstanceRegistered:
     # Custom signals are taken by name: thousands of them must not make the reply too large to be sent.
     return InstanceRegistered(
         epoch=epoch,
         resumed=case.state.checkpoint_count > 0,
         checkpoint_id=case.row.checkpoint_id,
         signals=instance_wide(case.state),
+        replay=replay_of(case) if command.replay else None,
     )
 
 

@@ -33,10 +33,11 @@ __all__ = ["ORIGIN", "Case", "Decision", "Limits", "Need", "Source", "instance_w
 class Need(NamedTuple):
     """Something to read from the store before a call can be decided; `id` names the checkpoint, signal or source.
 
-    An ``origin`` is what the instance's first event tells of where it comes from, as it was stored.
+    A ``short`` is a checkpoint whose state is wanted only if it is short. An ``origin`` is what the instance's first
+    event tells of where it comes from, as it was stored.
     """
 
-    kind: Literal["checkpoint", "signal", "input", "env", "output", "origin", "source"]
+    kind: Literal["checkpoint", "short", "signal", "input", "env", "output", "origin", "source"]
     id: str | None = None
 
 

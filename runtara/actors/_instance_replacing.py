@@ -20,6 +20,7 @@ from runtara.actors._instance_events import (
     Replacement,
     Track,
 )
+from runtara.decoders import decode_json
 from runtara.errors import InvalidInput
 from runtara.messages import InstanceRegistered, RegisterInstance
 from runtara.records import Instance
@@ -44,7 +45,7 @@ def _replacement(case: Case) -> Replacement | None:
     if not isinstance(origin, bytes):
         return None
     try:
-        return msgspec.json.decode(origin, type=Replacement)
+        return decode_json(origin, Replacement)
     except msgspec.MsgspecError:
         return None  # it is that of a fork
 

@@ -3,7 +3,7 @@
 Owns `InstanceState` and `evolve`. It decides nothing: an event that does not fit is a bug and crashes here.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final, Generic, TypeVar
 
 import msgspec
@@ -52,6 +52,9 @@ class Ledger(Generic[V]):
 
     def __contains__(self, name: str) -> bool:
         return self._positions.get(name, self._count) < self._count
+
+    def __iter__(self) -> Iterator[str]:
+        return (name for name, at in self._positions.items() if at < self._count)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Ledger) and self.entries() == other.entries()

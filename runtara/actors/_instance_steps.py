@@ -33,8 +33,10 @@ from runtara.messages import (
 from runtara.records import Checkpoint, Event, Retry, Signal
 
 __all__ = [
+    "add_checkpoints",
     "get_checkpoint",
     "needs_of_checkpoint",
+    "needs_of_checkpoints",
     "needs_of_save",
     "needs_of_saves",
     "record_event",
@@ -42,6 +44,7 @@ __all__ = [
     "save_checkpoint",
     "save_checkpoints",
     "sleep",
+    "sleeps_until",
 ]
 
 
@@ -80,25 +83,33 @@ def save_checkpoint(case: Case, command: SaveCheckpoint) -> Decision:
 
 def needs_of_saves(state: InstanceState, command: SaveCheckpoints) -> tuple[Need, ...]:
     """Those that were sent before are compared with what is stored."""
-    known = state.checkpoint_ids
-    return tuple(
-        Need("checkpoint", checkpoint_id) for checkpoint_id, _ in command.checkpoints if checkpoint_id in known
-    )
+    return needs_of_checkpoints(state, command.checkpoints)
 
 
 def save_checkpoints(case: Case, command: SaveCheckpoints) -> Decision:
     """All of them or none: whoever does not wait for the answer is to hear of whatever it did not expect."""
     case.require_running()
+    return Decision(add_checkpoints(case, command.checkpoints), Acknowledged(case.row.status))
+
+
+def needs_of_checkpoints(state: InstanceState, checkpoints: tuple[tuple[str, bytes], ...]) -> tuple[Need, ...]:
+    """Return what is needed to add several checkpoints: the states of those that are there."""
+    known = state.checkpoint_ids
+    return tuple(Need("checkpoint", checkpoint_id) for checkpoint_id, _ in checkpoints if checkpoint_id in known)
+
+
+def add_checkpoints(case: Case, checkpoints: tuple[tuple[str, bytes], ...]) -> tuple[DomainEvent, ...]:
+    """Return what adds those that are new; refuse one that is there with another state."""
     epoch, now, known = case.row.epoch, case.now, case.state.checkpoint_ids
     added = []
-    for checkpoint_id, state in command.checkpoints:
+    for checkpoint_id, state in checkpoints:
         if checkpoint_id not in known:
             added.append(
                 CheckpointAdded(Checkpoint(checkpoint_id=checkpoint_id, state=state, epoch=epoch, created_at=now))
             )
         elif case.read_checkpoint(checkpoint_id).state != state:
             raise InvalidState(f"checkpoint {checkpoint_id!r} exists with another state: an id is written once")
-    return Decision(tuple(added), Acknowledged(case.row.status))
+    return tuple(added)
 
 
 def get_checkpoint(case: Case, command: GetCheckpoint) -> Decision:
@@ -112,7 +123,7 @@ def sleep(case: Case, command: Sleep) -> Decision:
     """Store the deadline once; every later call learns what remains of it. Park where asked and something remains."""
     checkpoint_id = command.checkpoint_id
     stored = case.read_checkpoint(checkpoint_id) if checkpoint_id in case.state.checkpoint_ids else None
-    resent = stored is not None and command.park and _sleeps_until(case, stored.wake_at)
+    resent = stored is not None and command.park and sleeps_until(case, stored.wake_at)
     if not resent:
         case.require_running()
     row = _checkpoint(case, command, _deadline(case, command)) if stored is None else stored
@@ -140,7 +151,7 @@ def sleep(case: Case, command: Sleep) -> Decision:
     return park(case, added, rest, replace(reply, parked=True))
 
 
-def _sleeps_until(case: Case, wake_at: int | None) -> bool:
+def sleeps_until(case: Case, wake_at: int | None) -> bool:
     """Whether the instance is parked for this very sleep already: the reply was lost and the call sent again."""
     row = case.row
     sleeps = row.status is Status.SUSPENDED and row.termination_reason is TerminationReason.SLEEPING

@@ -9,6 +9,8 @@ from typing import Final
 
 import msgspec
 
+from runtara.decoders import decode_json
+
 __all__ = ["RESOURCES", "join_resources", "split_resources"]
 
 RESOURCES: Final = "RUNTARA_RESOURCES"
@@ -26,4 +28,4 @@ def split_resources(kept: Mapping[str, str]) -> tuple[dict[str, str], dict[str, 
     """Return the environment of the program, and what it needs."""
     env = dict(kept)
     needs = env.pop(RESOURCES, None)
-    return env, {} if needs is None else msgspec.json.decode(needs, type=dict[str, float])
+    return env, {} if needs is None else decode_json(needs, dict[str, float])

@@ -10,6 +10,7 @@ import msgspec
 from msgspec.structs import replace
 
 from runtara.actors._schedule_plan import next_after, upcoming_from
+from runtara.decoders import decode_json
 from runtara.errors import StoreCorrupt
 from runtara.messages import ScheduleInfo, SchedulePlan, ScheduleSummary
 from runtara.records import Schedule
@@ -32,7 +33,7 @@ class Kept(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=Tr
 def kept_of(schedule: Schedule) -> Kept:
     """Return what is kept. Raises `StoreCorrupt` for what this version cannot read."""
     try:
-        return msgspec.json.decode(schedule.plan, type=Kept)
+        return decode_json(schedule.plan, Kept)
     except msgspec.MsgspecError as error:
         raise StoreCorrupt(f"the plan of schedule {schedule.name!r} cannot be read ({error}): put it again") from None
 

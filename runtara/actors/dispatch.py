@@ -18,6 +18,7 @@ from runtara.actors._many_checks import MANY_CHECKS
 from runtara.actors._pool_checks import POOL_CHECKS
 from runtara.actors._ref import Askable, Ref
 from runtara.actors._reply import Reply
+from runtara.actors._rest_checks import REST_CHECKS
 from runtara.actors._schedule_checks import SCHEDULE_CHECKS
 from runtara.actors._system import System
 from runtara.actors.storage import Query
@@ -190,13 +191,16 @@ class Line:
         rule = _RULES.get(type(command))
         if rule is None:
             raise InvalidInput(f"{type(command).__name__} is not an operation that a door offers")
-        check, payload, way = rule
+        check, payload, has_results, way = rule
         if check is not None:
             check(command)
         if payload is not None:
             content = getattr(command, payload)
             if content.__class__ is not bytes or len(content) > self.dispatch.payload_max_bytes:
                 self._check_payload(type(command), payload, content)
+        if has_results:
+            for result in command.results:
+                self._check_payload(type(command), "a result", result.state)
         return way(self, command, epoch)
 
     def _check_payload(self, kind: type, field: str, payload: object) -> None:
@@ -347,13 +351,16 @@ class _Rule(NamedTuple):
     check: Callable[[Any], None] | None
     payload: str | None
     """The field that holds bytes of the user's."""
+    has_results: bool
+    """Whether checkpoints are saved with it."""
     way: _Way
 
 
 _RULES: Final = {
     kind: _Rule(
-        (CHECKS | POOL_CHECKS | LIST_CHECKS | IMAGE_CHECKS | MANY_CHECKS | SCHEDULE_CHECKS).get(kind),
+        (CHECKS | REST_CHECKS | POOL_CHECKS | LIST_CHECKS | IMAGE_CHECKS | MANY_CHECKS | SCHEDULE_CHECKS).get(kind),
         PAYLOADS.get(kind),
+        kind in REST_CHECKS,
         _to_new_instance if kind is messages.StartInstance else _WAYS[row.owner],
     )
     for kind, row in ENDPOINTS.items()

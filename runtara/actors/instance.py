@@ -19,6 +19,7 @@ from typing import Any, Final
 from runtara import messages
 from runtara.actors import _instance_attempts as attempts
 from runtara.actors import _instance_forks as forks
+from runtara.actors import _instance_rests as rests
 from runtara.actors import _instance_signals as signals
 from runtara.actors import _instance_steps as steps
 from runtara.actors import _instance_waits as waits
@@ -124,6 +125,8 @@ _DECIDE: Final[dict[type, Callable[[Case, Any], Decision]]] = {
     messages.CompleteInstance: attempts.complete_instance,
     messages.FailInstance: attempts.fail_instance,
     messages.SuspendInstance: attempts.suspend_instance,
+    messages.RestInstance: rests.rest_instance,
+    messages.FinishInstance: rests.finish_instance,
     messages.WakeInstance: watch.wake_instance,
     messages.DeclareSilent: watch.declare_silent,
     messages.CrashInstance: watch.crash_instance,
@@ -155,6 +158,8 @@ _NEEDS: Final[dict[type, Callable[[InstanceState, Any], tuple[Need, ...]]]] = {
     messages.SaveCheckpoints: steps.needs_of_saves,
     messages.GetCheckpoint: steps.needs_of_checkpoint,
     messages.Sleep: steps.needs_of_checkpoint,
+    messages.RestInstance: rests.needs_of_rest,
+    messages.FinishInstance: rests.needs_of_finish,
     messages.TakeSignal: waits.needs_of_take,
 }
 """Commands that may need more than what is in memory."""

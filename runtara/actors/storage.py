@@ -264,6 +264,7 @@ _ALONE: Final[dict[type, Callable[[Any, Any], object]]] = {  # Any: each row tak
 
 _NEEDS: Final[dict[str, Callable[[Reader, InstanceKey, str], object]]] = {
     "checkpoint": lambda reader, key, name: reader.read_checkpoint(key, name),
+    "short": lambda reader, key, name: reader.read_all([Wanted(key, "short", name)])[0],
     "signal": lambda reader, key, name: reader.read_signal(key, name),
     "input": lambda reader, key, _: reader.read_input(key),
     "env": lambda reader, key, _: reader.read_env(key),
@@ -285,7 +286,7 @@ def _source(reader: Reader, key: InstanceKey) -> Source | None:
     return None if snapshot is None else Source(snapshot, *start)
 
 
-_READ_TOGETHER: Final = frozenset({"input", "output", "checkpoint"})
+_READ_TOGETHER: Final = frozenset({"input", "output", "checkpoint", "short"})
 """The needs that one question to the reader answers for several instances."""
 
 

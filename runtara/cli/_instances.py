@@ -18,6 +18,7 @@ from runtara.cli._tables import (
     print_json,
     print_page,
 )
+from runtara.decoders import decode_json
 from runtara.lifecycle import Status
 from runtara.messages import CountInstances, GetStatus, InstanceOrder, ListCheckpoints, ListEvents, ListInstances
 from runtara.sdk.progress import PROGRESS, Progress
@@ -113,7 +114,7 @@ def _last_progress(door: Door) -> str | None:
     """Return how far the program has come, if it has said so."""
     told = fetch(door, ListEvents(event_type="custom", subtype=PROGRESS, limit=1000), "events", every=True).events
     try:
-        return str(msgspec.json.decode(told[-1].payload or b"", type=Progress)) if told else None
+        return str(decode_json(told[-1].payload or b"", Progress)) if told else None
     except msgspec.MsgspecError:  # an event of the program's own making that happens to be called so
         return None
 

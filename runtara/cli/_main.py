@@ -5,6 +5,7 @@ The subcommands are imported when they are used or listed, so that `runtara ps` 
 
 import importlib
 import sys
+from difflib import get_close_matches
 from typing import Final
 
 import click
@@ -55,6 +56,21 @@ COMMANDS: Final = {
 }
 """Command to the module that defines it, in the order in which `--help` lists them."""
 
+_ELSEWHERE: Final = {
+    "list": ("ps",),
+    "ls": ("ps",),
+    "instances": ("ps",),
+    "show": ("status", "flow show"),
+    "describe": ("status",),
+    "kill": ("stop",),
+    "server": ("serve",),
+    "up": ("serve",),
+    "push": ("image push",),
+    "images": ("image list",),
+    "cron": ("schedule",),
+    "workflow": ("flow",),
+}
+"""What other tools call a command, to the one of ours."""
 
 INTERRUPTED: Final = 130
 """Exit code of a command that was interrupted from the keyboard: 128 and the number of SIGINT, as in a shell."""
@@ -72,6 +88,16 @@ class _Commands(click.Group):
             return None
         found: click.Command = getattr(importlib.import_module(f"runtara.cli.{home}"), cmd_name.replace("-", "_"))
         return found
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if name not in COMMANDS and not name.startswith("-") and not ctx.resilient_parsing:
+            near = _ELSEWHERE.get(name) or get_close_matches(name, COMMANDS)
+            hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
+            ctx.fail(f"No such command {name!r}.{hint}")
+        return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> object:
         try:

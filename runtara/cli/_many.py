@@ -13,6 +13,7 @@ from runtara.cli._payloads import read_payload
 from runtara.cli._reach import Door, Reach, client_options
 from runtara.cli._tables import INSTANCES, Column, Table, json_option, print_json, print_rows
 from runtara.clock import span_ms
+from runtara.decoders import decode_json
 from runtara.errors import InvalidInput
 from runtara.ids import new_id
 from runtara.lifecycle import FINAL, Status
@@ -133,7 +134,7 @@ def _lines(data: bytes) -> Iterator[_Line]:
     for number, text in enumerate(data.splitlines(), 1):
         if text.strip():
             try:
-                yield msgspec.json.decode(text, type=_Line)
+                yield decode_json(text, _Line)
             except (msgspec.MsgspecError, UnicodeDecodeError) as error:
                 raise InvalidInput(f"line {number} of the starts is not readable: {error}") from None
 

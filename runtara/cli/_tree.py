@@ -7,6 +7,7 @@ import msgspec
 
 from runtara.cli._reach import Reach, client_options
 from runtara.cli._tables import json_option
+from runtara.decoders import decode_json
 from runtara.messages import GetTree
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def tree(reach: Reach, embedded: bool, url: str | None, as_json: bool) -> None:
         info = _embedded_tree(reach.where.data_dir, url)
     else:
         with reach.door() as door:
-            info = msgspec.json.decode(door.call_from_thread(GetTree()).tree, type=ActorInfo)
+            info = decode_json(door.call_from_thread(GetTree()).tree, ActorInfo)
     click.echo(msgspec.json.encode(info).decode() if as_json else draw_tree(info))
 
 

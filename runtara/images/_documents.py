@@ -10,6 +10,7 @@ from typing import Final, TypeVar
 
 import msgspec
 
+from runtara.decoders import decode_json
 from runtara.errors import InvalidInput
 
 __all__ = [
@@ -149,7 +150,7 @@ class DockerImage(msgspec.Struct, frozen=True, rename="pascal"):
 def decode(content: bytes, kind: type[D], what: str) -> D:
     """Return a document. Raises `InvalidInput` where it is none."""
     try:
-        return msgspec.json.decode(content, type=kind)
+        return decode_json(content, kind)
     except (msgspec.DecodeError, RecursionError) as error:
         raise InvalidInput(f"{what} of the image cannot be read: {error}; save the image again") from None
 

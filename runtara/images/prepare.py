@@ -13,6 +13,7 @@ from typing import Final
 
 import msgspec
 
+from runtara.decoders import decode_json
 from runtara.disk import answer_refusals
 from runtara.errors import InvalidInput, NotFound
 from runtara.images._garbage import lock_of
@@ -187,7 +188,7 @@ def _rootfs(kind: ImageKind, home: Path, options: ImageOptions) -> Prepared:
 
 
 def _container(kind: ImageKind, home: Path, options: ImageOptions) -> Prepared:
-    config = msgspec.json.decode((home / "config.json").read_bytes(), type=ContainerConfig)
+    config = decode_json((home / "config.json").read_bytes(), ContainerConfig)
     command = options.command or config.command
     if not command:
         raise InvalidInput("the image does not say what to run: give it a command")

@@ -39,6 +39,7 @@ from runtara.messages._instances import (
     AwaitedSignal,
     CompleteInstance,
     FailInstance,
+    FinishInstance,
     GetCheckpoint,
     GetInput,
     GetStatus,
@@ -47,10 +48,12 @@ from runtara.messages._instances import (
     RecordEvent,
     RecordRetry,
     RegisterInstance,
+    RestInstance,
     SaveCheckpoint,
     SendSignal,
     SignalKind,
     Sleep,
+    StepResult,
     SuspendInstance,
     TakeSignal,
 )
@@ -122,10 +125,12 @@ from runtara.messages._replies import (
     InstanceStarted,
     InstanceSummary,
     InstanceWoken,
+    KeptStep,
     LogRead,
     MetricsBucket,
     NodeInfo,
     NodesFound,
+    Replay,
     RetriesFound,
     SchedulePage,
     SignalAccepted,
@@ -181,6 +186,7 @@ __all__ = [
     "EventPage",
     "ExitInstance",
     "FailInstance",
+    "FinishInstance",
     "FinishTask",
     "ForkInstance",
     "GetCheckpoint",
@@ -213,6 +219,7 @@ __all__ = [
     "InstanceWoken",
     "InstancesCounted",
     "KeepClaims",
+    "KeptStep",
     "KeyMade",
     "KeyRevoked",
     "KeysFound",
@@ -246,7 +253,9 @@ __all__ = [
     "RecordRetry",
     "RecordUsage",
     "RegisterInstance",
+    "Replay",
     "Request",
+    "RestInstance",
     "RetriesFound",
     "RevokeKey",
     "Role",
@@ -274,6 +283,7 @@ __all__ = [
     "StartOutcome",
     "Step",
     "StepPage",
+    "StepResult",
     "StepStatus",
     "SuspendInstance",
     "TakeSignal",
@@ -303,7 +313,9 @@ Command = (
     | Heartbeat
     | CompleteInstance
     | FailInstance
+    | FinishInstance
     | SuspendInstance
+    | RestInstance
     | RecordEvent
     | GetStatus
     | GetInput

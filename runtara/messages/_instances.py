@@ -26,6 +26,7 @@ __all__ = [
     "AwaitedSignal",
     "CompleteInstance",
     "FailInstance",
+    "FinishInstance",
     "GetCheckpoint",
     "GetInput",
     "GetStatus",
@@ -34,10 +35,12 @@ __all__ = [
     "RecordEvent",
     "RecordRetry",
     "RegisterInstance",
+    "RestInstance",
     "SaveCheckpoint",
     "SendSignal",
     "SignalKind",
     "Sleep",
+    "StepResult",
     "SuspendInstance",
     "TakeSignal",
 ]
@@ -55,6 +58,8 @@ class RegisterInstance(msgspec.Struct, Request[InstanceRegistered], frozen=True,
     replace: bool = False
     """Whether whatever has the instance's id is replaced, also where it is finished: it is stopped, all that is stored
     of it goes, and this is the first attempt of a new instance. A launched attempt cannot do that."""
+    replay: bool = False
+    """Whether the answer is to hold what a replay needs: input and checkpoints, as far as they are short."""
 
 
 class SaveCheckpoint(msgspec.Struct, Request[CheckpointSaved], frozen=True, gc=False, tag=True, kw_only=True):
@@ -114,6 +119,44 @@ class SuspendInstance(msgspec.Struct, Request[Acknowledged], frozen=True, gc=Fal
     wake_at: int | None = None
     awaits: tuple[AwaitedSignal, ...] = ()
     """Custom signals, each of which wakes it as well; one that is there already does so at once."""
+
+
+class StepResult(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """A checkpoint that is to be saved with something else."""
+
+    checkpoint_id: str
+    state: bytes
+
+
+class RestInstance(msgspec.Struct, Request[Acknowledged], frozen=True, gc=False, tag=True, kw_only=True):
+    """Come to rest with what was done until then: all of it is stored with one change, or nothing.
+
+    What `SaveCheckpoint`, `RecordEvent`, and `Sleep` or `SuspendInstance` take one change each for. With `duration_ms`
+    it rests for a delay, else until `wake_at`, or a signal. Where the delay is over, it does not rest: the status is
+    running then, and the program goes on.
+    """
+
+    results: tuple[StepResult, ...] = ()
+    """Checkpoints to be saved. One that is there with another state refuses the whole."""
+    subtype: str | None = None
+    """Of an event that says why it rests; None for no event."""
+    payload: bytes = b""
+    """Of that event."""
+    checkpoint_id: str | None = None
+    """Of the delay, whose end is fixed the first time, as that of a `Sleep`."""
+    duration_ms: int | None = None
+    wake_at: int | None = None
+    """As in `SuspendInstance`."""
+    awaits: tuple[AwaitedSignal, ...] = ()
+    """Likewise; not for a delay."""
+
+
+class FinishInstance(msgspec.Struct, Request[Acknowledged], frozen=True, gc=False, tag=True, kw_only=True):
+    """End well with what was done until then, as `SaveCheckpoint` and `CompleteInstance` would one after the other."""
+
+    results: tuple[StepResult, ...] = ()
+    """As in `RestInstance`."""
+    output: bytes = b""
 
 
 class RecordEvent(msgspec.Struct, Request[Acknowledged], frozen=True, gc=False, tag=True, kw_only=True):

@@ -28,10 +28,12 @@ __all__ = [
     "InstanceSummary",
     "InstanceWoken",
     "InstancesCounted",
+    "KeptStep",
     "LogRead",
     "MetricsBucket",
     "NodeInfo",
     "NodesFound",
+    "Replay",
     "RetriesFound",
     "SchedulePage",
     "SignalAccepted",
@@ -54,6 +56,24 @@ class Acknowledged(msgspec.Struct, frozen=True, gc=False, tag=True):
     status: Status
 
 
+class KeptStep(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """A checkpoint that an attempt need not ask for."""
+
+    checkpoint_id: str
+    state: bytes
+    remaining_ms: int | None = None
+    """Of a sleep: how long it was not over when the attempt began; None for a plain checkpoint."""
+
+
+class Replay(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """What an attempt that does again what was done needs to know, as far as it is short."""
+
+    steps: tuple[KeptStep, ...]
+    is_all: bool
+    """Whether these are all checkpoints that there are, so that none has to be looked for."""
+    input: bytes | None = None
+
+
 class InstanceRegistered(msgspec.Struct, frozen=True, gc=False, tag=True, kw_only=True):
     """The attempt owns the instance from now on, under `epoch`."""
 
@@ -66,6 +86,8 @@ class InstanceRegistered(msgspec.Struct, frozen=True, gc=False, tag=True, kw_onl
     """Those that wait to be acknowledged."""
     token: str | None = None
     """The attempt's own credential, for connecting again; given by doors that ask for credentials."""
+    replay: Replay | None = None
+    """Where it was asked for."""
 
 
 class InstanceWoken(msgspec.Struct, frozen=True, gc=False, tag=True):

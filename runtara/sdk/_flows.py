@@ -83,10 +83,12 @@ class Parked(SystemExit):
 Flow: TypeAlias = Generator[Any, Any, T]
 
 
-def register(checkpoint_id: str | None, attempt_id: str, replace: bool = False) -> Flow[messages.InstanceRegistered]:
+def register(
+    checkpoint_id: str | None, attempt_id: str, replace: bool = False, replay: bool = False
+) -> Flow[messages.InstanceRegistered]:
     """Begin the attempt."""
     reply: messages.InstanceRegistered = yield messages.RegisterInstance(
-        attempt_id=attempt_id, checkpoint_id=checkpoint_id, replace=replace
+        attempt_id=attempt_id, checkpoint_id=checkpoint_id, replace=replace, replay=replay
     )
     return reply
 

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
+from runtara.decoders import json_decoder
 from runtara.errors import InvalidInput
 
 __all__ = ["UNFIT", "Codec", "declared_result", "decode_model", "encode"]
@@ -36,7 +37,7 @@ class Codec:
 
     def __init__(self, declared: Any, what: str) -> None:
         try:
-            self._decoder = msgspec.json.Decoder(declared, dec_hook=decode_model)
+            self._decoder = json_decoder(declared, dec_hook=decode_model)
         except TypeError as error:
             raise InvalidInput(f"{what} {declared}, which cannot be read from JSON: {error}") from None
 

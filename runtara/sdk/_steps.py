@@ -47,13 +47,12 @@ def run_step(
     body: Callable[[int], object],
     *,
     is_new: bool,
-    hands_in: bool = False,
+    keeps_later: Callable[[str, bytes], bool] | None = None,
 ) -> flows.Flow[Any]:
     """Return the kept result, or have `body` tried until there is one, and keep it.
 
     `body` makes the wish for one try, of which it is given the number (from 1); the reply is an `Outcome`. `is_new`:
-    nothing can have been kept yet. `hands_in`: it is not waited for that the result is saved, where that ends with this
-    process anyway.
+    nothing can have been kept yet. `keeps_later` may take it upon itself to have the result saved.
     """
     if not is_new:
         found: messages.CheckpointFound = yield messages.GetCheckpoint(checkpoint_id=step)
@@ -65,7 +64,7 @@ def run_step(
         outcome: Outcome = yield body(failures + 1)
         if outcome.error is None:
             state, kept = keeper.keep(outcome.value, f"the result of {step}")
-            if hands_in and owner.hand_in(step, state):
+            if keeps_later is not None and keeps_later(step, state):
                 return kept
             return (yield from _keep(step, keeper, state, kept))
         failures += 1

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 import msgspec
 
+from runtara.decoders import convert
 from runtara.errors import ConfigError
 from runtara.settings._program import ProgramSettings
 from runtara.settings._system import Settings
@@ -58,7 +59,7 @@ def load_program_settings(kind: type[P], environment: Mapping[str, str] | None =
     if not values.get(PREFIX + "INSTANCE_ID"):
         raise ConfigError(f"{PREFIX}INSTANCE_ID is not set: name the instance that this program is")
     try:
-        return msgspec.convert(values, kind, strict=False)
+        return convert(values, kind, strict=False)
     except msgspec.ValidationError as error:
         raise ConfigError(f"a setting has an unusable value: {error}") from None
 
@@ -81,7 +82,7 @@ def load_settings(environment: Mapping[str, str] | None = None, **overrides: obj
             raise ConfigError(f"unknown setting {field!r}{_nearest(name, names)}")
         values[name] = value
     try:
-        return msgspec.convert(values, Settings, strict=False)
+        return convert(values, Settings, strict=False)
     except msgspec.ValidationError as error:
         raise ConfigError(f"a setting has an unusable value: {error}") from None
 

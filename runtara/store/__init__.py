@@ -6,6 +6,7 @@ from runtara.store._open import check_sqlite_version, open_store, sqlite_version
 from runtara.store._tenure import LEASE_MS, NodeSpec, Tenure
 from runtara.store._terms import (
     AGING_MS,
+    SHORT_MAX_BYTES,
     Barred,
     Claims,
     Copies,
@@ -25,6 +26,7 @@ from runtara.store._upkeep import Upkeep, Vacuumed, open_upkeep
 __all__ = [
     "AGING_MS",
     "LEASE_MS",
+    "SHORT_MAX_BYTES",
     "Barred",
     "Claims",
     "Copies",

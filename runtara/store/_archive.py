@@ -22,6 +22,7 @@ from typing import IO, Any, Final
 
 import msgspec
 
+from runtara.decoders import decode_msgpack
 from runtara.errors import InvalidInput, StoreCorrupt, StoreTooNew, StoreUnavailable
 from runtara.store._batches import Batch
 from runtara.store._statements import load_migrations
@@ -206,7 +207,7 @@ class Archive:
     def _decode(self, data: Any, kind: Any) -> Any:
         """Return what lies in a payload. Any: a type that may be made at run time."""
         try:
-            return msgspec.msgpack.decode(data, type=kind)
+            return decode_msgpack(data, kind)
         except msgspec.DecodeError as error:
             raise self._damaged(f"it holds what nobody can have written: {error}") from None
 

@@ -16,7 +16,7 @@ from runtara.store._postgres_door import SQL, Connection, Error, PostgresLimits,
 from runtara.store._postgres_migrate import pending_migrations, schema_differences
 from runtara.store._sql_reader import HISTORY, Row, SqlReader, snapshots_of
 from runtara.store._tenure import LOST_KEPT_MS, Tenure
-from runtara.store._terms import LoadError, Wanted
+from runtara.store._terms import SHORT_MAX_BYTES, LoadError, Wanted
 
 __all__ = ["PostgresReader"]
 
@@ -68,7 +68,7 @@ class PostgresReader(SqlReader):
         names = ("nth", "kind", "tenant_id", "instance_id", "name")
         document = msgspec.json.encode([dict(zip(names, line, strict=True)) for line in lines]).decode()
         found: list[Checkpoint | bytes | None] = [None] * len(wanted)
-        for row in self._rows("read_all", {"wanted": document}):
+        for row in self._rows("read_all", {"wanted": document, "short": SHORT_MAX_BYTES}):
             found[row[0]] = row[1] if row[2] is None else self._decode(Checkpoint, row[2:])
         return found
 

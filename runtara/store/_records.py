@@ -5,6 +5,7 @@ from typing import TypeVar
 
 import msgspec
 
+from runtara.decoders import convert
 from runtara.store._terms import LoadError
 
 __all__ = ["decode_row"]
@@ -18,6 +19,6 @@ def decode_row(kind: type[Record], row: Sequence[object]) -> Record:
     Raises `LoadError` for a value of another type, or a status or reason that does not exist.
     """
     try:
-        return msgspec.convert(dict(zip(kind.__struct_fields__, row, strict=True)), kind)
+        return convert(dict(zip(kind.__struct_fields__, row, strict=True)), kind)
     except msgspec.ValidationError as error:
         raise LoadError(f"a stored {kind.__name__.lower()} cannot be understood: {error}") from None

@@ -9,6 +9,7 @@ from typing import Final, TypeVar
 
 import msgspec
 
+from runtara.decoders import decode_json
 from runtara.errors import RuntaraError
 from runtara.ids import ImageRef, InstanceKey
 from runtara.messages import (
@@ -58,7 +59,7 @@ class SqlReader(SqlLists, StepsReader):
         """Return the environment variables of the instance's program."""
         text = next((row[0] for row in self._rows("read_env", key._asdict())), "{}")
         try:
-            return msgspec.json.decode(text, type=dict[str, str])
+            return decode_json(text, dict[str, str])
         except msgspec.DecodeError as error:
             raise self._corrupt(error) from None
 

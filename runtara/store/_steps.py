@@ -11,6 +11,7 @@ from typing import Annotated, Any, Final, Generic, TypeVar
 
 import msgspec
 
+from runtara.decoders import decode_json, json_decoder
 from runtara.errors import InvalidInput
 from runtara.ids import InstanceKey
 from runtara.lifecycle import FINAL
@@ -40,6 +41,8 @@ _CHUNK: Final = 250
 """Rows of a kind that are read at once."""
 
 _MARK: Final = "steps"
+
+_TEXT: Final = json_decoder(str | None)
 _STARTED, _ENDED = "step_debug_start", "step_debug_end"
 _Count = Annotated[int, msgspec.Meta(ge=0, le=2**62)]
 
@@ -305,7 +308,7 @@ def _of_retry(row: Retry) -> Step:
 def _said(event: Event) -> dict[str, bytes]:
     """Return the fields of a payload, each as JSON; none where it is no JSON object that names a step."""
     try:
-        fields = msgspec.json.decode(event.payload or b"", type=dict[str, msgspec.Raw])
+        fields = decode_json(event.payload or b"", dict[str, msgspec.Raw])
     except (msgspec.DecodeError, UnicodeDecodeError):
         return {}
     said = {name: bytes(value) for name, value in fields.items()}
@@ -319,9 +322,10 @@ def _ids(said: dict[str, bytes]) -> tuple[str | None, str | None]:
 def _text(said: dict[str, bytes], name: str) -> str | None:
     """Return a field that is text."""
     try:
-        return msgspec.json.decode(said.get(name, b"null"), type=str | None)
+        text: str | None = _TEXT.decode(said.get(name, b"null"))
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None
+    return text
 
 
 def _json(said: dict[str, bytes], name: str) -> str | None:
@@ -343,7 +347,7 @@ def _places_of(cursor: str | None) -> _Places:
     if cursor is None:
         return _Places()
     try:
-        return msgspec.json.decode(_cursors.text_of_cursor(cursor, _MARK), type=_Places)
+        return decode_json(_cursors.text_of_cursor(cursor, _MARK), _Places)
     except (msgspec.DecodeError, UnicodeDecodeError):
         raise InvalidInput(
             f"the cursor {cursor[:100]!a} is not one of this list: begin again without a cursor"

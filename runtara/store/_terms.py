@@ -14,6 +14,7 @@ from runtara.records import Checkpoint, Event, ImageVersion, Instance, Retry, Si
 __all__ = [
     "AGING_MS",
     "NOBODY",
+    "SHORT_MAX_BYTES",
     "USERS_NAMED",
     "Barred",
     "Claims",
@@ -125,12 +126,15 @@ class DueInstance(NamedTuple):
 
 
 class Wanted(NamedTuple):
-    """One thing that is to be read of an instance; `id` names the checkpoint."""
+    """One thing that is to be read of an instance; `id` names the checkpoint. One is wanted only if it is short."""
 
     key: InstanceKey
-    kind: Literal["input", "output", "checkpoint"]
+    kind: Literal["input", "output", "checkpoint", "short"]
     id: str | None = None
 
+
+SHORT_MAX_BYTES: Final = 4_096
+"""Longest state of a checkpoint that is short."""
 
 AGING_MS: Final = 300_000
 """How many milliseconds of waiting one step of priority is worth, where something grows more urgent as it waits."""

@@ -11,6 +11,8 @@ from typing import Final
 
 import msgspec
 
+from runtara.decoders import decode_json
+
 __all__ = ["ConnectionFile", "read_connection_file", "remove_connection_file", "write_connection_file"]
 
 NAME: Final = "server.json"
@@ -44,7 +46,7 @@ def write_connection_file(folder: Path, content: ConnectionFile) -> None:
 def read_connection_file(folder: Path) -> ConnectionFile | None:
     """Return what the file of a data folder says; None where there is none, or none that can be used."""
     try:
-        return msgspec.json.decode((folder / NAME).read_bytes(), type=ConnectionFile)
+        return decode_json((folder / NAME).read_bytes(), ConnectionFile)
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
         return None
 

@@ -10,6 +10,7 @@ from typing import Final
 import msgspec
 from msgspec.structs import replace
 
+from runtara.decoders import decode_json
 from runtara.errors import ConfigError, NotFound
 from runtara.ids import check_id
 from runtara.transport._private_file import read_private, wait_lock, write_private
@@ -100,7 +101,7 @@ class Contexts:
         if not self._path.exists():
             return _File()
         try:
-            return msgspec.json.decode(read_private(self._path), type=_File)
+            return decode_json(read_private(self._path), _File)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise ConfigError(f"{self._path} is no file of contexts ({error}): move it away, and log in anew") from None
 

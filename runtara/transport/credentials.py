@@ -17,6 +17,7 @@ import msgspec
 from itsdangerous import BadData, Signer, URLSafeSerializer
 
 from runtara.clock import Clock, SystemClock
+from runtara.decoders import decode_json
 from runtara.errors import ConfigError, Unauthenticated
 from runtara.ids import InstanceKey, check_id, new_secret
 from runtara.messages import Role, TenantKey
@@ -155,7 +156,7 @@ class KeyRing:
 
     def _read(self) -> dict[str, KeyRow]:
         try:
-            file = msgspec.json.decode(read_private(self._path), type=_KeyFile)
+            file = decode_json(read_private(self._path), _KeyFile)
         except msgspec.MsgspecError as error:
             raise ConfigError(f"{self._path} is damaged: {error}; restore it, or remove it and make new keys") from None
         return {row.key.key_id: row for row in file.keys}

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Final, Union
 
 import msgspec
 
+from runtara.decoders import msgpack_decoder
 from runtara.endpoints import ENDPOINTS
 from runtara.errors import InvalidInput, TooLarge
 
@@ -169,8 +170,8 @@ ClientFrame = Hello | Ask | Watch
 ServerFrame = Welcome | Answer | Refusal | Pushed | Renewed | Goodbye
 
 _encoder: Final = msgspec.msgpack.Encoder()
-_client_decoder: Final = msgspec.msgpack.Decoder(ClientFrame)
-_server_decoder: Final = msgspec.msgpack.Decoder(ServerFrame)
+_client_decoder: Final = msgpack_decoder(ClientFrame)
+_server_decoder: Final = msgpack_decoder(ServerFrame)
 
 
 def encode_frame(frame: ClientFrame | ServerFrame) -> bytes:
@@ -240,8 +241,8 @@ _Payloads = msgspec.defstruct(
 
 _LargeAsk = msgspec.defstruct("_LargeAsk", [("command", _Payloads)], tag="Ask")
 
-_ask_id_decoder: Final = msgspec.msgpack.Decoder(_AnyAsk)
-_large_decoder: Final = msgspec.msgpack.Decoder(_LargeAsk)
+_ask_id_decoder: Final = msgpack_decoder(_AnyAsk)
+_large_decoder: Final = msgpack_decoder(_LargeAsk)
 
 
 def _check_overhead(body: bytes | bytearray | memoryview) -> None:

@@ -37,6 +37,16 @@ EXAMPLES: dict[type, Any] = {
     messages.SuspendInstance: messages.SuspendInstance(
         wake_at=NOW, awaits=(messages.AwaitedSignal(name="go", place="p"),)
     ),
+    messages.RestInstance: messages.RestInstance(
+        results=(messages.StepResult(checkpoint_id="result", state=b"state"),),
+        subtype="note",
+        payload=b"payload",
+        checkpoint_id="nap",
+        duration_ms=5,
+    ),
+    messages.FinishInstance: messages.FinishInstance(
+        results=(messages.StepResult(checkpoint_id="result", state=b"state"),), output=b"output"
+    ),
     messages.RecordEvent: messages.RecordEvent(subtype="note", payload=b"payload"),
     messages.GetStatus: messages.GetStatus(),
     messages.GetInput: messages.GetInput(),

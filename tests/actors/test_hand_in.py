@@ -1,4 +1,7 @@
-"""What is handed in: when it is saved, what is said behind it, and who hears why it was not."""
+"""What is handed in: when it is saved, what is said behind it, and who hears why it was not.
+
+Who hands in several on the loop has 30 ms for it: where that is not the subject, the clock stands still.
+"""
 
 import threading
 from collections.abc import AsyncIterator
@@ -81,7 +84,9 @@ class Turns(trio.abc.Instrument):
 # When it is saved -----------------------------------------------------------------------------------------------------
 
 
-async def test_what_is_handed_in_is_saved_with_one_commit_before_the_next_call_is_heard(program: Program) -> None:
+async def test_what_is_handed_in_is_saved_with_one_commit_before_the_next_call_is_heard(
+    program: Program, mock_clock: MockClock
+) -> None:
     before = len(program.stage.store.commits)
 
     assert program.hand_in("a", "b", "c") == [True, True, True]
@@ -153,7 +158,9 @@ async def test_a_newer_attempt_finds_what_the_older_one_has_handed_in(program: P
     assert found.state == b"a"
 
 
-async def test_two_attempts_of_one_tray_do_not_lose_what_either_has_handed_in(program: Program) -> None:
+async def test_two_attempts_of_one_tray_do_not_lose_what_either_has_handed_in(
+    program: Program, mock_clock: MockClock
+) -> None:
     line = program.dispatch.line(program.key, hands_in=True)
     program.hand_in("a")
 
@@ -201,7 +208,7 @@ async def test_nothing_is_taken_before_the_attempt_is_registered(stage: Stage) -
     assert program.hand_in("a") == [False]
 
 
-async def test_only_so_much_is_taken(program: Program) -> None:
+async def test_only_so_much_is_taken(program: Program, mock_clock: MockClock) -> None:
     too_large = program.line.hand_in("large", b" " * (HANDED_IN_MAX_BYTES + 1), program.epoch)
     taken = program.hand_in(*(str(number) for number in range(HANDED_IN_MAX + 1)))
 
@@ -237,7 +244,7 @@ async def test_nothing_is_taken_of_an_attempt_that_was_told_something(program: P
     assert program.hand_in("a") == [False]
 
 
-async def test_a_signal_with_a_name_is_nothing_that_an_attempt_is_told(program: Program) -> None:
+async def test_a_signal_with_a_name_is_nothing_that_an_attempt_is_told(program: Program, mock_clock: MockClock) -> None:
     await program.beside.call(messages.SendSignal(kind="custom", signal_id="s", name="go"))
 
     assert program.hand_in("a", "go") == [True, False]
@@ -345,7 +352,9 @@ class HeldCommit:
         self.may_end.wait()
 
 
-async def test_what_is_handed_in_while_some_is_under_way_goes_together_and_the_call_waits(slow: Program) -> None:
+async def test_what_is_handed_in_while_some_is_under_way_goes_together_and_the_call_waits(
+    slow: Program, mock_clock: MockClock
+) -> None:
     commit, before = HeldCommit(slow.stage.store), len(slow.stage.store.commits)
     replies: list[Any] = []
 

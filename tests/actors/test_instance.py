@@ -38,6 +38,7 @@ from runtara.messages import (
     EnforceSignals,
     ExitInstance,
     FailInstance,
+    FinishInstance,
     GetCheckpoint,
     GetInput,
     GetStatus,
@@ -48,6 +49,7 @@ from runtara.messages import (
     RecordRetry,
     RecordUsage,
     RegisterInstance,
+    RestInstance,
     SaveCheckpoint,
     SaveCheckpoints,
     SendSignal,
@@ -57,6 +59,7 @@ from runtara.messages import (
     Sleep,
     SleepStarted,
     StartInstance,
+    StepResult,
     SuspendInstance,
     TakeSignal,
     TimeOutInstance,
@@ -72,6 +75,8 @@ OWNER_ONLY: list[Command] = [
     CompleteInstance(),
     FailInstance(error="no"),
     SuspendInstance(),
+    RestInstance(subtype="why", checkpoint_id="a", duration_ms=1),
+    FinishInstance(results=(StepResult(checkpoint_id="a", state=b"1"),)),
     RecordEvent(subtype="note"),
     PollSignals(),
     TakeSignal(name="go", place="p"),
@@ -280,8 +285,30 @@ PROGRAM = st.one_of(
     st.sampled_from([Heartbeat(), PollSignals(), GetStatus(), GetInput()]),
     st.builds(GetCheckpoint, checkpoint_id=IDS),
 )
-REST = st.builds(SuspendInstance, wake_at=st.none() | SPANS.map(NOW.__add__))
-END = st.builds(CompleteInstance, output=STATES) | st.builds(FailInstance, error=IDS)
+RESULTS = st.dictionaries(IDS, STATES, max_size=2).map(
+    lambda states: tuple(StepResult(checkpoint_id=name, state=state) for name, state in states.items())
+)
+SUBTYPES = st.none() | st.just("why")
+
+
+@st.composite
+def delays(draw: st.DrawFn) -> RestInstance:
+    """Draw a rest for a delay, which is no result beside."""
+    delay, results = draw(IDS), draw(RESULTS)
+    others = tuple(result for result in results if result.checkpoint_id != delay)
+    return RestInstance(results=others, subtype=draw(SUBTYPES), checkpoint_id=delay, duration_ms=draw(SPANS))
+
+
+REST = st.one_of(
+    st.builds(SuspendInstance, wake_at=st.none() | SPANS.map(NOW.__add__)),
+    st.builds(RestInstance, results=RESULTS, subtype=SUBTYPES, wake_at=st.none() | SPANS.map(NOW.__add__)),
+    delays(),
+)
+END = st.one_of(
+    st.builds(CompleteInstance, output=STATES),
+    st.builds(FinishInstance, results=RESULTS, output=STATES),
+    st.builds(FailInstance, error=IDS),
+)
 INSTANCE_WIDE = st.builds(SendSignal, kind=st.sampled_from(["pause", "resume", "shutdown"]), signal_id=SIGNAL_IDS)
 CANCEL = st.builds(SendSignal, kind=st.just("cancel"), signal_id=SIGNAL_IDS)
 CUSTOM = st.builds(SendSignal, kind=st.just("custom"), signal_id=SIGNAL_IDS, name=IDS)
@@ -494,12 +521,28 @@ class Lives(RuleBasedStateMachine):
             stored = self.world.rows.checkpoints[command.checkpoint_id]
             assert reply.wake_at == (self.world.now if stored.wake_at is None else stored.wake_at)
             assert self._first("state", command.checkpoint_id, stored.state) == stored.state
+        if isinstance(command, RestInstance | FinishInstance) and isinstance(reply, Acknowledged):
+            self._check_results(command)
         if isinstance(command, TakeSignal) and isinstance(reply, SignalTaken) and (reply.signal or reply.timed_out):
             assert reply == self._first("taken", command.place, reply)
         if isinstance(command, SendSignal) and isinstance(reply, SignalAccepted):
             self.cancel_accepted |= command.kind == "cancel" and reply.created
         if self.world.saved is not None:
             self.taken.extend(wait.signal_id for wait in self.world.saved.waits if wait.signal_id is not None)
+
+    def _check_results(self, command: RestInstance | FinishInstance) -> None:
+        if self.world.saved is None:
+            return  # sent again, or it rests for this very instant already
+        for result in command.results:
+            name, state = result.checkpoint_id, result.state
+            assert self.world.rows.checkpoints[name].state == state == self._first("state", name, state)
+        if isinstance(command, RestInstance) and command.checkpoint_id is not None:
+            stored = self.world.rows.checkpoints[command.checkpoint_id]
+            wake_at = self.world.now if stored.wake_at is None else stored.wake_at
+            assert wake_at == self._first("delay", command.checkpoint_id, wake_at) or stored.wake_at is None
+            self._first("state", command.checkpoint_id, stored.state)
+            if self.world.row.termination_reason is TerminationReason.SLEEPING:
+                assert self.world.row.wake_at == stored.wake_at
 
     def _first(self, kind: str, name: str, answer: object) -> object:
         return self.first_answers.setdefault((kind, name), answer)

@@ -35,7 +35,7 @@ from runtara.messages import (
     WakeInstance,
 )
 from runtara.records import Checkpoint, Event, Instance, Retry, Signal, Snapshot, Wait
-from runtara.store import Copies, Save
+from runtara.store import SHORT_MAX_BYTES, Copies, Save
 
 __all__ = ["KEY", "NOW", "Rows", "World", "claimed", "managed", "unmanaged"]
 
@@ -115,6 +115,9 @@ class Rows:
         """Answer a need."""
         if need.kind == "checkpoint":
             return self.checkpoints.get(need.id or "")
+        if need.kind == "short":
+            short = self.checkpoints.get(need.id or "")
+            return short if short is not None and len(short.state) <= SHORT_MAX_BYTES else None
         if need.kind == "signal":
             return self.signals.get(need.id or "")
         if need.kind == "origin":

@@ -86,7 +86,7 @@ def test_a_server_that_is_away_is_not_waited_for(tmp_path: Path) -> None:
     found = shell.get_completions(["status", "--server", "127.0.0.1:9", "--data-dir", str(tmp_path)], "a")
 
     assert found == []
-    assert time.monotonic() - began < 5, "half a second, and what a busy machine adds"
+    assert time.monotonic() - began < 9, "half a second, and what a busy machine adds"
 
 
 def test_contexts_are_offered(terminal: Terminal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

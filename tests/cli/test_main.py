@@ -9,7 +9,7 @@ import pytest
 
 from runtara import __version__, messages
 from runtara.cli import main
-from runtara.cli._main import COMMANDS
+from runtara.cli._main import _ELSEWHERE, COMMANDS
 from runtara.endpoints import ENDPOINTS
 from runtara.errors import ERRORS, Busy, Code
 from tests.cli.terminal import type_command
@@ -153,6 +153,26 @@ def test_a_wrong_command_or_option_is_explained() -> None:
 
         assert done.exit_code == 2
         assert done.stderr.startswith("Usage: ")
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("statsu", "'statsu'. Did you mean 'status'"),
+        ("instances", "'instances'. Did you mean 'ps'?"),
+        ("levitate", "'levitate'.\n"),
+    ],
+)
+def test_whoever_mistypes_a_command_or_calls_it_as_other_tools_do_is_told_the_right_one(name: str, hint: str) -> None:
+    done = type_command(name)
+
+    assert done.exit_code == 2
+    assert f"Error: No such command {hint}" in done.stderr
+
+
+def test_what_other_tools_call_a_command_leads_to_one_that_is_there() -> None:
+    assert not set(_ELSEWHERE) & set(COMMANDS)
+    assert {name.split()[0] for names in _ELSEWHERE.values() for name in names} <= set(COMMANDS)
 
 
 @pytest.mark.parametrize("code", Code)

@@ -16,7 +16,7 @@ from tests.shared import PROCESSES
 __all__ = ["run_chromium"]
 
 _LISTENS: Final = re.compile(r"DevTools listening on (ws://\S+)")
-_PATIENCE_S: Final = 10.0
+_PATIENCE_S: Final = 30.0
 
 _OPTIONS: Final = (
     "--headless=new",

@@ -10,12 +10,15 @@ from runtara.messages import (
     AcknowledgeSignal,
     CompleteInstance,
     FailInstance,
+    FinishInstance,
     Heartbeat,
     PollSignals,
     RecordEvent,
     RecordRetry,
+    RestInstance,
     SaveCheckpoint,
     Sleep,
+    StepResult,
     SuspendInstance,
     TakeSignal,
 )
@@ -31,6 +34,10 @@ CHANGES: Final[dict[str, Callable[[], Any]]] = {
     "complete": lambda: CompleteInstance(output=b"late"),
     "fail": lambda: FailInstance(error="late"),
     "suspend": SuspendInstance,
+    "rest": lambda: RestInstance(
+        results=(StepResult(checkpoint_id="late", state=b"late"),), checkpoint_id="nap", duration_ms=3_600_000
+    ),
+    "finish": lambda: FinishInstance(results=(StepResult(checkpoint_id="late", state=b"late"),), output=b"late"),
     "event": lambda: RecordEvent(subtype="late"),
     "poll": PollSignals,
     "take": lambda: TakeSignal(name="go", place="late", timeout_ms=0),

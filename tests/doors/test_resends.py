@@ -8,13 +8,16 @@ from runtara.messages import (
     AcknowledgeSignal,
     CompleteInstance,
     FailInstance,
+    FinishInstance,
     Heartbeat,
     RecordEvent,
     RecordRetry,
     RegisterInstance,
+    RestInstance,
     SaveCheckpoint,
     SendSignal,
     Sleep,
+    StepResult,
     SuspendInstance,
     TakeSignal,
 )
@@ -35,6 +38,23 @@ COMMANDS: Final[dict[str, Callable[[], Any]]] = {
     "complete": lambda: CompleteInstance(output=b"output"),
     "fail": lambda: FailInstance(error="no"),
     "suspend": SuspendInstance,
+    "rest for a delay": lambda: RestInstance(
+        results=(StepResult(checkpoint_id="a", state=b"state"),),
+        subtype="kind",
+        payload=b"why",
+        checkpoint_id="nap",
+        duration_ms=3_600_000,
+    ),
+    "rest for no time": lambda: RestInstance(
+        results=(StepResult(checkpoint_id="a", state=b"state"),), checkpoint_id="nap", duration_ms=0
+    ),
+    "rest until a resume": lambda: RestInstance(
+        results=(StepResult(checkpoint_id="a", state=b"state"),), subtype="kind"
+    ),
+    "finish": lambda: FinishInstance(
+        results=(StepResult(checkpoint_id="a", state=b"state"), StepResult(checkpoint_id="before", state=b"state")),
+        output=b"output",
+    ),
 }
 """What a program may say twice, because it did not hear the answer."""
 

@@ -4,6 +4,7 @@ The table is ruff's ``banned-api`` in pyproject.toml: a name, and in its message
 opens a door for everything banned at once; here each name is held to its own door.
 """
 
+import ast
 import re
 import tomllib
 
@@ -41,6 +42,20 @@ def test_every_library_is_used_through_its_own_door() -> None:
         if used.partition(".")[0] in libraries
         for name, place in DOORS.items()
         if f"{used}.".startswith(f"{name}.") and not (place and f"{module}/".startswith(f"{place}/"))
+    ]
+
+    assert not wrong, "\n".join(wrong)
+
+
+def test_a_type_is_met_through_its_door_also_where_msgspec_is_told_it_beside_the_bytes() -> None:
+    wrong = [
+        f"{module}:{node.lineno} names a type: use runtara/decoders.py"
+        for module in modules()
+        if module != "runtara/decoders.py"
+        for node in ast.walk(parse(module))
+        if isinstance(node, ast.Call)
+        and ast.unparse(node.func) in {"msgspec.json.decode", "msgspec.msgpack.decode"}
+        and any(keyword.arg == "type" for keyword in node.keywords)
     ]
 
     assert not wrong, "\n".join(wrong)

@@ -39,6 +39,7 @@ ELSEWHERE = {
     "runtara/sdk/flow/_failures.py": "tests/sdk/flow/test_runner.py and test_traps.py fail in every way that there is",
     "runtara/sdk/flow/_kept.py": "tests/sdk/flow/test_runner.py kills runs that are kept at every call",
     "runtara/sdk/flow/_nodes.py": "only data; tests/sdk/flow/test_definition.py has every kind of node",
+    "runtara/sdk/flow/_notes.py": "only data; tests/sdk/flow/test_client.py asks for every status",
     "runtara/sdk/flow/_standing.py": "tests/sdk/flow/test_client.py asks for every status",
     "runtara/sdk/flow/_transient.py": "tests/sdk/flow/test_runner.py runs every graph without keeping it",
     "runtara/sdk/flow/_walk.py": "tests/sdk/flow/test_runner.py walks over every kind of node",

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from runtara.transport.connection_file import read_connection_file
 from tests.house.source import ROOT, environment, squash
+from tests.requirements import require
 
 __all__ = ["commands_of", "play"]
 
@@ -38,6 +39,8 @@ def play(session: str, folder: Path) -> None:
         if not any(re.search(r"\bruntara (serve|run)\b", command) for command, _ in commands):
             servers.enter_context(serving("runtara serve", here))
         for command, expected in commands:
+            if command.startswith("curl "):
+                require("curl", "documented commands use it")
             if command.endswith("&"):
                 servers.enter_context(serving(command.removesuffix("&"), here))
                 continue

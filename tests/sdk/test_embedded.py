@@ -519,7 +519,7 @@ def test_an_interrupt_in_the_middle_of_a_call_keeps_nobody_else_out(monkeypatch:
         with pytest.raises(KeyboardInterrupt):
             system.status("i")
         threading.Thread(target=ask, daemon=True).start()
-        assert answered.wait(1)
+        assert answered.wait(SECONDS)
 
 
 def test_an_interrupt_from_the_keyboard_stops_the_system_cleanly(face: Face, tmp_path: Path) -> None:

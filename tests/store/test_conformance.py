@@ -11,7 +11,7 @@ from runtara.ids import InstanceKey
 from runtara.lifecycle import FINAL, Status, TerminationReason
 from runtara.messages import CheckpointInfo, InstanceSummary
 from runtara.records import Checkpoint, Event, Retry, Signal, Snapshot, Wait
-from runtara.store import Barred, DueInstance, Finished, Reader, RunningInstance, Store, Wanted, Writer
+from runtara.store import SHORT_MAX_BYTES, Barred, DueInstance, Finished, Reader, RunningInstance, Store, Wanted, Writer
 from tests.store.samples import (
     FULL_INSTANCE,
     KEY,
@@ -158,6 +158,17 @@ def test_several_things_are_read_at_once_as_each_is_read_alone(writer: Writer, r
     one, other = checkpoint("b"), checkpoint("a", b"")
     assert found == [other, one, b"", None, b"in", b"in", None, None, None]
     assert reader.read_all([]) == []
+
+
+def test_a_checkpoint_that_is_wanted_only_if_it_is_short_is_left_where_it_is_not(
+    writer: Writer, reader: Reader
+) -> None:
+    short, long = checkpoint("a", bytes(SHORT_MAX_BYTES)), checkpoint("b", bytes(SHORT_MAX_BYTES + 1))
+    put(writer, save(checkpoints=(short, long)))
+
+    found = reader.read_all([Wanted(KEY, "short", "b"), Wanted(KEY, "short", "a"), Wanted(KEY, "short", "c")])
+
+    assert found == [None, short, None]
 
 
 def test_what_has_much_of_a_history_is_loaded_beside_what_has_none(writer: Writer, reader: Reader) -> None:

@@ -23,6 +23,7 @@ from tests.shared import PROCESSES
 from tests.store.postgres_checks import (
     CHECKS,
     LIMIT_S,
+    QUICK,
     Bench,
     campaign,
     eventually,
@@ -153,7 +154,7 @@ def freezes(bench: Bench, work: Workload, cycles: int) -> None:
 
 
 def test_a_server_that_stands_still_is_given_up_and_what_it_does_afterwards_is_known(bench: Bench) -> None:
-    with bench.workload(4, detour=False) as work:
+    with bench.workload(4, limits=QUICK, detour=False) as work:
         freezes(bench, work, 2)
 
         assert audit(work) == []
@@ -163,7 +164,7 @@ def test_a_server_that_stands_still_is_given_up_and_what_it_does_afterwards_is_k
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_a_server_may_stand_still_often(bench: Bench) -> None:
-    with bench.workload(5, detour=False) as work:
+    with bench.workload(5, limits=QUICK, detour=False) as work:
         freezes(bench, work, 20)
 
         assert audit(work) == []
@@ -172,7 +173,7 @@ def test_a_server_may_stand_still_often(bench: Bench) -> None:
 
 
 def test_a_reader_gives_a_server_that_stands_still_up_and_comes_back(bench: Bench) -> None:
-    with bench.node(detour=False) as node:
+    with bench.node(QUICK, detour=False) as node:
         put(node.writer, save(KEY))
         bench.cluster.signal(signal.SIGSTOP)
         with pytest.raises(StoreUnavailable, match="look at the server and the network"):

@@ -17,6 +17,7 @@ from runtara.actors._specs import Backoff
 from runtara.actors.runners._kubernetes_manifest import Manifest
 from runtara.actors.runners._kubernetes_objects import CONTAINER, Job, Page, Pod
 from runtara.actors.runners._kubernetes_options import KubernetesOptions
+from runtara.decoders import decode_json
 from runtara.errors import ConfigError
 
 __all__ = ["API_BACKOFF", "ApiFailed", "Cluster", "Kind", "Listing", "Stream", "patiently", "read_stream"]
@@ -130,16 +131,16 @@ class Cluster:
 
     def create_job(self, manifest: Manifest) -> Job:
         """Make a Job; status 409 where there is one of that name."""
-        return msgspec.json.decode(self._call(self._batch.create_namespaced_job, body=manifest), type=Job)
+        return decode_json(self._call(self._batch.create_namespaced_job, body=manifest), Job)
 
     def read_job(self, name: str) -> Job:
         """Return a Job; status 404 where there is none."""
-        return msgspec.json.decode(self._call(self._batch.read_namespaced_job, name=name), type=Job)
+        return decode_json(self._call(self._batch.read_namespaced_job, name=name), Job)
 
     def release_job(self, name: str) -> Job:
         """Have a suspended Job begin."""
         body = {"spec": {"suspend": False}}
-        return msgspec.json.decode(self._call(self._batch.patch_namespaced_job, name=name, body=body), type=Job)
+        return decode_json(self._call(self._batch.patch_namespaced_job, name=name, body=body), Job)
 
     def create_secret(self, manifest: Manifest) -> None:
         """Make a Secret; status 409 where there is one of that name."""
@@ -183,9 +184,7 @@ class Cluster:
         items: list[_Item] = []
         more: dict[str, str] = {}
         while True:
-            page = msgspec.json.decode(
-                self._call(function, label_selector=selector, limit=_PAGE, **more), type=page_type
-            )
+            page = decode_json(self._call(function, label_selector=selector, limit=_PAGE, **more), page_type)
             items.extend(page.items)
             if not page.metadata.more:
                 return Listing(items, page.metadata.resource_version)
@@ -255,7 +254,7 @@ def _words(status: object, reason: object, body: object) -> str:
     message = ""
     if isinstance(body, bytes | str):
         with suppress(msgspec.DecodeError):
-            message = msgspec.json.decode(body, type=_Refusal).message
+            message = decode_json(body, _Refusal).message
     return f"the cluster answers {status}: {message or reason}"
 
 

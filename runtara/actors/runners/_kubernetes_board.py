@@ -24,6 +24,7 @@ from runtara.actors.runners._kubernetes_api import (
 )
 from runtara.actors.runners._kubernetes_names import ATTEMPT
 from runtara.actors.runners._kubernetes_objects import Job, Pod, Trouble, WatchEvent
+from runtara.decoders import decode_json
 
 __all__ = ["Board", "Seen", "Shelf"]
 
@@ -179,9 +180,9 @@ class Board:
     def _take(self, kind: Kind, line: bytes) -> None:
         """Note what a line of a watch says. Raises `ApiFailed` where it is that the watch has failed."""
         try:
-            event = msgspec.json.decode(line, type=WatchEvent)
+            event = decode_json(line, WatchEvent)
             if event.type == "ERROR":
-                trouble = msgspec.json.decode(event.object, type=Trouble)
+                trouble = decode_json(event.object, Trouble)
                 raise ApiFailed(trouble.code, trouble.message)
             self._note(kind, event)
         except msgspec.DecodeError as broken:
@@ -190,12 +191,12 @@ class Board:
     def _note(self, kind: Kind, event: WatchEvent) -> None:
         is_news, gone = event.type != "BOOKMARK", event.type == "DELETED"
         if kind == "jobs":
-            job = msgspec.json.decode(event.object, type=Job)
+            job = decode_json(event.object, Job)
             self._versions[kind] = job.metadata.resource_version
             if is_news:
                 self.jobs.put(job, gone=gone)
         else:
-            pod = msgspec.json.decode(event.object, type=Pod)
+            pod = decode_json(event.object, Pod)
             self._versions[kind] = pod.metadata.resource_version
             if is_news:
                 self.pods.put(pod, gone=gone)

@@ -28,6 +28,7 @@ import msgspec
 
 from runtara.actors.runners import _kept
 from runtara.actors.runners._shim import EXIT, LOCK, STREAMS, note_of, segments
+from runtara.decoders import decode_json
 from runtara.ids import InstanceKey
 
 __all__ = ["ExitNote", "Marker", "RunFolder", "ShimNote", "read_key", "read_markers", "remove_tree"]
@@ -260,7 +261,7 @@ def _remove(path: Path) -> None:
 
 def _read_note(path: Path, kind: type[T]) -> T | None:
     try:
-        return msgspec.json.decode(path.read_bytes(), type=kind)
+        return decode_json(path.read_bytes(), kind)
     except (FileNotFoundError, msgspec.DecodeError):
         return None
 

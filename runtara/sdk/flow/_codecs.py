@@ -2,14 +2,18 @@
 
 import math
 from collections.abc import Mapping
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeAlias
 
 import msgspec
 
+from runtara.decoders import json_decoder, msgpack_decoder
 from runtara.sdk._results import UNFIT, decode_model, encode
 from runtara.sdk.flow.errors import CodecError
 
 __all__ = ["CODECS", "JSON", "MSGPACK", "Codec", "JsonCodec", "MsgpackCodec", "read", "write"]
+
+Decoders: TypeAlias = dict[Any, Any]
+"""By the type that they are for. It is the caller who knows what comes out."""
 
 
 class Codec(Protocol):
@@ -34,7 +38,7 @@ class JsonCodec:
     name = "json"
 
     def __init__(self) -> None:
-        self._decoders: dict[Any, msgspec.json.Decoder[Any]] = {}
+        self._decoders: Decoders = {}
 
     def encode(self, value: Any) -> bytes:
         """Return the bytes of a value. Raises `ValueError` for NaN and infinity, which would be read as nothing."""
@@ -45,7 +49,7 @@ class JsonCodec:
 
     def decode(self, data: bytes, declared: Any) -> Any:
         """Return the value, as the declared type."""
-        return _cached(self._decoders, msgspec.json.Decoder, declared).decode(data)
+        return _cached(self._decoders, json_decoder, declared).decode(data)
 
     def join(self, parts: Mapping[str, bytes]) -> bytes:
         """Return an object with these members."""
@@ -75,7 +79,7 @@ class MsgpackCodec:
     name = "msgpack"
 
     def __init__(self) -> None:
-        self._decoders: dict[Any, msgspec.msgpack.Decoder[Any]] = {}
+        self._decoders: Decoders = {}
 
     def encode(self, value: Any) -> bytes:
         """Return the bytes of a value."""
@@ -83,7 +87,7 @@ class MsgpackCodec:
 
     def decode(self, data: bytes, declared: Any) -> Any:
         """Return the value, as the declared type."""
-        return _cached(self._decoders, msgspec.msgpack.Decoder, declared).decode(data)
+        return _cached(self._decoders, msgpack_decoder, declared).decode(data)
 
     def join(self, parts: Mapping[str, bytes]) -> bytes:
         """Return a map with these entries."""
@@ -95,7 +99,7 @@ def _plain(value: Any) -> Any:
     return msgspec.json.decode(encode(value))
 
 
-def _cached(decoders: dict[Any, Any], kind: Any, declared: Any) -> Any:
+def _cached(decoders: Decoders, kind: Any, declared: Any) -> Any:
     try:
         return decoders[declared]
     except (KeyError, TypeError):  # TypeError: a type that cannot be a key

@@ -83,6 +83,7 @@ class Resting(Exception):
         signal_name: str | None = None,
         awaits: tuple[AwaitedSignal, ...] = (),
         others: int = 0,
+        is_stored: bool = False,
     ) -> None:
         super().__init__(place)
         self.place = place
@@ -93,6 +94,8 @@ class Resting(Exception):
         """All signals that are waited for, those of other branches included."""
         self.others = others
         """How many other branches rest as well."""
+        self.is_stored = is_stored
+        """Whether the instance rests already, so that there is nothing left to say."""
 
 
 class HandedOver(Resting):

@@ -3,12 +3,14 @@
 Each result is a checkpoint of the instance, under ``flow::`` and its place; ``flow:begin`` says what was begun.
 """
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Final
 
 import msgspec
 
 from runtara import messages
+from runtara.decoders import decode_json
 from runtara.errors import RetriesExhausted
 from runtara.sdk import _flows as flows
 from runtara.sdk._flows import Flow
@@ -18,6 +20,7 @@ from runtara.sdk.aio import AsyncRuntaraSdk
 from runtara.sdk.flow._definition import difference
 from runtara.sdk.flow._faces import HandedOver, Resting, TryTask
 from runtara.sdk.flow._failures import failed
+from runtara.sdk.flow._held import Held
 from runtara.sdk.flow._walk import AwaitSignal, Rest, RunTask
 from runtara.sdk.flow.context import TaskExecutionContext
 from runtara.sdk.flow.errors import BackendError, DefinitionMismatch, TaskError
@@ -66,7 +69,7 @@ def write_begin(begin: Begin) -> bytes:
 def read_begin(state: bytes | None) -> Begin:
     """Return what was kept of a beginning. Raises `BackendError` for what is none."""
     try:
-        return msgspec.json.decode(state or b"", type=Begin)
+        return decode_json(state or b"", Begin)
     except msgspec.MsgspecError as error:
         raise BackendError(f"this is not the beginning of a workflow ({error}): use another instance id") from None
 
@@ -108,7 +111,8 @@ class Kept:
     """Does what the walks of one run wish for, with the SDK of its instance.
 
     `renamed`: what places were called when the instance was begun. `waits`: delays and signals are waited for here,
-    for as long as the owner does not park; else the run rests until somebody resumes it.
+    for as long as the owner does not park; else the run rests until somebody resumes it. `keeps_later` may take results
+    that are saved by themselves; with `held`, they are saved before the next task begins, or with what is said next.
     """
 
     def __init__(
@@ -118,15 +122,22 @@ class Kept:
         renamed: dict[str, str],
         *,
         waits: bool,
-        hands_in: bool = False,
+        keeps_later: Callable[[str, bytes], bool] | None = None,
+        held: Held | None = None,
     ) -> None:
         self._workflow = workflow
         self._owner: Final = owner
         self._renamed = renamed
-        self._hands_in = hands_in
+        self._held: Final = held
+        self._keeps_later: Final = keeps_later if held is None else held.take
         self._patience: Final = owner.park_after if waits else 0.0
         self.perform_blocking: Final = owner.perform
         self.perform: Final = owner.perform  # it blocks or is awaited, as the owner does
+
+    def settle(self) -> Flow[None]:
+        """Save what is held."""
+        if self._held is not None:
+            yield from self._held.saved()
 
     def flow_of(self, wish: Any) -> Flow[Any]:
         """Return how a wish is done."""
@@ -142,8 +153,18 @@ class Kept:
         return place_id(place)
 
     def _run_task(self, wish: RunTask) -> Flow[bytes]:
+        step, held = self._id(wish.place), self._held
+        if held is None:
+            return (yield from self._run_step(wish, step, is_new=not self._owner.is_resumed))
+        known = held.known(step)
+        if known is not None:
+            return known.state
+        yield from held.saved()
+        return (yield from self._run_step(wish, step, is_new=held.knows_all or not self._owner.is_resumed))
+
+    def _run_step(self, wish: RunTask, step: str, *, is_new: bool) -> Flow[bytes]:
         metadata = wish.task.spec.metadata
-        step, scope, tries = self._id(wish.place), self._owner.scope, 0
+        scope, tries = self._owner.scope, 0
 
         def body(attempt: int) -> TryTask:
             nonlocal tries
@@ -165,8 +186,8 @@ class Kept:
                 metadata.tries,
                 _AS_BYTES,
                 body,
-                is_new=not self._owner.is_resumed,
-                hands_in=self._hands_in,
+                is_new=is_new,
+                keeps_later=self._keeps_later,
             )
         except HandedOver:
             raise
@@ -182,9 +203,16 @@ class Kept:
         return state
 
     def _rest(self, wish: Rest) -> Flow[None]:
-        step = self._id(wish.place)
-        yield from self._owner.look_for_signals()
+        step, held = self._id(wish.place), self._held
         duration_ms = -(-int(wish.duration.total_seconds() * 1_000_000) // 1_000)
+        if held is not None:
+            known = held.known(step)
+            if known is not None and not known.remaining_ms:
+                return
+            if held.is_alone and self._patience <= 0:
+                yield from held.rest_for(step, wish.place, duration_ms)
+                return
+        yield from self._owner.look_for_signals()
         reply = yield messages.Sleep(checkpoint_id=step, duration_ms=duration_ms)
         flows.raise_for(Signal.of(reply.signal))
         if reply.remaining_ms > self._patience * 1_000:
@@ -194,6 +222,7 @@ class Kept:
 
     def _await_signal(self, wish: AwaitSignal) -> Flow[bytes | None]:
         place = self._id(wish.place)
+        yield from self.settle()
         yield from self._owner.look_for_signals()
         limit = None if wish.timeout is None else int(wish.timeout.total_seconds() * 1_000)
         command = messages.TakeSignal(name=wish.name, place=place, timeout_ms=limit)

@@ -8,12 +8,13 @@ import trio
 from runtara.clock import Clock
 from runtara.errors import InstanceCancelled, Retry, RuntaraError
 from runtara.logs import LOG
-from runtara.messages import LeadClaim
+from runtara.messages import LeadClaim, Replay
 from runtara.sdk import _flows as flows
 from runtara.sdk._drive import drive
 from runtara.sdk._types import SignalType
 from runtara.sdk.aio import AsyncRuntaraSdk
 from runtara.sdk.flow._faces import Resting
+from runtara.sdk.flow._held import Held
 from runtara.sdk.flow._kept import instant_at
 from runtara.sdk.flow._programs import Served
 from runtara.sdk.flow._runs import Run
@@ -47,6 +48,7 @@ class Lead:
         door = backend.open_door(claim.instance_id, claim.epoch)
         self._sdk: Final = _LeadSdk(door, backend.clock, is_over)
         self._slot: Final = Slot(claim.program, self._sdk, door, tries=Tries(self._sdk, bench), tags=tags)
+        self._held: Final = Held()
         self._is_over: Final = is_over
         self._walking: Final = trio.CancelScope()
         self._told: Exception | None = None
@@ -62,7 +64,7 @@ class Lead:
     async def run(self) -> None:
         """Lead it. What the runtime could not do is left to whoever leads it next."""
         try:
-            await self._sdk.register()  # under the epoch that was claimed
+            self._held.replay(await self._sdk.register_to_replay())  # under the epoch that was claimed
             async with self._sdk:
                 await self._run()
         except RuntaraError as error:
@@ -76,7 +78,7 @@ class Lead:
             self._sdk.close()
 
     async def _run(self) -> None:
-        run = Run(self._workflow, self._sdk, waits=False)
+        run = Run(self._workflow, self._sdk, waits=False, held=self._held)
         try:
             value = await drive(run.begin_submitted(), self._sdk.perform)
             output = await self._walk(run, value)
@@ -93,7 +95,9 @@ class Lead:
             nursery.start_soon(self._listen, self._sdk.session.pushes)
             with self._walking:
                 try:
-                    output = await Sharing(run.means, self._slot, self._is_over).take(walk(self._workflow, value))
+                    output = await Sharing(run.means, self._held, self._slot, self._is_over).take(
+                        walk(self._workflow, value)
+                    )
                 except Exception as raised:  # noqa: BLE001 - not inside of a nursery
                     error = raised
             nursery.cancel_scope.cancel()
@@ -134,6 +138,10 @@ class _LeadSdk(AsyncRuntaraSdk):
     def __init__(self, door: Door, clock: Clock, is_over: Callable[[], bool]) -> None:
         super().__init__(door, clock)
         self._is_over: Final = is_over
+
+    async def register_to_replay(self) -> Replay | None:
+        """Begin the attempt; return what it need not ask for."""
+        return (await self._run(flows.register(None, self._attempt_id, replay=True))).replay
 
     def pause(self, seconds: float) -> flows.Flow[None]:
         """Wait, if it is not for long. Raises `Resting` else, and once the worker goes home."""

@@ -10,11 +10,12 @@ from runtara.lifecycle import Status
 from runtara.sdk._endings import report
 from runtara.sdk._flows import Flow
 from runtara.sdk.aio import AsyncRuntaraSdk
-from runtara.sdk.flow import _standing as standing
 from runtara.sdk.flow._codecs import read, write
 from runtara.sdk.flow._faces import Resting
 from runtara.sdk.flow._failures import failure_of
+from runtara.sdk.flow._held import Held
 from runtara.sdk.flow._kept import BEGIN, Begin, Kept, check_definition, read_begin, write_begin
+from runtara.sdk.flow._notes import FAILURE, REST, RestNote
 from runtara.sdk.flow.errors import WorkflowError
 from runtara.sdk.flow.status import WorkflowStatus
 from runtara.sdk.flow.workflow import Workflow
@@ -27,12 +28,19 @@ class Run:
     """One attempt at an instance: how it begins, and how it ends."""
 
     def __init__(
-        self, workflow: Workflow[Any, Any], sdk: RuntaraSdk | AsyncRuntaraSdk, *, waits: bool, hands_in: bool = False
+        self,
+        workflow: Workflow[Any, Any],
+        sdk: RuntaraSdk | AsyncRuntaraSdk,
+        *,
+        waits: bool,
+        hands_in: bool = False,
+        held: Held | None = None,
     ) -> None:
         self._workflow = workflow
         self._sdk = sdk
         self._waits = waits
         self._hands_in = hands_in
+        self._held = held
         self.means: Kept
 
     def begin(self, begin: Begin) -> Flow[bytes]:
@@ -52,6 +60,8 @@ class Run:
 
     def begin_submitted(self) -> Flow[bytes]:
         """Read what was submitted, which is nowhere but in the input of the instance; return the workflow's."""
+        if self._held is not None and self._held.input is not None:
+            return self._go_on(read_begin(self._held.input))
         reply = yield messages.GetInput()
         return self._go_on(read_begin(reply.input))
 
@@ -68,22 +78,36 @@ class Run:
             check_definition(self._workflow, begin, self._sdk.instance_id)
         migration = self._workflow.migrations.get(begin.hash)
         renamed = {} if migration is None else dict(migration.renamed)
-        self.means = Kept(self._workflow, self._sdk, renamed, waits=self._waits, hands_in=self._hands_in)
+        self.means = Kept(
+            self._workflow,
+            self._sdk,
+            renamed,
+            waits=self._waits,
+            keeps_later=self._sdk.hand_in if self._hands_in else None,
+            held=self._held,
+        )
         return begin.input
 
     def complete(self, output: bytes) -> Flow[WorkflowStatus | None]:
         """Report that it has ended well; None where it was cancelled before it could say so."""
-        reply = yield messages.CompleteInstance(output=output)
+        results = self._results()
+        if results:
+            reply = yield messages.FinishInstance(results=results, output=output)
+        else:
+            reply = yield messages.CompleteInstance(output=output)
         return completed(self._workflow, output) if reply.status is Status.COMPLETED else None
 
     def conclude(self, raised: Exception) -> Flow[None]:
         """Report how else it has ended. Raises what says nothing about the workflow, but about the runtime."""
         if isinstance(raised, Resting):
-            yield from self._rest(raised)
+            if not raised.is_stored:
+                yield from self._rest(raised)
             return
         if isinstance(raised, WorkflowError):
+            for result in self._results():  # who goes on from here need not do it again
+                yield messages.SaveCheckpoint(checkpoint_id=result.checkpoint_id, state=result.state)
             note = msgspec.json.encode(failure_of(raised))
-            yield messages.RecordEvent(subtype=standing.FAILURE, payload=note)
+            yield messages.RecordEvent(subtype=FAILURE, payload=note)
             yield messages.FailInstance(error=str(raised)[:4096])
             return
         yield from report(raised)
@@ -92,9 +116,17 @@ class Run:
 
     def _rest(self, rest: Resting) -> Flow[None]:
         wake_at = None if rest.wake_at is None else int(rest.wake_at.timestamp() * 1000)
-        note = standing.RestNote(place=rest.place, wake_at=wake_at, signal_name=rest.signal_name)
-        yield messages.RecordEvent(subtype=standing.REST, payload=msgspec.json.encode(note))
-        yield messages.SuspendInstance(wake_at=wake_at, awaits=rest.awaits)
+        note = RestNote(place=rest.place, wake_at=wake_at, signal_name=rest.signal_name)
+        yield messages.RestInstance(
+            results=self._results(),
+            subtype=REST,
+            payload=msgspec.json.encode(note),
+            wake_at=wake_at,
+            awaits=rest.awaits,
+        )
+
+    def _results(self) -> tuple[messages.StepResult, ...]:
+        return () if self._held is None else self._held.results()
 
 
 def check_workflow(workflow: object) -> None:

@@ -15,11 +15,14 @@ from msgspec.structs import replace
 from runtara import messages
 from runtara.errors import Busy, TooLarge
 from runtara.sdk._bodies import Outcome
+from runtara.sdk._drive import drive
 from runtara.sdk.aio import AsyncRuntaraSdk
 from runtara.sdk.flow._faces import Awaiting, HandedOver, Means, TryTask, patiently
+from runtara.sdk.flow._held import Held
 from runtara.sdk.flow._kept import instant_at
 from runtara.sdk.flow._policies import runtime_priority
 from runtara.sdk.flow._tries import Tries
+from runtara.sdk.flow._walk import Together
 from runtara.sdk.flow._wire import MARGIN, Try, read_outcome, write_try
 from runtara.transport import Door
 
@@ -201,15 +204,20 @@ async def _first_of(*calls: Callable[[], Awaitable[None]]) -> None:
 class Sharing(Awaiting):
     """Takes the walks of one instance with the help of others. Once it `is_over`, it rests before the next node."""
 
-    def __init__(self, means: Means, slot: Slot, is_over: Callable[[], bool]) -> None:
+    def __init__(self, means: Means, held: Held, slot: Slot, is_over: Callable[[], bool]) -> None:
         super().__init__(means)
+        self._held: Final = held
         self._slot: Final = slot
         self._is_over: Final = is_over
 
     async def _perform(self, wish: Any) -> Any:
         if self._is_over():
             raise HandedOver(instant_at(self._slot.sdk.now_ms()))
-        return await super()._perform(wish)
+        if wish.__class__ is not Together:
+            return await super()._perform(wish)
+        await drive(self._held.saved(), self._part)
+        with self._held.forking():
+            return await super()._perform(wish)
 
     async def _part(self, wish: Any) -> Any:
         return await (self._slot.run(wish) if wish.__class__ is TryTask else patiently(self._means.perform, wish))

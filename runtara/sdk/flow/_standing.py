@@ -6,6 +6,7 @@ from typing import Any, Final, cast
 import msgspec
 
 from runtara import messages
+from runtara.decoders import decode_json
 from runtara.errors import InstanceNotFound, InvalidInput
 from runtara.ids import is_pooled
 from runtara.lifecycle import FINAL, Status, TerminationReason
@@ -14,15 +15,13 @@ from runtara.sdk._flows import Flow
 from runtara.sdk._wishes import ask
 from runtara.sdk.flow._codecs import CODECS, Codec
 from runtara.sdk.flow._kept import BEGIN, Begin, check_definition, read_begin
+from runtara.sdk.flow._notes import FAILURE, REST, RestNote
 from runtara.sdk.flow.errors import BackendError, InstanceAlreadyExistsError
 from runtara.sdk.flow.status import TaskFailure, WorkflowStatus
 from runtara.sdk.flow.workflow import Workflow
 from runtara.transport import Door
 
 __all__ = [
-    "FAILURE",
-    "REST",
-    "RestNote",
     "SignalNote",
     "begin_of",
     "existing",
@@ -32,21 +31,6 @@ __all__ = [
     "status_of",
     "to_be_replaced",
 ]
-
-FAILURE: Final = "flow::failure"
-"""Subtype of the event that keeps why a run has failed: a `TaskFailure`, as JSON."""
-
-REST: Final = "flow::rest"
-"""Subtype of the event that keeps in what a run rests: a `RestNote`, as JSON."""
-
-
-class RestNote(msgspec.Struct, frozen=True, kw_only=True):
-    """In what a run rests."""
-
-    place: str
-    wake_at: int | None = None
-    """In milliseconds since 1970 UTC."""
-    signal_name: str | None = None
 
 
 class SignalNote(msgspec.Struct, frozen=True, kw_only=True):
@@ -131,7 +115,7 @@ def status_of(door: Door, info: messages.InstanceInfo, codec: Codec | None) -> F
         return WorkflowStatus(status="completed", output=raw if codec is None else codec.decode(raw, Any))
     if info.status is Status.FAILED:
         note = yield from _last_event(door, FAILURE)
-        failure = None if note is None else msgspec.json.decode(note, type=TaskFailure)
+        failure = None if note is None else decode_json(note, TaskFailure)
         return WorkflowStatus(status="failed", error=info.error, failure=failure)
     if info.status is Status.CANCELLED:
         said = yield from _note_of(door, "cancel")
@@ -154,10 +138,11 @@ def _resting(door: Door, info: messages.InstanceInfo) -> Flow[WorkflowStatus]:
     note = yield from _last_event(door, REST)
     if note is None or info.termination_reason not in _OF_ITS_OWN:
         return WorkflowStatus(status="in_progress")  # interrupted: somebody may take it up
-    rest = msgspec.json.decode(note, type=RestNote)
+    rest = decode_json(note, RestNote)
     if not rest.place:
         return WorkflowStatus(status="in_progress")  # handed over: somebody takes it up
-    wake_at = None if rest.wake_at is None else datetime.fromtimestamp(rest.wake_at / 1000, UTC)
+    at = rest.wake_at if rest.wake_at is not None or rest.signal_name is not None else info.wake_at
+    wake_at = None if at is None else datetime.fromtimestamp(at / 1000, UTC)
     if rest.signal_name is None:
         return WorkflowStatus(status="waiting", wake_at=wake_at, delay_id=rest.place)
     return WorkflowStatus(status="awaiting_signal", signal_id=rest.place, signal_name=rest.signal_name, wake_at=wake_at)
@@ -171,7 +156,7 @@ def _note_of(door: Door, kind: messages.SignalKind) -> Flow[SignalNote]:
     payload = yield from _last_event(door, kind, "signal-sent")
     _, _, note = (payload or b"").partition(b"\n")  # behind the id of the signal
     try:
-        return msgspec.json.decode(note, type=SignalNote)
+        return decode_json(note, SignalNote)
     except msgspec.DecodeError:
         return SignalNote()
 

@@ -4,6 +4,7 @@ from typing import Any, Final
 
 import msgspec
 
+from runtara.decoders import decode_msgpack
 from runtara.errors import ERRORS, Internal, RuntaraError
 from runtara.sdk._bodies import Outcome
 from runtara.sdk._steps import PermanentError
@@ -64,7 +65,7 @@ def write_try(one: Try) -> bytes:
 
 def read_try(payload: bytes) -> Try:
     """Return the try that was written. Raises `msgspec.MsgspecError` for anything else."""
-    return msgspec.msgpack.decode(payload, type=Try)
+    return decode_msgpack(payload, Try)
 
 
 def write_outcome(outcome: Outcome, config: RetryConfig) -> bytes:
@@ -76,7 +77,7 @@ def write_outcome(outcome: Outcome, config: RetryConfig) -> bytes:
 
 def read_outcome(data: bytes, place: str) -> Outcome:
     """Return what came of a try elsewhere. Its error has the class name and the words of the one that was raised."""
-    kept = msgspec.msgpack.decode(data, type=_Outcome)
+    kept = decode_msgpack(data, _Outcome)
     return Outcome(kept.value) if kept.error is None else Outcome(error=_read(kept.error, place))
 
 

@@ -11,6 +11,7 @@ from typing import Any, Final, Literal
 import msgspec
 from msgspec.structs import replace
 
+from runtara.decoders import decode_json
 from runtara.sdk.flow._nodes import Child, Delay, Fork, Loop, Node, Route, Steps, Task, WaitForSignal
 from runtara.sdk.flow._policies import OnMax, written_duration
 
@@ -97,7 +98,7 @@ class Graph(msgspec.Struct, frozen=True, kw_only=True):
     @classmethod
     def kept_as(cls, workflow: str, nodes: bytes) -> "Graph":
         """Return the graph whose nodes are kept as these bytes."""
-        return cls(workflow=workflow, nodes=_placed(msgspec.json.decode(nodes, type=tuple[GraphNode, ...])))
+        return cls(workflow=workflow, nodes=_placed(decode_json(nodes, tuple[GraphNode, ...])))
 
     def iter_nodes(self) -> Iterator[GraphNode]:
         """Return every node, each before what is inside it and behind it."""

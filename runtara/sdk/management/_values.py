@@ -4,9 +4,8 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from runtara.clock import span_ms
+from runtara.decoders import decode_json
 from runtara.errors import InstanceCancelled, InvalidInput, InvalidState
 from runtara.lifecycle import Status
 from runtara.messages import InstanceInfo, SchedulePlan, StartInstance, TreeFound
@@ -80,7 +79,7 @@ def tree_of(found: TreeFound) -> "ActorInfo":
     """Return what every actor is doing, as the answer to `GetTree` says it."""
     from runtara.actors import ActorInfo  # takes a while, and only those who look at it need wait for it
 
-    return msgspec.json.decode(found.tree, type=ActorInfo)
+    return decode_json(found.tree, ActorInfo)
 
 
 def bytes_of(value: Any, what: str) -> bytes:

@@ -34,6 +34,8 @@ _CHANGES: Final[dict[type, tuple[str, ...]]] = {
     messages.RecordRetry: ("checkpoint_id", "attempt"),
     messages.AcknowledgeSignal: (),
     messages.SuspendInstance: (),
+    messages.RestInstance: ("checkpoint_id",),
+    messages.FinishInstance: (),
     messages.CompleteInstance: (),
     messages.FailInstance: (),
 }

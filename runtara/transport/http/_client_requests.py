@@ -9,6 +9,7 @@ from urllib.parse import quote, urlencode
 
 import msgspec
 
+from runtara.decoders import decode_json, json_decoder
 from runtara.errors import Code, InvalidInput
 from runtara.ids import InstanceKey
 from runtara.messages import CheckpointFound, GetCheckpoint, GetTree, TreeFound
@@ -35,7 +36,7 @@ class _Problem(msgspec.Struct):
     detail: str = ""
 
 
-_problem_decoder: Final = msgspec.json.Decoder(_Problem)
+_problem_decoder: Final = json_decoder(_Problem)
 
 
 def request_of(ask: Ask, own: InstanceKey) -> Request:
@@ -109,5 +110,5 @@ def answer_of(ask: Ask, status: int, kind: str, body: bytes) -> Answer | Refusal
 
 def _reply(ask: Ask, body: bytes) -> Any:
     if type(ask.command) is GetTree:
-        return TreeFound(tree=bytes(msgspec.json.decode(body, type=msgspec.Raw)))
-    return msgspec.json.decode(body, type=OPERATIONS[type(ask.command)].row.reply)
+        return TreeFound(tree=bytes(decode_json(body, msgspec.Raw)))
+    return decode_json(body, OPERATIONS[type(ask.command)].row.reply)

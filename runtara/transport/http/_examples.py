@@ -18,6 +18,16 @@ EXAMPLES: Final[dict[type, dict[str, Any]]] = {
     messages.SaveCheckpoint: {"checkpoint_id": "charge-card", "state": "eyJwYWlkIjogdHJ1ZX0=", "request": 1},
     messages.Sleep: {"checkpoint_id": "until-tomorrow", "duration_ms": 86_400_000, "park": True},
     messages.CompleteInstance: {"output": "eyJvayI6IHRydWV9"},
+    messages.RestInstance: {
+        "results": [{"checkpoint_id": "charge-card", "state": "eyJwYWlkIjogdHJ1ZX0="}],
+        "subtype": "until-tomorrow",
+        "checkpoint_id": "until-tomorrow",
+        "duration_ms": 86_400_000,
+    },
+    messages.FinishInstance: {
+        "results": [{"checkpoint_id": "send-mail", "state": "eyJvayI6IHRydWV9"}],
+        "output": "eyJvayI6IHRydWV9",
+    },
     messages.FailInstance: {"error": "the card was declined"},
     messages.RecordEvent: {"subtype": "progress", "payload": "eyJkb25lIjogM30="},
     messages.TakeSignal: {"name": "approved", "place": "approval-1", "timeout_ms": 3_600_000},

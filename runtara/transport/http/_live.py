@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple, NoReturn
 import msgspec
 import trio
 
+from runtara.decoders import json_decoder
 from runtara.errors import InvalidInput, RuntaraError, Unauthenticated
 from runtara.live import FeedSource, Heard, Item, Outlet, Refused, Reset, Stream, Wanted, Watching
 from runtara.messages import GetStatus, GetTree, ListInstances, Request
@@ -66,7 +67,7 @@ class _Unwatch(msgspec.Struct, frozen=True, tag="unwatch", tag_field="type"):
     id: int
 
 
-_decoder: Final = msgspec.json.Decoder(_Hello | _Watch | _Unwatch)
+_decoder: Final = json_decoder(_Hello | _Watch | _Unwatch)
 _encoder: Final = msgspec.json.Encoder()
 
 

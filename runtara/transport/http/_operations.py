@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl, unquote_to_bytes
 
 import msgspec
 
+from runtara.decoders import convert, json_decoder
 from runtara.endpoints import ENDPOINTS, Endpoint
 from runtara.errors import InvalidInput
 from runtara.ids import new_id
@@ -66,7 +67,7 @@ class Operation:
         """The type of what the path holds."""
         self.needs_body: Final = self.body is not None and any(f.required for f in msgspec.structs.fields(self.body))
         self._plain = all(self._type_in_path(name) is str for name in self.path_fields)
-        self._decoder = None if self.body is None else msgspec.json.Decoder(self.body)
+        self._decoder = None if self.body is None else json_decoder(self.body)
         nested = {field.name: _struct_of(field.type) for field in rest} if self.query else {}
         self._flattened = {name: kind for name, kind in nested.items() if kind is not None}
 
@@ -140,7 +141,7 @@ class Operation:
 def decode_path(path: Mapping[str, str], kind: type[msgspec.Struct]) -> msgspec.Struct:
     """Return what the path holds, by type. Raises `InvalidInput`."""
     try:
-        return msgspec.convert(path, kind, strict=False)
+        return convert(path, kind, strict=False)
     except msgspec.ValidationError as error:
         raise InvalidInput(f"the path does not fit: {error}") from None
 
@@ -163,7 +164,7 @@ def decode_query(query: bytes, kind: type[T]) -> T:
             raise InvalidInput(f"{name!a:.80} stands twice in the query: once is enough")
         found[name] = value
     try:
-        return msgspec.convert(found, kind, strict=False)
+        return convert(found, kind, strict=False)
     except msgspec.ValidationError as error:
         raise InvalidInput(f"the query does not fit: {error}") from None
 

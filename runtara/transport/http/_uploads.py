@@ -11,6 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from runtara import messages
+from runtara.decoders import convert, json_decoder
 from runtara.errors import InvalidInput, NotFound, TooLarge
 from runtara.records import ImageKind, ImageOptions
 from runtara.transport.frames import Ask
@@ -59,7 +60,7 @@ FORM_FIELDS: Final = {
 }
 """What a form may call otherwise; a tenant must be that of the credential."""
 
-_options: Final = msgspec.json.Decoder(ImageOptions)
+_options: Final = json_decoder(ImageOptions)
 
 
 async def receive_upload(client: Client, exchange: Exchange, query: bytes, most: int) -> Answer:
@@ -134,7 +135,7 @@ def _of_form(fields: Mapping[str, str], own: str) -> Upload:
         raise InvalidInput("the form has no sha256 before the file: send it, so that the file can be checked")
     given["kind"] = _RUNNER_TYPES.get(given.get("kind", "oci"), given.get("kind", "oci"))
     try:
-        return msgspec.convert(given, Upload)
+        return convert(given, Upload)
     except msgspec.ValidationError as error:
         raise InvalidInput(f"the form does not fit: {error}") from None
 

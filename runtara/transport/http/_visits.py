@@ -4,6 +4,7 @@ from typing import Final
 
 import msgspec
 
+from runtara.decoders import json_decoder
 from runtara.endpoints import Role
 from runtara.errors import InvalidInput, Unauthenticated
 from runtara.transport.frames import Hello
@@ -33,7 +34,7 @@ class Visitor(msgspec.Struct, frozen=True, kw_only=True):
     """What its key is good for; None where no role says so, as where no credential is asked for."""
 
 
-_decoder: Final = msgspec.json.Decoder(Login)
+_decoder: Final = json_decoder(Login)
 
 
 def cookie_name_of(*, is_secure: bool) -> bytes:

@@ -14,6 +14,7 @@ import trio_websocket as ws
 from h11 import ProtocolError as HttpProtocolError
 from wsproto.utilities import ProtocolError
 
+from runtara.decoders import json_decoder
 from runtara.errors import ERRORS, RuntaraError, Unreachable
 from runtara.messages import InstanceSummary
 from runtara.transport.addresses import Address
@@ -55,7 +56,7 @@ class _Message(msgspec.Struct, frozen=True):
     message: str = ""
 
 
-_decoder: Final = msgspec.json.Decoder(_Message)
+_decoder: Final = json_decoder(_Message)
 
 
 async def follow_instances(spec: LiveSpec, told: Callable[[InstanceSummary | None], Any]) -> None:
@@ -72,7 +73,7 @@ async def follow_instance(spec: LiveSpec, instance_id: str, told: Callable[[], A
     await _follow(spec, {"stream": "instance", "instance_id": instance_id}, lambda _: told())
 
 
-_row_decoder: Final = msgspec.json.Decoder(InstanceSummary)
+_row_decoder: Final = json_decoder(InstanceSummary)
 
 
 async def _follow(spec: LiveSpec, wanted: dict[str, str], told: Callable[[msgspec.Raw], Any]) -> None:

@@ -1,11 +1,12 @@
 """A server is asked to go down: everything comes to rest in time, and goes on with the next server."""
 
 import signal
+from contextlib import suppress
 from itertools import count
 
 import pytest
 
-from runtara.errors import Draining
+from runtara.errors import DeadlineExceeded, Draining
 from runtara.lifecycle import Status, TerminationReason
 from runtara.messages import GetStatus, StartInstance
 from tests.crash.host.processes import Process
@@ -25,7 +26,7 @@ def test_a_drained_server_leaves_everything_at_rest_and_the_next_one_goes_on(sce
     code, seconds = scene.server.drain()
 
     assert code == 0, scene.site.tails()
-    assert seconds < 8, "programs that shut down by themselves were waited for"
+    assert seconds < 10, "programs that shut down by themselves were waited for"
     assert [Process.find(born.pid, born.started) for born in running] == [None] * 3
     scene.server.start()
     for who in PROGRAMS:
@@ -73,4 +74,5 @@ def _start_again_and_again(scene: Scene) -> None:
     """Start new instances until it is refused: it takes a moment until the server has heard the signal."""
     for number in count():
         command = StartInstance(program=scene.site.program("tests.crash.host.stubborn"))
-        scene.door.beside(f"new-{number}").call_from_thread(command, timeout=0.5)
+        with suppress(DeadlineExceeded):  # the last answer may be on its way when time is up
+            scene.door.beside(f"new-{number}").call_from_thread(command, timeout=0.5)

@@ -167,11 +167,11 @@ def test_a_time_limit_holds_elsewhere_too(backend: Backend, instance_id: str) ->
             told[number].set()
             return x
 
-        return task(f"b{number}", timeout=0.2)(run)
+        return task(f"b{number}", timeout=1)(run)
 
     status = run_pooled(backend, fork_of("slow", [branch(0), branch(1)]), instance_id, 1, workers=2)
 
-    assert "took longer than 0.2 seconds" in str(status.error)
+    assert "took longer than 1 seconds" in str(status.error)
     assert all(event.wait(A_WHILE) for event in told)
 
 
@@ -451,7 +451,7 @@ def test_while_a_task_waits_long_for_another_try_its_slot_does_something_else(
             raise OSError("not yet")
         return x + 1
 
-    first = Flow("flaky").then(task("flaky", retries=RetryPolicy(3, 2.1))(flaky)).build()
+    first = Flow("flaky").then(task("flaky", retries=RetryPolicy(3, 4))(flaky)).build()
     second = Flow("other").then(lambda x: order.append("other")).build()
     with pool(backend, [first, second]) as client:
         client.submit(first, instance_id, 1)
@@ -470,12 +470,12 @@ def test_a_task_that_takes_longer_than_the_lease_is_not_given_to_others(backend:
 
     def slow(x: int) -> int:
         calls.append(x)
-        threading.Event().wait(1.5)
+        threading.Event().wait(3.5)
         return x
 
     workflow = Flow("slow").then(slow).build()
 
-    assert run_pooled(backend, workflow, instance_id, 1, workers=2, claim_ttl=0.5).output == 1
+    assert run_pooled(backend, workflow, instance_id, 1, workers=2, claim_ttl=1.5).output == 1
     assert calls == [1]
 
 

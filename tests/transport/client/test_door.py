@@ -328,14 +328,14 @@ def test_a_server_that_goes_down_answers_what_it_was_asked_and_is_found_again(se
 
 def test_nobody_at_the_address_is_unreachable_and_says_so(opened: Opened, server: Serving) -> None:
     server.stop()
-    door = opened(connect_timeout=0.05)
+    door, hurried = opened(connect_timeout=1.0), opened(connect_timeout=0.05)
 
     with pytest.raises(
         Unreachable, match=rf"no server can be reached at {re.escape(server.address)} \(.*connection refused\)"
     ):
         door.call_from_thread(GetHealth())
     with pytest.raises(Unreachable):
-        door.connect_from_thread()
+        hurried.connect_from_thread()
 
     server.start()
 
@@ -502,9 +502,10 @@ def test_an_attempt_that_says_nothing_is_kept_alive_until_it_is_silenced(serving
 
         door.stop_heartbeat()
         door.connect_from_thread()  # has its turn on the engine after that
-        while beats.acquire(blocking=False):
-            pass
-        assert not beats.acquire(timeout=0.1)
+        late = 0
+        while beats.acquire(timeout=0.2):  # what was on its way comes later still
+            late += 1
+            assert late < 20
         door.close()
 
 

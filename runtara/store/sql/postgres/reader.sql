@@ -59,8 +59,8 @@ SELECT nth, CASE kind WHEN 'input' THEN input WHEN 'output' THEN output END,
 FROM json_to_recordset(%(wanted)s) AS wanted (nth BIGINT, kind TEXT, tenant_id TEXT, instance_id TEXT, name TEXT)
 JOIN instances USING (tenant_id, instance_id)
 LEFT JOIN inputs ON kind = 'input' AND inputs.instance_number = instances.number
-LEFT JOIN checkpoints ON kind = 'checkpoint' AND checkpoints.instance_number = instances.number
-    AND checkpoints.checkpoint_id = wanted.name;
+LEFT JOIN checkpoints ON kind IN ('checkpoint', 'short') AND checkpoints.instance_number = instances.number
+    AND checkpoints.checkpoint_id = wanted.name AND (kind = 'checkpoint' OR octet_length(state) <= %(short)s);
 
 -- name: read_env
 -- The environment of an instance's program, as a JSON object.
