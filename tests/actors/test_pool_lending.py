@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 import trio
 
+from runtara.actors import _pool_borrowing as borrowing
 from runtara.actors import _pool_lending as lending
+from runtara.actors._pool_borrowing import TasksWait
 from runtara.errors import StoreUnavailable, Unreachable
 from runtara.messages import (
     ClaimsKept,
@@ -258,6 +260,16 @@ async def test_another_tenants_worker_gets_nothing_whatever_it_runs(pair: Pair) 
     assert await pair.b.ask("any", finish(task)) == ACCEPTED
 
 
+async def test_a_worker_that_has_the_name_of_a_node_takes_nothing_from_it(pair: Pair) -> None:
+    task = await pair.borrow()
+    (name,) = {command.worker_id for command in pair.a.passed if isinstance(command, ClaimWork)}
+
+    for slot in range(3):
+        assert await pair.a.ask("any", claim(name, slot=slot, wait_ms=0)) == NOTHING
+
+    assert await pair.b.ask("any", finish(task)) == ACCEPTED
+
+
 async def test_a_whole_instance_is_not_lent(pair: Pair) -> None:
     with trio.move_on_after(0.1):
         await pair.a.ask("any", claim("gone", slot=5))
@@ -414,3 +426,43 @@ async def test_a_newcomer_is_told_what_has_waited_before_it_came(
             task = task_of(await b.ask("any", claim()))
 
     assert task.place == "t"
+
+
+# Limits ---------------------------------------------------------------------------------------------------------------
+
+
+async def test_what_more_nodes_have_than_can_be_remembered_is_fetched_when_it_is_said_again(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lending, "SAY_AGAIN", 0.2)
+    with monkeypatch.context() as full:
+        full.setattr(borrowing, "LENDERS_MAX", 0)
+        await pair.offer()
+        assert await pair.b.ask("any", claim(wait_ms=500)) == NOTHING
+
+    assert task_of(await pair.b.ask("any", claim())).place == "t"
+
+
+async def test_a_lender_that_lends_nothing_any_more_makes_room_for_another_one(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(borrowing, "LENDERS_MAX", 1)
+    monkeypatch.setattr(borrowing, "_NEWS_LAST", 0.0)
+    await pair.b.runtime.system.ref(POOL).ask(TasksWait(99, "rival", A))
+    monkeypatch.setattr(borrowing, "_NEWS_LAST", 15.0)
+
+    task = await pair.borrow()
+
+    assert task.place == "t"
+
+
+async def test_only_so_many_outcomes_are_remembered(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(borrowing, "FINISHED_MAX", 1)
+    tasks = []
+    for place in "xy":
+        tasks.append(await pair.borrow(place=place))
+        assert await pair.b.ask("any", finish(tasks[-1])) == ACCEPTED
+
+    again = [await pair.b.ask("any", finish(task)) for task in tasks]
+
+    assert again == [REFUSED, ACCEPTED]

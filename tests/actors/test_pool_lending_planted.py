@@ -105,6 +105,10 @@ def _instances_lent(patches: pytest.MonkeyPatch) -> None:
     patches.setattr(lends, "_is_task", lambda item: True)
 
 
+def _names_shared(patches: pytest.MonkeyPatch) -> None:
+    patches.setattr(the_pool, "WorkerId", lambda tenant_id, name, is_node: board.WorkerId(tenant_id, name))
+
+
 def _withdrawn_from_others(patches: pytest.MonkeyPatch) -> None:
     right = Pool._withdraw
 
@@ -191,6 +195,12 @@ PLANTED: dict[str, tuple[Check, Planted]] = {
             "a tenant's task runs at its own workers",
             checks.test_another_tenants_worker_gets_nothing_whatever_it_runs,
             _tenants_ignored,
+        ),
+        (
+            "names-shared",
+            "no worker is taken for a node",
+            checks.test_a_worker_that_has_the_name_of_a_node_takes_nothing_from_it,
+            _names_shared,
         ),
         (
             "instances-lent",
