@@ -4,10 +4,12 @@ import json
 import threading
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
 
+from runtara.cli import _flow
 from runtara.cli._flow import client_of, watch_graph
 from runtara.errors import Code
 from runtara.ids import InstanceKey
@@ -48,14 +50,20 @@ def test_an_instance_is_shown_with_how_its_nodes_stand(terminal: Terminal) -> No
     assert [node["state"] for node in shown["nodes"]] == ["done", "awaiting_signal", "not_reached"]
 
 
-def test_what_changes_is_shown_until_the_end(terminal: Terminal) -> None:
-    runner = rest(terminal.system)
+def test_what_changes_is_shown_until_the_end(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    runner, show, is_shown = rest(terminal.system), _flow._show, threading.Event()
+
+    def shown_and_said(*drawn: Any) -> None:
+        show(*drawn)
+        is_shown.set()
 
     def go_on() -> None:
+        is_shown.wait(SECONDS)
         WorkflowClient(runner.backend).send_signal("order-1", "approve", 7)
         runner.resume(APPROVAL, "order-1")
 
-    later = threading.Timer(0.1, go_on)
+    monkeypatch.setattr(_flow, "_show", shown_and_said)
+    later = threading.Thread(target=go_on)
     later.start()
     shown = terminal("flow", "show", "order-1", "--watch").stdout
     later.join(SECONDS)

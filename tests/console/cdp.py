@@ -6,7 +6,7 @@ answers at the moment at which it is true; nothing here looks again and again, o
 
 import base64
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -202,8 +202,13 @@ class Page:
         """Return the text of the first thing that fits."""
         return str(await self.evaluate(f"document.querySelector({json.dumps(selector)}).innerText"))
 
-    async def click(self, selector: str, text: str | None = None) -> None:
-        """Click what fits, as a mouse does; raises `BrowserError` where something else lies above it."""
+    async def click(
+        self, selector: str, text: str | None = None, meanwhile: Callable[[], Awaitable[object]] | None = None
+    ) -> None:
+        """Click what fits, as a mouse does; raises `BrowserError` where something else lies above it.
+
+        `meanwhile` happens between press and release.
+        """
         await self.wait_for(selector, text)
         point = await self.evaluate(_POINT % _find(selector, text))
         if point["covered"]:
@@ -212,6 +217,8 @@ class Page:
             await self.call(
                 "Input.dispatchMouseEvent", type=kind, x=point["x"], y=point["y"], button="left", clickCount=1
             )
+            if meanwhile is not None and kind == "mousePressed":
+                await meanwhile()
 
     async def fill(self, selector: str, text: str) -> None:
         """Click into a field and write, in the place of what is there."""

@@ -77,6 +77,23 @@ async def test_an_instance_is_started_in_the_dialog_and_seen_to_its_end(tmp_path
     assert quiet(page)
 
 
+async def test_what_is_pressed_while_the_list_changes_is_opened(tmp_path: Path, chromium: str) -> None:
+    async with open_world(tmp_path, chromium, park_after_ms=60_000) as world:
+        await world.start("one", ["save", 1], ["wait", "go"], ["save", 1])
+        page = await see(world, "one")
+
+        async def go_on() -> None:
+            await world.signal("one", "go", 1)
+            await page.wait_for(BADGE, "completed")
+            await page.wait_for("[data-tab=steps] .count", "3")
+
+        await page.click("[data-tab=checkpoints]")
+        await page.click(".panel tr button", "State", meanwhile=go_on)
+        await page.wait_for(".opened pre")
+
+    assert quiet(page)
+
+
 async def test_the_list_shows_live_what_becomes_of_instances(tmp_path: Path, chromium: str) -> None:
     async with open_world(tmp_path, chromium) as world:
         page = await world.visit()

@@ -1009,7 +1009,7 @@ def test_a_blocking_try_that_was_abandoned_can_store_nothing_any_more() -> None:
     def inner() -> str:
         return "inner"
 
-    @durable(timeout=0.05, delay=0, max_retries=1)
+    @durable(timeout=0.5, delay=0, max_retries=1)
     def step() -> str:
         tries.append(threading.get_ident())
         if len(tries) == 2:

@@ -393,10 +393,10 @@ async def test_a_program_that_sleeps_in_a_nursery_parks_too(autojump_clock: Mock
 
 def test_a_blocking_program_parks_and_goes_on() -> None:
     def program(sdk: RuntaraSdk) -> int | None:
-        sdk.sleep(0.05, "nap")
+        sdk.sleep(0.5, "nap")
         return sdk.epoch
 
-    with embedded.open(url="memory://", programs={"p": program}, park_after_ms=20) as system:
+    with embedded.open(url="memory://", programs={"p": program}, park_after_ms=1) as system:
         assert system.wait(system.start("p"), SECONDS).output == b"2"
 
 

@@ -661,7 +661,7 @@ def a_batch_that_fails_in_its_last_round_leaves_nothing_of_the_first(bench: Benc
 
 
 def a_statement_that_takes_too_long_is_given_up_and_stores_nothing(bench: Bench) -> None:
-    with bench.node(PostgresLimits(timeout_ms=200, lock_timeout_ms=5_000)) as node:
+    with bench.node(PostgresLimits(timeout_ms=800, lock_timeout_ms=5_000)) as node:
         put(node.writer, save(KEY))
         for batch in ([save(OTHER), save(KEY, 2)], [save(OTHER), save(KEY, 2), save(KEY, 3)]):
             with bench.admin() as admin, admin.transaction():

@@ -523,7 +523,7 @@ def test_models_come_in_checked_and_go_out_as_plain_values() -> None:
 def test_a_run_that_rests_is_resumed_and_one_whose_output_is_wanted_is_an_error(
     backend: Backend, instance_id: str
 ) -> None:
-    workflow = Flow("w").delay("nap", 0.05).wait_for_signal("go").then(same).build()
+    workflow = Flow("w").delay("nap", 0.5).wait_for_signal("go").then(same).build()
 
     with pytest.raises(WorkflowError, match="it is waiting"):
         run_workflow(workflow, 1, instance_id=instance_id, backend=backend)

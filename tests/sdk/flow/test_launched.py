@@ -122,14 +122,14 @@ def test_a_task_may_park_and_what_it_has_done_before_is_not_done_again(is_async:
         calls.append("task")
         own = cast(RuntaraSdk, sdk())
         kept = step()
-        own.sleep(0.05, "nap")
+        own.sleep(0.5, "nap")
         return [kept, own.wait_for_signal("word") is not None]
 
     async def awaited(_: Any) -> Any:
         calls.append("task")
         own = cast(AsyncRuntaraSdk, sdk())
         kept = await step_async()
-        await own.sleep(0.05, "nap")
+        await own.sleep(0.5, "nap")
         return [kept, await own.wait_for_signal("word") is not None]
 
     with running(Flow("parks").then(awaited if is_async else plain).build()) as system:

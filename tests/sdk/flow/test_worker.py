@@ -269,8 +269,8 @@ def test_a_cancel_stops_asyncio_tasks_in_the_middle_here_and_elsewhere(backend: 
 
     def branch(name: str) -> Any:
         async def run(x: int) -> None:
-            await asyncio.to_thread(met.wait, A_WHILE)
-            try:
+            try:  # a cancel may come before this task hears that all have met
+                await asyncio.to_thread(met.wait, A_WHILE)
                 await asyncio.Event().wait()
             except asyncio.CancelledError:
                 ended.release()

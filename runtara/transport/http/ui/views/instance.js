@@ -85,6 +85,10 @@ class InstanceView {
     this.tabs.count("checkpoints", info.checkpoint_count);
     const changes = { status: ["output"], events: ["events"], steps: ["steps", "checkpoints"] }[what];
     const news = info.status !== this.shownStatus || info.output !== this.shownOutput;
+    if (this.tabs.panel.querySelector(":active")) { // what is being pressed is not replaced: its click would go nowhere
+      addEventListener("pointerup", () => setTimeout(() => this.#changed(what)), { once: true });
+      return;
+    }
     const reads = this.tabs.panel.querySelector("[aria-expanded=true]") !== null; // what somebody has opened is not taken away
     if (changes.includes(this.tabs.current()) && !reads && (what !== "status" || news)) this.tabs.again();
     this.shownStatus = info.status;
