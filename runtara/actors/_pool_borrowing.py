@@ -16,10 +16,10 @@ import msgspec
 import trio
 
 from runtara.actors._deferred import Deferred
-from runtara.actors._pool_board import Slot
+from runtara.actors._pool_board import Kind, Slot
 from runtara.actors._pool_claims import Worker
 from runtara.actors._pool_lending import SAY_AGAIN, Lending
-from runtara.actors._pool_loans import Kind, Lender, Loan
+from runtara.actors._pool_loans import Lender, Loan
 from runtara.actors._service import hears
 from runtara.actors.neighbours import Neighbourhood
 from runtara.clock import Clock
