@@ -7,7 +7,7 @@ told to the one who leads, who stores it. Nothing here is stored: after a restar
 what they hold, and what nobody holds is launched again.
 """
 
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -120,6 +120,8 @@ class Pool(Borrowing):
         self._patience: Final = patience
         self._grace: Final = grace
         self._offers: Final[dict[InstanceKey, dict[str, Offer]]] = {}
+        self._over: Final[dict[InstanceKey, dict[str, Literal["done", "withdrawn"]]]] = {}
+        """What has become of offers, by place: a question and a withdrawal may be on their way at the same time."""
 
     # Its life --------------------------------------------------------------------------------------------------------
 
@@ -295,11 +297,15 @@ class Pool(Borrowing):
     def _offer_task(self, call: Call, command: OfferTask, listener: Deferred) -> None:
         offers = self._offers.setdefault(call.key, {})
         offer = offers.get(command.place)
+        if offer is None and command.wait_ms and self._over.get(call.key, {}).get(command.place) == "withdrawn":
+            listener.settle(TaskOffered(status="waiting"))  # asked before that was withdrawn: it offers nothing anew
+            return
         if offer is None:
             if len(offers) >= OFFERS_MAX:
                 listener.fail(Busy(f"{OFFERS_MAX} tasks of the instance are offered already, the bound: wait for some"))
                 return
             assert call.epoch is not None, "its instance has just compared it"
+            self._over.get(call.key, {}).pop(command.place, None)
             offer = offers[command.place] = Offer(call.key, call.epoch, command)
             self._offer_work(offer)
         offer.tell()  # whoever has asked before, and waits
@@ -310,11 +316,12 @@ class Pool(Borrowing):
             offer.timer = self.tell_later(command.wait_ms / 1000, _Quiet(offer))
         if offer.state.status == "done":
             del offers[command.place]  # an answer that is lost costs another run, as any loss before the checkpoint
+            self._take_note(call.key, command.place, "done")
 
     def _withdraw(self, key: InstanceKey, command: WithdrawTask) -> bool:
         offer = self._offers.get(key, {}).get(command.place)
         if offer is None:
-            return True
+            return self._over.get(key, {}).get(command.place) != "done"
         if offer.state.status != "waiting":
             return False
         if command.hand_over:
@@ -322,12 +329,21 @@ class Pool(Borrowing):
                 self._handed_over.clear()
             self._handed_over[key] = frozenset(offer.command.tags)
         self._drop_offer(offer)
+        self._take_note(key, command.place, "withdrawn")
         return True
+
+    def _take_note(self, key: InstanceKey, place: str, end: Literal["done", "withdrawn"]) -> None:
+        over = self._over.setdefault(key, {})
+        if len(over) >= OFFERS_MAX:
+            over.clear()
+        over[place] = end
 
     def _drop_offers(self, key: InstanceKey) -> None:
         """Whoever leads an instance, it is not the one any more who has offered these tasks."""
+        self._over.pop(key, None)
         for offer in tuple(self._offers.get(key, {}).values()):
             self._drop_offer(offer)
+        self._offers.pop(key, None)
 
     def _drop_offer(self, offer: Offer) -> None:
         offers = self._offers[offer.key]

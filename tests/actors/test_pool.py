@@ -289,6 +289,52 @@ async def test_a_task_is_withdrawn_only_as_long_as_nobody_works_on_it(stage: Sta
     assert await stage.ask("any", claim("v", slot=1, wait_ms=0)) == NOTHING
 
 
+async def test_a_question_that_comes_behind_the_withdrawal_offers_nothing_anew(
+    stage: Stage, autojump_clock: MockClock
+) -> None:
+    found = await lead(stage)
+    await stage.ask("one", offer(wait_ms=0), found.epoch)
+    await stage.ask("one", WithdrawTask(place="t"), found.epoch)
+
+    late = await stage.ask("one", offer(), found.epoch)
+    nothing = await stage.ask("any", claim("v", wait_ms=0))
+    anew = await stage.ask("one", offer(wait_ms=0), found.epoch)
+
+    assert late == anew == TaskOffered(status="waiting")
+    assert nothing == NOTHING
+    assert (await stage.ask("any", claim("v"))).task is not None
+
+
+async def test_a_withdrawal_that_comes_behind_the_outcome_is_not_granted(
+    stage: Stage, autojump_clock: MockClock
+) -> None:
+    found = await lead(stage)
+    await stage.ask("one", offer(wait_ms=0), found.epoch)
+    claimed = await stage.ask("any", claim("v"))
+    assert claimed.task is not None
+    await stage.ask("any", FinishTask(claim_id=claimed.task.claim_id, outcome=b"result"))
+    done = await stage.ask("one", offer(), found.epoch)
+
+    late = await stage.ask("one", WithdrawTask(place="t"), found.epoch)
+
+    assert (done.status, late) == ("done", TaskWithdrawn(withdrawn=False))
+
+
+async def test_only_so_many_ends_of_offers_are_remembered(
+    stage: Stage, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(the_pool, "OFFERS_MAX", 1)
+    found = await lead(stage)
+    for place in "ab":
+        await stage.ask("one", offer(place, wait_ms=0), found.epoch)
+        await stage.ask("one", WithdrawTask(place=place), found.epoch)
+
+    for place in "ba":
+        await stage.ask("one", offer(place, wait_ms=1), found.epoch)
+
+    assert stage.facts(POOL)["offers"] == 1
+
+
 async def test_a_task_of_a_worker_that_dies_is_offered_again(stage: Stage, autojump_clock: MockClock) -> None:
     found = await lead(stage)
     await stage.ask("one", offer(wait_ms=0), found.epoch)

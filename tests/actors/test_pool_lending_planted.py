@@ -98,7 +98,12 @@ def _tags_ignored(patches: pytest.MonkeyPatch) -> None:
 
 
 def _tenants_ignored(patches: pytest.MonkeyPatch) -> None:
+    def pick(board: Any, _tenant: str, fits: Any, is_open: Any) -> Any:
+        found = next((slot for slot in board._idle.values() if fits(slot) and is_open(slot)), None)
+        return found and board.unpark(found.id)
+
     patches.setattr(board.Board, "idle_of", lambda board, tenant_id: list(board._idle.values()))
+    patches.setattr(board.Board, "pick", pick)
 
 
 def _instances_lent(patches: pytest.MonkeyPatch) -> None:
