@@ -11,7 +11,7 @@ from typing import Final, Generic, NamedTuple, TypeVar
 
 from runtara.store import AGING_MS
 
-__all__ = ["Board", "Group", "Slot", "SlotId", "Work", "WorkerId", "aged"]
+__all__ = ["Board", "Group", "Kind", "Slot", "SlotId", "Work", "WorkerId", "aged"]
 
 T = TypeVar("T")
 
@@ -52,6 +52,18 @@ class Slot(NamedTuple):
         return Group(self.id.worker.tenant_id, self.programs)
 
 
+class Kind(NamedTuple):
+    """What slots have in common that get the same."""
+
+    programs: frozenset[str]
+    tags: frozenset[str]
+
+    @classmethod
+    def of(cls, slot: Slot) -> "Kind":
+        """Return the kind of a slot."""
+        return cls(slot.programs, slot.tags)
+
+
 class Work(NamedTuple, Generic[T]):
     """Something to do. The smallest `rank` goes first, then what came first."""
 
@@ -76,6 +88,7 @@ class Board(Generic[T]):
 
     def __init__(self) -> None:
         self._idle: Final[dict[SlotId, Slot]] = {}
+        self._kinds: Final[dict[tuple[str, Kind], dict[SlotId, Slot]]] = {}
         self._counts: Final[Counter[Group]] = Counter()
         self._waiting: Final[dict[str, list[tuple[tuple[int, int], int, Work[T]]]]] = {}
         self._came = 0
@@ -101,12 +114,17 @@ class Board(Generic[T]):
     def park(self, slot: Slot) -> None:
         """Add an idle slot, for which nothing waits."""
         self._idle[slot.id] = slot
+        self._kinds.setdefault(_place_of(slot), {})[slot.id] = slot
         self._counts[slot.group] += 1
 
     def unpark(self, slot_id: SlotId) -> Slot | None:
         """Remove a slot, if it is idle."""
         slot = self._idle.pop(slot_id, None)
         if slot is not None:
+            place = _place_of(slot)
+            del self._kinds[place][slot_id]
+            if not self._kinds[place]:
+                del self._kinds[place]
             self._counts[slot.group] -= 1
             if not self._counts[slot.group]:
                 del self._counts[slot.group]
@@ -127,10 +145,13 @@ class Board(Generic[T]):
 
         Those go first that can do the fewest other things. A slot that is not open any more is removed unused.
         """
-        for slot in sorted(filter(fits, self.idle_of(tenant_id)), key=lambda slot: (not slot.tags, len(slot.tags))):
-            self.unpark(slot.id)
-            if is_open(slot):
-                return slot
+        kinds = sorted((kind for tenant, kind in self._kinds if tenant == tenant_id), key=_reach)
+        for kind in kinds:
+            slots = self._kinds[tenant_id, kind]
+            while slots and fits(slot := next(iter(slots.values()))):
+                self.unpark(slot.id)
+                if is_open(slot):
+                    return slot
         return None
 
     def idle_of(self, tenant_id: str) -> list[Slot]:
@@ -163,3 +184,12 @@ class Board(Generic[T]):
         del rows[i]
         if not rows:
             del self._waiting[tenant_id]
+
+
+def _place_of(slot: Slot) -> tuple[str, Kind]:
+    return slot.id.worker.tenant_id, Kind.of(slot)
+
+
+def _reach(kind: Kind) -> tuple[bool, int]:
+    """Return how much slots can do beside: those with few tags less than those with many, or with none."""
+    return not kind.tags, len(kind.tags)

@@ -1,9 +1,9 @@
 """What a pool knows of its workers and of what they hold; it tells nobody anything."""
 
+from collections.abc import Callable
 from math import inf
 from typing import Final
 
-import msgspec
 import trio
 
 from runtara.actors._deferred import Deferred
@@ -74,11 +74,19 @@ class Offer:
 Item = Lead | Offer | Loan
 
 
-class Parked(msgspec.Struct):
-    """A slot that waits for work."""
+class Parked:
+    """A slot that waits for work until its `deadline`, on the clock of the loop. One timer serves all that wait."""
 
-    deferred: Deferred
-    timer: trio.CancelScope
+    __slots__ = ("_expired", "deadline", "deferred")
+
+    def __init__(self, deferred: Deferred, deadline: float, expired: Callable[[], object]) -> None:
+        self.deferred: Final = deferred
+        self.deadline = deadline
+        self._expired: Final = expired
+
+    def expire(self) -> None:
+        """Say that it has waited for so long."""
+        self._expired()
 
 
 class Worker:

@@ -5,6 +5,7 @@ has lost is given to another; what it has lost without knowing it is told.
 """
 
 from contextlib import suppress
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -102,8 +103,10 @@ class Hands(Reporter):
         if self._parked >= PARKED_MAX:
             raise Busy(f"{PARKED_MAX} slots of workers wait already, the bound: try again later")
         deferred = Deferred()
-        timer = self.tell_later(command.wait_ms / 1000, _Unpark(worker.id, command.slot))
-        worker.parked[command.slot] = Parked(deferred, timer)
+        until = trio.current_time() + command.wait_ms / 1000
+        parked = Parked(deferred, until, partial(self._slot.mailbox.put_control, _Unpark(worker.id, command.slot)))
+        worker.parked[command.slot] = parked
+        self.system.deadlines.add(parked)
         self._parked += 1
         self._park(slot)
         return deferred
@@ -298,7 +301,7 @@ class Hands(Reporter):
 
     def _unparked(self, worker: Worker, number: int) -> Parked:
         parked = worker.parked.pop(number)
-        parked.timer.cancel()
+        self.system.deadlines.discard(parked)
         self._parked -= 1
         return parked
 

@@ -2,28 +2,16 @@
 
 from collections.abc import Callable
 from math import inf
-from typing import Final, NamedTuple
+from typing import Final
 
-from runtara.actors._pool_board import Slot, WorkerId
+from runtara.actors._pool_board import Kind, WorkerId
 from runtara.actors._pool_checks import SLOTS_MAX
 from runtara.messages import TaskClaim
 
-__all__ = ["NEWS_MAX", "Kind", "Lender", "Loan"]
+__all__ = ["NEWS_MAX", "Lender", "Loan"]
 
 NEWS_MAX: Final = 1_024
 """Most programs of which it is remembered that tasks of one tenant wait for them at one node."""
-
-
-class Kind(NamedTuple):
-    """What slots have in common that get the same."""
-
-    programs: frozenset[str]
-    tags: frozenset[str]
-
-    @classmethod
-    def of(cls, slot: Slot) -> "Kind":
-        """Return the kind of a slot."""
-        return cls(slot.programs, slot.tags)
 
 
 class Loan:

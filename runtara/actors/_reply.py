@@ -133,8 +133,8 @@ class Deadlines:
         else:
             bucket.add(reply)
 
-    def discard(self, reply: Reply) -> None:
-        """Let go of `reply`."""
+    def discard(self, reply: Expiring) -> None:
+        """Let go of `reply`; harmless if it is not watched over."""
         deadline = reply.deadline
         tick = deadline if deadline == inf else int(deadline / _TICK) + 1
         bucket = self._buckets.get(tick)

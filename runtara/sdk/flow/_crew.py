@@ -62,6 +62,8 @@ class Crew:
         self._leads: Final[set[Lead]] = set()
         self._idle: Final[set[trio.CancelScope]] = set()
         self._keeping = trio.CancelScope()
+        self._beside: trio.Nursery
+        """Where tasks run that are none of the slots'."""
         self._goes_home = False
         self.is_over = False
         """Whether it works no more."""
@@ -73,6 +75,7 @@ class Crew:
         self._bench = Bench(trio.CapacityLimiter(self._terms.slots), self._terms.loops)
         try:
             async with trio.open_nursery() as keeping:
+                self._beside = keeping
                 keeping.start_soon(self._keep)
                 async with trio.open_nursery() as slots:
                     for number in range(self._terms.slots):
@@ -143,6 +146,7 @@ class Crew:
             tags=self._terms.tags,
             bench=self._bench,
             is_over=lambda: self._goes_home,
+            start_soon=self._beside.start_soon,
         )
         self._leads.add(lead)
         try:
@@ -191,6 +195,8 @@ class Crew:
                         lost = held
                     await trio.sleep(_PAUSE_MIN)
             self._lose(lost)
+            for lead in tuple(self._leads):
+                lead.look_if_late()
 
     def _lose(self, lost: tuple[str, ...]) -> None:
         for claim_id in lost:

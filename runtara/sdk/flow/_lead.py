@@ -1,6 +1,6 @@
 """How a worker leads an instance that it has claimed: from where that was to its next rest, or to its end."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 import trio
@@ -13,6 +13,7 @@ from runtara.sdk import _flows as flows
 from runtara.sdk._drive import drive
 from runtara.sdk._types import SignalType
 from runtara.sdk.aio import AsyncRuntaraSdk
+from runtara.sdk.flow._ear import Ear
 from runtara.sdk.flow._faces import Resting
 from runtara.sdk.flow._held import Held
 from runtara.sdk.flow._kept import instant_at
@@ -31,7 +32,7 @@ REST_AFTER: Final = 2.0
 
 
 class Lead:
-    """One attempt at one instance. `is_over` tells whether the worker goes home."""
+    """One attempt at one instance. `is_over` tells whether the worker goes home; `start_soon` starts a task beside."""
 
     def __init__(
         self,
@@ -42,6 +43,7 @@ class Lead:
         tags: tuple[str, ...],
         bench: Bench,
         is_over: Callable[[], bool],
+        start_soon: Callable[[Callable[[], Awaitable[None]]], object],
     ) -> None:
         self._workflow: Final = served.workflow
         self._claim: Final = claim
@@ -49,6 +51,7 @@ class Lead:
         self._sdk: Final = _LeadSdk(door, backend.clock, is_over)
         self._slot: Final = Slot(claim.program, self._sdk, door, tries=Tries(self._sdk, bench), tags=tags)
         self._held: Final = Held()
+        self._ear: Final = Ear(self._look, start_soon)
         self._is_over: Final = is_over
         self._walking: Final = trio.CancelScope()
         self._told: Exception | None = None
@@ -91,33 +94,31 @@ class Lead:
     async def _walk(self, run: Run, value: bytes) -> bytes:
         """Take the walk, until it is told to stop. Raises what it was told, or what the walk has failed with."""
         output, error = b"", None
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._listen, self._sdk.session.pushes)
-            with self._walking:
-                try:
-                    output = await Sharing(run.means, self._held, self._slot, self._is_over).take(
-                        walk(self._workflow, value)
-                    )
-                except Exception as raised:  # noqa: BLE001 - not inside of a nursery
-                    error = raised
-            nursery.cancel_scope.cancel()
+        with self._ear.listening(self._sdk.session):
+            try:
+                with self._walking:
+                    sharing = Sharing(run.means, self._held, self._slot, self._is_over)
+                    output = await sharing.take(walk(self._workflow, value))
+            except Exception as raised:  # noqa: BLE001 - what it was told goes first
+                error = raised
         raised_last = self._told or error
         if raised_last is not None:
             raise raised_last
         return output
 
-    async def _listen(self, since: int) -> None:
-        """Stop when the instance is cancelled, also in the middle of a task."""
-        while True:
-            await self._sdk.perform(flows.AwaitPush(flows.RECHECK, since))
-            since = self._sdk.session.pushes
-            try:
-                await drive(flows.check(SignalType.CANCEL), self._sdk.perform)
-            except RuntaraError as error:
-                if isinstance(error, InstanceCancelled):
-                    self._stop(error)
-                elif error.retry is Retry.NEVER:
-                    self.lose()
+    async def _look(self) -> None:
+        """Stop if the instance is cancelled, also in the middle of a task."""
+        try:
+            await drive(flows.check(SignalType.CANCEL), self._sdk.perform)
+        except RuntaraError as error:
+            if isinstance(error, InstanceCancelled):
+                self._stop(error)
+            elif error.retry is Retry.NEVER:
+                self.lose()
+
+    def look_if_late(self) -> None:
+        """Look for a cancel, if that was not done for long: a push may be lost."""
+        self._ear.look_if_late()
 
     def _stop(self, why: Exception) -> None:
         if self._told is None:
