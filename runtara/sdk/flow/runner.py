@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack, ExitStack
 from enum import StrEnum
 from typing import Any, Final, TypeVar, cast
 
-from runtara.errors import AlreadyExists, InvalidInput, RuntaraError
+from runtara.errors import AlreadyExists, InvalidInput, InvalidState
 from runtara.ids import new_id
 from runtara.lifecycle import FINAL, TerminationReason
 from runtara.sdk._drive import drive, drive_blocking
@@ -18,7 +18,7 @@ from runtara.sdk._flows import Flow
 from runtara.sdk._wishes import perform, perform_blocking
 from runtara.sdk.flow import _standing as standing
 from runtara.sdk.flow._faces import Awaiting, Blocking
-from runtara.sdk.flow._failures import failure_of
+from runtara.sdk.flow._failures import TOLD, failure_of
 from runtara.sdk.flow._kept import Begin, check_definition
 from runtara.sdk.flow._libraries import Loops
 from runtara.sdk.flow._runs import Run, begun, check_workflow, completed, encoded
@@ -191,6 +191,8 @@ class CheckpointingRunner:
                 sdk = stack.enter_context(self._backend.sdk(instance_id, replace=replace, fresh=fresh))
             except AlreadyExists:
                 return None
+            except (InvalidState, *TOLD):  # it has ended, or was paused, since it was looked for
+                return _blocking(self._refused(workflow, instance_id, begin))
             run = Run(workflow, sdk, waits=self._waits, hands_in=True)
             try:
                 value = drive_blocking(run.begin(begin) if begin else run.begin_again(), sdk.perform)
@@ -199,8 +201,7 @@ class CheckpointingRunner:
                 if status is not None:
                     return status
             except Exception as raised:  # noqa: BLE001 - what it means is decided there
-                drive_blocking(run.conclude(raised), sdk.perform)
-                if isinstance(raised, RuntaraError):
+                if not drive_blocking(run.conclude(raised), sdk.perform):
                     return _blocking(self._refused(workflow, instance_id, begin))
             return _blocking(standing.status_now(self._backend.beside(instance_id), workflow.codec))
 
@@ -231,6 +232,8 @@ class CheckpointingRunner:
                 sdk = await stack.enter_async_context(opened)
             except AlreadyExists:
                 return None
+            except (InvalidState, *TOLD):
+                return await drive(self._refused(workflow, instance_id, begin), perform)
             run = Run(workflow, sdk, waits=self._waits, hands_in=True)
             try:
                 value = await drive(run.begin(begin) if begin else run.begin_again(), sdk.perform)
@@ -239,8 +242,7 @@ class CheckpointingRunner:
                 if status is not None:
                     return status
             except Exception as raised:  # noqa: BLE001 - what it means is decided there
-                await drive(run.conclude(raised), sdk.perform)
-                if isinstance(raised, RuntaraError):
+                if not await drive(run.conclude(raised), sdk.perform):
                     return await drive(self._refused(workflow, instance_id, begin), perform)
             return await drive(standing.status_now(self._backend.beside(instance_id), workflow.codec), perform)
 

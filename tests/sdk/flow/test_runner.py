@@ -14,6 +14,7 @@ from runtara.sdk.flow import (
     InProcessRunner,
     InstanceAlreadyExistsError,
     Workflow,
+    WorkflowClient,
     WorkflowStatus,
 )
 from runtara.threads import run_async
@@ -238,3 +239,38 @@ def test_a_run_begins_where_another_has_died_before_it_had_begun(backend: Backen
         run_here(CheckpointingRunner(CrashingBackend(backend, BEGIN, "before")), instance_id, 1)
 
     assert run_here(CheckpointingRunner(backend), instance_id, 2).output == 2
+
+
+RESTING = Flow("resting").then(abs).wait_for_signal("go").build()
+
+
+def begin_anew(backend: Backend, instance_id: str) -> object:
+    return CheckpointingRunner(backend, conflict_policy="terminate_existing").run(RESTING, instance_id, 2)
+
+
+def cancel(backend: Backend, instance_id: str) -> object:
+    return WorkflowClient(backend).cancel(instance_id)
+
+
+@pytest.mark.parametrize("does", [begin_anew, cancel])
+@pytest.mark.parametrize("at", range(1, 8))
+def test_whoever_is_interrupted_at_any_call_is_told_how_the_instance_stands(
+    backend: Backend, instance_id: str, at: int, does: Callable[[Backend, str], object]
+) -> None:
+    begin_anew(backend, instance_id)
+    overtaken = Overtaken(backend, at, lambda: does(backend, instance_id))
+
+    status = CheckpointingRunner(overtaken).resume(RESTING, instance_id)
+
+    assert status.is_awaiting_signal or status.is_cancelled
+
+
+@pytest.mark.parametrize("at", range(3, 8))
+def test_a_run_that_is_replaced_at_any_call_is_told_how_the_other_one_stands(
+    backend: Backend, instance_id: str, at: int
+) -> None:
+    overtaken = Overtaken(backend, at, lambda: begin_anew(backend, instance_id))
+
+    status = CheckpointingRunner(overtaken).run(RESTING, instance_id, 1)
+
+    assert status.is_awaiting_signal
