@@ -32,7 +32,7 @@ from runtara.actors._instance_waits import begin_waits
 from runtara.actors._resources import join_resources
 from runtara.errors import AlreadyExists, Fenced, NotFound
 from runtara.ids import InstanceKey
-from runtara.lifecycle import Status, TerminationReason, Trigger, next_status
+from runtara.lifecycle import FINAL, Status, TerminationReason, Trigger, next_status
 from runtara.messages import (
     Acknowledged,
     Call,
@@ -162,6 +162,7 @@ def register_instance(case: Case, command: RegisterInstance) -> Decision:
         if checkpoint_id is not None:
             raise _no_checkpoint(case.state.key, checkpoint_id)
         return replace_by_register(case, new_row(case.state.key, case.now), command)
+    _require_fresh(case, command)
     if case.epoch is not None:
         case.require_owner()  # launched, or registered before, under an epoch that is no longer the newest
     if next_status(row.status, Trigger.REGISTERED) is None or _rests(case):
@@ -176,6 +177,12 @@ def register_instance(case: Case, command: RegisterInstance) -> Decision:
     launched = case.unregistered or _is_in_launched_process(case)
     events = (AttemptRegistered(command.attempt_id, epoch, case.now, launched),)
     return Decision(events, _registered(case, command, epoch), _effects_of_takeover(case, epoch, launched))
+
+
+def _require_fresh(case: Case, command: RegisterInstance) -> None:
+    row = case.row
+    if command.fresh and (row.status in FINAL or row.program is not None or case.state.checkpoint_count > 0):
+        raise AlreadyExists(f"instance {row.instance_id!r} is {row.status} already: use another id, or go on with it")
 
 
 def _rests(case: Case) -> bool:

@@ -60,6 +60,9 @@ class RegisterInstance(msgspec.Struct, Request[InstanceRegistered], frozen=True,
     of it goes, and this is the first attempt of a new instance. A launched attempt cannot do that."""
     replay: bool = False
     """Whether the answer is to hold what a replay needs: input and checkpoints, as far as they are short."""
+    fresh: bool = False
+    """Whether the instance must be a new one, or one that is not launched and in which nothing has been saved yet: any
+    other is refused with `already-exists`, and nobody is fenced."""
 
 
 class SaveCheckpoint(msgspec.Struct, Request[CheckpointSaved], frozen=True, gc=False, tag=True, kw_only=True):

@@ -45,6 +45,7 @@ class SdkBase:
         park_after: float = inf,
         on_close: Callable[[], None] | None = None,
         replace: bool = False,
+        fresh: bool = False,
     ) -> None:
         self._door: Final = door
         self._session: Final = door.session
@@ -58,6 +59,8 @@ class SdkBase:
         self._on_close = on_close
         self._replace: Final = replace
         """Whether the block of a `with` begins a new instance in the place of whatever has the id."""
+        self._fresh: Final = fresh
+        """Whether it is refused with `AlreadyExists` where something has been saved under the id."""
         self._looked_at = -1
         self.random: Final[Callable[[], float]] = random.random
         self._requests: Final = _Requests()

@@ -84,11 +84,11 @@ Flow: TypeAlias = Generator[Any, Any, T]
 
 
 def register(
-    checkpoint_id: str | None, attempt_id: str, replace: bool = False, replay: bool = False
+    checkpoint_id: str | None, attempt_id: str, replace: bool = False, replay: bool = False, fresh: bool = False
 ) -> Flow[messages.InstanceRegistered]:
     """Begin the attempt."""
     reply: messages.InstanceRegistered = yield messages.RegisterInstance(
-        attempt_id=attempt_id, checkpoint_id=checkpoint_id, replace=replace, replay=replay
+        attempt_id=attempt_id, checkpoint_id=checkpoint_id, replace=replace, replay=replay, fresh=fresh
     )
     return reply
 

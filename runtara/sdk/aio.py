@@ -32,7 +32,7 @@ class AsyncRuntaraSdk(SdkBase):
     async def __aenter__(self) -> Self:
         if not self.is_registered:
             try:
-                await self.register(replace=self._replace)
+                await self._run(flows.register(None, self._attempt_id, self._replace, fresh=self._fresh))
             except BaseException:
                 self.close()
                 raise

@@ -32,7 +32,7 @@ class RuntaraSdk(SdkBase):
     def __enter__(self) -> Self:
         if not self.is_registered:
             try:
-                self.register(replace=self._replace)
+                self._run(flows.register(None, self._attempt_id, self._replace, fresh=self._fresh))
             except BaseException:
                 self.close()
                 raise

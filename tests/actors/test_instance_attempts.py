@@ -463,3 +463,37 @@ def test_a_suspension_that_is_told_again_is_acknowledged_again() -> None:
     assert world.saved is None
     with pytest.raises(InvalidState, match="is suspended \\(sleeping\\)"):
         world.tell(SuspendInstance(wake_at=NOW + 6))
+
+
+# Fresh ---------------------------------------------------------------------------------------------------------------
+
+
+def test_a_fresh_registration_takes_what_is_new_or_in_which_nothing_was_saved() -> None:
+    world = World()
+
+    for attempt_id, epoch in (("first", 1), ("first", 1), ("second", 2)):
+        reply = world.ask(RegisterInstance(attempt_id=attempt_id, fresh=True))
+
+        assert reply == InstanceRegistered(epoch=epoch, resumed=False)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [SaveCheckpoint(checkpoint_id="one", state=b""), CompleteInstance(output=b"done"), FailInstance(error="")],
+)
+def test_a_fresh_registration_is_refused_where_something_was_done_and_fences_nobody(command: Command) -> None:
+    world = unmanaged()
+    world.tell(command)
+    before = world.row
+
+    with pytest.raises(AlreadyExists, match="already: use another id, or go on with it"):
+        world.ask(RegisterInstance(attempt_id="fresh", fresh=True))
+
+    assert world.row == before
+
+
+def test_a_fresh_registration_is_refused_for_what_is_launched() -> None:
+    world = started()
+
+    with pytest.raises(AlreadyExists):
+        world.ask(RegisterInstance(attempt_id="fresh", fresh=True))

@@ -58,7 +58,7 @@ class Begin(msgspec.Struct, frozen=True, kw_only=True):
     graph: msgspec.Raw = msgspec.Raw(b"null")
     """The nodes, as `graph.Graph.kept_as` reads them."""
     submission: str = ""
-    """Tells one that was submitted to workers from any other with the same input."""
+    """Tells a run, or one that was submitted to workers, from any other with the same input."""
 
 
 def write_begin(begin: Begin) -> bytes:

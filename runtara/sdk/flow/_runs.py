@@ -97,24 +97,32 @@ class Run:
             reply = yield messages.CompleteInstance(output=output)
         return completed(self._workflow, output) if reply.status is Status.COMPLETED else None
 
-    def conclude(self, raised: Exception) -> Flow[None]:
-        """Report how else it has ended. Raises what says nothing about the workflow, but about the runtime."""
-        if isinstance(raised, Resting):
-            if not raised.is_stored:
-                yield from self._rest(raised)
-            return
-        if isinstance(raised, WorkflowError):
-            for result in self._results():  # who goes on from here need not do it again
-                yield messages.SaveCheckpoint(checkpoint_id=result.checkpoint_id, state=result.state)
-            note = msgspec.json.encode(failure_of(raised))
-            yield messages.RecordEvent(subtype=FAILURE, payload=note)
-            yield messages.FailInstance(error=str(raised)[:4096])
-            return
+    def conclude(self, raised: Exception) -> Flow[bool]:
+        """Report how else it has ended; return False where the runtime does not let it go on.
+
+        Raises what says nothing about the workflow, but about the runtime.
+        """
+        try:
+            if isinstance(raised, Resting | WorkflowError):
+                yield from self._rest(raised) if isinstance(raised, Resting) else self._fail(raised)
+                return True
+        except RuntaraError as refused:  # it was cancelled, or another one has taken over, while it came to this
+            raised = refused
         yield from report(raised)
         if not isinstance(raised, RuntaraError) or raised.retry.value != "never":
             raise raised
+        return False
+
+    def _fail(self, error: WorkflowError) -> Flow[None]:
+        for result in self._results():  # who goes on from here need not do it again
+            yield messages.SaveCheckpoint(checkpoint_id=result.checkpoint_id, state=result.state)
+        note = msgspec.json.encode(failure_of(error))
+        yield messages.RecordEvent(subtype=FAILURE, payload=note)
+        yield messages.FailInstance(error=str(error)[:4096])
 
     def _rest(self, rest: Resting) -> Flow[None]:
+        if rest.is_stored:
+            return
         wake_at = None if rest.wake_at is None else int(rest.wake_at.timestamp() * 1000)
         note = RestNote(place=rest.place, wake_at=wake_at, signal_name=rest.signal_name)
         yield messages.RestInstance(

@@ -14,7 +14,7 @@ from runtara.records import NOTE_MAX_BYTES
 from runtara.sdk._flows import Flow
 from runtara.sdk._wishes import ask
 from runtara.sdk.flow._codecs import CODECS, Codec
-from runtara.sdk.flow._kept import BEGIN, Begin, check_definition, read_begin
+from runtara.sdk.flow._kept import BEGIN, Begin, check_definition, read_begin, write_begin
 from runtara.sdk.flow._notes import FAILURE, REST, RestNote
 from runtara.sdk.flow.errors import BackendError, InstanceAlreadyExistsError
 from runtara.sdk.flow.status import TaskFailure, WorkflowStatus
@@ -26,9 +26,11 @@ __all__ = [
     "begin_of",
     "existing",
     "found",
+    "has_lost",
     "signal_note",
     "status_now",
     "status_of",
+    "taken",
     "to_be_replaced",
 ]
 
@@ -88,9 +90,25 @@ def existing(
     check_definition(workflow, (yield from begin_of(door, instance_id)), instance_id)
     if uses_it:
         return (yield from status_of(door, info, workflow.codec))
-    raise InstanceAlreadyExistsError(
-        f"instance {instance_id!r} already exists, and is {info.status}: "
-        "use another id, resume it, or set a conflict policy"
+    raise taken(instance_id, info.status)
+
+
+def has_lost(door: Door, begin: Begin) -> Flow[bool]:
+    """Return whether a run is not the one that its instance was begun with: somebody was faster.
+
+    One that had begun, and was replaced, has not lost: it is told how the other one stands.
+    """
+    kept = yield from ask(door, messages.GetCheckpoint(checkpoint_id=BEGIN))
+    if kept.state == write_begin(begin):
+        return False
+    first = yield from ask(door, messages.ListEvents(limit=1))
+    return first.events[0].subtype != "replaced"
+
+
+def taken(instance_id: str, status: str) -> InstanceAlreadyExistsError:
+    """Return the refusal of a run whose id is taken."""
+    return InstanceAlreadyExistsError(
+        f"instance {instance_id!r} already exists, and is {status}: use another id, resume it, or set a conflict policy"
     )
 
 

@@ -34,13 +34,16 @@ class Backend:
         """
         raise NotImplementedError
 
-    def sdk(self, instance_id: str, *, replace: bool = False) -> RuntaraSdk:
-        """Return the SDK of an instance, for a thread that blocks; with `replace`, of a new one in its place."""
-        return RuntaraSdk(self.open_door(instance_id), self.clock, replace=replace)
+    def sdk(self, instance_id: str, *, replace: bool = False, fresh: bool = False) -> RuntaraSdk:
+        """Return the SDK of an instance, for a thread that blocks; with `replace`, of a new one in its place.
 
-    def async_sdk(self, instance_id: str, *, replace: bool = False) -> AsyncRuntaraSdk:
-        """Return the SDK of an instance, for a task that awaits; with `replace`, of a new one in its place."""
-        return AsyncRuntaraSdk(self.open_door(instance_id), self.clock, replace=replace)
+        With `fresh`, an instance in which something has been saved is refused with `AlreadyExists`.
+        """
+        return RuntaraSdk(self.open_door(instance_id), self.clock, replace=replace, fresh=fresh)
+
+    def async_sdk(self, instance_id: str, *, replace: bool = False, fresh: bool = False) -> AsyncRuntaraSdk:
+        """Return the SDK of an instance, for a task that awaits; otherwise like `sdk`."""
+        return AsyncRuntaraSdk(self.open_door(instance_id), self.clock, replace=replace, fresh=fresh)
 
     def beside(self, instance_id: str, *, watch: bool = False) -> Door:
         """Return the way of somebody who manages an instance."""

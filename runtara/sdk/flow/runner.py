@@ -6,17 +6,19 @@ there, results are handed in, and saved while the run goes on, but before anybod
 """
 
 import random
+from contextlib import AsyncExitStack, ExitStack
 from enum import StrEnum
 from typing import Any, Final, TypeVar, cast
 
-from runtara.errors import InvalidInput
+from runtara.errors import AlreadyExists, InvalidInput, InvalidState
+from runtara.ids import new_id
 from runtara.lifecycle import FINAL, TerminationReason
 from runtara.sdk._drive import drive, drive_blocking
 from runtara.sdk._flows import Flow
 from runtara.sdk._wishes import perform, perform_blocking
 from runtara.sdk.flow import _standing as standing
 from runtara.sdk.flow._faces import Awaiting, Blocking
-from runtara.sdk.flow._failures import failure_of
+from runtara.sdk.flow._failures import TOLD, failure_of
 from runtara.sdk.flow._kept import Begin, check_definition
 from runtara.sdk.flow._libraries import Loops
 from runtara.sdk.flow._runs import Run, begun, check_workflow, completed, encoded
@@ -139,9 +141,14 @@ class CheckpointingRunner:
         definition, whatever the conflict policy, `CodecError` for an input that cannot be kept, `InvalidInput` for a
         malformed id, and what the store refuses with.
         """
-        begin = begun(workflow, input)
-        taken = _blocking(self._taken(workflow, instance_id))
-        return taken if isinstance(taken, WorkflowStatus) else self._go(workflow, instance_id, begin, replace=taken)
+        begin = begun(workflow, input, new_id())
+        while True:
+            taken = _blocking(self._taken(workflow, instance_id))
+            if isinstance(taken, WorkflowStatus):
+                return taken
+            status = self._go(workflow, instance_id, begin, replace=taken)
+            if status is not None:
+                return status
 
     def resume(self, workflow: Workflow[Any, Any], instance_id: str) -> WorkflowStatus:
         """Go on with an instance where it was. One that has ended, is paused or rests longer is left as it is.
@@ -149,7 +156,7 @@ class CheckpointingRunner:
         Raises `BackendError` where there is no such instance, and `DefinitionMismatch`.
         """
         left = _blocking(_to_be_left(self._backend.beside(instance_id), workflow, instance_id))
-        return left or self._go(workflow, instance_id, None)
+        return left or cast(WorkflowStatus, self._go(workflow, instance_id, None))
 
     def _taken(self, workflow: Workflow[Any, Any], instance_id: str) -> Flow[WorkflowStatus | bool]:
         """Return the status that stands for a run whose id is taken, or whether the run replaces what has the id."""
@@ -159,11 +166,33 @@ class CheckpointingRunner:
         uses_it = self._policy is ConflictPolicy.USE_EXISTING
         return (yield from standing.existing(door, workflow, instance_id, uses_it=uses_it)) or False
 
+    def _refused(self, workflow: Workflow[Any, Any], instance_id: str, begin: Begin | None) -> Flow[WorkflowStatus]:
+        """Return how an instance stands in which the runtime has refused to go on.
+
+        Of two runs that begin at the same moment, one comes too late, although there was nothing when it looked.
+        """
+        door = self._backend.beside(instance_id)
+        status = yield from standing.status_now(door, workflow.codec)
+        lost = begin is not None and self._policy is ConflictPolicy.FAIL and (yield from standing.has_lost(door, begin))
+        if lost:
+            raise standing.taken(instance_id, status.status)
+        return status
+
     def _go(
         self, workflow: Workflow[Any, Any], instance_id: str, begin: Begin | None, *, replace: bool = False
-    ) -> WorkflowStatus:
-        """Take the walk, as a new attempt of the instance, or as the first one of another in its place."""
-        with self._backend.sdk(instance_id, replace=replace) as sdk:
+    ) -> WorkflowStatus | None:
+        """Take the walk, as a new attempt of the instance, or as the first one of another in its place.
+
+        Returns None where somebody else has begun an instance under this id since it was looked for.
+        """
+        with ExitStack() as stack:
+            try:
+                fresh = begin is not None and not replace
+                sdk = stack.enter_context(self._backend.sdk(instance_id, replace=replace, fresh=fresh))
+            except AlreadyExists:
+                return None
+            except (InvalidState, *TOLD):  # it has ended, or was paused, since it was looked for
+                return _blocking(self._refused(workflow, instance_id, begin))
             run = Run(workflow, sdk, waits=self._waits, hands_in=True)
             try:
                 value = drive_blocking(run.begin(begin) if begin else run.begin_again(), sdk.perform)
@@ -172,26 +201,39 @@ class CheckpointingRunner:
                 if status is not None:
                     return status
             except Exception as raised:  # noqa: BLE001 - what it means is decided there
-                drive_blocking(run.conclude(raised), sdk.perform)
+                if not drive_blocking(run.conclude(raised), sdk.perform):
+                    return _blocking(self._refused(workflow, instance_id, begin))
             return _blocking(standing.status_now(self._backend.beside(instance_id), workflow.codec))
 
     async def run_async(self, workflow: Workflow[I, O], instance_id: str, input: I) -> WorkflowStatus:
         """Do the same as `run`, under trio or asyncio; plain tasks run on threads."""
-        begin = begun(workflow, input)
-        taken = await drive(self._taken(workflow, instance_id), perform)
-        if isinstance(taken, WorkflowStatus):
-            return taken
-        return await self._go_async(workflow, instance_id, begin, replace=taken)
+        begin = begun(workflow, input, new_id())
+        while True:
+            taken = await drive(self._taken(workflow, instance_id), perform)
+            if isinstance(taken, WorkflowStatus):
+                return taken
+            status = await self._go_async(workflow, instance_id, begin, replace=taken)
+            if status is not None:
+                return status
 
     async def resume_async(self, workflow: Workflow[Any, Any], instance_id: str) -> WorkflowStatus:
         """Do the same as `resume`, under trio or asyncio; plain tasks run on threads."""
         left = await drive(_to_be_left(self._backend.beside(instance_id), workflow, instance_id), perform)
-        return left or await self._go_async(workflow, instance_id, None)
+        return left or cast(WorkflowStatus, await self._go_async(workflow, instance_id, None))
 
     async def _go_async(
         self, workflow: Workflow[Any, Any], instance_id: str, begin: Begin | None, *, replace: bool = False
-    ) -> WorkflowStatus:
-        async with self._backend.async_sdk(instance_id, replace=replace) as sdk:
+    ) -> WorkflowStatus | None:
+        """Do the same as `_go`."""
+        async with AsyncExitStack() as stack:
+            try:
+                fresh = begin is not None and not replace
+                opened = self._backend.async_sdk(instance_id, replace=replace, fresh=fresh)
+                sdk = await stack.enter_async_context(opened)
+            except AlreadyExists:
+                return None
+            except (InvalidState, *TOLD):
+                return await drive(self._refused(workflow, instance_id, begin), perform)
             run = Run(workflow, sdk, waits=self._waits, hands_in=True)
             try:
                 value = await drive(run.begin(begin) if begin else run.begin_again(), sdk.perform)
@@ -200,7 +242,8 @@ class CheckpointingRunner:
                 if status is not None:
                     return status
             except Exception as raised:  # noqa: BLE001 - what it means is decided there
-                await drive(run.conclude(raised), sdk.perform)
+                if not await drive(run.conclude(raised), sdk.perform):
+                    return await drive(self._refused(workflow, instance_id, begin), perform)
             return await drive(standing.status_now(self._backend.beside(instance_id), workflow.codec), perform)
 
 

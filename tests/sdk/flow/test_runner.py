@@ -12,7 +12,9 @@ from runtara.sdk.flow import (
     CheckpointingRunner,
     Flow,
     InProcessRunner,
+    InstanceAlreadyExistsError,
     Workflow,
+    WorkflowClient,
     WorkflowStatus,
 )
 from runtara.threads import run_async
@@ -162,3 +164,113 @@ def test_more_branches_than_an_instance_takes_questions_at_once_all_run(backend:
         return await CheckpointingRunner(backend).run_async(workflow, instance_id, 1)
 
     assert trio.run(main).output == 400
+
+
+# Two at the same moment ----------------------------------------------------------------------------------------------
+
+
+class Overtaken(CrashingBackend):
+    """Does something else right before the `at`-th call of a program: what somebody was faster with."""
+
+    def __init__(self, inner: Backend, at: int, other: Callable[[], object]) -> None:
+        super().__init__(inner, at, "before")
+        self.other = other
+
+    def begin(self) -> int:
+        """Count a call, and let the other one go first where it is due."""
+        self.calls += 1
+        if self.calls == self.at:
+            self.other()
+        return self.calls
+
+
+ECHO = Flow("echo").then(abs).build()
+REGISTER, BEGIN = 1, 2
+"""The first calls of a run."""
+
+
+def run_async_under_trio(runner: CheckpointingRunner, instance_id: str, value: int) -> WorkflowStatus:
+    return trio.run(runner.run_async, ECHO, instance_id, value)
+
+
+def run_here(runner: CheckpointingRunner, instance_id: str, value: int) -> WorkflowStatus:
+    return runner.run(ECHO, instance_id, value)
+
+
+@pytest.mark.parametrize("at", [REGISTER, BEGIN])
+@pytest.mark.parametrize("run", [run_here, run_async_under_trio])
+@pytest.mark.parametrize("value", [1, 2], ids=["the same input", "another input"])
+def test_of_two_runs_that_begin_at_the_same_moment_one_is_refused(
+    backend: Backend, instance_id: str, run: Any, at: int, value: int
+) -> None:
+    overtaken = Overtaken(backend, at, lambda: run_here(CheckpointingRunner(backend), instance_id, 1))
+
+    with pytest.raises(InstanceAlreadyExistsError, match="already exists, and is completed"):
+        run(CheckpointingRunner(overtaken), instance_id, value)
+
+    assert CheckpointingRunner(backend).resume(ECHO, instance_id).output == 1
+
+
+@pytest.mark.parametrize("at", [REGISTER, BEGIN])
+@pytest.mark.parametrize("run", [run_here, run_async_under_trio])
+def test_of_two_runs_that_begin_at_the_same_moment_one_gets_the_status_of_the_other_where_it_wants_that(
+    backend: Backend, instance_id: str, run: Any, at: int
+) -> None:
+    overtaken = Overtaken(backend, at, lambda: run_here(CheckpointingRunner(backend), instance_id, 1))
+
+    status = run(CheckpointingRunner(overtaken, conflict_policy="use_existing"), instance_id, 2)
+
+    assert (status.is_completed, status.output) == (True, 1)
+
+
+@pytest.mark.parametrize("run", [run_here, run_async_under_trio])
+def test_a_run_that_replaces_does_so_also_where_another_begins_at_the_same_moment(
+    backend: Backend, instance_id: str, run: Any
+) -> None:
+    overtaken = Overtaken(backend, REGISTER, lambda: run_here(CheckpointingRunner(backend), instance_id, 1))
+
+    status = run(CheckpointingRunner(overtaken, conflict_policy="terminate_existing"), instance_id, 2)
+
+    assert status.output == 2
+
+
+def test_a_run_begins_where_another_has_died_before_it_had_begun(backend: Backend, instance_id: str) -> None:
+    with pytest.raises(Crash):
+        run_here(CheckpointingRunner(CrashingBackend(backend, BEGIN, "before")), instance_id, 1)
+
+    assert run_here(CheckpointingRunner(backend), instance_id, 2).output == 2
+
+
+RESTING = Flow("resting").then(abs).wait_for_signal("go").build()
+
+
+def begin_anew(backend: Backend, instance_id: str) -> object:
+    return CheckpointingRunner(backend, conflict_policy="terminate_existing").run(RESTING, instance_id, 2)
+
+
+def cancel(backend: Backend, instance_id: str) -> object:
+    return WorkflowClient(backend).cancel(instance_id)
+
+
+@pytest.mark.parametrize("does", [begin_anew, cancel])
+@pytest.mark.parametrize("at", range(1, 8))
+def test_whoever_is_interrupted_at_any_call_is_told_how_the_instance_stands(
+    backend: Backend, instance_id: str, at: int, does: Callable[[Backend, str], object]
+) -> None:
+    begin_anew(backend, instance_id)
+    overtaken = Overtaken(backend, at, lambda: does(backend, instance_id))
+
+    status = CheckpointingRunner(overtaken).resume(RESTING, instance_id)
+
+    assert status.is_awaiting_signal or status.is_cancelled
+
+
+@pytest.mark.parametrize("at", range(3, 8))
+def test_a_run_that_is_replaced_at_any_call_is_told_how_the_other_one_stands(
+    backend: Backend, instance_id: str, at: int
+) -> None:
+    overtaken = Overtaken(backend, at, lambda: begin_anew(backend, instance_id))
+
+    status = CheckpointingRunner(overtaken).run(RESTING, instance_id, 1)
+
+    assert status.is_awaiting_signal
