@@ -7,6 +7,7 @@ Nothing is stored: if this node dies its loans lapse, and if the lender does who
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import partial
 from math import inf
 from typing import Any, Final
@@ -43,6 +44,9 @@ _PATIENCE: Final = 5.0
 _OUTCOME_PATIENCE: Final = 30.0
 _PAUSE: Final = 0.25
 """Seconds between two tries to reach a lender."""
+
+_FAREWELL: Final = 1.0
+"""Seconds that a node which goes down takes to give back what it has borrowed."""
 
 _KEEPS: Final = 4
 """How often a lender hears within the length of a lease that this node lives."""
@@ -95,12 +99,20 @@ class Borrowing(Lending):
         """Fetch what another node has, as far as slots are idle; and whatever it has when one is, for a while."""
         if self._neighbourhood is None:
             return
-        lenders = self._lenders.setdefault(message.tenant_id, {})
-        if message.node not in lenders:
-            self._forget_some()
-            lenders[message.node] = Lender(message.node, message.tenant_id)
-        lenders[message.node].has_news(message.program, trio.current_time() + _NEWS_LAST)
-        self._borrow(lenders[message.node])
+        lender = self._lenders.get(message.tenant_id, {}).get(message.node) or self._meet(message)
+        if lender is not None:
+            lender.has_news(message.program, trio.current_time() + _NEWS_LAST)
+            self._borrow(lender)
+
+    def _meet(self, message: TasksWait) -> Lender | None:
+        """Take note of a node that lends; None where no more can be remembered: what waits there is said again."""
+        if sum(map(len, self._lenders.values())) >= LENDERS_MAX:
+            self._forget_idle()
+        if sum(map(len, self._lenders.values())) >= LENDERS_MAX:
+            return None
+        lender = Lender(message.node, message.tenant_id)
+        self._lenders.setdefault(message.tenant_id, {})[message.node] = lender
+        return lender
 
     def _park(self, slot: Slot) -> None:
         super()._park(slot)
@@ -108,14 +120,14 @@ class Borrowing(Lending):
         for lender in sorted(lenders, key=lambda _: self.system.random()):
             self._borrow(lender)
 
-    def _forget_some(self) -> None:
-        """Make room for another lender, if need be."""
-        if sum(map(len, self._lenders.values())) < LENDERS_MAX:
-            return
+    def _forget_idle(self) -> None:
         now = trio.current_time()
-        for lenders in self._lenders.values():
-            for lender in [lender for lender in lenders.values() if lender.is_idle(now, self._lease)]:
-                del lenders[lender.node]
+        for tenant_id, lenders in tuple(self._lenders.items()):
+            for lender in tuple(lenders.values()):
+                if lender.is_idle(now, self._lease):
+                    del lenders[lender.node]
+            if not lenders:
+                del self._lenders[tenant_id]
 
     def _borrow(self, lender: Lender) -> None:
         if not lender.is_asked and self._wanting(lender) is not None:
@@ -233,6 +245,18 @@ class Borrowing(Lending):
 
     def _goodbye(self, number: int) -> ClaimWork:
         return ClaimWork(worker_id=self._name, slot=number, programs=(), lease_ms=self._lease_ms)
+
+    async def return_all(self) -> None:
+        """Give back what was borrowed, as this node goes down; what cannot be given back in time lapses."""
+        with trio.move_on_after(_FAREWELL):
+            async with trio.open_nursery() as nursery:
+                for lenders in self._lenders.values():
+                    for loan in (loan for lender in lenders.values() for loan in lender.loans.values()):
+                        nursery.start_soon(self._return, loan)
+
+    async def _return(self, loan: Loan) -> None:
+        with suppress(RuntaraError):
+            await self._ask(loan.lender, self._goodbye(loan.number), _FAREWELL)
 
     # Saying that this node lives --------------------------------------------------------------------------------------
 

@@ -91,8 +91,8 @@ class Lending(Hands):
 
     def _let_wait(self, work: Work[Item], arrived: InstanceKey | None) -> None:
         super()._let_wait(work, arrived)
-        if self._tenure is None or not _is_task(work.item):
-            return
+        if self._tenure is None or self._tenure.spec.address is None or not _is_task(work.item):
+            return  # nobody could come for it
         heading = _Heading(work.tenant_id, work.program)
         cry = self._cries.get(heading)
         if cry is None:

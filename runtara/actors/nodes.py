@@ -197,8 +197,8 @@ class NodeKeeper(Actor):
         elif notice.kind == "changed":
             self._tell_changed(_changed(notice.text))
         elif notice.kind == "tasks":
-            node, tenant_id, program = notice.text.split(" ", 2)
-            with suppress(RuntaraError):  # it is down, or has much to hear: it is said again
+            with suppress(ValueError, RuntaraError):  # it is down, or has much to hear: it is said again
+                node, tenant_id, program = notice.text.split(" ", 2)
                 self._pool.tell_nowait(TasksWait(int(node), tenant_id, program))
         else:
             self.ref.tell_nowait(_Look())

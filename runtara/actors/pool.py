@@ -141,7 +141,7 @@ class Pool(Borrowing):
             self.tell_later(self._patience, _Orphaned())
 
     async def on_stop(self, failure: BaseException | None) -> None:
-        """Have all ask again who wait."""
+        """Have all ask again who wait, and others do what was borrowed."""
         gone = ActorStopped(f"{self.ref.path} has ended: ask again")
         for worker in self._workers.values():
             for parked in worker.parked.values():
@@ -152,6 +152,8 @@ class Pool(Borrowing):
             for offer in offers.values():
                 if offer.listener is not None:
                     offer.listener.fail(gone)
+        if failure is None:
+            await self.return_all()
 
     def describe(self) -> dict[str, Any]:
         """Return how many workers there are, how many of their slots are idle, and what they hold or have to do.

@@ -42,7 +42,7 @@ from runtara.system import HEARTBEAT, INSTANCES
 from tests.actors.stage import NOW, TrioClock, WatchedStore, key_of, nothing, once, open_stage, sleeper
 
 REGISTER = RegisterInstance(attempt_id="a")
-PATIENCE_S = 20
+PATIENCE_S = 60.0
 
 
 def checkpoint(number: int = 0, state: bytes = b"state") -> SaveCheckpoint:

@@ -16,13 +16,13 @@ async def test_a_turn_that_holds_everybody_up_is_seen_and_waiting_is_not(autojum
     turns = metrics.tally("runtara_loop_turn_seconds")
 
     with metering_loop(metrics):
-        await trio.sleep(2 * LONG_S)
+        await trio.sleep(1_000)
         waited = turns.total
         threading.Event().wait(LONG_S)
         await trio.lowlevel.checkpoint()
         await trio.sleep(0.001)
 
-    assert waited < LONG_S
+    assert waited < 10  # rather than LONG_S: whoever else uses the machine may hold up a turn
     assert turns.total >= LONG_S
     assert sum(turns.counts[[*turns.bounds].index(LONG_S) :]) >= 1
 

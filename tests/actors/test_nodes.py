@@ -335,12 +335,12 @@ async def test_whoever_takes_over_after_the_database_stood_still_all_nodes_go_on
 
 
 async def test_a_program_at_one_node_is_kept_alive_at_the_node_that_owns_its_instance(village: Village) -> None:
-    async with village.open("a", heartbeat_interval_ms=100) as a, village.open("b", heartbeat_timeout_ms=1_000) as b:
+    async with village.open("a", heartbeat_interval_ms=100) as a, village.open("b", heartbeat_timeout_ms=2_000) as b:
         await b.ask("one", REGISTER)
         ear = Ear("one")
         ear.epoch = 1
         a.runtime.system.ref(SESSIONS).tell_nowait(Attach(ear))
-        await until(lambda: _count(b.passed), lambda count: count > 20)  # twice as long as silence is borne
+        await until(lambda: _count(b.passed), lambda count: count > 40)  # twice as long as silence is borne
 
         info: InstanceInfo = await b.ask("one", GetStatus())
 

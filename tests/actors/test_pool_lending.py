@@ -4,13 +4,15 @@ Everything is real but the way between the nodes, which a test may cut. Leases a
 """
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import pytest
 import trio
 
+from runtara.actors import _pool_borrowing as borrowing
 from runtara.actors import _pool_lending as lending
+from runtara.actors._pool_borrowing import TasksWait
 from runtara.errors import StoreUnavailable, Unreachable
 from runtara.messages import (
     ClaimsKept,
@@ -34,6 +36,7 @@ from tests.actors.village import Node, Village, until
 A = "pool:a@1"
 LEASE_MS = 60_000
 SHORT_MS = 1_000
+WAIT_MS = 15_000
 NOTHING = WorkClaimed()
 ACCEPTED, REFUSED = TaskFinished(accepted=True), TaskFinished(accepted=False)
 
@@ -44,7 +47,7 @@ def village(database: str) -> Village:
 
 
 def claim(name: str = "w", slot: int = 0, **more: Any) -> ClaimWork:
-    fields: dict[str, Any] = {"programs": (A,), "lease_ms": LEASE_MS, "wait_ms": 15_000} | more
+    fields: dict[str, Any] = {"programs": (A,), "lease_ms": LEASE_MS, "wait_ms": WAIT_MS} | more
     return ClaimWork(worker_id=name, slot=slot, **fields)
 
 
@@ -52,8 +55,10 @@ def offer(place: str = "t", **more: Any) -> OfferTask:
     return OfferTask(**{"place": place, "program": A, "payload": b"value", "wait_ms": 0, **more})
 
 
-def keep(task: TaskClaim, name: str = "w", wait_ms: int = 15_000) -> KeepClaims:
-    return KeepClaims(worker_id=name, held=(task.claim_id,), lease_ms=LEASE_MS, wait_ms=wait_ms)
+def keep(task: TaskClaim, name: str = "w", wait_ms: int | None = None) -> KeepClaims:
+    return KeepClaims(
+        worker_id=name, held=(task.claim_id,), lease_ms=LEASE_MS, wait_ms=WAIT_MS if wait_ms is None else wait_ms
+    )
 
 
 def finish(task: TaskClaim, outcome: bytes = b"result") -> FinishTask:
@@ -152,6 +157,39 @@ def is_idle(node: Node, slots: int = 1) -> Any:
     return idle
 
 
+async def run(check: Any, village: Village, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run one of these tests from elsewhere; Any: each takes what it needs."""
+    needs = check.__code__.co_varnames[: check.__code__.co_argcount]
+    given: dict[str, Any] = {"village": village, "monkeypatch": monkeypatch}
+    async with AsyncExitStack() as held:
+        for name, lease_ms in (("pair", LEASE_MS), ("hasty", SHORT_MS)):
+            if name in needs:
+                given[name] = await held.enter_async_context(pair_of(village, lease_ms))
+        await check(**{name: given[name] for name in needs})
+
+
+async def test_who_has_found_nothing_is_told_of_the_next_task_at_once(pair: Pair) -> None:
+    found: list[WorkClaimed] = []
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(note, pair.b, claim(), found)
+        await until(is_idle(pair.b))
+        await pair.offer("first")
+        nursery.start_soon(note, pair.b, claim(slot=1), found)
+        await until(asked_in_vain(pair))
+        began = trio.current_time()
+        await pair.offer("second")
+
+    assert {task_of(one).place for one in found} == {"first", "second"}
+    assert trio.current_time() - began < lending.SAY_AGAIN / 2
+
+
+def asked_in_vain(pair: Pair) -> Any:
+    async def asked() -> bool:
+        return sum(isinstance(command, ClaimWork) for command in pair.a.passed) >= 2
+
+    return asked
+
+
 async def test_a_task_that_waits_goes_to_the_first_slot_that_becomes_idle_anywhere(pair: Pair) -> None:
     task = await pair.borrow()
 
@@ -208,16 +246,51 @@ def has_passed(node: Node) -> Any:
 async def test_another_tenants_worker_gets_nothing_whatever_it_runs(pair: Pair) -> None:
     found: list[WorkClaimed] = []
     async with trio.open_nursery() as nursery:
-        async with trio.open_nursery() as waiting:
-            await pair.offer()
-            task = task_of(await pair.b.ask("any", claim()))
-            await pair.b.ask("any", claim(programs=(), wait_ms=0))  # so it is given back, and waits again
-            waiting.start_soon(note, pair.b, claim(wait_ms=1_000), found)
-        nursery.start_soon(lambda: note(pair.b, claim(wait_ms=500), found, tenant="rival"))
-    rivals = await pair.b.ask("any", finish(task), tenant="rival")
+        nursery.start_soon(lambda: note(pair.b, claim(wait_ms=1_000), found, tenant="rival"))
+        await until(is_idle(pair.b))
+        await pair.offer()
+    task = task_of(await pair.b.ask("any", claim()))
+    rivals = [
+        await pair.b.ask("any", finish(task), tenant="rival"),
+        await pair.b.ask("any", keep(task), tenant="rival"),
+    ]
 
+    assert found == [NOTHING]
+    assert rivals == [REFUSED, ClaimsKept(lost=(task.claim_id,))]
+    assert await pair.b.ask("any", finish(task)) == ACCEPTED
+
+
+async def test_a_worker_that_has_the_name_of_a_node_takes_nothing_from_it(pair: Pair) -> None:
+    task = await pair.borrow()
+    (name,) = {command.worker_id for command in pair.a.passed if isinstance(command, ClaimWork)}
+
+    for slot in range(3):
+        assert await pair.a.ask("any", claim(name, slot=slot, wait_ms=0)) == NOTHING
+
+    assert await pair.b.ask("any", finish(task)) == ACCEPTED
+
+
+async def test_a_whole_instance_is_not_lent(pair: Pair) -> None:
+    with trio.move_on_after(0.1):
+        await pair.a.ask("any", claim("gone", slot=5))
+    await pair.a.ask("two", StartInstance(program=A))
+    await until(lead_waits(pair.a))
+    await pair.offer()
+
+    found = [await pair.b.ask("any", claim(slot=slot, wait_ms=1_000)) for slot in range(2)]
+    at_home = await pair.a.ask("any", claim())
+
+    assert task_of(found[0]).place == "t"
     assert found[1] == NOTHING
-    assert rivals == REFUSED
+    assert at_home.lead is not None
+    assert at_home.lead.instance_id == "two"
+
+
+def lead_waits(node: Node) -> Any:
+    async def waits() -> bool:
+        return bool(node.facts(POOL)["waiting"] == 1)
+
+    return waits
 
 
 async def test_what_another_node_works_on_is_not_withdrawn(pair: Pair) -> None:
@@ -288,15 +361,30 @@ async def test_a_lender_that_was_lost_has_its_tasks_left_elsewhere(pair: Pair, v
     assert await pair.b.ask("any", finish(task)) == REFUSED
 
 
+async def test_what_a_node_has_borrowed_that_goes_down_is_run_by_others_at_once(
+    village: Village,
+) -> None:
+    async with village.open("a") as a:
+        async with village.open("b") as b:
+            pair = Pair(a, b, await lead(a))
+            await pair.borrow()
+
+        again = task_of(await a.ask("any", claim("v")))
+
+    assert again.place == "t"
+
+
 async def test_a_slot_that_is_gone_when_the_task_comes_has_it_given_back(pair: Pair) -> None:
     await pair.offer()
     pair.a.gate = trio.Event()
     found = [await pair.b.ask("any", claim(wait_ms=300))]
     pair.a.gate.set()
+    lent = await pair.offer(wait_ms=5_000)
 
     again = task_of(await pair.a.ask("any", claim("v")))
 
     assert found == [NOTHING]
+    assert lent == TaskOffered(status="claimed")
     assert again.place == "t"
     await pair.settled()
 
@@ -338,3 +426,43 @@ async def test_a_newcomer_is_told_what_has_waited_before_it_came(
             task = task_of(await b.ask("any", claim()))
 
     assert task.place == "t"
+
+
+# Limits ---------------------------------------------------------------------------------------------------------------
+
+
+async def test_what_more_nodes_have_than_can_be_remembered_is_fetched_when_it_is_said_again(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lending, "SAY_AGAIN", 0.2)
+    with monkeypatch.context() as full:
+        full.setattr(borrowing, "LENDERS_MAX", 0)
+        await pair.offer()
+        assert await pair.b.ask("any", claim(wait_ms=500)) == NOTHING
+
+    assert task_of(await pair.b.ask("any", claim())).place == "t"
+
+
+async def test_a_lender_that_lends_nothing_any_more_makes_room_for_another_one(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(borrowing, "LENDERS_MAX", 1)
+    monkeypatch.setattr(borrowing, "_NEWS_LAST", 0.0)
+    await pair.b.runtime.system.ref(POOL).ask(TasksWait(99, "rival", A))
+    monkeypatch.setattr(borrowing, "_NEWS_LAST", 15.0)
+
+    task = await pair.borrow()
+
+    assert task.place == "t"
+
+
+async def test_only_so_many_outcomes_are_remembered(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(borrowing, "FINISHED_MAX", 1)
+    tasks = []
+    for place in "xy":
+        tasks.append(await pair.borrow(place=place))
+        assert await pair.b.ask("any", finish(tasks[-1])) == ACCEPTED
+
+    again = [await pair.b.ask("any", finish(task)) for task in tasks]
+
+    assert again == [REFUSED, ACCEPTED]

@@ -31,7 +31,7 @@ from tests.actors.stage import WatchedStore, key_of
 from tests.store.samples import NOW, checkpoint, event, image_version, save, schedule, signal
 
 KINDS = ("memory", "sqlite")
-PATIENCE_S = 20
+PATIENCE_S = 60.0
 
 
 @pytest.fixture(params=KINDS)

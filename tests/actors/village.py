@@ -23,7 +23,7 @@ from runtara.system import Neighbours, Runtime, in_process, open_runtime
 
 __all__ = ["LEASE_MS", "PATIENCE_S", "Node", "Village", "until"]
 
-PATIENCE_S: Final = 20.0
+PATIENCE_S: Final = 60.0
 LEASE_MS: Final = 60_000
 """So long that no slow machine loses it; who wants to see one lost gives less."""
 

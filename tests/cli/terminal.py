@@ -20,11 +20,15 @@ SECONDS: Final = 30
 """How long a test waits for what comes soon."""
 
 
+_PATIENT: Final = {"RUNTARA_CONNECT_TIMEOUT_MS": "30000"}  # a server of the tests may have other things to do
+_ENVIRONMENT: Final = {"PATH": os.defpath, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error"} | _PATIENT
+
+
 def type_command(
     *arguments: str, obj: OpenDoor | None = None, stdin: bytes | None = None, **environment: str
 ) -> Result:
     """Run a command in this process, as if typed by somebody who works with no other server."""
-    return CliRunner(env={"XDG_CONFIG_HOME": "/nonexistent"} | environment).invoke(
+    return CliRunner(env={"XDG_CONFIG_HOME": "/nonexistent", **_PATIENT} | environment).invoke(
         main, arguments, obj=obj, input=stdin, catch_exceptions=False
     )
 
@@ -83,7 +87,7 @@ def popen(*arguments: str, cwd: Path, **environment: str) -> subprocess.Popen[by
     return subprocess.Popen(
         [sys.executable, "-m", "runtara", *arguments],
         cwd=cwd,
-        env={"PATH": os.defpath, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error"} | environment,
+        env=_ENVIRONMENT | environment,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

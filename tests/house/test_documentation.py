@@ -81,6 +81,7 @@ SESSIONS = [
 ]
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("session", SESSIONS)
 def test_a_documented_session_goes_as_the_page_says(session: str, tmp_path: Path) -> None:
     play(session, tmp_path)

@@ -81,6 +81,7 @@ def test_an_example_prints_what_it_says(example: Path, tmp_path: Path, request: 
     assert expected is None or squash(expected).fullmatch(done.stdout.strip()), f"it printed:\n{done.stdout}"
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("example", LAUNCHED, ids=lambda path: path.name)
 def test_a_host_runs_an_example_as_it_says(example: Path, tmp_path: Path) -> None:
     if example.name in IN_CONTAINERS:

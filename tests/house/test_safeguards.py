@@ -11,8 +11,10 @@ from tests.shared import LONG
 LEAKS = """
 import subprocess, sys, threading
 
+may_end = threading.Event()
+
 def test_leaves_a_thread():
-    threading.Thread(target=threading.Event().wait, args=(1.5,), name="lingers").start()
+    threading.Thread(target=may_end.wait, name="lingers").start()
 
 def test_leaves_a_process():
     test_leaves_a_process.child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
@@ -21,6 +23,7 @@ def test_leaves_a_zombie():
     test_leaves_a_zombie.child = subprocess.Popen([sys.executable, "-c", ""])
 
 def test_leaves_nothing():
+    may_end.set()
     thread = threading.Thread(target=int)
     thread.start()
     subprocess.run([sys.executable, "-c", ""], check=True)
@@ -56,7 +59,8 @@ def test_what_is_promised_but_missing_fails(promise: str, monkeypatch: pytest.Mo
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="only Linux lists a process's children")
 def test_a_test_that_leaves_something_running_fails(tmp_path: Path) -> None:
-    (tmp_path / "conftest.py").write_text((ROOT / "tests" / "conftest.py").read_text())
+    safeguards = (ROOT / "tests" / "conftest.py").read_text()
+    (tmp_path / "conftest.py").write_text(safeguards.replace("GRACE_S = 10.0", "GRACE_S = 0.5"))
     (tmp_path / "test_leaks.py").write_text(LEAKS)
 
     without = ("--disable-plugin-autoload", "-p", "no:cacheprovider", "-p", "no:unraisableexception")

@@ -20,7 +20,7 @@ from tests.requirements import require
 
 __all__ = ["commands_of", "play"]
 
-PATIENCE_S = 60
+PATIENCE_S = 120
 
 
 def commands_of(session: str) -> list[tuple[str, str]]:

@@ -128,6 +128,17 @@ def test_a_node_that_ends_and_a_document_that_changes_are_told(pair: Pair) -> No
     assert heard(pair.other, "end") == [Notice("nodes", "documents"), Notice("nodes", number)]
 
 
+def test_tasks_that_wait_are_told_with_node_tenant_and_program_unless_the_node_was_lost(pair: Pair) -> None:
+    number = pair.stores[0].tenure.number
+    pair.first.tell_tasks("acme", "pool:größer als alles @1")
+    with psycopg.connect(pair.url, autocommit=True, options="-c search_path=runtara") as connection:
+        connection.execute("UPDATE nodes SET lost_at = 1 WHERE number = %s", (number,))
+    pair.first.tell_tasks("acme", "pool:too-late@1")
+    say(pair.url, "runtara_nodes", "end")
+
+    assert heard(pair.other, "end") == [Notice("tasks", f"{number} acme pool:größer als alles @1")]
+
+
 def test_the_first_thing_that_a_newcomer_and_its_elder_say_is_heard(database: str) -> None:
     with ExitStack() as held:
         elder = PostgresStore(database, NodeSpec(name="elder"))

@@ -18,6 +18,7 @@ from runtara.transport.frames import ALPN
 from runtara.transport.quic._configuration import GREETING_WINDOW, SERVER_CONNECTION_WINDOW, SERVER_STREAM_WINDOW
 from runtara.transport.quic._guard import (
     CRYPTO_MAX_BYTES,
+    GuardedConnection,
 )
 from runtara.transport.quic.protocol import (
     Disconnected,
@@ -31,11 +32,24 @@ _CLIENT: Final = ("127.0.0.1", 1)
 _SERVER: Final = ("127.0.0.1", 2)
 
 
+_in_force: Final[dict[str, Any]] = {}
+"""The methods that have withstood every attack, in this process."""
+
+
 def prove_guards(configuration: QuicConfiguration) -> None:
-    """Return if every guard works. Raises `Internal`, naming the one that does not."""
+    """Return if every guard works. Raises `Internal`, naming the one that does not.
+
+    The same methods are attacked once in a process; another configuration is then tried with a handshake.
+    """
+    methods = vars(QuicConnection) | vars(GuardedConnection)
+    if methods == _in_force:
+        _Fight(configuration)
+        return
     for guard, holds in _PROOFS.items():
         if not holds(_Fight(configuration)):
             raise Internal(f"the guard of QUIC connections for {guard} is not in force: install the pinned aioquic")
+    _in_force.clear()
+    _in_force.update(methods)
 
 
 class _Fight:
@@ -109,6 +123,8 @@ def _consumption(fight: _Fight) -> bool:
     stream_id = fight.attacker.get_next_available_stream_id()
     fight.attacker.send_stream_data(stream_id, bytes(GREETING_WINDOW // 2 + 1))
     for _ in range(100):
+        if fight.server.held > GREETING_WINDOW // 2:  # all of it is there
+            break
         fight.exchange()
     fight.server.consumed(stream_id, GREETING_WINDOW // 2 + 1)
     return fight.server.held == 0 and fight.inside._local_max_data.value > GREETING_WINDOW  # noqa: SLF001

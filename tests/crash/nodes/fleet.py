@@ -350,7 +350,7 @@ def open_fleet(site: Site, cluster: Cluster, database: str) -> Iterator[Fleet]:
 
 def run_cli(*words: str, data_dir: Path) -> str:
     """What a command of the command line prints."""
-    environment = {"PATH": os.defpath, "RUNTARA_DATA_DIR": str(data_dir)}
+    environment = {"PATH": os.defpath, "RUNTARA_DATA_DIR": str(data_dir), "RUNTARA_CONNECT_TIMEOUT_MS": "30000"}
     done = subprocess.run(
         [sys.executable, "-m", "runtara", *words], env=environment, capture_output=True, text=True, check=False
     )

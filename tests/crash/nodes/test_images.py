@@ -17,7 +17,7 @@ with RuntaraSdk.from_env() as sdk:
         if sdk.get_checkpoint(f"step {step}") is None:
             os.write(ledger, f"row {name} {step} {sdk.epoch}\\n".encode())
             sdk.checkpoint(f"step {step}", b"")
-        sdk.sleep(0.3, f"rest after {step}")
+        sdk.sleep(1.5, f"rest after {step}")
     sdk.completed(b"done")
 """
 
@@ -25,7 +25,7 @@ NAMES = [f"shared-{number}" for number in range(4)]
 
 
 def test_s34_two_schedulers_on_one_database_launch_each_rest_of_an_image_once(fleet: Fleet, tmp_path: Path) -> None:
-    one, two = fleet.start(2, RUNTARA_IMAGES_DIR=str(tmp_path / "images"), RUNTARA_PARK_AFTER_MS="50")
+    one, two = fleet.start(2, RUNTARA_IMAGES_DIR=str(tmp_path / "images"), RUNTARA_PARK_AFTER_MS="1")
     program = tmp_path / "program.py"
     program.write_text(PROGRAM)
     doors = [fleet.manager(node) for node in (one, two)]

@@ -16,7 +16,7 @@ from runtara.transport.credentials import KeyRing
 
 __all__ = ["House", "open_house"]
 
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 
 
 class House:

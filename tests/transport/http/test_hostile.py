@@ -216,7 +216,7 @@ async def test_a_client_that_does_not_read_is_let_go_in_time() -> None:
 
 async def test_slow_heads_and_idle_connections_are_closed_in_time() -> None:
     async with (
-        open_server(http_head_timeout_ms=100, http_idle_timeout_ms=200) as serving,
+        open_server(http_head_timeout_ms=300, http_idle_timeout_ms=1_500) as serving,
         serving.client() as slow,
         serving.client() as idle,
     ):

@@ -1,8 +1,12 @@
+from pathlib import Path
+
 import pytest
+from aioquic.quic.connection import QuicConnection
 
 from runtara.errors import Internal
+from runtara.transport.certificates import ensure_certificate
 from runtara.transport.quic import _proof
-from runtara.transport.quic._configuration import configure_server
+from runtara.transport.quic._configuration import ServerTls, configure_server
 from runtara.transport.quic._guard import GuardedConnection
 from tests.transport.quic.fray import server_tls
 
@@ -28,6 +32,35 @@ def test_a_guard_that_is_not_called_keeps_the_server_from_starting(
 
     with pytest.raises(Internal, match=PROVED[method]):
         _proof.prove_guards(configure_server(server_tls()))
+
+
+def test_the_same_methods_are_attacked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    attacked: list[object] = []
+
+    def holds(fight: object) -> bool:
+        attacked.append(fight)
+        return True
+
+    _proof.prove_guards(configure_server(server_tls()))
+    monkeypatch.setitem(_proof._PROOFS, "nothing", holds)
+
+    _proof.prove_guards(configure_server(server_tls()))
+    before = len(attacked)
+    monkeypatch.setattr(GuardedConnection, "_write_application", QuicConnection._write_application)
+    _proof.prove_guards(configure_server(server_tls()))
+
+    assert (before, len(attacked)) == (0, 1)
+
+
+def test_a_certificate_is_tried_whatever_was_proved_before(tmp_path: Path) -> None:
+    other, useless = ensure_certificate(tmp_path / "tls"), configure_server(server_tls())
+    _proof.prove_guards(useless)
+    useless.private_key = configure_server(
+        ServerTls(cert_file=str(other.cert_file), key_file=str(other.key_file))
+    ).private_key
+
+    with pytest.raises(Internal, match="check the server's certificate and key"):
+        _proof.prove_guards(useless)
 
 
 def test_every_guard_of_a_private_method_is_proved() -> None:
