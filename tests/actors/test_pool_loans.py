@@ -1,7 +1,7 @@
 from runtara.actors import _pool_loans as loans
-from runtara.actors._pool_board import Slot, SlotId, WorkerId
+from runtara.actors._pool_board import Kind, Slot, SlotId, WorkerId
 from runtara.actors._pool_checks import SLOTS_MAX
-from runtara.actors._pool_loans import Kind, Lender, Loan
+from runtara.actors._pool_loans import Lender, Loan
 from runtara.messages import TaskClaim
 
 A, B = "pool:a@1", "pool:b@1"
