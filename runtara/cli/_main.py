@@ -108,7 +108,8 @@ class _Commands(click.Group):
                 sys.exit(INTERRUPTED)
             if not isinstance(decides, RuntaraError):
                 raise
-            click.echo(f"runtara: {decides}{_HINTS.get(decides.code, '')} [{decides.code.wire}]", err=True)
+            hint = "" if ctx.invoked_subcommand in _SERVERS else _HINTS.get(decides.code, "")
+            click.echo(f"runtara: {decides}{hint} [{decides.code.wire}]", err=True)
             sys.exit(decides.code.exit_code)
 
 
@@ -116,6 +117,9 @@ _HINTS: Final = {
     Code.UNREACHABLE: "; start a server with `runtara serve`, or say where it is with --server or --data-dir",
 }
 """What only somebody at a command line can try."""
+
+_SERVERS: Final = frozenset({"run", "serve"})
+"""Commands that are a server themselves, and look for none."""
 
 
 def _deciding(raised: BaseException) -> BaseException:

@@ -159,7 +159,7 @@ def test_a_port_that_is_taken_is_refused(serving: Starting, tmp_path: Path) -> N
     _, errors = other.communicate(timeout=SECONDS)
 
     assert other.returncode == Code.UNREACHABLE.exit_code
-    assert errors.decode().endswith("[unreachable]\n")
+    assert errors.decode().endswith("; choose another RUNTARA_QUIC_PORT [unreachable]\n")
 
 
 @pytest.mark.parametrize(
