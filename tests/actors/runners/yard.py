@@ -18,7 +18,7 @@ from tests.actors.runners.cluster import Cluster, open_cluster
 __all__ = ["KEY", "PATIENCE_S", "Yard", "open_yard"]
 
 KEY = InstanceKey("acme", "order-7")
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 
 
 class Yard:

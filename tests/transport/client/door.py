@@ -11,7 +11,7 @@ from tests.transport.quic.serving import Serving
 
 __all__ = ["A_LONG_TIME", "connections_end", "pushed", "registered", "save", "spec"]
 
-A_LONG_TIME = 30.0
+A_LONG_TIME = 60.0
 
 
 def spec(server: Serving, **options: Any) -> ServerSpec:

@@ -193,7 +193,7 @@ class Impostor:
 
     def __enter__(self) -> int:
         self._thread.start()
-        assert self._ready.wait(30)
+        assert self._ready.wait(60)
         return self._port
 
     def __exit__(self, *_: object) -> None:
