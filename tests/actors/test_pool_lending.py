@@ -190,6 +190,79 @@ def asked_in_vain(pair: Pair) -> Any:
     return asked
 
 
+class Late:
+    """Keeps what a node answers to who asks it for work from arriving, until it may."""
+
+    def __init__(self, node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.node, self.answered, self.may_arrive = node, trio.Event(), trio.Event()
+        self._pass_on: Any = node.pass_on
+        monkeypatch.setattr(node, "pass_on", self._answer)
+
+    async def _answer(self, key: Any, command: Any, epoch: int | None, timeout: float) -> Any:
+        answer = await self._pass_on(key, command, epoch, timeout)
+        if isinstance(command, ClaimWork):
+            self.answered.set()
+            await self.may_arrive.wait()
+        return answer
+
+    def tell(self, other: Node) -> None:
+        """Have another node told that something waits here."""
+        other.runtime.system.ref(POOL).tell_nowait(TasksWait(self.number, "acme", A))
+
+    @property
+    def number(self) -> int:
+        found = self.node.store.tenure.number
+        assert found is not None, "it has connected"
+        return found
+
+
+def has_heard(node: Node, number: int, times: int) -> Any:
+    """Whether a node was told so often that something waits at another one."""
+
+    async def heard() -> bool:
+        pool: Any = node.runtime.system.ref(POOL).slot.actor
+        lender = pool._lenders.get("acme", {}).get(number)
+        return lender is not None and lender.said >= times
+
+    return heard
+
+
+async def test_news_that_overtake_the_answer_that_there_is_nothing_are_not_forgotten(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lending, "SAY_AGAIN", 600.0)
+    late, found = Late(pair.a, monkeypatch), list[WorkClaimed]()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(note, pair.b, claim(), found)
+        await until(is_idle(pair.b))
+        late.tell(pair.b)
+        await late.answered.wait()
+        await pair.offer()
+        await until(has_heard(pair.b, late.number, 2))
+        late.may_arrive.set()
+
+    assert task_of(found[0]).place == "t"
+
+
+async def test_a_slot_for_which_one_node_has_nothing_is_filled_by_another_that_has_spoken_meanwhile(
+    pair: Pair, village: Village, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lending, "SAY_AGAIN", 600.0)
+    found: list[WorkClaimed] = []
+    async with village.open("c") as c, trio.open_nursery() as nursery:
+        late, busy = Late(c, monkeypatch), pair.a.store.tenure.number
+        assert busy is not None
+        nursery.start_soon(note, pair.b, claim(), found)
+        await until(is_idle(pair.b))
+        late.tell(pair.b)
+        await late.answered.wait()
+        await pair.offer()
+        await until(has_heard(pair.b, busy, 1))
+        late.may_arrive.set()
+
+    assert task_of(found[0]).place == "t"
+
+
 async def test_a_task_that_waits_goes_to_the_first_slot_that_becomes_idle_anywhere(pair: Pair) -> None:
     task = await pair.borrow()
 
@@ -226,13 +299,14 @@ async def test_a_slot_that_is_idle_at_home_goes_first_and_nobody_is_told(pair: P
 async def test_a_task_goes_to_no_worker_that_has_not_its_tags(pair: Pair) -> None:
     found: list[WorkClaimed] = []
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(note, pair.b, claim("small", tags=("small",), wait_ms=1_000), found)
+        nursery.start_soon(note, pair.b, claim("small", tags=("small",)), found)
         await until(is_idle(pair.b))
         await pair.offer(tags=("large",))
         await until(has_passed(pair.a))
-    large = task_of(await pair.b.ask("any", claim("large", tags=("large", "small"))))
+        large = task_of(await pair.b.ask("any", claim("large", tags=("large", "small"))))
+        nursery.cancel_scope.cancel()
 
-    assert found == [NOTHING]
+    assert found == []
     assert large.place == "t"
 
 
@@ -246,16 +320,17 @@ def has_passed(node: Node) -> Any:
 async def test_another_tenants_worker_gets_nothing_whatever_it_runs(pair: Pair) -> None:
     found: list[WorkClaimed] = []
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(lambda: note(pair.b, claim(wait_ms=1_000), found, tenant="rival"))
+        nursery.start_soon(lambda: note(pair.b, claim(), found, tenant="rival"))
         await until(is_idle(pair.b))
         await pair.offer()
-    task = task_of(await pair.b.ask("any", claim()))
+        task = task_of(await pair.b.ask("any", claim()))
+        nursery.cancel_scope.cancel()
     rivals = [
         await pair.b.ask("any", finish(task), tenant="rival"),
         await pair.b.ask("any", keep(task), tenant="rival"),
     ]
 
-    assert found == [NOTHING]
+    assert found == []
     assert rivals == [REFUSED, ClaimsKept(lost=(task.claim_id,))]
     assert await pair.b.ask("any", finish(task)) == ACCEPTED
 
