@@ -13,8 +13,9 @@ import trio
 
 from runtara.actors.runners import Attempt, Ended, Engine, HostFailed
 from runtara.actors.runners import _kubernetes_logs as logs
+from runtara.actors.runners._kubernetes_board import Board
 from runtara.actors.runners._kubernetes_manifest import INPUT_MAX_BYTES
-from runtara.actors.runners._kubernetes_names import name_of
+from runtara.actors.runners._kubernetes_names import name_of, selector_of_node
 from runtara.actors.runners.kubernetes import KubernetesOptions
 from runtara.clock import SystemClock
 from runtara.errors import ConfigError, Forbidden, NotFound, Unreachable
@@ -336,6 +337,46 @@ async def test_a_running_attempt_is_adopted_and_its_end_seen(yard: Yard) -> None
 
     assert (adopted.key, adopted.epoch) == (KEY, 4)
     assert ended.exit_code == 7
+
+
+async def test_an_attempt_is_stopped_only_once_its_end_will_be_seen(yard: Yard) -> None:
+    (await yard.launch(READY, epoch=4)).close()
+    await yard.wait_written("ready")
+    yard.engine = yard.another()
+
+    async with trio.open_nursery() as nursery:
+        (adopted,) = await yard.engine.adopt()
+        yard.cluster.slow = ("list", "pods")
+        nursery.start_soon(yard.engine.serve)
+        adopted.stop("ask")
+        await yard.wait(lambda cluster: cluster.held)
+        for _ in range(10):  # time enough for a stop that does not wait
+            await yard.engine.find_pods(adopted.name)
+        early = [verb for verb, *_ in yard.cluster.requests].count("delete")
+        yard.cluster.let_go()
+        ended = await yard.end(adopted)
+        nursery.cancel_scope.cancel()
+
+    assert early == 0
+    assert ended.exit_code == 7
+
+
+async def test_a_pod_that_goes_while_the_pods_are_listed_is_missed_then(yard: Yard) -> None:
+    board = Board(yard.engine.cluster, selector_of_node("node-1"))
+    await yard.launch("echo ready; sleep 1000")
+    await yard.wait_written("ready")
+    (pod,) = await yard.engine.find_pods(name_of(KEY, 1))
+
+    async with trio.open_nursery() as nursery:
+        yard.cluster.slow = ("list", "pods")
+        nursery.start_soon(board.list_pods)
+        await yard.wait(lambda cluster: cluster.held)
+        board.pods.put(pod)
+        with yard.cluster.changed:
+            yard.cluster.remove("pods", pod.metadata.name)
+        yard.cluster.let_go()
+
+    assert board.pods.all() == []
 
 
 async def test_an_attempt_that_ended_meanwhile_is_found_until_it_is_forgotten(yard: Yard) -> None:
