@@ -154,7 +154,7 @@ class Cluster:
         self.containers: dict[str, Container] = {}
         self.faults: list[Fault] = []
         self.slow: tuple[str, str] | None = None
-        """Verb and kind of a request that is not looked at while ``held``."""
+        """Verb and kind of a request that is not looked at while ``held``; also ``follow`` and ``tell``, for logs."""
         self.held = False
         self.requests: list[tuple[str, str, Any]] = []
         """Verb, path and body of every request."""
@@ -431,7 +431,7 @@ class _Handler(BaseHTTPRequestHandler):
             cluster.rights.add((_GROUPS[kind], f"{kind}/{sub}" if sub else kind, verb))
             cluster.changed.notify_all()
             fault = cluster.fault(verb, kind)
-            cluster.hold(verb, kind)
+            cluster.hold("follow" if query.get("follow", "").lower() == "true" else verb, kind)
         try:
             if fault is not None and fault.status > 0:
                 raise Status(fault.status, "an internal error, by order")
@@ -534,6 +534,8 @@ class _Handler(BaseHTTPRequestHandler):
                     self.drop()
                     return
             if data:
+                with cluster.changed:
+                    cluster.hold("tell", "pods")
                 self.chunk(data)
                 sent += len(data)
             elif over:

@@ -22,7 +22,7 @@ from runtara.errors import ConfigError, Forbidden, NotFound, Unreachable
 from runtara.ids import InstanceKey
 from runtara.transport.certificates import ensure_certificate
 from tests.actors.runners.cluster import Cluster, Fault
-from tests.actors.runners.yard import KEY, Yard, open_yard
+from tests.actors.runners.yard import KEY, PATIENCE_S, Yard, open_yard
 from tests.house.source import ROOT, environment
 from tests.requirements import require
 
@@ -253,6 +253,21 @@ async def test_asked_to_end_a_program_has_its_grace_and_its_last_words_are_kept(
     assert await yard.read() == b"ready\nbye\n"
 
 
+async def test_last_words_that_come_after_the_news_of_the_end_are_kept(yard: Yard) -> None:
+    attempt = await yard.launch(READY)
+    await yard.wait_written("ready")
+
+    yard.cluster.slow = ("tell", "pods")
+    async with trio.open_nursery() as nursery:
+        attempt.stop("ask")
+        nursery.start_soon(yard.end, attempt)
+        await yard.wait(lambda cluster: not cluster.objects["pods"])
+        await see_held(yard)
+        yard.cluster.let_go()
+
+    assert await yard.read() == b"ready\nbye\n"
+
+
 async def test_a_program_that_does_not_end_is_killed_when_its_grace_is_over(tmp_path: Path) -> None:
     async with open_yard(tmp_path, kill_grace_ms=50) as yard:
         attempt = await yard.launch("trap '' TERM; echo ready; while :; do sleep 0.05; done")
@@ -339,26 +354,36 @@ async def test_a_running_attempt_is_adopted_and_its_end_seen(yard: Yard) -> None
     assert ended.exit_code == 7
 
 
-async def test_an_attempt_is_stopped_only_once_its_end_will_be_seen(yard: Yard) -> None:
+async def see_held(yard: Yard) -> None:
+    """Wait until the cluster holds a request, and as long as others take that would not wait for its answer."""
+    await yard.wait(lambda cluster: cluster.held)
+    for _ in range(10):
+        await yard.engine.find_pods(name_of(KEY, 1))
+
+
+@pytest.mark.parametrize("slow", ["list", "follow"])
+async def test_an_attempt_is_stopped_only_once_its_end_will_be_seen_and_its_last_words_heard(
+    yard: Yard, monkeypatch: pytest.MonkeyPatch, slow: str
+) -> None:
+    monkeypatch.setattr(logs, "_KEEP_S", PATIENCE_S)
     (await yard.launch(READY, epoch=4)).close()
     await yard.wait_written("ready")
     yard.engine = yard.another()
 
     async with trio.open_nursery() as nursery:
         (adopted,) = await yard.engine.adopt()
-        yard.cluster.slow = ("list", "pods")
+        yard.cluster.slow = (slow, "pods")
         nursery.start_soon(yard.engine.serve)
         adopted.stop("ask")
-        await yard.wait(lambda cluster: cluster.held)
-        for _ in range(10):  # time enough for a stop that does not wait
-            await yard.engine.find_pods(adopted.name)
-        early = [verb for verb, *_ in yard.cluster.requests].count("delete")
+        await see_held(yard)
+        deleted_early = "delete" in [verb for verb, *_ in yard.cluster.requests]
         yard.cluster.let_go()
         ended = await yard.end(adopted)
         nursery.cancel_scope.cancel()
 
-    assert early == 0
+    assert not deleted_early
     assert ended.exit_code == 7
+    assert await yard.read() == b"ready\nbye\n"
 
 
 async def test_a_pod_that_goes_while_the_pods_are_listed_is_missed_then(yard: Yard) -> None:
