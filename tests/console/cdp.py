@@ -243,8 +243,10 @@ class Page:
             f"({place}.value = {json.dumps(value)}, {place}.dispatchEvent(new Event('change', {{bubbles: true}})))"
         )
 
-    async def press(self, key: str, *, shift: bool = False) -> None:
-        """Press a key."""
+    async def press(
+        self, key: str, *, shift: bool = False, meanwhile: Callable[[], Awaitable[object]] | None = None
+    ) -> None:
+        """Press a key; `meanwhile` happens between press and release."""
         code, text = _KEYS.get(key, (0, key))
         common = {
             "key": key,
@@ -254,6 +256,8 @@ class Page:
         }
         down = {"type": "keyDown", "text": text} if text else {"type": "rawKeyDown"}
         await self.call("Input.dispatchKeyEvent", **down, **common)
+        if meanwhile is not None:
+            await meanwhile()
         await self.call("Input.dispatchKeyEvent", type="keyUp", **common)
 
     async def resize(self, width: int, height: int) -> None:
