@@ -160,6 +160,7 @@ class Borrowing(Lending):
             lease_ms=self._lease_ms,
         )
         self._asked_for.add(slot)
+        told = lender.told
         try:
             claimed = await self._ask(lender, command, _PATIENCE)
         except RuntaraError:
@@ -169,7 +170,7 @@ class Borrowing(Lending):
         finally:
             self._asked_for.discard(slot)
         if claimed.task is None:
-            lender.has_nothing(Kind.of(slot))
+            lender.has_nothing(Kind.of(slot), told)
             return
         loan = lender.loans[claimed.task.claim_id] = Loan(claimed.task, number, lender, self._give_back)
         self._keep_soon(lender)

@@ -183,6 +183,32 @@ async def test_who_has_found_nothing_is_told_of_the_next_task_at_once(pair: Pair
     assert trio.current_time() - began < lending.SAY_AGAIN / 2
 
 
+async def test_news_that_overtake_the_answer_that_there_was_nothing_are_believed(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lending, "SAY_AFTER", 3_600.0)  # the news come from here
+    pool, news = pair.b.runtime.system.ref(POOL), TasksWait(pair.a.store.tenure.number or 0, "acme", A)
+    found: list[WorkClaimed] = []
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(note, pair.b, claim(), found)
+        await until(is_idle(pair.b))
+        pair.a.answers = trio.Event()
+        await pool.ask(news)
+        await until(has_answered(pair.a))
+        await pair.offer()
+        await pool.ask(news)
+        pair.a.answers.set()
+
+    assert task_of(found[0]).place == "t"
+
+
+def has_answered(node: Node) -> Any:
+    async def answered() -> bool:
+        return bool(node.answered)
+
+    return answered
+
+
 def asked_in_vain(pair: Pair) -> Any:
     async def asked() -> bool:
         return sum(isinstance(command, ClaimWork) for command in pair.a.passed) >= 2

@@ -29,13 +29,23 @@ def test_news_are_believed_for_a_while_by_slots_that_can_run_the_program() -> No
 def test_what_has_found_nothing_asks_again_when_there_are_news_for_it() -> None:
     lender = Lender(1, "acme")
     lender.has_news(A, until=5)
-    lender.has_nothing(kind(A))
+    lender.has_nothing(kind(A), lender.told)
 
     assert not lender.may_have(kind(A), 1)
     assert lender.may_have(kind(A, tags=("gpu",)), 1)
     lender.has_news(B, until=5)
     assert not lender.may_have(kind(A), 1)
     lender.has_news(A, until=5)
+    assert lender.may_have(kind(A), 1)
+
+
+def test_an_answer_does_not_count_against_news_that_came_while_it_was_asked_for() -> None:
+    lender = Lender(1, "acme")
+    lender.has_news(A, until=5)
+    told = lender.told
+    lender.has_news(A, until=5)
+    lender.has_nothing(kind(A), told)
+
     assert lender.may_have(kind(A), 1)
 
 
@@ -78,7 +88,7 @@ def test_what_is_remembered_is_bounded() -> None:
     lender = Lender(1, "acme")
     for number in range(loans.NEWS_MAX + 1):
         lender.has_news(f"pool:{number}", until=5)
-        lender.has_nothing(kind(f"pool:{number}", "pool:other"))
+        lender.has_nothing(kind(f"pool:{number}", "pool:other"), lender.told)
 
     assert not lender.may_have(kind("pool:0"), 1)
     assert lender.may_have(kind(f"pool:{loans.NEWS_MAX}"), 1)
