@@ -1,6 +1,8 @@
 """The pool as workers see it, over a store in memory and under a clock that jumps."""
 
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from math import inf
 from typing import Any
 
 import pytest
@@ -352,6 +354,39 @@ async def test_a_task_of_a_worker_that_dies_is_offered_again(stage: Stage, autoj
     done = FinishTask(claim_id=second.task.claim_id, outcome=b"result")
     assert [await stage.ask("any", done), await stage.ask("any", done)] == [TaskFinished(accepted=True)] * 2
     assert (await stage.ask("one", offer(), found.epoch)).outcome == b"result"
+
+
+async def test_a_worker_that_says_that_it_lives_right_after_the_runtime_stood_still_keeps_what_it_holds(
+    stage: Stage, autojump_clock: MockClock
+) -> None:
+    found = await lead(stage, lease_ms=2_000)
+    async with stand_still(stage, autojump_clock, 20):
+        kept = await stage.ask("any", keep(found.claim_id, lease_ms=2_000))
+
+    assert kept == ClaimsKept()
+    assert (await status(stage)).epoch == found.epoch
+
+
+async def test_who_says_nothing_then_either_has_lost_it(stage: Stage, autojump_clock: MockClock) -> None:
+    found = await lead(stage, lease_ms=2_000)
+    async with stand_still(stage, autojump_clock, 20):
+        pass
+    await trio.sleep(2.1)
+
+    assert stage.facts(POOL)["workers"] == 0
+    assert (await status(stage)).status is Status.SUSPENDED
+    assert lead_of(await stage.ask("any", claim("v"))).epoch > found.epoch
+
+
+@asynccontextmanager
+async def stand_still(stage: Stage, clock: MockClock, seconds: float) -> AsyncIterator[None]:
+    """Let time pass in which nothing runs, and then all timers ring before anybody says anything."""
+    clock.autojump_threshold = inf
+    clock.jump(seconds)
+    for _ in range(20):
+        await trio.lowlevel.checkpoint()
+    yield
+    clock.autojump_threshold = 0
 
 
 async def test_whoever_works_on_a_task_of_an_instance_that_has_ended_is_told(
