@@ -480,6 +480,45 @@ async def test_whoever_cannot_wait_any_more_is_refused(
         await stage.ask("one", offer("b", wait_ms=0), found.epoch)
 
 
+async def done_elsewhere(stage: Stage, found: LeadClaim, place: str) -> None:
+    """Have a task of an instance done by another worker, and whoever leads told what came of it."""
+    told: list[TaskOffered] = []
+    await stage.ask("one", offer(place, wait_ms=0), found.epoch)
+    claimed = await stage.ask("any", claim("helper"))
+    assert claimed.task is not None
+    await stage.ask("one", offer(place, wait_ms=0), found.epoch)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_note, stage, offer(place), told, "one", found.epoch)
+        await trio.sleep(1)
+        await stage.ask("any", FinishTask(claim_id=claimed.task.claim_id, outcome=b"result"))
+    assert [one.status for one in told] == ["done"]
+
+
+async def test_whoever_has_not_heard_what_came_of_a_task_is_told_at_once_when_asking_again(
+    stage: Stage, autojump_clock: MockClock
+) -> None:
+    found = await lead(stage)
+    await done_elsewhere(stage, found, "t")
+    began = trio.current_time()
+
+    again = await stage.ask("one", offer("t", wait_ms=30_000), found.epoch)
+
+    assert again == TaskOffered(status="done", outcome=b"result")
+    assert trio.current_time() - began < 1
+
+
+async def test_tasks_that_are_done_leave_room_for_others(
+    stage: Stage, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(the_pool, "OFFERS_MAX", 2)
+    found = await lead(stage)
+
+    for place in "abcde":
+        await done_elsewhere(stage, found, place)
+
+    assert stage.facts(POOL)["offers"] <= 2
+
+
 async def test_a_slot_that_asks_twice_is_answered_twice_and_given_work_once(
     stage: Stage, autojump_clock: MockClock
 ) -> None:
