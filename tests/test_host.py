@@ -27,7 +27,7 @@ from runtara.transport.frames import Ask, Hello
 from tests.requirements import require
 from tests.watch import Watch
 
-PATIENCE_S = 60.0
+PATIENCE_S = 100.0
 KEY = InstanceKey("default", "one")
 
 if sys.platform != "linux":

@@ -52,8 +52,8 @@ from tests.actors.village import Village, until
 from tests.requirements import require
 from tests.transport.http.serving import open_websocket
 
-PATIENCE_S = 60.0
-QUICK_S = 20.0
+PATIENCE_S = 100.0
+QUICK_S = 60.0
 """Far less than the time after which anybody would look without being told."""
 
 KEY = InstanceKey("default", "one")

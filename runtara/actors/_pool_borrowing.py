@@ -163,18 +163,18 @@ class Borrowing(Lending):
             tags=tuple(slot.tags),
             lease_ms=self._lease_ms,
         )
-        said = lender.said
         self._asked_for.add(slot)
+        told = lender.told
         try:
             claimed = await self._ask(lender, command, _PATIENCE)
         except RuntaraError:
-            lender.is_gone(said)
+            lender.is_gone(told)
             self._owe(lender, number)  # it may have given something
             claimed = WorkClaimed()
         finally:
             self._asked_for.discard(slot)
         if claimed.task is None:
-            lender.has_nothing(Kind.of(slot), said)
+            lender.has_nothing(Kind.of(slot), told)
             self._borrow_of_any(lender.tenant_id)  # nobody else was asked for this slot meanwhile
             return
         loan = lender.loans[claimed.task.claim_id] = Loan(claimed.task, number, lender, self._give_back)

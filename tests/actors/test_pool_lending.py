@@ -183,63 +183,21 @@ async def test_who_has_found_nothing_is_told_of_the_next_task_at_once(pair: Pair
     assert trio.current_time() - began < lending.SAY_AGAIN / 2
 
 
-def asked_in_vain(pair: Pair) -> Any:
-    async def asked() -> bool:
-        return sum(isinstance(command, ClaimWork) for command in pair.a.passed) >= 2
-
-    return asked
-
-
-class Late:
-    """Keeps what a node answers to who asks it for work from arriving, until it may."""
-
-    def __init__(self, node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.node, self.answered, self.may_arrive = node, trio.Event(), trio.Event()
-        self._pass_on: Any = node.pass_on
-        monkeypatch.setattr(node, "pass_on", self._answer)
-
-    async def _answer(self, key: Any, command: Any, epoch: int | None, timeout: float) -> Any:
-        answer = await self._pass_on(key, command, epoch, timeout)
-        if isinstance(command, ClaimWork):
-            self.answered.set()
-            await self.may_arrive.wait()
-        return answer
-
-    def tell(self, other: Node) -> None:
-        """Have another node told that something waits here."""
-        other.runtime.system.ref(POOL).tell_nowait(TasksWait(self.number, "acme", A))
-
-    @property
-    def number(self) -> int:
-        found = self.node.store.tenure.number
-        assert found is not None, "it has connected"
-        return found
-
-
-def has_heard(node: Node, number: int, times: int) -> Any:
-    """Whether a node was told so often that something waits at another one."""
-
-    async def heard() -> bool:
-        pool: Any = node.runtime.system.ref(POOL).slot.actor
-        lender = pool._lenders.get("acme", {}).get(number)
-        return lender is not None and lender.said >= times
-
-    return heard
-
-
-async def test_news_that_overtake_the_answer_that_there_is_nothing_are_not_forgotten(
+async def test_news_that_overtake_the_answer_that_there_was_nothing_are_believed(
     pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lending, "SAY_AGAIN", 600.0)
-    late, found = Late(pair.a, monkeypatch), list[WorkClaimed]()
+    monkeypatch.setattr(lending, "SAY_AFTER", 3_600.0)  # the news come from here
+    pool, news = pair.b.runtime.system.ref(POOL), TasksWait(pair.a.store.tenure.number or 0, "acme", A)
+    found: list[WorkClaimed] = []
     async with trio.open_nursery() as nursery:
         nursery.start_soon(note, pair.b, claim(), found)
         await until(is_idle(pair.b))
-        late.tell(pair.b)
-        await late.answered.wait()
+        pair.a.answers = trio.Event()
+        await pool.ask(news)
+        await until(has_answered(pair.a))
         await pair.offer()
-        await until(has_heard(pair.b, late.number, 2))
-        late.may_arrive.set()
+        await pool.ask(news)
+        pair.a.answers.set()
 
     assert task_of(found[0]).place == "t"
 
@@ -247,20 +205,34 @@ async def test_news_that_overtake_the_answer_that_there_is_nothing_are_not_forgo
 async def test_a_slot_for_which_one_node_has_nothing_is_filled_by_another_that_has_spoken_meanwhile(
     pair: Pair, village: Village, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lending, "SAY_AGAIN", 600.0)
+    monkeypatch.setattr(lending, "SAY_AFTER", 3_600.0)
     found: list[WorkClaimed] = []
     async with village.open("c") as c, trio.open_nursery() as nursery:
-        late, busy = Late(c, monkeypatch), pair.a.store.tenure.number
-        assert busy is not None
+        pool, nodes = pair.b.runtime.system.ref(POOL), [node.store.tenure.number or 0 for node in (c, pair.a)]
         nursery.start_soon(note, pair.b, claim(), found)
         await until(is_idle(pair.b))
-        late.tell(pair.b)
-        await late.answered.wait()
+        c.answers = trio.Event()
+        await pool.ask(TasksWait(nodes[0], "acme", A))
+        await until(has_answered(c))
         await pair.offer()
-        await until(has_heard(pair.b, busy, 1))
-        late.may_arrive.set()
+        await pool.ask(TasksWait(nodes[1], "acme", A))
+        c.answers.set()
 
     assert task_of(found[0]).place == "t"
+
+
+def has_answered(node: Node) -> Any:
+    async def answered() -> bool:
+        return bool(node.answered)
+
+    return answered
+
+
+def asked_in_vain(pair: Pair) -> Any:
+    async def asked() -> bool:
+        return sum(isinstance(command, ClaimWork) for command in pair.a.passed) >= 2
+
+    return asked
 
 
 async def test_a_task_that_waits_goes_to_the_first_slot_that_becomes_idle_anywhere(pair: Pair) -> None:
