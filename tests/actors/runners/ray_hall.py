@@ -23,6 +23,16 @@ _STORE_BYTES = 80 * 1024 * 1024
 """Ray refuses to have less."""
 _QUICK = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 200, "health_check_failure_threshold": 3}
 """So that it is soon known that a node is dead."""
+_BEGINNING_S = 240
+"""How long Ray's processes may take to begin: on a busy machine longer than Ray would wait for them."""
+_PATIENT = {
+    "RAY_raylet_start_wait_time_s": _BEGINNING_S,
+    "RAY_worker_register_timeout_seconds": _BEGINNING_S,
+    "RAY_agent_register_timeout_ms": _BEGINNING_S * 1000,
+    "RAY_gcs_server_port_wait_time_s": _BEGINNING_S,
+    "RAY_gcs_rpc_server_connect_timeout_s": _BEGINNING_S,
+    "RAY_py_gcs_connect_timeout_s": _BEGINNING_S,
+}
 
 
 class Town:
@@ -38,7 +48,7 @@ class Town:
         for resources in what:
             node = self.cluster.add_node(wait=False, num_cpus=2, resources=resources, object_store_memory=_STORE_BYTES)
             self._nodes.append(node)
-        self.cluster.wait_for_nodes()
+        self.cluster.wait_for_nodes(_BEGINNING_S)
 
     def nodes(self) -> dict[str, str]:
         """What each node has that others have not."""
@@ -81,6 +91,8 @@ def open_town() -> Iterator[Town]:
     with warnings.catch_warnings(), pytest.MonkeyPatch.context() as patches:
         warnings.simplefilter("ignore")  # Ray's own
         patches.setenv("RAY_USAGE_STATS_ENABLED", "0")  # it would tell its makers
+        for name, seconds in _PATIENT.items():
+            patches.setenv(name, str(seconds))
         head = {"num_cpus": 0, "include_dashboard": False, "object_store_memory": _STORE_BYTES}
         handler = signal.getsignal(signal.SIGTERM)
         cluster = Cluster(initialize_head=True, head_node_args={**head, "_system_config": _QUICK})
