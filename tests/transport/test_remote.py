@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from runtara.errors import RuntaraError, Unreachable, UntrustedServer
+from runtara.errors import DeadlineExceeded, RuntaraError, Unreachable, UntrustedServer
 from runtara.ids import InstanceKey
 from runtara.messages import GetHealth, GetStatus, RecordEvent, RegisterInstance
 from runtara.transport.client.door import RemoteDoor, ServerSpec
@@ -230,10 +230,8 @@ def test_a_server_that_is_only_away_is_waited_for_however_many_strangers_there_a
             with pytest.raises(RuntaraError) as refused:
                 client.call_from_thread(RegisterInstance(attempt_id="a"))
             first.start()
-            while not known_to(first):
-                with contextlib.suppress(
-                    Unreachable
-                ):  # a machine that stands still for a second makes it look away once more
+            while not known_to(first):  # a machine that stands still for a second makes it give up once more
+                with contextlib.suppress(Unreachable, DeadlineExceeded):
                     client.call_from_thread(RegisterInstance(attempt_id="a"))
 
     assert not isinstance(refused.value, UntrustedServer)

@@ -2,8 +2,10 @@
 
 import os
 import signal
+import threading
+import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -86,6 +88,7 @@ class Town:
 def open_town() -> Iterator[Town]:
     """Have a cluster for the length of the block."""
     import ray
+    from ray._private import services
     from ray.cluster_utils import Cluster
 
     with warnings.catch_warnings(), pytest.MonkeyPatch.context() as patches:
@@ -93,6 +96,7 @@ def open_town() -> Iterator[Town]:
         patches.setenv("RAY_USAGE_STATS_ENABLED", "0")  # it would tell its makers
         for name, seconds in _PATIENT.items():
             patches.setenv(name, str(seconds))
+        patches.setattr(services, "get_node", _patiently(services.get_node))
         head = {"num_cpus": 0, "include_dashboard": False, "object_store_memory": _STORE_BYTES}
         handler = signal.getsignal(signal.SIGTERM)
         cluster = Cluster(initialize_head=True, head_node_args={**head, "_system_config": _QUICK})
@@ -102,6 +106,22 @@ def open_town() -> Iterator[Town]:
             ray.shutdown()
             cluster.shutdown()
             signal.signal(signal.SIGTERM, handler)  # Ray's own would go on being that of all tests
+
+
+def _patiently(get_node: Callable[..., Any]) -> Callable[..., Any]:
+    """Have Ray go on asking for a node that has just been started; it gives up after half a minute, at the first no."""
+
+    def ask(*args: Any) -> Any:
+        until = time.monotonic() + _BEGINNING_S
+        while True:
+            try:
+                return get_node(*args)
+            except RuntimeError:
+                if time.monotonic() > until:
+                    raise
+                threading.Event().wait(0.2)
+
+    return ask
 
 
 class RayHall(Hall):
