@@ -15,6 +15,7 @@ import pytest
 
 from runtara.actors.runners.ray import RayEngine, RayOptions
 from tests.actors.runners.hall import Hall, serving
+from tests.ports import free_port
 from tests.requirements import require
 
 __all__ = ["RayHall", "Town", "open_ray_hall", "open_town"]
@@ -27,6 +28,7 @@ _QUICK = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 200, "he
 """So that it is soon known that a node is dead."""
 _BEGINNING_S = 240
 """How long Ray's processes may take to begin: on a busy machine longer than Ray would wait for them."""
+_AGENTS = ("metrics_agent_port", "metrics_export_port", "dashboard_agent_listen_port", "runtime_env_agent_port")
 _PATIENT = {
     "RAY_raylet_start_wait_time_s": _BEGINNING_S,
     "RAY_worker_register_timeout_seconds": _BEGINNING_S,
@@ -48,7 +50,7 @@ class Town:
     def add_nodes(self, *what: dict[str, float]) -> None:
         """Start nodes that have two cores each, and what else is said."""
         for resources in what:
-            node = self.cluster.add_node(wait=False, num_cpus=2, resources=resources, object_store_memory=_STORE_BYTES)
+            node = self.cluster.add_node(wait=False, num_cpus=2, resources=resources, **_size())
             self._nodes.append(node)
         self.cluster.wait_for_nodes(_BEGINNING_S)
 
@@ -97,7 +99,7 @@ def open_town() -> Iterator[Town]:
         for name, seconds in _PATIENT.items():
             patches.setenv(name, str(seconds))
         patches.setattr(services, "get_node", _patiently(services.get_node))
-        head = {"num_cpus": 0, "include_dashboard": False, "object_store_memory": _STORE_BYTES}
+        head = {"num_cpus": 0, "include_dashboard": False, **_size()}
         handler = signal.getsignal(signal.SIGTERM)
         cluster = Cluster(initialize_head=True, head_node_args={**head, "_system_config": _QUICK})
         try:
@@ -106,6 +108,11 @@ def open_town() -> Iterator[Town]:
             ray.shutdown()
             cluster.shutdown()
             signal.signal(signal.SIGTERM, handler)  # Ray's own would go on being that of all tests
+
+
+def _size() -> dict[str, int]:
+    """How large a node is, and where its agents listen: one that has to wait until they say where gives up too soon."""
+    return {"object_store_memory": _STORE_BYTES, **{name: free_port() for name in _AGENTS}}
 
 
 def _patiently(get_node: Callable[..., Any]) -> Callable[..., Any]:
