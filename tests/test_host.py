@@ -30,7 +30,7 @@ from tests.actors.stage import WatchedStore
 from tests.requirements import require
 from tests.watch import Watch
 
-PATIENCE_S = 60.0
+PATIENCE_S = 100.0
 KEY = InstanceKey("default", "one")
 
 if sys.platform != "linux":

@@ -12,7 +12,7 @@ import trio.testing
 from runtara.errors import ActorStopped
 from runtara.threads import Canceller, ForeignEvent, Ingress, others_wait, pause, run_async, settled, together, within
 
-SECONDS = 30
+SECONDS = 100
 """How long a test waits for what comes at once."""
 
 

@@ -16,7 +16,7 @@ from trio_websocket import ConnectionClosed, WebSocketConnection, open_websocket
 
 __all__ = ["PATIENCE_S", "Browser", "BrowserError", "Page", "open_browser"]
 
-PATIENCE_S: Final = 30.0
+PATIENCE_S: Final = 60.0
 """How long anything may take before a test gives up; on a busy machine a page takes its time."""
 
 _MESSAGE_MAX_BYTES: Final = 64 * 1024 * 1024

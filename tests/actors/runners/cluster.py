@@ -172,7 +172,7 @@ class Cluster:
     def wait(self, condition: Callable[["Cluster"], Any]) -> Any:
         """Wait until something is the case, and return it."""
         with self.changed:
-            assert self.changed.wait_for(lambda: condition(self), timeout=30), "it was waited for in vain"
+            assert self.changed.wait_for(lambda: condition(self), timeout=60), "it was waited for in vain"
             return condition(self)
 
     # Objects ----------------------------------------------------------------------------------------------------------
