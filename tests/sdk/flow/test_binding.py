@@ -16,6 +16,7 @@ from runtara.sdk.flow import (
     Backend,
     BackendError,
     BuildErrors,
+    DurableEngine,
     Flow,
     InMemoryBackend,
     InstanceAlreadyExistsError,
@@ -29,6 +30,7 @@ from runtara.sdk.flow import (
     Worker,
     WorkflowClient,
     WorkflowError,
+    cancel_workflow,
     get_task_context,
     parse_duration,
     resume_workflow,
@@ -572,6 +574,39 @@ def test_a_pool_of_connections_may_be_described() -> None:
 
     assert backend._options == {"url": "postgresql://localhost/x", "database_timeout_ms": 2500}
     assert [repr(backend), repr(InMemoryBackend())] == ["PostgresBackend()", "InMemoryBackend()"]
+
+
+@pytest.mark.parametrize("wrong", [None, "memory://", InMemoryBackend])
+def test_what_is_no_backend_is_a_type_error(wrong: Any) -> None:
+    workflow = Flow("w").then(inc).build()
+    calls: list[Any] = [
+        lambda: WorkflowClient(wrong),
+        lambda: DurableEngine(wrong),
+        lambda: Worker("w", wrong),
+        lambda: resume_workflow(workflow, "run-1", wrong),
+        lambda: cancel_workflow("run-1", wrong),
+        lambda: send_signal("run-1", "go", 1, wrong),
+    ]
+
+    for call in calls:
+        with pytest.raises(TypeError, match="is no backend"):
+            call()
+
+
+@pytest.mark.parametrize("wrong", ["", "nonsense", "memory://", "sqlite:///x.db", "mysql://root:secret@h/d", None])
+def test_another_address_than_one_of_postgresql_opens_no_other_store(wrong: Any) -> None:
+    with pytest.raises(BackendError, match="no address of a PostgreSQL database") as refused:
+        PostgresBackend(wrong)
+
+    assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize("poll_interval", [0, 0.005, 5, 300.0])
+def test_a_worker_takes_any_interval(backend: Backend, poll_interval: float) -> None:
+    handle = Worker("any-interval", backend, poll_interval=poll_interval).start([Flow("w").then(inc).build()])
+
+    handle.shutdown()
+    handle.join()
 
 
 # Where ours differs ---------------------------------------------------------------------------------------------------
