@@ -277,7 +277,11 @@ def test_whatever_can_be_called_is_a_task() -> None:
     assert [one.id for one in Flow("x").then(Adder()).build().iter_nodes()] == ["lambda_0"]
 
 
-def test_a_branch_without_a_function_is_an_error_at_once() -> None:
+def test_a_branch_without_a_function_or_a_key_is_an_error_at_once() -> None:
+    with pytest.raises(ValueError, match="not in the declared keys"):
+        Flow("bad").route(inc, keys=["a"]).branch("z", inc)
+    with pytest.raises(ValueError, match="missing branches for keys: b, c"):
+        Flow("bad").route(inc, keys=["a", "b", "c"]).branch("a", inc).done()
     with pytest.raises(ValueError, match="at least one task"):
         Flow("bad").fork().branch()
     with pytest.raises(ValueError, match="at least one task"):
@@ -295,8 +299,8 @@ def test_a_branch_without_a_function_is_an_error_at_once() -> None:
         (lambda: Flow("x").loop(inc, on_max="stop"), "on_max"),
         (lambda: Flow("x").delay("d", "soon"), "not understood"),
         (lambda: Flow("x").wait_for_signal("s", timeout=-1), "less than|0 or more"),
-        (lambda: Flow("x").route(inc, keys=["a", "b"]).branch("a", inc).done(), "no branch for b"),
-        (lambda: Flow("x").route(inc, keys=["a"]).branch("a", inc).branch("z", dbl).done(), "no key leads to"),
+        (lambda: Flow("x").route(inc, keys=["a", "b"]).branch("a", inc).done(), "missing branches for keys: b"),
+        (lambda: Flow("x").route(inc, keys=["a"]).branch("a", inc).branch("z", dbl).done(), "not in the declared keys"),
     ],
     ids=range(8),
 )
