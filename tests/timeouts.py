@@ -8,12 +8,20 @@ run: another would begin with the same test and stand still at it, too.
 
 import faulthandler
 import os
+import signal
 import sys
+from collections.abc import Generator
+from typing import Any
 
 import pytest
 from pytest_timeout import Settings
 
-__all__ = ["pytest_configure", "pytest_timeout_cancel_timer", "pytest_timeout_set_timer"]
+__all__ = [
+    "pytest_configure",
+    "pytest_runtest_makereport",
+    "pytest_timeout_cancel_timer",
+    "pytest_timeout_set_timer",
+]
 
 GRACE_S = 20.0
 """How long a test has to fail in after it was interrupted."""
@@ -31,6 +39,17 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_timeout_set_timer(item: pytest.Item, settings: Settings) -> None:
     """Beside the timer of pytest-timeout, set one that needs no help of the interpreter."""
     faulthandler.dump_traceback_later(settings.timeout + GRACE_S, exit=True, file=item.config.stash[_stderr])
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_makereport(call: pytest.CallInfo[None]) -> Generator[None, Any, Any]:
+    """Let the time rest while a report is written: interrupted in the middle of that, xdist ends the whole run."""
+    left, _ = signal.setitimer(signal.ITIMER_REAL, 0)
+    try:
+        return (yield)
+    finally:
+        if left and call.when != "teardown":
+            signal.setitimer(signal.ITIMER_REAL, left)
 
 
 @pytest.hookimpl(tryfirst=True)
