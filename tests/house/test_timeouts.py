@@ -46,7 +46,7 @@ def test_what_comes_after():
     pass
 """
 
-TERSE = "from tests import timeouts\ntimeouts.GRACE_S = 4"
+TERSE = "from tests import timeouts\ntimeouts.GRACE_S, timeouts.SLACK_S = 4, 0"
 
 
 def test_what_hangs_fails_by_its_name_and_the_run_ends(tmp_path: Path) -> None:
