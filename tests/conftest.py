@@ -1,6 +1,8 @@
 """What all tests share: a clean environment, hypothesis profiles, and the check that nothing is left running."""
 
+import contextlib
 import gc
+import importlib
 import os
 import select
 import signal
@@ -14,9 +16,21 @@ import pytest
 from runtara import settings
 from tests.postgres import cluster, database
 from tests.shared import LONG, PROCESSES, THREADS
-from tests.timeouts import pytest_configure, pytest_timeout_cancel_timer, pytest_timeout_set_timer
+from tests.timeouts import (
+    pytest_configure,
+    pytest_exception_interact,
+    pytest_sessionfinish,
+    pytest_timeout_set_timer,
+)
 
-__all__ = ["cluster", "database", "pytest_configure", "pytest_timeout_cancel_timer", "pytest_timeout_set_timer"]
+__all__ = [
+    "cluster",
+    "database",
+    "pytest_configure",
+    "pytest_exception_interact",
+    "pytest_sessionfinish",
+    "pytest_timeout_set_timer",
+]
 
 GRACE_S = 60.0
 """How long a thread or child that is on its way out may still take after its test."""
@@ -40,6 +54,21 @@ def pytest_xdist_auto_num_workers() -> int | None:
 
 def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection(session: pytest.Session) -> None:
+    """Have each worker of a whole run import at first what no other one does.
+
+    Whoever imports a file that is new, as all are in a fresh clone, compiles it for those who come later.
+    """
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "")
+    if worker and session.config.args == session.config.getini("testpaths"):
+        files = sorted(Path(__file__).parent.rglob("test_*.py"))
+        begin = len(files) * int(worker.removeprefix("gw")) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
+        for file in files[begin:] + files[:begin]:
+            with contextlib.suppress(Exception, pytest.skip.Exception):  # whoever collects comes to it, and says so
+                importlib.import_module(".".join(file.relative_to(session.config.rootpath).with_suffix("").parts))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

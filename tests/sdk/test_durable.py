@@ -772,6 +772,28 @@ def test_a_failure_is_tried_again_up_to_its_limit(face: Face, failures: int, tri
     face.hold(conversation)
 
 
+class Unspeakable(Exception):
+    def __str__(self) -> str:
+        raise LookupError("no words")
+
+    __repr__ = __str__
+
+    @property
+    def retry_after(self) -> float:
+        raise KeyError("Retry-After")
+
+
+def test_an_error_that_cannot_be_told_is_tried_again_like_any_other(face: Face) -> None:
+    step = flaky_step(face, Flaky(2, Unspeakable))
+
+    async def conversation(system: Any) -> None:
+        async with system.sdk("i") as sdk:
+            with face.use(sdk):
+                assert await step() == 3
+
+    face.hold(conversation)
+
+
 @pytest.mark.parametrize(
     ("error", "options", "tries"),
     [

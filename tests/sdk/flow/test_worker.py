@@ -594,6 +594,40 @@ def test_an_instance_that_fails_in_a_way_of_its_own_does_not_end_its_worker(back
         assert "ZeroDivisionError: 1 parts" in str(client.wait(instance_id, A_WHILE).error)
 
 
+class Unspeakable(Exception):
+    def __str__(self) -> str:
+        raise LookupError("no words")
+
+    @property
+    def retry_after(self) -> float:
+        raise KeyError("Retry-After")
+
+
+@pytest.mark.parametrize("error", [Unspeakable, lambda: ValueError("\udc80")], ids=["unspeakable", "no characters"])
+def test_an_error_that_cannot_be_told_fails_its_task_and_ends_no_worker(
+    backend: Backend, instance_id: str, error: Any
+) -> None:
+    met = threading.Barrier(2)
+
+    def branch(name: str) -> Any:
+        def run(_: int) -> int:
+            met.wait(A_WHILE)  # one runs where the instance is led, the other one elsewhere
+            raise error()
+
+        return task(name)(run)
+
+    poison, plain = fork_of("poison", [branch("a"), branch("b")]), Flow("plain").then(abs).build()
+    with pool(backend, [poison, plain], workers=2) as client:
+        client.submit(poison, instance_id, 1)
+        status = client.wait(instance_id, A_WHILE)
+        client.submit(plain, f"{instance_id}-next", -2)
+
+        assert client.wait(f"{instance_id}-next", A_WHILE).output == 2
+
+    assert status.failure is not None
+    assert status.failure.error_type.rpartition(".")[2] in ("Unspeakable", "ValueError")
+
+
 def test_more_branches_than_may_be_offered_at_a_time_all_run(backend: Backend, instance_id: str) -> None:
     def branch(number: int) -> Any:
         async def run(x: int) -> int:
