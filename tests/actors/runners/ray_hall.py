@@ -146,6 +146,7 @@ class RayHall(Hall):
             "kill_grace_ms": 60_000,
             "cpus": 0.25,
             "namespace": folder.name,
+            "placement_timeout": 200.0,
         }
         self.options = RayOptions(**given | options)
         self.engine: Any = RayEngine(self.options)
