@@ -32,6 +32,7 @@ __all__ = [
     "others_wait",
     "pause",
     "run_async",
+    "running_library",
     "settled",
     "together",
     "within",
@@ -203,6 +204,7 @@ async def together(calls: Sequence[Callable[[], Awaitable[T]]]) -> list[T]:
     The first one that raises has the others cancelled, and its error is raised once they have ended.
     """
     results: list[Any] = [None] * len(calls)
+    failure: BaseException | None = None
 
     async def run(i: int) -> None:
         results[i] = await calls[i]()
@@ -219,7 +221,9 @@ async def together(calls: Sequence[Callable[[], Awaitable[T]]]) -> list[T]:
                 for i in range(len(calls)):
                     group.create_task(run(i))
     except BaseExceptionGroup as errors:
-        raise _first(errors) from None
+        failure = _first(errors)
+    if failure is not None:
+        raise failure  # from out here, where it keeps the cause that it has
     return results
 
 
@@ -237,6 +241,11 @@ async def pause(seconds: float) -> None:
     import asyncio  # takes 40 ms, and most programs never need it
 
     await asyncio.sleep(seconds)
+
+
+def running_library() -> Library:
+    """Return of which kind the running loop is."""
+    return "asyncio" if sniffio.current_async_library() == "asyncio" else "trio"
 
 
 def loop_time() -> float:

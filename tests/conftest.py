@@ -32,7 +32,7 @@ __all__ = [
     "pytest_timeout_set_timer",
 ]
 
-GRACE_S = 10.0
+GRACE_S = 60.0
 """How long a thread or child that is on its way out may still take after its test."""
 
 for _name in [name for name in os.environ if name.startswith("RUNTARA_") and not name.startswith("RUNTARA_TEST_")]:

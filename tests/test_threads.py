@@ -10,9 +10,20 @@ import trio
 import trio.testing
 
 from runtara.errors import ActorStopped
-from runtara.threads import Canceller, ForeignEvent, Ingress, others_wait, pause, run_async, settled, together, within
+from runtara.threads import (
+    Canceller,
+    ForeignEvent,
+    Ingress,
+    others_wait,
+    pause,
+    run_async,
+    running_library,
+    settled,
+    together,
+    within,
+)
 
-SECONDS = 30
+SECONDS = 100
 """How long a test waits for what comes at once."""
 
 
@@ -283,3 +294,24 @@ def test_the_first_call_that_fails_has_the_others_cancelled_and_its_error_is_rai
     run(main)
 
     assert cleaned == [True]
+
+
+@pytest.mark.parametrize("run", LOOPS, ids=["trio", "asyncio"])
+def test_the_error_of_a_call_keeps_its_cause(run: Callable[..., Any]) -> None:
+    async def fails() -> str:
+        raise KeyError("what") from LookupError("why")
+
+    async def main() -> None:
+        with pytest.raises(KeyError) as caught:
+            await together([fails])
+        assert isinstance(caught.value.__cause__, LookupError)
+
+    run(main)
+
+
+@pytest.mark.parametrize("library", ["trio", "asyncio"])
+def test_a_loop_knows_of_which_kind_it_is(library: str) -> None:
+    async def main() -> str:
+        return running_library()
+
+    assert run_async(library, main) == library

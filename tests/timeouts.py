@@ -8,13 +8,22 @@ run: another would begin with the same test and stand still at it, too.
 
 import faulthandler
 import os
+import signal
 import sys
 import time
+from collections.abc import Generator
+from typing import Any
 
 import pytest
 from pytest_timeout import Settings
 
-__all__ = ["pytest_configure", "pytest_exception_interact", "pytest_sessionfinish", "pytest_timeout_set_timer"]
+__all__ = [
+    "pytest_configure",
+    "pytest_exception_interact",
+    "pytest_runtest_makereport",
+    "pytest_sessionfinish",
+    "pytest_timeout_set_timer",
+]
 
 GRACE_S = 20.0
 """How long a test has to fail in after it was interrupted."""
@@ -38,6 +47,17 @@ def pytest_timeout_set_timer(item: pytest.Item, settings: Settings) -> None:
     if not least <= stash.get(_ends_at, 0.0) <= least + SLACK_S:
         stash[_ends_at] = least + SLACK_S
         faulthandler.dump_traceback_later(settings.timeout + GRACE_S + SLACK_S, exit=True, file=stash[_stderr])
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_makereport(call: pytest.CallInfo[None]) -> Generator[None, Any, Any]:
+    """Let the time rest while a report is written: interrupted in the middle of that, xdist ends the whole run."""
+    left, _ = signal.setitimer(signal.ITIMER_REAL, 0)
+    try:
+        return (yield)
+    finally:
+        if left and call.when != "teardown":
+            signal.setitimer(signal.ITIMER_REAL, left)
 
 
 def pytest_exception_interact(node: pytest.Item | pytest.Collector) -> None:

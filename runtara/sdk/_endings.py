@@ -23,6 +23,7 @@ from runtara.errors import (
 from runtara.sdk._flows import Flow, Parked, acknowledge_pending
 from runtara.sdk._results import encode
 from runtara.sdk._types import InstanceStatus, SignalType
+from runtara.sdk._words import text_of
 from runtara.transport import Session
 
 __all__ = ["End", "Program", "complete", "report"]
@@ -70,7 +71,7 @@ def report(raised: BaseException) -> Flow[End]:
             return End.TOLD if (yield from _rest()) else End.CRASH
         if isinstance(reason, InstanceCancelled) and (yield from acknowledge_pending(SignalType.CANCEL)):
             return End.TOLD
-        yield messages.FailInstance(error=_text(reason))
+        yield messages.FailInstance(error=text_of(reason)[:_TEXT_MAX])
     except _OVER:  # it has ended already, or rests
         return End.TOLD if isinstance(reason, _TOLD) else End.FAILURE
     return End.FAILURE
@@ -79,6 +80,8 @@ def report(raised: BaseException) -> Flow[End]:
 _TOLD: Final = (InstanceCancelled, InstancePaused, InstanceShutdown)
 _OVER: Final = (Fenced, InvalidState, *_TOLD)
 """Refusals of a report that say that there is nothing to report: the attempt has ended, or rests, already."""
+
+_TEXT_MAX: Final = 4_096
 
 _FIRST: Final = (KeyboardInterrupt, Parked, Fenced, *_TOLD, Exception)
 
@@ -125,7 +128,3 @@ def _rest() -> Flow[bool]:
             reply = yield messages.AcknowledgeSignal(signal_id=record.signal_id)
             return bool(reply.status is not InstanceStatus.RUNNING)
     return False
-
-
-def _text(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}".encode(errors="backslashreplace").decode()[:4096]

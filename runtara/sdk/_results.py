@@ -69,10 +69,16 @@ def _encode_model(value: Any) -> Any:
     return msgspec.Raw(dump(value).encode())
 
 
+def _is_abstract(declared: Any, value: Any) -> bool:
+    """Whether a type says only what can be done with a value (`Iterable[int]`), and it can be."""
+    kind = typing.get_origin(declared) or declared
+    return isinstance(kind, type) and kind.__module__ == "collections.abc" and isinstance(value, kind)
+
+
 def decode_model(declared: Any, value: Any) -> Any:
     """Return a pydantic model; `value` is what JSON made of it. It checks itself: what is wrong is a `ValueError`."""
-    if declared is object:
-        return value  # whatever it is
+    if declared is object or _is_abstract(declared, value):
+        return value  # whatever it is, or of what it is made
     validate = getattr(declared, "model_validate_json", None)
     if validate is None:
         raise TypeError(f"type {declared!r} is not supported")

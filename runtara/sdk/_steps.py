@@ -10,6 +10,7 @@ from runtara.sdk import _flows as flows
 from runtara.sdk._base import SdkBase
 from runtara.sdk._bodies import Outcome
 from runtara.sdk._types import RetryConfig, Signal
+from runtara.sdk._words import shown
 
 __all__ = ["Keeper", "PermanentError", "RetryLater", "run_step"]
 
@@ -95,7 +96,7 @@ def _after_failure(owner: SdkBase, step: str, config: RetryConfig, failures: int
     yield messages.RecordRetry(
         checkpoint_id=step,
         attempt=failures,
-        error=repr(error).encode(errors="backslashreplace").decode()[:2048],
+        error=shown(error)[:2048],
         retry_after_ms=int(delay.total_seconds() * 1000),
     )
     if failures > config.max_retries:

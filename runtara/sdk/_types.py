@@ -12,6 +12,7 @@ from runtara.lifecycle import FINAL, TerminationReason
 from runtara.lifecycle import Status as InstanceStatus
 from runtara.messages import CheckpointSaved
 from runtara.records import Signal as _Signal
+from runtara.sdk._words import hint_of
 
 __all__ = [
     "CheckpointResult",
@@ -199,7 +200,7 @@ class RetryConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     def delay_after(self, error: Exception, attempt: int, random: Callable[[], float] = lambda: 0.5) -> timedelta:
         """Return the wait after the `attempt`-th failure: what the error's `retry_after` asks for, if it does."""
-        hint = getattr(error, "retry_after", None)
+        hint = hint_of(error)
         seconds = hint.total_seconds() if isinstance(hint, timedelta) else hint
         if not (_is_number(seconds, int | float) and seconds >= 0):  # no hint, or one that nobody understands
             return self.delay_for_attempt(attempt, random)

@@ -17,6 +17,7 @@ UNPROVOKED = {
 
 INSIDE = {
     "InvalidOption": "an InvalidInput that is a ValueError as well, as the binding whose names workflows follow has it",
+    "_NoBackend": "likewise a TypeError, as that binding raises for another thing than a backend",
     "LeaseLost": "tells the store's own actors to begin anew; to everybody else the store is unavailable",
 }
 """Error classes that share the row of their base, each with the reason."""

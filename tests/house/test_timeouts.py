@@ -16,6 +16,10 @@ import trio
 soon = pytest.mark.timeout(0.5)
 
 @soon
+def test_whose_failure_takes_long_to_tell():
+    raise KeyError("by itself, and at once")
+
+@soon
 def test_a_loop():
     while True:
         pass
@@ -46,7 +50,18 @@ def test_what_comes_after():
     pass
 """
 
-TERSE = "from tests import timeouts\ntimeouts.GRACE_S, timeouts.SLACK_S = 4, 0"
+TERSE = """
+import time
+import pytest
+from tests import timeouts
+
+timeouts.GRACE_S, timeouts.SLACK_S = 4, 0
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item):
+    time.sleep(1 if "takes_long_to_tell" in item.name else 0)
+    return (yield)
+"""
 
 
 def test_what_hangs_fails_by_its_name_and_the_run_ends(tmp_path: Path) -> None:
@@ -56,10 +71,11 @@ def test_what_hangs_fails_by_its_name_and_the_run_ends(tmp_path: Path) -> None:
     done = run(tmp_path)
 
     assert done.returncode == 1, done.stdout + done.stderr
+    assert "FAILED test_hears.py::test_whose_failure_takes_long_to_tell - KeyError" in done.stdout
     for name in ("test_a_loop", "test_a_task_that_cannot_be_cancelled", "test_a_thread_that_is_waited_for"):
         assert f"FAILED test_hears.py::{name}" in done.stdout
     assert "FAILED test_deaf.py::test_c_code" in done.stdout
-    assert "4 failed, 1 passed" in done.stdout, "what follows a test that was interrupted runs"
+    assert "5 failed, 1 passed" in done.stdout, "what follows a test that was interrupted runs"
     assert "most recent call first" in done.stderr, "where the code stood that heard nothing is dumped"
 
 

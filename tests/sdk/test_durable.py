@@ -772,6 +772,28 @@ def test_a_failure_is_tried_again_up_to_its_limit(face: Face, failures: int, tri
     face.hold(conversation)
 
 
+class Unspeakable(Exception):
+    def __str__(self) -> str:
+        raise LookupError("no words")
+
+    __repr__ = __str__
+
+    @property
+    def retry_after(self) -> float:
+        raise KeyError("Retry-After")
+
+
+def test_an_error_that_cannot_be_told_is_tried_again_like_any_other(face: Face) -> None:
+    step = flaky_step(face, Flaky(2, Unspeakable))
+
+    async def conversation(system: Any) -> None:
+        async with system.sdk("i") as sdk:
+            with face.use(sdk):
+                assert await step() == 3
+
+    face.hold(conversation)
+
+
 @pytest.mark.parametrize(
     ("error", "options", "tries"),
     [
@@ -1009,12 +1031,12 @@ def test_a_blocking_try_that_was_abandoned_can_store_nothing_any_more() -> None:
     def inner() -> str:
         return "inner"
 
-    @durable(timeout=0.5, delay=0, max_retries=1)
+    @durable(timeout=0.5, delay=0, max_retries=100)
     def step() -> str:
         tries.append(threading.get_ident())
-        if len(tries) == 2:
+        if len(tries) > 1:  # on a busy machine even this may take longer than it may
             return "second"
-        gone.wait(30)
+        gone.wait(100)
         for call in (inner, lambda: mine.checkpoint("a", b""), mine.heartbeat):
             try:
                 call()
@@ -1027,8 +1049,8 @@ def test_a_blocking_try_that_was_abandoned_can_store_nothing_any_more() -> None:
     with embedded.open(url="memory://") as system, system.sdk("i") as mine:
         assert step() == "second"
         gone.set()
-        assert refused.wait(30)
-        assert len(set(tries)) == 2
+        assert refused.wait(100)
+        assert tries[0] not in tries[1:]
         assert mine.get_status().checkpoint_count == 1  # the program itself goes on as ever
 
 

@@ -175,3 +175,21 @@ def test_looking_for_a_cancelled_task_imports_no_loop() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False, cwd=ROOT)
 
     assert done.returncode == 0, done.stderr.decode()
+
+
+class Unspeakable(Exception):
+    def __str__(self) -> str:
+        raise LookupError("no words")
+
+
+def test_an_error_whose_words_fail_fails_the_instance_all_the_same(face: Face) -> None:
+    async def conversation(system: Any) -> None:
+        with pytest.raises(Unspeakable):
+            async with system.sdk("i").program():
+                raise Unspeakable
+
+        status = await system.status("i")
+        assert status.status == InstanceStatus.FAILED
+        assert status.error.startswith("Unspeakable: its words cannot be told")
+
+    face.hold(conversation)

@@ -5,6 +5,8 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from contextvars import copy_context
 from datetime import datetime
+from functools import partial
+from types import CoroutineType
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -15,17 +17,17 @@ from runtara.sdk._base import SdkBase
 from runtara.sdk._bodies import Outcome, try_async, try_blocking, try_in_loop
 from runtara.sdk._drive import drive, drive_blocking
 from runtara.sdk._flows import Flow
-from runtara.sdk._scopes import Scope
+from runtara.sdk._scopes import Scope, scope_in_use
 from runtara.sdk.aio import AsyncRuntaraSdk
 from runtara.sdk.context import use_sdk
 from runtara.sdk.flow._codecs import Codec
 from runtara.sdk.flow._failures import name_of_class
-from runtara.sdk.flow._libraries import Loops
+from runtara.sdk.flow._libraries import Loops, library_of_coroutine
 from runtara.sdk.flow._walk import RunTask, Together, Walk, keep, take
 from runtara.sdk.flow.context import TaskExecutionContext, context_in_use
 from runtara.sdk.flow.errors import TaskTimedOut
 from runtara.sdk.sync import RuntaraSdk
-from runtara.threads import in_thread, pause, together
+from runtara.threads import Library, in_thread, pause, run_async, running_library, together
 
 __all__ = ["Awaiting", "Blocking", "HandedOver", "Means", "Resting", "TryTask", "facing", "patiently"]
 
@@ -43,13 +45,28 @@ class TryTask(msgspec.Struct, frozen=True):
         """How many seconds it may take."""
         return self.wish.task.spec.metadata.timeout_secs
 
-    def call(self) -> bytes:
-        """Call a function that blocks."""
+    def call(self, loops: Loops) -> bytes:
+        """Call a function that blocks. Where it returns a coroutine, that is run here, in a loop of its own."""
         outer = context_in_use.set(self.context)
         try:
-            return keep(self.codec, self.wish, self.wish.task.spec.function(*take(self.codec, self.wish)))
+            returned = self.wish.task.spec.function(*take(self.codec, self.wish))
+            if isinstance(returned, CoroutineType):  # of a lambda, or of what decorates an async function
+                returned = self._run(returned, loops.of(library_of_coroutine(returned)))
+            return keep(self.codec, self.wish, returned)
         finally:
             context_in_use.reset(outer)
+
+    def _run(self, coroutine: "CoroutineType[Any, Any, Any]", library: Library) -> Any:
+        owner = self.scope.owner
+        if not isinstance(owner, SdkBase):
+            return run_async(library, lambda: coroutine)
+        face = owner.in_face(AsyncRuntaraSdk)
+        outer = scope_in_use.set(Scope(face, self.scope.path, scope_in_use.get()))
+        try:
+            with use_sdk(face):
+                return run_async(library, lambda: coroutine)
+        finally:
+            scope_in_use.reset(outer)
 
     async def call_async(self) -> bytes:
         """Await an async function."""
@@ -153,7 +170,7 @@ class Blocking:
         if wish.__class__ is not TryTask:
             return self._perform_patiently(wish)
         if not wish.wish.task.spec.is_async:
-            return wish.told(try_blocking(wish.scope, wish.call, wish.timeout))
+            return wish.told(try_blocking(wish.scope, partial(wish.call, self._loops), wish.timeout))
         with facing(wish, AsyncRuntaraSdk) as scope:
             library = self._loops.of(wish.wish.task.spec.library)
             return wish.told(try_in_loop(library, lambda: try_async(scope, wish.call_async, wish.timeout)))
@@ -231,7 +248,8 @@ class Awaiting:
         if wish.wish.task.spec.is_async:
             return wish.told(await try_async(wish.scope, wish.call_async, wish.timeout))
         with facing(wish, RuntaraSdk) as scope:
-            return wish.told(await in_thread(lambda: try_blocking(scope, wish.call, wish.timeout)))
+            call = partial(wish.call, Loops(unsaid=running_library()))
+            return wish.told(await in_thread(lambda: try_blocking(scope, call, wish.timeout)))
 
 
 @contextmanager

@@ -6,6 +6,7 @@ from runtara.messages import TaskClaim
 from runtara.sdk._bodies import Outcome
 from runtara.sdk._scopes import Scope
 from runtara.sdk._types import RetryConfig
+from runtara.sdk._words import text_of
 from runtara.sdk.aio import AsyncRuntaraSdk
 from runtara.sdk.flow._faces import TryTask
 from runtara.sdk.flow._nodes import Task
@@ -29,12 +30,14 @@ async def help_out(backend: Backend, served: Served, claim: TaskClaim, bench: Be
         return write_outcome(Outcome(error=WorkflowError(str(error))), RetryConfig(never_on=(WorkflowError,)))
     door = backend.open_door(claim.instance_id, one.epoch, beats=False)  # who leads says that the instance lives
     sdk = AsyncRuntaraSdk(door, backend.clock)
+    policy = task.spec.metadata.retries
+    config = RetryConfig() if policy is None else policy.config
     try:
-        outcome = await Tries(sdk, bench).run(_wish(served, task, one, sdk))
+        return write_outcome(await Tries(sdk, bench).run(_wish(served, task, one, sdk)), config)
+    except Exception as error:  # noqa: BLE001 - who leads is to know; a task that is odd beyond telling ends no worker
+        return write_outcome(Outcome(error=WorkflowError(text_of(error))), config)
     finally:
         sdk.close()
-    policy = task.spec.metadata.retries
-    return write_outcome(outcome, RetryConfig() if policy is None else policy.config)
 
 
 def _wish(served: Served, task: Task, one: Try, sdk: AsyncRuntaraSdk) -> TryTask:

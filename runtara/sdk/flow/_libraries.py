@@ -2,13 +2,13 @@
 
 import functools
 import inspect
-from collections.abc import Callable, Iterator
-from types import CodeType, FunctionType, ModuleType
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from types import CodeType, CoroutineType, FunctionType, ModuleType
 from typing import Any, Final, NamedTuple
 
 from runtara.threads import Library
 
-__all__ = ["Loops", "library_of"]
+__all__ = ["Loops", "library_of", "library_of_coroutine"]
 
 _LIBRARIES: Final[tuple[Library, ...]] = ("trio", "asyncio")
 
@@ -34,7 +34,17 @@ def library_of(function: Callable[..., Any]) -> Library | None:
     plain = _plain(function)
     if plain is None:
         return None
-    found = {_library(name, value) for name, value in _named(plain)} - {None}
+    return _only(_named(plain))
+
+
+def library_of_coroutine(coroutine: "CoroutineType[Any, Any, Any]") -> Library | None:
+    """Return the same of an async function that was called, and has not begun."""
+    frame = coroutine.cr_frame
+    return None if frame is None else _only(_known_in(coroutine.cr_code, frame.f_globals))
+
+
+def _only(names: Iterable[tuple[str, Any]]) -> Library | None:
+    found = {_library(name, value) for name, value in names} - {None}
     return found.pop() if len(found) == 1 else None
 
 
@@ -57,7 +67,11 @@ def _named(function: FunctionType) -> Iterator[tuple[str, Any]]:
             known[name] = cell.cell_contents
         except ValueError:  # not bound yet
             continue
-    for code in _codes(function.__code__):
+    yield from _known_in(function.__code__, known)
+
+
+def _known_in(whole: CodeType, known: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for code in _codes(whole):
         for name in (*code.co_names, *code.co_freevars):
             yield name, known.get(name)
 

@@ -9,6 +9,7 @@ from runtara.errors import InvalidInput, RuntaraError
 from runtara.lifecycle import Status
 from runtara.sdk._endings import report
 from runtara.sdk._flows import Flow
+from runtara.sdk._words import words_of
 from runtara.sdk.aio import AsyncRuntaraSdk
 from runtara.sdk.flow._codecs import read, write
 from runtara.sdk.flow._faces import Resting
@@ -118,7 +119,7 @@ class Run:
             yield messages.SaveCheckpoint(checkpoint_id=result.checkpoint_id, state=result.state)
         note = msgspec.json.encode(failure_of(error))
         yield messages.RecordEvent(subtype=FAILURE, payload=note)
-        yield messages.FailInstance(error=str(error)[:4096])
+        yield messages.FailInstance(error=words_of(error)[:4096])
 
     def _rest(self, rest: Resting) -> Flow[None]:
         if rest.is_stored:

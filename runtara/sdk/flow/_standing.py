@@ -47,7 +47,10 @@ def signal_note(reason: str | None, by: str | None) -> bytes:
     for text in (reason, by):
         if text is not None and not isinstance(cast(object, text), str):
             raise InvalidInput(f"a reason, and who gives it, are texts, not {type(text).__name__}")
-    note = msgspec.json.encode(SignalNote(reason=reason, by=by))
+    try:
+        note = msgspec.json.encode(SignalNote(reason=reason, by=by))
+    except UnicodeEncodeError as error:
+        raise InvalidInput(f"a reason, or who gives it, cannot be kept ({error}): use characters") from None
     if len(note) > NOTE_MAX_BYTES:
         raise InvalidInput(f"a reason of {len(note)} bytes is too long: say it in less than {NOTE_MAX_BYTES}")
     return note

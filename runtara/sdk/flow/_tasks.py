@@ -37,7 +37,15 @@ class TaskSpec(msgspec.Struct, frozen=True, kw_only=True):
         """Return what is known of a function, decorated or not. Raises `InvalidInput` for what is no task."""
         if not callable(cast(object, function)):
             raise InvalidOption(f"{function!r} is no task: give a function of one argument")
-        first = _first_parameter(function)
+        return cls._of(function, _first_parameter(function))
+
+    @classmethod
+    def marked(cls, function: Callable[..., Any]) -> "TaskSpec":
+        """Return the same of a function where it is written, which may be in a class: its `self` is no argument yet."""
+        return cls._of(function, _first_parameter(function, of_class=_is_in_class(function)))
+
+    @classmethod
+    def _of(cls, function: Callable[..., Any], first: str | None) -> "TaskSpec":
         is_async = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)
         return cls(
             function=function,
@@ -58,20 +66,26 @@ def name_of(function: Callable[..., Any]) -> str | None:
 
 
 _ANYTHING: Final = "value"
-"""What the one argument of a built-in type is called, which nothing is known of."""
+"""What the one argument of a built-in function or type is called where nothing is known of it."""
 
 
-def _first_parameter(function: Callable[..., Any]) -> str | None:
+def _is_in_class(function: Callable[..., Any]) -> bool:
+    """Whether a function is written in a class, as one of its methods; a static one has no `self`."""
+    outer = getattr(function, "__qualname__", "").split(".")[-2:-1]
+    return inspect.isfunction(function) and outer not in ([], ["<locals>"])
+
+
+def _first_parameter(function: Callable[..., Any], *, of_class: bool = False) -> str | None:
     """Return the name of the one argument that a task takes; None where it takes none."""
     try:
         parameters = list(inspect.signature(function).parameters.values())
     except (TypeError, ValueError):
-        if isinstance(function, type):
-            return _ANYTHING
-        raise InvalidOption(f"{function!r} is no task: its arguments are not known; wrap it in a function") from None
+        return _ANYTHING  # as of `max`, and of much else that is written in C
     required = [
         one for one in parameters if one.default is one.empty and one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD)
     ]
+    if of_class and len(required) > 1 and required[0] is parameters[0]:
+        parameters, required = parameters[1:], required[1:]
     keyword = [one for one in required if one.kind is one.KEYWORD_ONLY]
     if len(required) > 1 or keyword:
         names = ", ".join(one.name for one in required)
@@ -140,7 +154,7 @@ def task(func: Any = None, *, name: str | None = None, **options: Any) -> Any:
 
 
 def _mark(function: Callable[P, R], name: str | None, metadata: TaskMetadata) -> Callable[P, R]:
-    spec = TaskSpec.of(function)  # refuses what is no task where it is written
+    spec = TaskSpec.marked(function)  # refuses what is no task where it is written
     marked: Any = function
     try:
         marked._task_id = name or getattr(function, "__name__", None)  # noqa: SLF001 - as the field's binding marks tasks

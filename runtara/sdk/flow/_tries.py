@@ -40,7 +40,8 @@ class Tries:
         with use_sdk(self._sdk):
             if not spec.is_async:
                 with facing(wish, RuntaraSdk) as scope:
-                    return wish.told(await self._on_thread(wish, lambda: try_blocking(scope, wish.call, wish.timeout)))
+                    call = partial(try_blocking, scope, partial(wish.call, self._bench.loops), wish.timeout)
+                    return wish.told(await self._on_thread(wish, call))
             if library == "trio":
                 return wish.told(await self._tried(wish))
             canceller = Canceller()

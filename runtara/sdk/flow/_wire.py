@@ -9,6 +9,7 @@ from runtara.errors import ERRORS, Internal, RuntaraError
 from runtara.sdk._bodies import Outcome
 from runtara.sdk._steps import PermanentError
 from runtara.sdk._types import RetryConfig
+from runtara.sdk._words import hint_of, words_of
 from runtara.sdk.flow._failures import name_of_class
 from runtara.sdk.flow.errors import TaskTimedOut
 
@@ -83,11 +84,11 @@ def read_outcome(data: bytes, place: str) -> Outcome:
 
 def _written(error: Exception, config: RetryConfig) -> _Error:
     kind = type(error)
-    hint = config.delay_after(error, 1).total_seconds() if hasattr(error, "retry_after") else None
+    hint = config.delay_after(error, 1).total_seconds() if hint_of(error) is not None else None
     return _Error(
         module=kind.__module__,
         name=kind.__qualname__,
-        text=str(error).encode(errors="backslashreplace").decode()[:_TEXT_MAX],
+        text=words_of(error)[:_TEXT_MAX],
         code=error.code.wire if isinstance(error, RuntaraError) else None,
         is_permanent=isinstance(error, (PermanentError, *config.never_on)),
         is_over=isinstance(error, TaskTimedOut),

@@ -1,19 +1,29 @@
 """Where the instances of workflows are kept: in memory, in SQLite, in PostgreSQL, or by a server."""
 
 import threading
-from typing import Any, Final, Self
+from typing import Any, Final, Self, cast
 
 from runtara.clock import Clock, SystemClock
+from runtara.errors import InvalidInput
 from runtara.sdk._base import TENANT
 from runtara.sdk.aio import AsyncRuntaraSdk
 from runtara.sdk.embedded import AsyncEmbedded, Embedded, Opening
 from runtara.sdk.embedded import open as open_embedded
 from runtara.sdk.flow._policies import parse_duration
+from runtara.sdk.flow.errors import BackendError
 from runtara.sdk.flow.tracing import is_tracing
 from runtara.sdk.sync import RuntaraSdk
 from runtara.transport import Door
 
-__all__ = ["Backend", "InMemoryBackend", "PostgresBackend", "RemoteBackend", "SqliteBackend", "SystemBackend"]
+__all__ = [
+    "Backend",
+    "InMemoryBackend",
+    "PostgresBackend",
+    "RemoteBackend",
+    "SqliteBackend",
+    "SystemBackend",
+    "checked_backend",
+]
 
 _MANAGER: Final = "workflows"
 """The instance that a connection names where it is about none."""
@@ -57,6 +67,17 @@ class Backend:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def checked_backend(backend: object) -> Backend:
+    """Return a backend, if it is one. Raises `InvalidInput`, which is a `TypeError`."""
+    if not isinstance(backend, Backend):
+        raise _NoBackend(f"{backend!r:.80} is no backend: use InMemoryBackend(), SqliteBackend(folder) or another")
+    return backend
+
+
+class _NoBackend(InvalidInput, TypeError):
+    """Something else was given."""
 
 
 class _OwnSystem(Backend):
@@ -133,6 +154,10 @@ class PostgresBackend(_OwnSystem):
         idle_in_transaction_session_timeout_secs: float | None = None,
         **settings: Any,
     ) -> None:
+        if not (isinstance(cast(object, url), str) and url.startswith(("postgresql://", "postgres://"))):
+            raise BackendError(  # the address itself stays unsaid: there may be a password in it
+                "this is no address of a PostgreSQL database: use one like postgresql://user:password@host:5432/name"
+            )
         if statement_timeout_secs is not None:
             settings.setdefault("database_timeout_ms", int(parse_duration(statement_timeout_secs) * 1000))
         super().__init__(url=url, **settings)

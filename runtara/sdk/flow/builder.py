@@ -38,7 +38,7 @@ class Flow(Generic[I, O]):
         self._codec: Final = context.codec
         said = [one for one in (context.metadata, metadata) if one is not None]
         self._metadata: Final = {key: value for one in said for key, value in one.items()} if said else None
-        self._draft: Final = _Draft(context.name)
+        self._draft: Final = _Draft()
         self._steps: list[Node] = []
 
     @overload
@@ -138,6 +138,11 @@ class Flow(Generic[I, O]):
     def _errors(self, migrations: Sequence[Migration] = ()) -> list[BuildError]:
         return [*self._draft.errors, *check_graph(self._name, tuple(self._steps), migrations)]
 
+    def _refuse(self, kind: str, node: str, text: str) -> NoReturn:
+        """Raise `BuildErrors` for a call that nothing later can make good, with all that is known to be wrong."""
+        self._draft.wrong(kind, node, text)
+        raise BuildErrors(self._name, [one for one in self._errors() if one.kind != "EmptyWorkflow"])
+
 
 class ForkBuilder(Generic[I, O]):
     """The branches of a fork, until they are joined."""
@@ -155,7 +160,8 @@ class ForkBuilder(Generic[I, O]):
         """
         steps = self._draft.sequence(functions, name)
         if not steps:
-            self._draft.refuse("EmptyBranch", name or f"branch {len(self._branches)}", _NO_FUNCTION)
+            label = name or f"branch {len(self._branches)}"
+            self._flow._refuse("EmptyBranch", label, _NO_FUNCTION)  # noqa: SLF001 - the flow that this is a part of
         label = steps[0].id
         if label in dict(self._branches):
             self._draft.wrong("DuplicateBranch", label, "two branches of a fork have this name: give them name=")
@@ -191,9 +197,11 @@ class BranchBuilder(Generic[I, O]):
     def branch(self, key: str, *functions: "_Part", name: str | None = None) -> "BranchBuilder[I, O]":
         """Add the functions that are called, one after the other, for a key. `name` is the id of the first of them.
 
-        Raises `BuildErrors` where there is none.
+        Raises `BuildErrors` where there is none, and for a key that is not among those of `route`.
         """
         label = str(getattr(key, "value", key))
+        if self._keys is not None and label not in self._keys:
+            self._refuse("OrphanBranches", f"no key leads to a branch {label!r}: it is not in the declared keys")
         if label in self._branches:
             self._draft.wrong("DuplicateBranch", self._id, f"two branches have the key {label!r}")
         self._branches[label] = self._some(functions, name)
@@ -208,28 +216,24 @@ class BranchBuilder(Generic[I, O]):
         return self
 
     def done(self) -> "Flow[I, dict[str, Any]]":
-        """End the route, and go on with the flow."""
+        """End the route, and go on with the flow. Raises `BuildErrors` where a key of `route` leads nowhere."""
         if not self._branches and self._default is None:
             self._draft.wrong("EmptyBranch", self._id, "a route needs a branch")
-        if self._keys is not None:
-            self._check_keys(self._keys)
+        missing = [key for key in self._keys or () if key not in self._branches]
+        if missing and self._default is None:
+            self._refuse("MissingBranches", f"missing branches for keys: {', '.join(missing)}; or add a default branch")
         route = Route(self._id, self._key, tuple(self._branches.items()), self._default)
         self._flow._add(route)  # noqa: SLF001 - the flow that this is a part of
         return cast("Flow[I, dict[str, Any]]", self._flow)
 
-    def _check_keys(self, keys: list[str]) -> None:
-        missing = [key for key in keys if key not in self._branches]
-        orphans = [key for key in self._branches if key not in keys]
-        if missing and self._default is None:
-            self._draft.wrong("MissingBranches", self._id, f"no branch for {', '.join(missing)}, and no default branch")
-        if orphans:
-            self._draft.wrong("OrphanBranches", self._id, f"no key leads to the branches {', '.join(orphans)}")
-
     def _some(self, functions: "Sequence[_Part]", name: str | None) -> Steps:
         steps = self._draft.sequence(functions, name)
         if not steps:
-            self._draft.refuse("EmptyBranch", self._id, _NO_FUNCTION)
+            self._refuse("EmptyBranch", _NO_FUNCTION)
         return steps
+
+    def _refuse(self, kind: str, text: str) -> NoReturn:
+        self._flow._refuse(kind, self._id, text)  # noqa: SLF001 - the flow that this is a part of
 
 
 _NO_FUNCTION: Final = "a branch needs at least one task function"
@@ -238,19 +242,13 @@ _NO_FUNCTION: Final = "a branch needs at least one task function"
 class _Draft:
     """What a flow and its branches share while they are written: names given so far, and what is wrong."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self) -> None:
         self.errors: list[BuildError] = []
-        self._name = name
         self._counts: dict[str, int] = {}
 
     def wrong(self, kind: str, node: str, text: str) -> None:
         """Keep in mind that something is wrong."""
         self.errors.append(BuildError(kind, node, text))
-
-    def refuse(self, kind: str, node: str, text: str) -> NoReturn:
-        """Raise `BuildErrors` for a call that nothing later can make good, with all that is known to be wrong."""
-        self.wrong(kind, node, text)
-        raise BuildErrors(self._name, self.errors)
 
     def take_over(self, other: "_Draft", node: str) -> None:
         """Keep in mind what is wrong with a flow that becomes a part of this one."""

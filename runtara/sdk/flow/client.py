@@ -21,7 +21,7 @@ from runtara.sdk.flow._looking import graph_of
 from runtara.sdk.flow._policies import checked_priority, parse_duration, runtime_priority
 from runtara.sdk.flow._programs import program_of
 from runtara.sdk.flow._runs import begun
-from runtara.sdk.flow.backend import Backend, InMemoryBackend
+from runtara.sdk.flow.backend import Backend, InMemoryBackend, checked_backend
 from runtara.sdk.flow.errors import BackendError, InstanceAlreadyExistsError, TaskError, WorkflowError
 from runtara.sdk.flow.graph import Graph
 from runtara.sdk.flow.runner import CheckpointingRunner, ConflictPolicy, InProcessRunner
@@ -54,7 +54,7 @@ class WorkflowClient:
     """
 
     def __init__(self, backend: Backend, *, conflict_policy: str | ConflictPolicy | None = None) -> None:
-        self._backend: Final = backend
+        self._backend: Final = checked_backend(backend)
         self._policy: Final = ConflictPolicy.of(conflict_policy)
 
     def submit(
@@ -313,7 +313,9 @@ def _error_of(status: WorkflowStatus, name: str) -> WorkflowError:
     """Return what is raised where an output was wanted, and there is none."""
     failure = status.failure
     if failure is not None and failure.task_id:
-        return TaskError(status.error or "", task_id=failure.task_id, error_type=failure.error_type)
+        return TaskError(
+            status.error or "", task_id=failure.task_id, error_type=failure.error_type, attempts=failure.attempts
+        )
     return WorkflowError(status.error or f"workflow {name!r} has not completed: it is {status.status}")
 
 

@@ -34,12 +34,14 @@ class WorkflowError(RuntimeError):
 class TaskError(WorkflowError):
     """A task has failed for good. The error that it raised is the `__cause__`, where it was raised in this process."""
 
-    def __init__(self, text: str, *, task_id: str = "", error_type: str = "") -> None:
+    def __init__(self, text: str, *, task_id: str = "", error_type: str = "", attempts: int = 1) -> None:
         super().__init__(text)
         self.task_id: Final = task_id
         """The node whose task it was."""
         self.error_type: Final = error_type
         """Name of the class of the error that it raised, with its module."""
+        self.attempts = attempts
+        """How often the task was tried."""
 
 
 class TaskTimedOut(TaskError):

@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack, ExitStack
 from enum import StrEnum
 from typing import Any, Final, TypeVar, cast
 
-from runtara.errors import AlreadyExists, InvalidInput, InvalidState
+from runtara.errors import AlreadyExists, InvalidState
 from runtara.ids import new_id
 from runtara.lifecycle import FINAL, TerminationReason
 from runtara.sdk._drive import drive, drive_blocking
@@ -24,7 +24,7 @@ from runtara.sdk.flow._libraries import Loops
 from runtara.sdk.flow._runs import Run, begun, check_workflow, completed, encoded
 from runtara.sdk.flow._transient import Transient
 from runtara.sdk.flow._walk import walk
-from runtara.sdk.flow.backend import Backend
+from runtara.sdk.flow.backend import Backend, checked_backend
 from runtara.sdk.flow.errors import BackendError, InvalidOption, WorkflowError
 from runtara.sdk.flow.status import WorkflowStatus
 from runtara.sdk.flow.workflow import Workflow
@@ -110,11 +110,7 @@ class CheckpointingRunner:
         waits: bool = False,
         library: Library | None = None,
     ) -> None:
-        if not isinstance(cast(object, backend), Backend):
-            raise InvalidInput(
-                f"{backend!r:.80} is no backend: use InMemoryBackend(), SqliteBackend(folder) or another"
-            )
-        self._backend: Final = backend
+        self._backend: Final = checked_backend(backend)
         self._policy: Final = ConflictPolicy.of(conflict_policy)
         self._waits: Final = waits
         self._library: Final = library

@@ -18,13 +18,13 @@ from typing import Any, Final, Self, cast
 
 import trio
 
-from runtara.errors import InvalidInput, InvalidState
+from runtara.errors import InvalidState
 from runtara.ids import check_id
 from runtara.sdk.flow._crew import Crew, Terms
 from runtara.sdk.flow._libraries import Loops
 from runtara.sdk.flow._policies import checked_tags, parse_duration
 from runtara.sdk.flow._programs import served_by
-from runtara.sdk.flow.backend import Backend
+from runtara.sdk.flow.backend import Backend, checked_backend
 from runtara.sdk.flow.errors import InvalidOption
 from runtara.sdk.flow.workflow import Workflow
 from runtara.threads import Library
@@ -118,9 +118,7 @@ class PooledWorker:
         poll_interval: str | float | timedelta = 30.0,
         library: Library | None = None,
     ) -> None:
-        if not isinstance(backend, Backend):
-            raise InvalidInput(f"{backend!r} is no backend: say where the worker is to work")
-        self._backend: Final = backend
+        self._backend: Final = checked_backend(backend)
         self._workflows: Final = None if workflows is None else tuple(workflows)
         self._at_work: Crew | None = None
         self._terms: Final = Terms(
@@ -179,6 +177,7 @@ class PooledWorker:
 class Worker(PooledWorker):
     """A `PooledWorker` under the names of the field's Python binding; but it has four slots, not one.
 
+    Any `poll_interval` will do: work comes as soon as there is some.
     Async tasks whose own code does not say for which event loop they are written run under asyncio.
     """
 
@@ -201,7 +200,7 @@ class Worker(PooledWorker):
             claim_ttl=_LEASES[1] if claim_ttl is None else claim_ttl,
             max_concurrent_tasks=max_concurrent_tasks,
             tags=tags,
-            poll_interval=poll_interval,
+            poll_interval=min(max(parse_duration(poll_interval), _WAITS[0]), _WAITS[1]),
             library=library,
         )
 

@@ -2,8 +2,10 @@
 
 import os
 import signal
+import threading
+import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -23,6 +25,16 @@ _STORE_BYTES = 80 * 1024 * 1024
 """Ray refuses to have less."""
 _QUICK = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 200, "health_check_failure_threshold": 3}
 """So that it is soon known that a node is dead."""
+_BEGINNING_S = 240
+"""How long Ray's processes may take to begin: on a busy machine longer than Ray would wait for them."""
+_PATIENT = {
+    "RAY_raylet_start_wait_time_s": _BEGINNING_S,
+    "RAY_worker_register_timeout_seconds": _BEGINNING_S,
+    "RAY_agent_register_timeout_ms": _BEGINNING_S * 1000,
+    "RAY_gcs_server_port_wait_time_s": _BEGINNING_S,
+    "RAY_gcs_rpc_server_connect_timeout_s": _BEGINNING_S,
+    "RAY_py_gcs_connect_timeout_s": _BEGINNING_S,
+}
 
 
 class Town:
@@ -38,7 +50,7 @@ class Town:
         for resources in what:
             node = self.cluster.add_node(wait=False, num_cpus=2, resources=resources, object_store_memory=_STORE_BYTES)
             self._nodes.append(node)
-        self.cluster.wait_for_nodes()
+        self.cluster.wait_for_nodes(_BEGINNING_S)
 
     def nodes(self) -> dict[str, str]:
         """What each node has that others have not."""
@@ -76,11 +88,15 @@ class Town:
 def open_town() -> Iterator[Town]:
     """Have a cluster for the length of the block."""
     import ray
+    from ray._private import services
     from ray.cluster_utils import Cluster
 
     with warnings.catch_warnings(), pytest.MonkeyPatch.context() as patches:
         warnings.simplefilter("ignore")  # Ray's own
         patches.setenv("RAY_USAGE_STATS_ENABLED", "0")  # it would tell its makers
+        for name, seconds in _PATIENT.items():
+            patches.setenv(name, str(seconds))
+        patches.setattr(services, "get_node", _patiently(services.get_node))
         head = {"num_cpus": 0, "include_dashboard": False, "object_store_memory": _STORE_BYTES}
         handler = signal.getsignal(signal.SIGTERM)
         cluster = Cluster(initialize_head=True, head_node_args={**head, "_system_config": _QUICK})
@@ -90,6 +106,22 @@ def open_town() -> Iterator[Town]:
             ray.shutdown()
             cluster.shutdown()
             signal.signal(signal.SIGTERM, handler)  # Ray's own would go on being that of all tests
+
+
+def _patiently(get_node: Callable[..., Any]) -> Callable[..., Any]:
+    """Have Ray go on asking for a node that has just been started; it gives up after half a minute, at the first no."""
+
+    def ask(*args: Any) -> Any:
+        until = time.monotonic() + _BEGINNING_S
+        while True:
+            try:
+                return get_node(*args)
+            except RuntimeError:
+                if time.monotonic() > until:
+                    raise
+                threading.Event().wait(0.2)
+
+    return ask
 
 
 class RayHall(Hall):

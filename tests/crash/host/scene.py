@@ -21,7 +21,7 @@ __all__ = ["LIMIT_S", "Scene"]
 
 R = TypeVar("R")
 
-LIMIT_S = 60.0
+LIMIT_S = 100.0
 """What has not happened by then never will."""
 
 

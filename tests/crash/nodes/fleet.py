@@ -37,13 +37,16 @@ from runtara.transport.client.door import RemoteDoor, ServerSpec
 from runtara.transport.connection_file import read_connection_file
 from runtara.transport.remote import open_remote_door
 from tests.crash.host.server import Server
-from tests.crash.host.site import Site, free_port
+from tests.crash.host.site import Site
+from tests.ports import free_port
 from tests.postgres import Cluster
 
-__all__ = ["LEASE_S", "LEDGER", "Client", "Fleet", "Node", "open_fleet"]
+__all__ = ["LEASE_S", "LEDGER", "LONG_MS", "Client", "Fleet", "Node", "open_fleet"]
 
 LEASE_S = 2.0
-LIMIT_S = 60.0
+LONG_MS = "60000"
+"""A lease that lasts though the machine stalls for a while, for tests in which no node is lost."""
+LIMIT_S = 100.0
 """What has not happened by then never will."""
 
 _EARLIER = ("PYTHONPATH", "PYTHONSAFEPATH")
@@ -209,14 +212,14 @@ class Fleet:
             node.start()
         return self.nodes[first - 1 :]
 
-    def start_earlier(self, more: int, version: str) -> list[Node]:
+    def start_earlier(self, more: int, version: str, **environment: str) -> list[Node]:
         """Start so many servers more that are, by their own words, of an earlier version."""
         package = self.site.path / "earlier" / "runtara"
         half_written = shutil.ignore_patterns("*.pyc.*")  # others may be compiling
         shutil.copytree(Path(runtara.__file__).parent, package, ignore=half_written)
         front = package / "__init__.py"
         front.write_text(front.read_text().replace(runtara.__version__, version))
-        return self.start(more, **dict(zip(_EARLIER, (str(package.parent), "1"), strict=True)))
+        return self.start(more, **dict(zip(_EARLIER, (str(package.parent), "1"), strict=True)), **environment)
 
     def manager(self, node: Node) -> RemoteDoor:
         """Return a door to one server, of somebody who manages the tenant: one and the same for each of its lives."""
@@ -260,6 +263,10 @@ class Fleet:
                 "SELECT name, count(*) FROM runtara.instances JOIN runtara.nodes ON owner = nodes.number GROUP BY name"
             )
         )
+
+    def tenures(self) -> dict[str, int]:
+        """The number of each node that is not lost, by name: another one where it was lost and came back."""
+        return dict(self.query("SELECT name, number FROM runtara.nodes WHERE lost_at IS NULL"))
 
     def await_true(self, condition: Any, what: str, within: float = LIMIT_S) -> None:
         """Wait for something that only looking can tell."""

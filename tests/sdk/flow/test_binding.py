@@ -16,6 +16,7 @@ from runtara.sdk.flow import (
     Backend,
     BackendError,
     BuildErrors,
+    DurableEngine,
     Flow,
     InMemoryBackend,
     InstanceAlreadyExistsError,
@@ -29,6 +30,7 @@ from runtara.sdk.flow import (
     Worker,
     WorkflowClient,
     WorkflowError,
+    cancel_workflow,
     get_task_context,
     parse_duration,
     resume_workflow,
@@ -275,7 +277,11 @@ def test_whatever_can_be_called_is_a_task() -> None:
     assert [one.id for one in Flow("x").then(Adder()).build().iter_nodes()] == ["lambda_0"]
 
 
-def test_a_branch_without_a_function_is_an_error_at_once() -> None:
+def test_a_branch_without_a_function_or_a_key_is_an_error_at_once() -> None:
+    with pytest.raises(ValueError, match="not in the declared keys"):
+        Flow("bad").route(inc, keys=["a"]).branch("z", inc)
+    with pytest.raises(ValueError, match="missing branches for keys: b, c"):
+        Flow("bad").route(inc, keys=["a", "b", "c"]).branch("a", inc).done()
     with pytest.raises(ValueError, match="at least one task"):
         Flow("bad").fork().branch()
     with pytest.raises(ValueError, match="at least one task"):
@@ -293,8 +299,8 @@ def test_a_branch_without_a_function_is_an_error_at_once() -> None:
         (lambda: Flow("x").loop(inc, on_max="stop"), "on_max"),
         (lambda: Flow("x").delay("d", "soon"), "not understood"),
         (lambda: Flow("x").wait_for_signal("s", timeout=-1), "less than|0 or more"),
-        (lambda: Flow("x").route(inc, keys=["a", "b"]).branch("a", inc).done(), "no branch for b"),
-        (lambda: Flow("x").route(inc, keys=["a"]).branch("a", inc).branch("z", dbl).done(), "no key leads to"),
+        (lambda: Flow("x").route(inc, keys=["a", "b"]).branch("a", inc).done(), "missing branches for keys: b"),
+        (lambda: Flow("x").route(inc, keys=["a"]).branch("a", inc).branch("z", dbl).done(), "not in the declared keys"),
     ],
     ids=range(8),
 )
@@ -572,6 +578,39 @@ def test_a_pool_of_connections_may_be_described() -> None:
 
     assert backend._options == {"url": "postgresql://localhost/x", "database_timeout_ms": 2500}
     assert [repr(backend), repr(InMemoryBackend())] == ["PostgresBackend()", "InMemoryBackend()"]
+
+
+@pytest.mark.parametrize("wrong", [None, "memory://", InMemoryBackend])
+def test_what_is_no_backend_is_a_type_error(wrong: Any) -> None:
+    workflow = Flow("w").then(inc).build()
+    calls: list[Any] = [
+        lambda: WorkflowClient(wrong),
+        lambda: DurableEngine(wrong),
+        lambda: Worker("w", wrong),
+        lambda: resume_workflow(workflow, "run-1", wrong),
+        lambda: cancel_workflow("run-1", wrong),
+        lambda: send_signal("run-1", "go", 1, wrong),
+    ]
+
+    for call in calls:
+        with pytest.raises(TypeError, match="is no backend"):
+            call()
+
+
+@pytest.mark.parametrize("wrong", ["", "nonsense", "memory://", "sqlite:///x.db", "mysql://root:secret@h/d", None])
+def test_another_address_than_one_of_postgresql_opens_no_other_store(wrong: Any) -> None:
+    with pytest.raises(BackendError, match="no address of a PostgreSQL database") as refused:
+        PostgresBackend(wrong)
+
+    assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize("poll_interval", [0, 0.005, 5, 300.0])
+def test_a_worker_takes_any_interval(backend: Backend, poll_interval: float) -> None:
+    handle = Worker("any-interval", backend, poll_interval=poll_interval).start([Flow("w").then(inc).build()])
+
+    handle.shutdown()
+    handle.join()
 
 
 # Where ours differs ---------------------------------------------------------------------------------------------------

@@ -267,3 +267,12 @@ def test_the_nodes_say_what_they_are_and_what_they_follow() -> None:
     assert nodes["s"].timeout == timedelta(seconds=2)
     assert workflow.metadata == {"team": "a"}
     assert workflow.workflow_id == "w"
+
+
+def test_a_call_that_is_refused_at_once_tells_of_all_that_is_wrong_by_then() -> None:
+    flow = Flow("w").then(same).then(same).delay("d", "soon").route(other, keys=["a", "b"]).branch("a", two_names)
+
+    with pytest.raises(BuildErrors) as caught:
+        flow.done()
+
+    assert {error.kind for error in caught.value.errors} == {"DuplicateTaskId", "InvalidDuration", "MissingBranches"}

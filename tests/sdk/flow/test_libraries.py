@@ -10,8 +10,21 @@ import sniffio
 import trio
 import trio.lowlevel
 
-from runtara.sdk.flow import CheckpointingRunner, Flow, InMemoryBackend, InProcessRunner, run_workflow
+from runtara.sdk import durable
+from runtara.sdk.flow import (
+    Backend,
+    CheckpointingRunner,
+    Flow,
+    InMemoryBackend,
+    InProcessRunner,
+    RetryPolicy,
+    get_task_context,
+    run_workflow,
+    task,
+)
 from runtara.sdk.flow._libraries import Loops, library_of
+from runtara.threads import run_async
+from tests.sdk.flow.pools import run_pooled
 
 _later = asyncio.sleep
 
@@ -128,3 +141,68 @@ def test_whoever_runs_one_inside_of_a_loop_keeps_that_waiting(run: Callable[[Any
         return int(run_workflow(workflow, 7))
 
     assert run(main()) == 7
+
+
+def decorated(function: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def around(x: int) -> Any:
+        return function(x)
+
+    return around
+
+
+async def who_runs(x: int) -> str:
+    context = get_task_context()
+    assert context is not None
+    return f"{x} {sniffio.current_async_library()} {context.task_id}"
+
+
+COROUTINES = Flow("w").then(decorated(who_runs), name="around").build()
+"""What `inspect` sees of its task is a plain function."""
+
+
+@pytest.mark.parametrize("function", [of_asyncio, of_trio, by_another_name, deep_inside])
+def test_a_coroutine_that_a_plain_task_returns_is_run_in_the_loop_that_its_code_is_written_for(function: Any) -> None:
+    flow = Flow("w").then(decorated(function)).build()
+
+    assert InProcessRunner().run(flow, 3).output == 3
+    assert run_workflow(flow, 3) == 3
+
+
+def test_a_coroutine_whose_code_says_nothing_is_run_in_the_loop_of_whoever_runs_the_task() -> None:
+    assert InProcessRunner().run(COROUTINES, 1).output == "1 trio around"
+    assert run_workflow(COROUTINES, 1) == "1 asyncio around"
+    for library in ("trio", "asyncio"):
+        status = run_async(library, lambda: InProcessRunner().run_async(COROUTINES, 1))
+        assert status.output == f"1 {library} around"
+
+
+def test_a_coroutine_has_what_an_async_task_has(backend: Backend, instance_id: str) -> None:
+    tries: list[int] = []
+
+    @durable
+    async def kept(x: int) -> int:
+        tries.append(x)
+        return x * 2
+
+    async def works(x: int) -> int:
+        value = await kept(x)
+        if len(tries) == 1:
+            tries.append(0)
+            raise KeyError("once")
+        return value
+
+    flow = Flow("w").then(task("often", retries=RetryPolicy(1, 0))(decorated(works))).build()
+
+    status = CheckpointingRunner(backend).run(flow, instance_id, 4)
+
+    assert status.output == 8
+    assert tries == [4, 0], "a step of a step is kept"
+
+
+def test_a_coroutine_is_run_by_workers(backend: Backend, instance_id: str) -> None:
+    fork = Flow("w").fork().branch(COROUTINES).branch(decorated(of_asyncio), name="b").join(lambda d: d, name="j")
+
+    status = run_pooled(backend, fork.build(), instance_id, 1, workers=2)
+
+    assert status.output == {"child_0": "1 trio child_0/around", "b": 1}

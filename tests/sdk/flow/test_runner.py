@@ -13,9 +13,11 @@ from runtara.sdk.flow import (
     Flow,
     InProcessRunner,
     InstanceAlreadyExistsError,
+    RetryPolicy,
     Workflow,
     WorkflowClient,
     WorkflowStatus,
+    task,
 )
 from runtara.threads import run_async
 from tests.sdk.flow.crashing import Crash, CrashingBackend
@@ -274,3 +276,62 @@ def test_a_run_that_is_replaced_at_any_call_is_told_how_the_other_one_stands(
     status = CheckpointingRunner(overtaken).run(RESTING, instance_id, 1)
 
     assert status.is_awaiting_signal
+
+
+# Failures -------------------------------------------------------------------------------------------------------------
+
+
+class Unspeakable(Exception):
+    def __str__(self) -> str:
+        raise LookupError("no words")
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (Unspeakable(), "Unspeakable: its words cannot be told, because of a LookupError in its __str__"),
+        (ValueError("caf\udc80"), r"ValueError: caf\udc80"),
+    ],
+    ids=["unspeakable", "no characters"],
+)
+@pytest.mark.parametrize("retries", [0, 1])
+def test_an_error_that_cannot_be_told_is_told_as_well_as_can_be(
+    backend: Backend, instance_id: str, error: Exception, words: str, retries: int
+) -> None:
+    def fails(_: int) -> None:
+        raise error
+
+    workflow = Flow("w").then(task("t", retries=RetryPolicy(retries, 0))(fails)).build()
+
+    kept, gone = CheckpointingRunner(backend).run(workflow, instance_id, 1), InProcessRunner().run(workflow, 1)
+
+    assert (kept.error, kept.failure) == (gone.error, gone.failure)
+    assert str(kept.error).startswith(f"task 't' failed: {words}")
+    assert kept.failure is not None
+    assert kept.failure.attempts == retries + 1
+    assert kept.failure == CheckpointingRunner(backend).resume(workflow, instance_id).failure
+
+
+def test_of_an_error_that_says_very_much_the_beginning_is_kept(backend: Backend, instance_id: str) -> None:
+    def fails(_: int) -> None:
+        raise ValueError("x" * 3_000_000)
+
+    status = CheckpointingRunner(backend).run(Flow("w").then(fails).build(), instance_id, 1)
+
+    assert status.failure is not None
+    assert (len(str(status.error)), len(status.failure.message)) == (4_096, 65_536)
+
+
+@pytest.mark.parametrize("library", ["trio", "asyncio"])
+def test_the_error_of_a_branch_is_the_cause_of_the_failure_however_it_is_run(library: str) -> None:
+    def fails(_: int) -> None:
+        raise LookupError("out of stock")
+
+    workflow = Flow("w").fork().branch(fails).join(len).build()
+
+    statuses = [
+        InProcessRunner().run(workflow, 1),
+        run_async(library, lambda: InProcessRunner().run_async(workflow, 1)),
+    ]
+
+    assert [status.failure.message for status in statuses if status.failure] == ["out of stock", "out of stock"]

@@ -1,5 +1,7 @@
 import functools
-from typing import Any
+import operator
+from collections.abc import Callable, Iterable
+from typing import Any, cast
 
 import pytest
 from pydantic import BaseModel
@@ -96,3 +98,71 @@ def test_a_task_may_take_nothing_or_have_what_else_it_needs_bound() -> None:
     flow = Flow("w").then(lambda: 1, name="one").then(functools.partial(add, to=5), name="six").build()
 
     assert InProcessRunner().run(flow, None).output == 6
+
+
+class Shop:
+    rate = 3
+
+    @task("price", retries=1)
+    def price(self, number: int) -> int:
+        return number * self.rate
+
+    @classmethod
+    @task
+    def of_class(cls, number: int) -> int:
+        return number + cls.rate
+
+    @staticmethod
+    @task("plain")
+    def of_nobody(number: int) -> int:
+        return -number
+
+    @task
+    def bare(self) -> int:
+        return self.rate
+
+
+def test_methods_are_tasks_where_they_are_written() -> None:
+    shop: Any = Shop()
+    flow = Flow("w").then(shop.price).then(Shop.of_class).then(Shop.of_nobody).build()
+
+    assert [node.id for node in flow.iter_nodes()] == ["price", "of_class", "plain"]
+    assert flow.iter_nodes()[0].retry_policy == RetryPolicy(1)
+    assert (shop.price._input_type, Shop.price(shop, 2)) == (int, 6)
+    assert InProcessRunner().run(flow, 2).output == -9
+    assert InProcessRunner().run(Flow("w").then(shop.bare).build(), 2).output == 3
+
+
+def test_a_method_of_a_class_that_belongs_to_no_object_is_no_task() -> None:
+    with pytest.raises(ValueError, match="takes self, number"):
+        Flow("w").then(cast(Any, Shop.price)).build()
+
+
+@pytest.mark.parametrize(
+    ("function", "value", "output"),
+    [
+        (max, [1, 9], 9),
+        ("{}!".format, "x", "x!"),
+        ([5, 6].__getitem__, 1, 6),
+        (operator.itemgetter("k"), {"k": 4}, 4),
+        (functools.partial(int, base=2), "101", 5),
+    ],
+)
+def test_what_is_written_in_c_is_a_task_although_nothing_is_known_of_its_arguments(
+    function: Any, value: Any, output: Any
+) -> None:
+    assert InProcessRunner().run(Flow("w").then(function, name="f").build(), value).output == output
+
+
+def test_a_task_may_declare_what_can_be_done_with_its_input() -> None:
+    def total(numbers: Iterable[int]) -> Iterable[int]:
+        return [sum(numbers)]
+
+    def call(function: Callable[[], int]) -> int:
+        return function()
+
+    assert InProcessRunner().run(Flow("w").then(total).build(), [1, 2]).output == [3]
+    assert "the input of total is not what the task takes" in str(
+        InProcessRunner().run(Flow("w").then(total).build(), 3).error
+    )
+    assert InProcessRunner().run(Flow("w").then(call).build(), [1, 2]).is_failed

@@ -90,7 +90,7 @@ async def host(tmp_path: Path) -> AsyncIterator[Host]:
     settings = Settings(
         data_dir=str(tmp_path / "data"), database_url="memory://", quic_port=0, env_http_port=0, programs=str(tmp_path)
     )
-    with trio.fail_after(60):
+    with trio.fail_after(100):
         async with open_host(settings) as opened:
             yield opened
 
