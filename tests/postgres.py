@@ -253,7 +253,7 @@ def fresh_database(cluster: Cluster) -> Iterator[str]:
 
 _ALONE: Final = """
 DO $$ BEGIN
-    LOOP
+    FOR tries IN 1..10000 LOOP
         PERFORM pg_terminate_backend(pid) FROM pg_stat_activity
         WHERE datname = current_database() AND pid <> pg_backend_pid();
         EXIT WHEN NOT FOUND;
