@@ -14,14 +14,14 @@ from datetime import timedelta
 from functools import partial
 from math import inf
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import sniffio
 import trio
 
 from runtara.actors import ActorInfo
 from runtara.clock import Clock
-from runtara.errors import InvalidState
+from runtara.errors import InvalidInput, InvalidState
 from runtara.ids import InstanceKey, new_id
 from runtara.sdk import _flows as flows
 from runtara.sdk._base import TENANT
@@ -192,6 +192,9 @@ class Opening(AbstractAsyncContextManager[AsyncEmbedded, None]):
     """A system about to be opened. Enter it once, with `with` or `async with`."""
 
     def __init__(self, settings: Settings, programs: Mapping[str, AnyProgram], clock: Clock | None) -> None:
+        for name, program in programs.items():
+            if not callable(cast(object, program)):
+                raise InvalidInput(f"program {name!r} is {program!r:.80}, which is no function: give one")
         self._programs = programs
         self._here = _open(settings, programs, clock)
         self._thread: _Thread | None = None
@@ -238,6 +241,13 @@ class Opening(AbstractAsyncContextManager[AsyncEmbedded, None]):
         self._thread.ask_to_stop()
         await _result(self._thread.stopped)
         self._thread.join()
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            raise AttributeError(
+                f"there is no {name!r} before the system is open: enter it, `with embedded.open(...) as system`"
+            )
 
     def _start_thread(self) -> _Thread:
         self._enter_once()
