@@ -13,6 +13,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppres
 from datetime import timedelta
 from functools import partial
 from math import inf
+from os import PathLike, fspath
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -21,7 +22,7 @@ import trio
 
 from runtara.actors import ActorInfo
 from runtara.clock import Clock
-from runtara.errors import InvalidInput, InvalidState
+from runtara.errors import ConfigError, InvalidInput, InvalidState
 from runtara.ids import InstanceKey, new_id
 from runtara.sdk import _flows as flows
 from runtara.sdk._base import TENANT
@@ -168,7 +169,7 @@ async def _run_async(door: EmbeddedDoor, flow: flows.Flow[T]) -> T:
 
 
 def open(
-    data_dir: str | None = None,
+    data_dir: str | PathLike[str] | None = None,
     *,
     url: str | None = None,
     programs: Mapping[str, AnyProgram] | None = None,
@@ -182,10 +183,17 @@ def open(
     of `Settings`. Raises, on entering, what the store refuses with: `StoreInUse`, `StoreTooNew`, `StoreCorrupt` …
     """
     if data_dir is not None:
-        settings["data_dir"] = data_dir
+        settings["data_dir"] = _folder(data_dir)
     if url is not None:
         settings["database_url"] = url
     return Opening(load_settings(**settings), dict(programs or {}), clock)
+
+
+def _folder(data_dir: str | PathLike[str]) -> str:
+    folder = fspath(data_dir) if isinstance(data_dir, PathLike) else data_dir
+    if isinstance(cast(object, folder), str) and (not folder or "://" in folder):
+        raise ConfigError(f"{folder!r} is no folder to keep things in: give one, or the address of a store as url=")
+    return folder
 
 
 class Opening(AbstractAsyncContextManager[AsyncEmbedded, None]):

@@ -638,3 +638,16 @@ def test_whoever_asks_after_the_end_is_told_when_to_ask() -> None:
 
     with pytest.raises(ActorStopped, match="ask while it is open"):
         sdk.checkpoint("late", b"")
+
+
+@pytest.mark.parametrize("wrong", ["", "sqlite:///runtara.db", "postgresql://localhost/x"])
+def test_an_address_is_no_folder(wrong: str) -> None:
+    with pytest.raises(ConfigError, match=f"{wrong!r} is no folder to keep things in: give one, or the address of a"):
+        embedded.open(wrong)
+
+
+def test_a_folder_may_be_a_path(tmp_path: Path) -> None:
+    with embedded.open(tmp_path / "data") as system, system.sdk("one") as sdk:
+        assert sdk.epoch == 1
+
+    assert (tmp_path / "data" / "runtara.db").is_file()
