@@ -41,8 +41,9 @@ for _name in [name for name in os.environ if name.startswith("RUNTARA_") and not
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as for any command that a shell has put into the background
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-hypothesis.settings.register_profile("dev", deadline=None)
-hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, database=None, print_blob=True)
+_any_speed = hypothesis.settings(deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.register_profile("dev", _any_speed)
+hypothesis.settings.register_profile("ci", _any_speed, derandomize=True, database=None, print_blob=True)
 hypothesis.settings.load_profile("ci" if "CI" in os.environ else "dev")
 
 
@@ -113,10 +114,29 @@ def _ends(thread: threading.Thread) -> bool:
 
 
 def _children() -> set[int]:
-    """Direct children of this process; none where the system cannot tell (other than Linux)."""
-    tasks = Path("/proc/self/task")
-    names = os.listdir(tasks) if tasks.exists() else ()  # noqa: PTH208 - twice a test, and half as long as with paths
-    return {int(pid) for name in names for pid in _read(Path(f"/proc/self/task/{name}/children")).split()}
+    """Direct children of this process; none where the system cannot tell (other than Linux).
+
+    Twice a test, over all threads that there are: so without paths, and at once where there is no child at all.
+    """
+    tasks = "/proc/self/task"
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        return {int(pid) for thread in os.listdir(tasks) for pid in _content(f"{tasks}/{thread}/children").split()}  # noqa: PTH208
+    except (ChildProcessError, FileNotFoundError, AttributeError):
+        return set()
+
+
+def _content(path: str) -> bytes:
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except OSError:  # the thread has ended in the meantime
+        return b""
+    try:
+        return os.read(descriptor, 1 << 16)
+    except OSError:
+        return b""
+    finally:
+        os.close(descriptor)
 
 
 def _exits(pid: int) -> bool:

@@ -201,7 +201,7 @@ class Fleet:
         program = site.path / "programs" / "steps.py"
         program.write_text(PROGRAM)
         self.nodes: list[Node] = []
-        self._doors: list[RemoteDoor] = []
+        self._doors: dict[tuple[str, int], RemoteDoor] = {}
 
     def start(self, more: int, **environment: str) -> list[Node]:
         """Start so many servers more."""
@@ -215,16 +215,18 @@ class Fleet:
     def start_earlier(self, more: int, version: str, **environment: str) -> list[Node]:
         """Start so many servers more that are, by their own words, of an earlier version."""
         package = self.site.path / "earlier" / "runtara"
-        shutil.copytree(Path(runtara.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
+        half_written = shutil.ignore_patterns("*.pyc.*")  # others may be compiling
+        shutil.copytree(Path(runtara.__file__).parent, package, ignore=half_written)
         front = package / "__init__.py"
         front.write_text(front.read_text().replace(runtara.__version__, version))
         return self.start(more, **dict(zip(_EARLIER, (str(package.parent), "1"), strict=True)), **environment)
 
     def manager(self, node: Node) -> RemoteDoor:
-        """Return a door to one server, of somebody who manages the tenant."""
-        door = open_remote_door(node.spec(), InstanceKey("default", "manager"))
-        self._doors.append(door)
-        return door
+        """Return a door to one server, of somebody who manages the tenant: one and the same for each of its lives."""
+        life = node.name, node.starts
+        if life not in self._doors:
+            self._doors[life] = open_remote_door(node.spec(), InstanceKey("default", "manager"))
+        return self._doors[life]
 
     def start_programs(self, node: Node, many: int, steps: int, first: int = 0) -> list[str]:
         """Have programs launched, asked for at one server."""
@@ -327,7 +329,7 @@ class Fleet:
 
     def close(self) -> None:
         """End everything."""
-        for door in self._doors:
+        for door in self._doors.values():
             door.close()
         for node in self.nodes:
             if node.is_running:

@@ -1,8 +1,8 @@
 """Images, schedules and the server managed from Python."""
 
 import asyncio
-import hashlib
 import io
+import random
 import sys
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -30,7 +30,7 @@ if sys.platform != "linux":
     require("linux", "hosts launch processes of Linux")
 
 JOB = b"#!/bin/sh\necho out; echo err >&2; read word; echo $word\n"
-LARGE = b"#!/bin/true\n" + b"".join(hashlib.sha256(b"%d" % number).digest() for number in range(PART_BYTES // 8))
+LARGE = b"#!/bin/true\n" + random.Random(8).randbytes(4 * PART_BYTES)
 
 
 # Schedules and the server ---------------------------------------------------------------------------------------------
