@@ -28,6 +28,7 @@ from runtara.messages import Call, CompleteInstance, InstanceWoken, RegisterInst
 from runtara.records import ImageVersion
 from runtara.store import Barred, Claims, DueInstance, NodeSpec, SharedWriter, Tenure
 from runtara.store._postgres import PostgresStore
+from runtara.store._postgres_door import PostgresLimits
 from runtara.system import SCHEDULER
 from tests.actors.stage import NOW, TrioClock, key_of, sleeper
 from tests.actors.village import Village, until
@@ -652,7 +653,8 @@ class Nodes:
         self.writers: list[SharedWriter] = []
         self.tenures: list[Tenure] = []
         for number in range(count):
-            store = PostgresStore(url, NodeSpec(name=f"n{number}", places=places))
+            spec = NodeSpec(name=f"n{number}", places=places, lease_ms=60_000)
+            store = PostgresStore(url, spec, PostgresLimits(timeout_ms=60_000))
             self.writers.append(store.open_writer())
             self.tenures.append(store.tenure)
 

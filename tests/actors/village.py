@@ -19,6 +19,7 @@ from runtara.records import Holder
 from runtara.settings import Settings
 from runtara.store import NodeSpec
 from runtara.store._postgres import PostgresStore
+from runtara.store._postgres_door import PostgresLimits
 from runtara.system import Neighbours, Runtime, in_process, open_runtime
 
 __all__ = ["LEASE_MS", "PATIENCE_S", "Node", "Village", "until"]
@@ -100,7 +101,7 @@ class Village:
         programs: Mapping[str, Program] | None = None,
         lease_ms: int = LEASE_MS,
         address: str | None = "",
-        timeout_ms: int = 10_000,
+        timeout_ms: int = 60_000,
         **settings: Any,
     ) -> AsyncIterator[Node]:
         """Run a node for the length of the block. Without an address, the others cannot reach it."""
@@ -110,7 +111,7 @@ class Village:
             lease_ms=lease_ms,
             programs=tuple(programs or ()),
         )
-        store = PostgresStore(self.url, spec)
+        store = PostgresStore(self.url, spec, PostgresLimits(timeout_ms=timeout_ms))
         patient = {"heartbeat_timeout_ms": 10**9, "relaunch_after_ms": 1, "readers": 1}
         async with open_runtime(
             Settings(database_url=self.url, **patient | settings),
