@@ -102,7 +102,7 @@ def _told(command: Any, answer: Any) -> Answer:
 
 @asynccontextmanager
 async def _open_quic(lobby: Lobby, folder: Path) -> AsyncIterator[Any]:
-    settings = Settings(data_dir=str(folder), quic_port=0)
+    settings = Settings(data_dir=str(folder), quic_port=0, quic_handshake_timeout_ms=60_000)
     with await open_socket(settings) as socket:
         server = QuicServer(settings, socket, server_tls(), partial(Conversation, lobby.gate))
         address = socket.getsockname()
@@ -177,7 +177,7 @@ class _Path(dict[str, str]):
 @asynccontextmanager
 async def _listening(lobby: Lobby, folder: Path) -> AsyncIterator[str]:
     """Serve HTTP, and sessions over WebSocket; give where, as host:port."""
-    settings = Settings(data_dir=str(folder), env_http_port=0)
+    settings = Settings(data_dir=str(folder), env_http_port=0, http_head_timeout_ms=60_000)
 
     async def fitness() -> Fitness:
         return Fitness(status="ready", version="1.2.3")

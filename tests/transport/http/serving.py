@@ -46,8 +46,8 @@ class Serving:
 
 @asynccontextmanager
 async def open_server(app: Any = None, *, tls: ssl.SSLContext | None = None, **settings: Any) -> AsyncIterator[Serving]:
-    """Serve on any free port of loopback."""
-    chosen = Settings(**{"env_http_port": 0} | settings)
+    """Serve on any free port of loopback; whoever is slow because the machine is has a minute for the head."""
+    chosen = Settings(**{"env_http_port": 0, "http_head_timeout_ms": 60_000} | settings)
     with await open_tcp_socket(chosen) as socket:
         serving = Serving(HttpServer(chosen, socket, app or echo, None if tls is None else lambda: tls), socket)
         async with trio.open_nursery() as nursery:

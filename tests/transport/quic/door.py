@@ -64,6 +64,7 @@ class Door:
 async def open_door(folder: Path, *, require_credentials: bool = False, **settings: Any) -> AsyncIterator[Door]:
     """Serve on any free port of loopback, with a store in memory."""
     given: dict[str, Any] = {"data_dir": str(folder), "database_url": "memory://", "quic_port": 0, "env_http_port": 0}
+    given["quic_handshake_timeout_ms"] = 60_000  # whoever is slow because the machine is may come in
     chosen = Settings(**given | settings)
     async with open_runtime(chosen) as runtime:
         sessions = runtime.system.ref(SESSIONS)

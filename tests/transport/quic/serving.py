@@ -44,9 +44,14 @@ class Serving:
 
     def __init__(self, folder: Path, *, require_credentials: bool = False, **settings: Any) -> None:
         self.folder = folder
-        self.settings = Settings(
-            data_dir=str(folder), database_url="memory://", quic_port=0, env_http_port=0, **settings
-        )
+        given: dict[str, Any] = {
+            "data_dir": str(folder),
+            "database_url": "memory://",
+            "quic_port": 0,
+            "env_http_port": 0,
+        }
+        patient = {"quic_handshake_timeout_ms": 60_000, "http_head_timeout_ms": 60_000}
+        self.settings = Settings(**given | patient | settings)
         self.require_credentials = require_credentials
         self.identity: Identity = ensure_certificate(folder / "tls")
         self.mint = TokenMint(folder / "secret", SystemClock(), self.settings.token_lifetime_ms)

@@ -193,7 +193,8 @@ async def open_scene(folder: Path, *, require_credentials: bool = False, **setti
         open_lobby(folder, require_credentials=require_credentials) as lobby,
         trio.open_nursery() as nursery,
     ):
-        sessions = SessionServer(Settings(state_max_bytes=PAYLOAD_MAX, **settings), lobby.gate)
+        given = {"state_max_bytes": PAYLOAD_MAX, "http_head_timeout_ms": 60_000} | settings
+        sessions = SessionServer(Settings(**given), lobby.gate)
         async with open_server(sessions.serve, **settings) as serving:
             scene = Scene(lobby, serving, sessions, nursery)
             yield scene
