@@ -47,7 +47,7 @@ SETTINGS: Final[dict[str, Any]] = {
     "node_lease_ms": 100_000,
     "database_timeout_ms": 60_000,
 }
-"""Those of every system: limits that a test can reach in a moment, and a lease that no machine which stalls loses."""
+"""Those of every system: limits that a test can reach in a moment, and others that no machine which stalls does."""
 
 
 class Kind(NamedTuple):

@@ -1,5 +1,6 @@
 """A Ray cluster of several nodes in this machine, and halls in it: an engine each, with programs to launch."""
 
+import inspect
 import os
 import signal
 import threading
@@ -99,6 +100,7 @@ def open_town() -> Iterator[Town]:
         for name, seconds in _PATIENT.items():
             patches.setenv(name, str(seconds))
         patches.setattr(services, "get_node", _patiently(services.get_node))
+        patches.setattr(services, "start_raylet", _with_port(services.start_raylet))
         head = {"num_cpus": 0, "include_dashboard": False, **_size()}
         handler = signal.getsignal(signal.SIGTERM)
         cluster = Cluster(initialize_head=True, head_node_args={**head, "_system_config": _QUICK})
@@ -113,6 +115,24 @@ def open_town() -> Iterator[Town]:
 def _size() -> dict[str, int]:
     """How large a node is, and where its agents listen: one that has to wait until they say where gives up too soon."""
     return {"object_store_memory": _STORE_BYTES, **{name: free_port() for name in _AGENTS}}
+
+
+def _with_port(start_raylet: Callable[..., Any]) -> Callable[..., Any]:
+    """Have a node find where its agent listens before that says so; Ray tells it of the others' ports only."""
+    from ray._raylet import (  # type: ignore[attr-defined]  # compiled
+        DASHBOARD_AGENT_LISTEN_PORT_NAME,
+        persist_port,
+    )
+
+    signature = inspect.signature(start_raylet)
+
+    def start(*args: Any, **more: Any) -> Any:
+        given = signature.bind(*args, **more).arguments
+        port = given["dashboard_agent_listen_port"]
+        persist_port(given["session_dir"], given["node_id"], DASHBOARD_AGENT_LISTEN_PORT_NAME, port)
+        return start_raylet(*args, **more)
+
+    return start
 
 
 def _patiently(get_node: Callable[..., Any]) -> Callable[..., Any]:
