@@ -199,7 +199,8 @@ class Kept:
         except Exception as error:
             if not tries or error.__class__.__module__ == "runtara.errors":
                 raise  # not the task's: the runtime refuses, or the run is told to end
-            raise failed(wish.place, error, tries) from error
+            raised = failed(wish.place, error, tries)
+            raise raised from raised.__cause__
         return state
 
     def _rest(self, wish: Rest) -> Flow[None]:

@@ -312,6 +312,21 @@ def test_an_error_that_cannot_be_told_is_told_as_well_as_can_be(
     assert kept.failure == CheckpointingRunner(backend).resume(workflow, instance_id).failure
 
 
+@pytest.mark.parametrize("retries", [0, 1])
+def test_an_iterator_that_is_at_its_end_is_named_as_what_it_is(
+    backend: Backend, instance_id: str, retries: int
+) -> None:
+    def first(values: list[int]) -> int:
+        return next(iter(values))
+
+    workflow = Flow("w").then(task("first", retries=RetryPolicy(retries, 0))(first)).build()
+
+    kept, gone = CheckpointingRunner(backend).run(workflow, instance_id, []), InProcessRunner().run(workflow, [])
+
+    assert (kept.error, kept.failure) == (gone.error, gone.failure)
+    assert str(kept.error).startswith("task 'first' failed: StopIteration: ")
+
+
 def test_of_an_error_that_says_very_much_the_beginning_is_kept(backend: Backend, instance_id: str) -> None:
     def fails(_: int) -> None:
         raise ValueError("x" * 3_000_000)
