@@ -1,6 +1,8 @@
 """What all tests share: a clean environment, hypothesis profiles, and the check that nothing is left running."""
 
+import contextlib
 import gc
+import importlib
 import os
 import select
 import signal
@@ -14,11 +16,23 @@ import pytest
 from runtara import settings
 from tests.postgres import cluster, database
 from tests.shared import LONG, PROCESSES, THREADS
-from tests.timeouts import pytest_configure, pytest_timeout_cancel_timer, pytest_timeout_set_timer
+from tests.timeouts import (
+    pytest_configure,
+    pytest_exception_interact,
+    pytest_sessionfinish,
+    pytest_timeout_set_timer,
+)
 
-__all__ = ["cluster", "database", "pytest_configure", "pytest_timeout_cancel_timer", "pytest_timeout_set_timer"]
+__all__ = [
+    "cluster",
+    "database",
+    "pytest_configure",
+    "pytest_exception_interact",
+    "pytest_sessionfinish",
+    "pytest_timeout_set_timer",
+]
 
-GRACE_S = 10.0
+GRACE_S = 60.0
 """How long a thread or child that is on its way out may still take after its test."""
 
 for _name in [name for name in os.environ if name.startswith("RUNTARA_") and not name.startswith("RUNTARA_TEST_")]:
@@ -27,8 +41,9 @@ for _name in [name for name in os.environ if name.startswith("RUNTARA_") and not
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as for any command that a shell has put into the background
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-hypothesis.settings.register_profile("dev", deadline=None)
-hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, database=None, print_blob=True)
+_any_speed = hypothesis.settings(deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.register_profile("dev", _any_speed)
+hypothesis.settings.register_profile("ci", _any_speed, derandomize=True, database=None, print_blob=True)
 hypothesis.settings.load_profile("ci" if "CI" in os.environ else "dev")
 
 
@@ -40,6 +55,21 @@ def pytest_xdist_auto_num_workers() -> int | None:
 
 def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection(session: pytest.Session) -> None:
+    """Have each worker of a whole run import at first what no other one does.
+
+    Whoever imports a file that is new, as all are in a fresh clone, compiles it for those who come later.
+    """
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "")
+    if worker and session.config.args == session.config.getini("testpaths"):
+        files = sorted(Path(__file__).parent.rglob("test_*.py"))
+        begin = len(files) * int(worker.removeprefix("gw")) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
+        for file in files[begin:] + files[:begin]:
+            with contextlib.suppress(Exception, pytest.skip.Exception):  # whoever collects comes to it, and says so
+                importlib.import_module(".".join(file.relative_to(session.config.rootpath).with_suffix("").parts))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -84,10 +114,29 @@ def _ends(thread: threading.Thread) -> bool:
 
 
 def _children() -> set[int]:
-    """Direct children of this process; none where the system cannot tell (other than Linux)."""
-    tasks = Path("/proc/self/task")
-    names = os.listdir(tasks) if tasks.exists() else ()  # noqa: PTH208 - twice a test, and half as long as with paths
-    return {int(pid) for name in names for pid in _read(Path(f"/proc/self/task/{name}/children")).split()}
+    """Direct children of this process; none where the system cannot tell (other than Linux).
+
+    Twice a test, over all threads that there are: so without paths, and at once where there is no child at all.
+    """
+    tasks = "/proc/self/task"
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        return {int(pid) for thread in os.listdir(tasks) for pid in _content(f"{tasks}/{thread}/children").split()}  # noqa: PTH208
+    except (ChildProcessError, FileNotFoundError, AttributeError):
+        return set()
+
+
+def _content(path: str) -> bytes:
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except OSError:  # the thread has ended in the meantime
+        return b""
+    try:
+        return os.read(descriptor, 1 << 16)
+    except OSError:
+        return b""
+    finally:
+        os.close(descriptor)
 
 
 def _exits(pid: int) -> bool:

@@ -10,7 +10,6 @@ import os
 import select
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -22,13 +21,14 @@ from typing import Any, Final
 import psycopg
 import pytest
 
+from tests.ports import free_port
 from tests.requirements import require
 from tests.shared import PROCESSES
 
 __all__ = ["Cluster", "cluster", "database", "fresh_database", "open_cluster"]
 
 _ENVIRONMENT: Final = {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"}
-_READY_S: Final = 30.0
+_READY_S: Final = 100.0
 _LOOK_AGAIN_S: Final = 0.01
 _SHARED_MEMORY: Final = "/dev/shm"
 _ROOM: Final = 8 << 30
@@ -41,7 +41,7 @@ class Cluster:
     def __init__(self, folder: Path, **settings: object) -> None:
         self.folder = folder
         self.programs = _programs()
-        self.port = _free_port()
+        self.port = free_port()
         self.settings: dict[str, object] = settings
         """What the server is told when it starts."""
         self.unused: list[str] = []
@@ -165,7 +165,10 @@ def _programs() -> Path:
         shutil.copytree(home, partial / "all", symlinks=True)
         shutil.copytree(home.parent / f"{home.name}.libs", partial / f"{home.name}.libs", symlinks=True)
         partial.chmod(0o755)
-        partial.rename(copy)
+        try:
+            partial.rename(copy)
+        except OSError:  # another run of tests was faster
+            shutil.rmtree(partial)
     return copy / "all" / installed.relative_to(home)
 
 
@@ -175,12 +178,6 @@ def _may_execute(programs: Path) -> bool:
     except PermissionError:
         return False
     return done.returncode == 0
-
-
-def _free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
 
 
 def _children(pid: int) -> list[int]:
@@ -254,14 +251,23 @@ def fresh_database(cluster: Cluster) -> Iterator[str]:
         cluster.unused.append(name)
 
 
+_ALONE: Final = """
+DO $$ BEGIN
+    FOR tries IN 1..10000 LOOP
+        PERFORM pg_terminate_backend(pid) FROM pg_stat_activity
+        WHERE datname = current_database() AND pid <> pg_backend_pid();
+        EXIT WHEN NOT FOUND;
+        PERFORM pg_sleep(0.002), pg_stat_clear_snapshot();
+    END LOOP;
+END $$
+"""
+"""Throws everybody else out of a database, and waits until they are gone: who is at work may still commit."""
+
+
 def _empty(cluster: Cluster, name: str) -> bool:
     """Throw everybody out of a database and remove what its tables hold; False where it is to be given up."""
     with psycopg.connect(cluster.url_of(name), autocommit=True) as connection:
-        _execute(
-            connection,
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-            f" WHERE datname = '{name}' AND pid <> pg_backend_pid()",
-        )
+        _execute(connection, _ALONE)
         tables = _execute(connection, "SELECT relname FROM pg_stat_user_tables WHERE schemaname = 'runtara'")
         named = [f"DELETE FROM runtara.{table}" for (table,) in tables if table != "migrations"]
         try:

@@ -3,7 +3,7 @@
 import os
 import socket
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -11,23 +11,26 @@ from typing import Any
 import pytest
 import trio
 
+import runtara.system
 from runtara.actors.runners import Engine
 from runtara.actors.runners.native import NativeEngine
-from runtara.errors import ConfigError, Draining, NotFound, Unauthenticated, Unreachable
+from runtara.errors import ConfigError, Draining, NotFound, StoreFull, StoreUnavailable, Unauthenticated, Unreachable
 from runtara.host import Host, open_host
 from runtara.ids import InstanceKey
 from runtara.lifecycle import FINAL, Status, TerminationReason
 from runtara.messages import GetHealth, GetStatus, InstanceInfo, ReadLog, StartInstance
 from runtara.sdk.config import SdkConfig
 from runtara.settings import Settings
+from runtara.store import Save, open_store
 from runtara.transport.certificates import ensure_certificate
 from runtara.transport.connection_file import ConnectionFile, write_connection_file
 from runtara.transport.credentials import KeyRing
 from runtara.transport.frames import Ask, Hello
+from tests.actors.stage import WatchedStore
 from tests.requirements import require
 from tests.watch import Watch
 
-PATIENCE_S = 60.0
+PATIENCE_S = 100.0
 KEY = InstanceKey("default", "one")
 
 if sys.platform != "linux":
@@ -189,6 +192,33 @@ async def test_a_drain_in_a_hurry_kills_what_does_not_want_to_go(tmp_path: Path)
         info = await status_of(host)
 
     assert info.status is Status.SUSPENDED
+
+
+async def test_a_drain_that_cannot_be_noted_names_the_store_and_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stores: list[WatchedStore] = []
+
+    def open_watched(*arguments: Any, **names: Any) -> WatchedStore:
+        stores.append(WatchedStore(open_store(*arguments, **names)))
+        return stores[-1]
+
+    def refuse(_saves: Sequence[Save]) -> None:
+        raise StoreFull("no room")
+
+    monkeypatch.setattr(runtara.system, "open_store", open_watched)
+
+    async with opened(tmp_path, shutdown_grace_ms=100, kill_grace_ms=100, stop_grace_ms=500) as host:
+        await running(tmp_path, host, f"while ! test -e {tmp_path}/go; do sleep 0.02; done")
+        for store in stores:
+            store.before_commit = refuse
+        (tmp_path / "go").touch()
+        with pytest.raises(StoreUnavailable, match="see that the store's disk has room"):
+            await host.drain()
+    monkeypatch.undo()
+
+    async with opened(tmp_path) as host:
+        assert (await ended(host)).status is Status.COMPLETED
 
 
 async def test_a_host_that_ends_without_a_drain_leaves_its_programs_to_the_next_one(tmp_path: Path) -> None:

@@ -52,8 +52,8 @@ from tests.actors.village import Village, until
 from tests.requirements import require
 from tests.transport.http.serving import open_websocket
 
-PATIENCE_S = 60.0
-QUICK_S = 20.0
+PATIENCE_S = 100.0
+QUICK_S = 60.0
 """Far less than the time after which anybody would look without being told."""
 
 KEY = InstanceKey("default", "one")
@@ -74,6 +74,8 @@ async def opened(folder: Path, database: str, name: str, **settings: Any) -> Asy
         "env_http_port": 0,
         "node_name": name,
         "readers": 1,
+        "node_lease_ms": 60_000,  # that no machine which stalls for a while loses
+        "database_timeout_ms": 60_000,
     }
     with trio.fail_after(PATIENCE_S):
         async with open_host(Settings(**given | settings)) as host:

@@ -56,7 +56,7 @@ from tests.actors.stage import WatchedStore
 from tests.requirements import require
 
 ROOT = Path(__file__).parents[1]
-PATIENCE_S = 30
+PATIENCE_S = 100
 
 DOCUMENTED = {
     "root": "supervisor",

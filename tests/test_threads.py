@@ -23,7 +23,7 @@ from runtara.threads import (
     within,
 )
 
-SECONDS = 30
+SECONDS = 100
 """How long a test waits for what comes at once."""
 
 

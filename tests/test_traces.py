@@ -20,7 +20,7 @@ from tests.spans import Spans
 from tests.test_host import ended, opened, script
 
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-PATIENCE_S = 60.0
+PATIENCE_S = 100.0
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import faulthandler
 import os
 import signal
 import sys
+import time
 from collections.abc import Generator
 from typing import Any
 
@@ -18,15 +19,19 @@ from pytest_timeout import Settings
 
 __all__ = [
     "pytest_configure",
+    "pytest_exception_interact",
     "pytest_runtest_makereport",
-    "pytest_timeout_cancel_timer",
+    "pytest_sessionfinish",
     "pytest_timeout_set_timer",
 ]
 
 GRACE_S = 20.0
 """How long a test has to fail in after it was interrupted."""
+SLACK_S = 20.0
+"""How much longer it may get, so that not each of thousands of tests begins and ends a thread that watches it."""
 
 _stderr = pytest.StashKey[int]()
+_ends_at = pytest.StashKey[float]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -37,8 +42,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_timeout_set_timer(item: pytest.Item, settings: Settings) -> None:
-    """Beside the timer of pytest-timeout, set one that needs no help of the interpreter."""
-    faulthandler.dump_traceback_later(settings.timeout + GRACE_S, exit=True, file=item.config.stash[_stderr])
+    """Beside the timer of pytest-timeout, have one that needs no help of the interpreter, if only of a test before."""
+    stash, least = item.config.stash, time.monotonic() + settings.timeout + GRACE_S
+    if not least <= stash.get(_ends_at, 0.0) <= least + SLACK_S:
+        stash[_ends_at] = least + SLACK_S
+        faulthandler.dump_traceback_later(settings.timeout + GRACE_S + SLACK_S, exit=True, file=stash[_stderr])
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -52,7 +60,12 @@ def pytest_runtest_makereport(call: pytest.CallInfo[None]) -> Generator[None, An
             signal.setitimer(signal.ITIMER_REAL, left)
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_timeout_cancel_timer(item: pytest.Item) -> None:
-    """Cancel it."""
+def pytest_exception_interact(node: pytest.Item | pytest.Collector) -> None:
+    """Somebody may want to look at what has failed, for as long as he likes."""
+    pytest_sessionfinish(node.session)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Cancel it: no more tests."""
+    session.config.stash[_ends_at] = 0.0
     faulthandler.cancel_dump_traceback_later()

@@ -25,7 +25,7 @@ from runtara.actors.neighbours import Neighbourhood
 from runtara.clock import Clock
 from runtara.errors import RuntaraError, Unreachable
 from runtara.ids import InstanceKey, new_id
-from runtara.messages import Call, ClaimsKept, ClaimWork, FinishTask, KeepClaims, TaskFinished
+from runtara.messages import Call, ClaimsKept, ClaimWork, FinishTask, KeepClaims, TaskFinished, WorkClaimed
 from runtara.records import Holder
 from runtara.store import Tenure
 
@@ -116,7 +116,11 @@ class Borrowing(Lending):
 
     def _park(self, slot: Slot) -> None:
         super()._park(slot)
-        lenders = list(self._lenders.get(slot.id.worker.tenant_id, {}).values())
+        self._borrow_of_any(slot.id.worker.tenant_id)
+
+    def _borrow_of_any(self, tenant_id: str) -> None:
+        """Ask whoever may have something: a slot has just become idle, or been refused by one of them."""
+        lenders = list(self._lenders.get(tenant_id, {}).values())
         for lender in sorted(lenders, key=lambda _: self.system.random()):
             self._borrow(lender)
 
@@ -160,16 +164,18 @@ class Borrowing(Lending):
             lease_ms=self._lease_ms,
         )
         self._asked_for.add(slot)
+        told = lender.told
         try:
             claimed = await self._ask(lender, command, _PATIENCE)
         except RuntaraError:
-            lender.is_gone()
+            lender.is_gone(told)
             self._owe(lender, number)  # it may have given something
-            return
+            claimed = WorkClaimed()
         finally:
             self._asked_for.discard(slot)
         if claimed.task is None:
-            lender.has_nothing(Kind.of(slot))
+            lender.has_nothing(Kind.of(slot), told)
+            self._borrow_of_any(lender.tenant_id)  # nobody else was asked for this slot meanwhile
             return
         loan = lender.loans[claimed.task.claim_id] = Loan(claimed.task, number, lender, self._give_back)
         self._keep_soon(lender)

@@ -95,6 +95,10 @@ class Worker:
     def __init__(self, worker_id: WorkerId) -> None:
         self.id: Final = worker_id
         self.until = -inf
+        self.lease = 0.0
+        """Seconds that it has each time that it is heard of."""
+        self.is_excused = False
+        """Whether its silence was excused once, since it was heard of, by one of our own."""
         self.parked: Final[dict[int, Parked]] = {}
         self.held: Final[dict[str, Item]] = {}
         """By id of the claim."""

@@ -237,14 +237,22 @@ class Hands(Reporter):
                 raise Busy(f"{WORKERS_MAX} workers hold a lease already, the bound: try again later")
             worker = self._workers[worker_id] = Worker(worker_id)
             self.tell_later(lease_ms / 1000, _Lapse(worker_id))
-        worker.until = trio.current_time() + lease_ms / 1000
+        worker.lease, worker.is_excused = lease_ms / 1000, False
+        worker.until = trio.current_time() + worker.lease
         return worker
 
     @hears(_Lapse)
     def lapse(self, message: _Lapse) -> None:
-        """Give to others what a worker holds that was not heard of for too long."""
+        """Give to others what a worker holds that was not heard of for too long.
+
+        Time in which this process stood still counts for nobody: this comes late then, and has as much patience once.
+        """
         worker = self._workers[message.worker_id]
         left = worker.until - trio.current_time()
+        if left < 0 and not worker.is_excused:
+            worker.is_excused = True
+            left = min(-left, worker.lease)
+            worker.until = trio.current_time() + left
         if left > 0:
             self.tell_later(left, message)
             return

@@ -45,25 +45,34 @@ class Lender:
         """When the last question was asked."""
         self.is_asked = self.is_kept = self.is_paid = False
         """Whether somebody asks it for tasks, keeps the loans, and pays the debts."""
+        self.told = 0
+        """How often it has said that tasks wait."""
         self._news: Final[dict[str, float]] = {}
         self._in_vain: Final[set[Kind]] = set()
 
     def has_news(self, program: str, until: float) -> None:
         """Take note that tasks wait for a program, and until when that is believed."""
+        self.told += 1
         if len(self._news) >= NEWS_MAX:
             self._news.clear()
         self._news[program] = until
         self._in_vain.difference_update([kind for kind in self._in_vain if program in kind.programs])
 
-    def has_nothing(self, kind: Kind) -> None:
-        """Take note that nothing waits for slots of a kind, until there are news."""
+    def has_nothing(self, kind: Kind, told: int) -> None:
+        """Take note that nothing waits for slots of a kind, until there are news.
+
+        It was asked when it had said `told` times that tasks wait: what it has said since may be newer than its answer.
+        """
+        if told != self.told:
+            return
         if len(self._in_vain) >= NEWS_MAX:
             self._in_vain.clear()
         self._in_vain.add(kind)
 
-    def is_gone(self) -> None:
-        """Believe nothing of what it has said, until it says something."""
-        self._news.clear()
+    def is_gone(self, told: int) -> None:
+        """Believe nothing of what it has said, until it says something; `told` as in `has_nothing`."""
+        if told == self.told:
+            self._news.clear()
 
     def may_have(self, kind: Kind, now: float) -> bool:
         """Return whether something may wait for a slot of a kind."""

@@ -302,6 +302,8 @@ class Pool(Borrowing):
             return
         if offer is None:
             if len(offers) >= OFFERS_MAX:
+                self._forget_done(call.key)
+            if len(offers) >= OFFERS_MAX:
                 listener.fail(Busy(f"{OFFERS_MAX} tasks of the instance are offered already, the bound: wait for some"))
                 return
             assert call.epoch is not None, "its instance has just compared it"
@@ -310,13 +312,22 @@ class Pool(Borrowing):
             self._offer_work(offer)
         offer.tell()  # whoever has asked before, and waits
         offer.listener = listener
-        if offer.state != offer.told or not command.wait_ms:
+        is_done = offer.state.status == "done"
+        if is_done or offer.state != offer.told or not command.wait_ms:
             offer.tell()
         else:
             offer.timer = self.tell_later(command.wait_ms / 1000, _Quiet(offer))
-        if offer.state.status == "done":
+        if is_done:
             del offers[command.place]  # an answer that is lost costs another run, as any loss before the checkpoint
             self._take_note(call.key, command.place, "done")
+
+    def _forget_done(self, key: InstanceKey) -> None:
+        """Make room: what has come of a task was told, and was kept only in case that this was not heard."""
+        offers = self._offers[key]
+        for offer in tuple(offers.values()):
+            if offer.state.status == "done" and offer.told == offer.state:
+                del offers[offer.command.place]
+                self._take_note(key, offer.command.place, "done")
 
     def _withdraw(self, key: InstanceKey, command: WithdrawTask) -> bool:
         offer = self._offers.get(key, {}).get(command.place)

@@ -26,12 +26,13 @@ from runtara.actors.lookout import Lookout
 from runtara.actors.loop_meter import metering_loop
 from runtara.actors.neighbours import Shared
 from runtara.actors.places import AwaitEmpty, KillAttempts, ListAttempts, StopWaking
+from runtara.actors.readiness import OK
 from runtara.actors.runners import Engine
 from runtara.actors.runners.engines import open_engine
 from runtara.actors.sessions import Attach, Detach
 from runtara.actors.storage import Act
 from runtara.clock import Clock, SystemClock
-from runtara.errors import DeadlineExceeded, RuntaraError
+from runtara.errors import DeadlineExceeded, RuntaraError, StoreUnavailable
 from runtara.host._edges import HTTP, QUIC, Sockets, edges_of, open_sockets
 from runtara.host._home import Home, identity_of, open_home
 from runtara.host._launcher import environment_of, launcher_of
@@ -121,11 +122,24 @@ class Host:
                 nursery.cancel_scope.cancel()
             return
         await runner.ask(KillAttempts())
-        await runner.ask(AwaitEmpty(), timeout=settings.stop_grace_ms / 1000)
+        try:
+            await runner.ask(AwaitEmpty(), timeout=settings.stop_grace_ms / 1000)
+        except DeadlineExceeded as late:
+            await self._blame_the_store(late)
+            raise
 
     def hurry(self) -> None:
         """Have a `drain` that is under way, or will be, kill what still runs instead of waiting for it."""
         self._hurry.set()
+
+    async def _blame_the_store(self, late: DeadlineExceeded) -> None:
+        """Raise `StoreUnavailable` where it is the store that keeps the ends of programs from being noted."""
+        found = (await self.runtime.readiness.ready()).checks["write"]
+        if found != OK:
+            raise StoreUnavailable(
+                f"the host stops without a note of how its programs ended ({found}): see that the store's disk has "
+                "room and its database answers, and start the host again; they go on from their last checkpoints"
+            ) from late
 
     async def _kill_in_a_hurry(self) -> None:
         await self._hurry.wait()

@@ -48,9 +48,9 @@ class Doors:
             session.pushed(None)
 
     def _attach(self, session: Session) -> None:
-        self._sessions.tell_nowait(Attach(session))
-        with self._lock:
+        with self._lock:  # first: should the system end in between, it is woken, or refused
             self._attached.add(session)
+        self._sessions.tell_nowait(Attach(session))
 
     def _detach(self, session: Session) -> None:
         try:

@@ -45,6 +45,7 @@ from runtara.messages import (
 from runtara.records import Checkpoint, Holder, Image, ImageVersion, Retry, Schedule, Signal, Snapshot
 from runtara.store._tenure import Tenure
 from runtara.store._terms import (
+    LONGEST_BYTES,
     NOBODY,
     Barred,
     Claims,
@@ -173,8 +174,8 @@ class Reader(Protocol):
     def load(self, keys: Sequence[InstanceKey]) -> Mapping[InstanceKey, Snapshot | LoadError]:
         """Return what is stored about each instance; unknown ones are left out."""
 
-    def read_checkpoint(self, key: InstanceKey, checkpoint_id: str) -> Checkpoint | None:
-        """Return one checkpoint with its state."""
+    def read_checkpoint(self, key: InstanceKey, checkpoint_id: str, longest: int = LONGEST_BYTES) -> Checkpoint | None:
+        """Return one checkpoint with its state; None, too, where that has more bytes than `longest`."""
 
     def read_signal(self, key: InstanceKey, signal_id: str) -> Signal | None:
         """Return one signal with its payload."""

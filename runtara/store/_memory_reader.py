@@ -12,7 +12,7 @@ from runtara.store import _cursors
 from runtara.store._memory_catalog import CatalogReader
 from runtara.store._memory_lists import MemoryLists
 from runtara.store._memory_tables import History, Tables
-from runtara.store._terms import NOBODY, Barred, DueInstance, LoadError, RunningInstance
+from runtara.store._terms import LONGEST_BYTES, NOBODY, Barred, DueInstance, LoadError, RunningInstance
 from runtara.store._unshared import UnsharedReader
 
 __all__ = ["MemoryReader"]
@@ -29,11 +29,11 @@ class MemoryReader(CatalogReader, MemoryLists, UnsharedReader):
         """Return what is stored about each instance; unknown ones are left out."""
         return {key: _snapshot(self._histories[key]) for key in keys if key in self._histories}
 
-    def read_checkpoint(self, key: InstanceKey, checkpoint_id: str) -> Checkpoint | None:
-        """Return one checkpoint with its state."""
+    def read_checkpoint(self, key: InstanceKey, checkpoint_id: str, longest: int = LONGEST_BYTES) -> Checkpoint | None:
+        """Return one checkpoint with its state; None, too, where that has more bytes than `longest`."""
         history = self._histories.get(key)
         found = history and history.checkpoints.get(checkpoint_id)
-        return found[1] if found else None
+        return found[1] if found and len(found[1].state) <= longest else None
 
     def read_signal(self, key: InstanceKey, signal_id: str) -> Signal | None:
         """Return one signal with its payload."""

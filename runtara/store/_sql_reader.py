@@ -26,7 +26,7 @@ from runtara.store._records import decode_row
 from runtara.store._sql_lists import Row, SqlLists
 from runtara.store._statements import load_statements
 from runtara.store._steps import StepsReader
-from runtara.store._terms import NOBODY, Barred, DueInstance, LoadError, RunningInstance
+from runtara.store._terms import LONGEST_BYTES, NOBODY, Barred, DueInstance, LoadError, RunningInstance
 
 __all__ = ["HISTORY", "Row", "SqlReader", "snapshots_of"]
 
@@ -43,9 +43,10 @@ _BEFORE_ALL: Final = DueInstance(-1, InstanceKey("", ""))
 class SqlReader(SqlLists, StepsReader):
     """Looks at a database. Every call may raise `StoreUnavailable` or `StoreCorrupt`."""
 
-    def read_checkpoint(self, key: InstanceKey, checkpoint_id: str) -> Checkpoint | None:
-        """Return one checkpoint with its state."""
-        return self._record(Checkpoint, "read_checkpoint", key._asdict() | {"checkpoint_id": checkpoint_id})
+    def read_checkpoint(self, key: InstanceKey, checkpoint_id: str, longest: int = LONGEST_BYTES) -> Checkpoint | None:
+        """Return one checkpoint with its state; None, too, where that has more bytes than `longest`."""
+        wanted = {"checkpoint_id": checkpoint_id, "longest": longest}
+        return self._record(Checkpoint, "read_checkpoint", key._asdict() | wanted)
 
     def read_signal(self, key: InstanceKey, signal_id: str) -> Signal | None:
         """Return one signal with its payload."""

@@ -13,6 +13,7 @@ from runtara.records import Checkpoint, Event, ImageVersion, Instance, Retry, Si
 
 __all__ = [
     "AGING_MS",
+    "LONGEST_BYTES",
     "NOBODY",
     "SHORT_MAX_BYTES",
     "USERS_NAMED",
@@ -135,6 +136,9 @@ class Wanted(NamedTuple):
 
 SHORT_MAX_BYTES: Final = 4_096
 """Longest state of a checkpoint that is short."""
+
+LONGEST_BYTES: Final = (1 << 31) - 1
+"""More than any state has."""
 
 AGING_MS: Final = 300_000
 """How many milliseconds of waiting one step of priority is worth, where something grows more urgent as it waits."""

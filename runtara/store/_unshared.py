@@ -8,7 +8,7 @@ from runtara.ids import InstanceKey
 from runtara.messages import InstanceSummary, NodeInfo
 from runtara.records import Checkpoint, Holder
 from runtara.store._contract import Listener, Reader
-from runtara.store._terms import SHORT_MAX_BYTES, Wanted
+from runtara.store._terms import LONGEST_BYTES, SHORT_MAX_BYTES, Wanted
 
 __all__ = ["Unshared", "UnsharedReader"]
 
@@ -63,7 +63,6 @@ class UnsharedReader:
 
 def _read_one(reader: Reader, wanted: Wanted) -> Checkpoint | bytes | None:
     if wanted.kind in ("checkpoint", "short"):
-        found = reader.read_checkpoint(wanted.key, wanted.id or "")
-        is_too_long = found is not None and wanted.kind == "short" and len(found.state) > SHORT_MAX_BYTES
-        return None if is_too_long else found
+        longest = SHORT_MAX_BYTES if wanted.kind == "short" else LONGEST_BYTES
+        return reader.read_checkpoint(wanted.key, wanted.id or "", longest)
     return reader.read_input(wanted.key) if wanted.kind == "input" else reader.read_output(wanted.key)

@@ -333,7 +333,7 @@ async def test_no_mail_is_overlooked() -> None:
                 await ref.tell(1)
             else:
                 ref.tell_nowait(1)
-        total = await ref.ask(0, timeout=20)
+        total = await ref.ask(0, timeout=60)
 
         assert total == 3000
 
@@ -431,7 +431,7 @@ async def main():
 trio.run(main)
 """
     done = subprocess.run(
-        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=30, check=False
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
     )
 
     assert (done.returncode, done.stdout) == (0, "ended\n"), done.stderr

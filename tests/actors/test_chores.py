@@ -112,8 +112,8 @@ async def house(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
         "sqlite": lambda: f"sqlite:///{tmp_path / 'runtara.db'}",
         "postgres": lambda: request.getfixturevalue("database"),
     }
-    with trio.fail_after(30):
-        async with open_runtime(Settings(database_url=urls[request.param]())) as runtime:
+    with trio.fail_after(60):
+        async with open_runtime(Settings(database_url=urls[request.param](), node_lease_ms=60_000)) as runtime:
             await runtime.system.ref(SCHEDULER).ask(StopWaking())
             yield House(runtime, tmp_path)
 

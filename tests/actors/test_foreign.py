@@ -281,18 +281,18 @@ def test_actors_of_two_systems_in_two_threads_ask_each_other_with_their_deadline
             assert life is not None
             seen.append(life._frame.deadline - trio.current_time())
 
-        a.ask_from_thread(Forward(b, Run(look), timeout=100), timeout=20)
-        b.ask_from_thread(Forward(a, Run(look), timeout=5), timeout=20)
+        a.ask_from_thread(Forward(b, Run(look), timeout=1_000), timeout=200)
+        b.ask_from_thread(Forward(a, Run(look), timeout=100), timeout=200)
 
-        assert 15 < seen[0] <= 20
-        assert 2 < seen[1] <= 5
+        assert 100 < seen[0] <= 200
+        assert 0 < seen[1] <= 100
 
 
 def test_a_cycle_through_two_systems_is_found() -> None:
     with OwnLoop() as left, OwnLoop() as right:
         a, b = left.system.ref("root/it"), right.system.ref("root/it")
 
-        got = outcome(lambda: a.ask_from_thread(Forward(b, Forward(a, 1)), timeout=10))
+        got = outcome(lambda: a.ask_from_thread(Forward(b, Forward(a, 1)), timeout=60))
 
         assert got is AskCycle
 
@@ -337,7 +337,7 @@ def test_askers_that_race_with_the_end_are_all_answered(factory: Any, attempt: i
 
         def hammer() -> None:
             answered = 0
-            while outcome(lambda: ref.ask_from_thread(1, timeout=30)) is not ActorStopped:
+            while outcome(lambda: ref.ask_from_thread(1, timeout=60)) is not ActorStopped:
                 answered += 1
                 under_way.release()
             counts.append(answered)
@@ -350,7 +350,7 @@ def test_askers_that_race_with_the_end_are_all_answered(factory: Any, attempt: i
 
         own.stop()
         for thread in threads:
-            thread.join(10)
+            thread.join(60)
 
         assert len(counts) == 8
 
@@ -371,7 +371,7 @@ def test_askers_of_a_thread_that_is_stuck_are_answered_when_the_system_ends() ->
         entered.wait()
 
         own.stop()
-        asker.join(10)
+        asker.join(60)
         released.set()
 
         assert got == [OutcomeUnknown]

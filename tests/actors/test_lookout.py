@@ -23,7 +23,7 @@ async def test_what_a_lookout_does_begins_again_when_it_has_failed_and_ends_with
 
     async with open_stage() as stage:
         await stage.system.start_child("root", child("watch", Lookout, watch))
-        with trio.fail_after(20):
+        with trio.fail_after(60):
             await again.wait()
 
     assert (begun, ended) == (2, 2)

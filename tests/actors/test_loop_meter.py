@@ -22,7 +22,7 @@ async def test_a_turn_that_holds_everybody_up_is_seen_and_waiting_is_not(autojum
         await trio.lowlevel.checkpoint()
         await trio.sleep(0.001)
 
-    assert waited < 10  # rather than LONG_S: whoever else uses the machine may hold up a turn
+    assert waited < 500  # rather than LONG_S: whoever else uses the machine may hold up a turn
     assert turns.total >= LONG_S
     assert sum(turns.counts[[*turns.bounds].index(LONG_S) :]) >= 1
 

@@ -455,7 +455,7 @@ async def test_a_node_tells_who_is_there(village: Village) -> None:
         ("b", "b.test:1", 0, None),
     ]
     assert (facts["node"], facts["alone"]) == ("a", False)
-    assert facts["lease_s"] > 50
+    assert facts["lease_s"] > 5  # of 60, on a machine that may stand still for a while
 
 
 # An instance that is replaced -----------------------------------------------------------------------------------------

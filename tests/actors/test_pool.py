@@ -1,6 +1,8 @@
 """The pool as workers see it, over a store in memory and under a clock that jumps."""
 
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from math import inf
 from typing import Any
 
 import pytest
@@ -354,6 +356,39 @@ async def test_a_task_of_a_worker_that_dies_is_offered_again(stage: Stage, autoj
     assert (await stage.ask("one", offer(), found.epoch)).outcome == b"result"
 
 
+async def test_a_worker_that_says_that_it_lives_right_after_the_runtime_stood_still_keeps_what_it_holds(
+    stage: Stage, autojump_clock: MockClock
+) -> None:
+    found = await lead(stage, lease_ms=2_000)
+    async with stand_still(stage, autojump_clock, 20):
+        kept = await stage.ask("any", keep(found.claim_id, lease_ms=2_000))
+
+    assert kept == ClaimsKept()
+    assert (await status(stage)).epoch == found.epoch
+
+
+async def test_who_says_nothing_then_either_has_lost_it(stage: Stage, autojump_clock: MockClock) -> None:
+    found = await lead(stage, lease_ms=2_000)
+    async with stand_still(stage, autojump_clock, 20):
+        pass
+    await trio.sleep(2.1)
+
+    assert stage.facts(POOL)["workers"] == 0
+    assert (await status(stage)).status is Status.SUSPENDED
+    assert lead_of(await stage.ask("any", claim("v"))).epoch > found.epoch
+
+
+@asynccontextmanager
+async def stand_still(stage: Stage, clock: MockClock, seconds: float) -> AsyncIterator[None]:
+    """Let time pass in which nothing runs, and then all timers ring before anybody says anything."""
+    clock.autojump_threshold = inf
+    clock.jump(seconds)
+    for _ in range(20):
+        await trio.lowlevel.checkpoint()
+    yield
+    clock.autojump_threshold = 0
+
+
 async def test_whoever_works_on_a_task_of_an_instance_that_has_ended_is_told(
     stage: Stage, autojump_clock: MockClock
 ) -> None:
@@ -443,6 +478,45 @@ async def test_whoever_cannot_wait_any_more_is_refused(
     await stage.ask("one", offer("a", wait_ms=0), found.epoch)
     with pytest.raises(Busy, match="tasks"):
         await stage.ask("one", offer("b", wait_ms=0), found.epoch)
+
+
+async def done_elsewhere(stage: Stage, found: LeadClaim, place: str) -> None:
+    """Have a task of an instance done by another worker, and whoever leads told what came of it."""
+    told: list[TaskOffered] = []
+    await stage.ask("one", offer(place, wait_ms=0), found.epoch)
+    claimed = await stage.ask("any", claim("helper"))
+    assert claimed.task is not None
+    await stage.ask("one", offer(place, wait_ms=0), found.epoch)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_note, stage, offer(place), told, "one", found.epoch)
+        await trio.sleep(1)
+        await stage.ask("any", FinishTask(claim_id=claimed.task.claim_id, outcome=b"result"))
+    assert [one.status for one in told] == ["done"]
+
+
+async def test_whoever_has_not_heard_what_came_of_a_task_is_told_at_once_when_asking_again(
+    stage: Stage, autojump_clock: MockClock
+) -> None:
+    found = await lead(stage)
+    await done_elsewhere(stage, found, "t")
+    began = trio.current_time()
+
+    again = await stage.ask("one", offer("t", wait_ms=30_000), found.epoch)
+
+    assert again == TaskOffered(status="done", outcome=b"result")
+    assert trio.current_time() - began < 1
+
+
+async def test_tasks_that_are_done_leave_room_for_others(
+    stage: Stage, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(the_pool, "OFFERS_MAX", 2)
+    found = await lead(stage)
+
+    for place in "abcde":
+        await done_elsewhere(stage, found, place)
+
+    assert stage.facts(POOL)["offers"] <= 2
 
 
 async def test_a_slot_that_asks_twice_is_answered_twice_and_given_work_once(

@@ -29,7 +29,7 @@ def test_news_are_believed_for_a_while_by_slots_that_can_run_the_program() -> No
 def test_what_has_found_nothing_asks_again_when_there_are_news_for_it() -> None:
     lender = Lender(1, "acme")
     lender.has_news(A, until=5)
-    lender.has_nothing(kind(A))
+    lender.has_nothing(kind(A), lender.told)
 
     assert not lender.may_have(kind(A), 1)
     assert lender.may_have(kind(A, tags=("gpu",)), 1)
@@ -42,9 +42,21 @@ def test_what_has_found_nothing_asks_again_when_there_are_news_for_it() -> None:
 def test_of_a_lender_that_is_gone_nothing_is_believed_until_it_says_something() -> None:
     lender = Lender(1, "acme")
     lender.has_news(A, until=5)
-    lender.is_gone()
+    lender.is_gone(lender.told)
 
     assert not lender.may_have(kind(A), 1)
+
+
+def test_news_that_came_while_a_lender_was_asked_are_newer_than_its_answer() -> None:
+    lender = Lender(1, "acme")
+    lender.has_news(A, until=5)
+    asked = lender.told
+    lender.has_news(A, until=5)
+
+    lender.has_nothing(kind(A), asked)
+    lender.is_gone(asked)
+
+    assert lender.may_have(kind(A), 1)
 
 
 def test_a_slot_there_is_used_again_once_it_is_known_to_work_on_nothing() -> None:
@@ -78,7 +90,7 @@ def test_what_is_remembered_is_bounded() -> None:
     lender = Lender(1, "acme")
     for number in range(loans.NEWS_MAX + 1):
         lender.has_news(f"pool:{number}", until=5)
-        lender.has_nothing(kind(f"pool:{number}", "pool:other"))
+        lender.has_nothing(kind(f"pool:{number}", "pool:other"), lender.told)
 
     assert not lender.may_have(kind("pool:0"), 1)
     assert lender.may_have(kind(f"pool:{loans.NEWS_MAX}"), 1)

@@ -250,7 +250,10 @@ async def test_of_two_nodes_that_start_the_same_at_once_one_begins_it(database: 
         created.append((await backend.beside(name).call(start)).created)
         assert (await WorkflowClient(backend).wait_async(name, 60)).is_completed
 
-    async with embedded.open(url=database) as one, embedded.open(url=database) as two:
+    async with (
+        embedded.open(url=database, node_lease_ms=60_000) as one,
+        embedded.open(url=database, node_lease_ms=60_000) as two,
+    ):
         backends = [SystemBackend(one), SystemBackend(two)]
         first, second = (
             PooledWorker(name, backend, [workflow], max_concurrent_tasks=3)

@@ -41,6 +41,11 @@ class Node:
         self.gate = trio.Event()
         """Until it is set, what they pass on waits."""
         self.gate.set()
+        self.answered: list[Any] = []
+        """What it has answered to that."""
+        self.answers = trio.Event()
+        """Until it is set, the answers are on their way."""
+        self.answers.set()
         self.loses_answers = False
         """Whether they hear nothing of what it has answered."""
 
@@ -72,6 +77,8 @@ class Node:
         await self.gate.wait()
         line = self.runtime.dispatch.line(key, passed_on=True)
         answer = await line.call(command, epoch, timeout=timeout)
+        self.answered.append(answer)
+        await self.answers.wait()
         if self.loses_answers:
             raise Unreachable(f"{self.name} is cut off, and was not before")
         return answer

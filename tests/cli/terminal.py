@@ -16,7 +16,7 @@ from tests.house.source import ROOT
 
 __all__ = ["SECONDS", "Server", "Terminal", "popen", "type_command"]
 
-SECONDS: Final = 30
+SECONDS: Final = 100
 """How long a test waits for what comes soon."""
 
 

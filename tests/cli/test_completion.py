@@ -79,14 +79,15 @@ def test_no_more_ids_are_offered_than_fit_on_a_screen(terminal: Terminal) -> Non
     assert len(offered(terminal, "status", "x-")) == MOST
 
 
-def test_a_server_that_is_away_is_not_waited_for(tmp_path: Path) -> None:
+def test_a_server_that_is_away_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RUNTARA_CONNECT_TIMEOUT_MS", "100000")
     shell = ShellComplete(main, {}, "runtara", "_RUNTARA_COMPLETE")
     began = time.monotonic()
 
     found = shell.get_completions(["status", "--server", "127.0.0.1:9", "--data-dir", str(tmp_path)], "a")
 
     assert found == []
-    assert time.monotonic() - began < 9, "half a second, and what a busy machine adds"
+    assert time.monotonic() - began < 50, "half a second, and what a busy machine adds"
 
 
 def test_contexts_are_offered(terminal: Terminal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -47,7 +47,7 @@ def test_a_follower_sees_everything_up_to_the_end(terminal: Terminal) -> None:
     follower = threading.Thread(target=follow)
     follower.start()
     terminal.system.custom_signal("i", "word")
-    follower.join(30)
+    follower.join(100)
 
     types = [line.split()[3] for line in said]
     assert types[0] == "created"

@@ -63,7 +63,7 @@ async def test_what_will_always_be_refused_is_not_asked_again() -> None:
 async def test_a_push_from_another_thread_ends_the_wait() -> None:
     session = Session(InstanceKey("t", "i"))
 
-    with trio.fail_after(30):
+    with trio.fail_after(100):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(wait_for_push, session, session.pushes)
             await trio.testing.wait_all_tasks_blocked()

@@ -1,6 +1,7 @@
 """`runtara upkeep`."""
 
 import json
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,10 +22,12 @@ def tidy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 def finish(server: Server, name: str) -> None:
-    """Have an instance that is finished, with a folder of its own."""
+    """Have an instance that is finished, with a folder of its own, in which nothing runs any more either."""
     path = Path(server.write_program(f"{name}.sh", "#!/bin/sh\nexit 0\n"))
     path.chmod(0o755)
     assert server("start", str(path), "--id", name, "--wait").exit_code == 0
+    while any((server.folder / ".data" / "runs" / "attempts").iterdir()):
+        threading.Event().wait(0.01)  # its end is stored first, and then forgotten by who has launched it
 
 
 def test_what_is_not_kept_is_named_and_then_removed(tidy: Server) -> None:

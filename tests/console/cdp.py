@@ -16,7 +16,7 @@ from trio_websocket import ConnectionClosed, WebSocketConnection, open_websocket
 
 __all__ = ["PATIENCE_S", "Browser", "BrowserError", "Page", "open_browser"]
 
-PATIENCE_S: Final = 30.0
+PATIENCE_S: Final = 60.0
 """How long anything may take before a test gives up; on a busy machine a page takes its time."""
 
 _MESSAGE_MAX_BYTES: Final = 64 * 1024 * 1024
@@ -243,8 +243,10 @@ class Page:
             f"({place}.value = {json.dumps(value)}, {place}.dispatchEvent(new Event('change', {{bubbles: true}})))"
         )
 
-    async def press(self, key: str, *, shift: bool = False) -> None:
-        """Press a key."""
+    async def press(
+        self, key: str, *, shift: bool = False, meanwhile: Callable[[], Awaitable[object]] | None = None
+    ) -> None:
+        """Press a key; `meanwhile` happens between press and release."""
         code, text = _KEYS.get(key, (0, key))
         common = {
             "key": key,
@@ -254,6 +256,8 @@ class Page:
         }
         down = {"type": "keyDown", "text": text} if text else {"type": "rawKeyDown"}
         await self.call("Input.dispatchKeyEvent", **down, **common)
+        if meanwhile is not None:
+            await meanwhile()
         await self.call("Input.dispatchKeyEvent", type="keyUp", **common)
 
     async def resize(self, width: int, height: int) -> None:

@@ -94,6 +94,32 @@ async def test_what_is_pressed_while_the_list_changes_is_opened(tmp_path: Path, 
     assert quiet(page)
 
 
+async def test_what_changed_while_a_key_was_held_is_shown_when_the_focus_has_gone(
+    tmp_path: Path, chromium: str
+) -> None:
+    button = "document.querySelector('.panel tr button')"
+    async with open_world(tmp_path, chromium, park_after_ms=60_000) as world:
+        await world.start("one", ["save", 1], ["wait", "go"], ["save", 1])
+        page = await see(world, "one")
+
+        async def go_on() -> None:
+            await world.signal("one", "go", 1)
+            await page.wait_for(BADGE, "completed")
+            await page.wait_for("[data-tab=steps] .count", "3")
+            assert await page.evaluate(f"{button}.matches(':active')")
+            await page.evaluate(f"{button}.blur()")
+
+        await page.click("[data-tab=checkpoints]")
+        await page.wait_for("[data-tab=steps] .count", "2")  # each step has the list drawn again
+        await page.wait_for(".panel tr button")
+        await page.call("Emulation.setFocusEmulationEnabled", enabled=True)  # as of the window in front
+        await page.evaluate(f"{button}.focus()")
+        await page.press(" ", meanwhile=go_on)
+        await page.wait("document.querySelectorAll('.panel tr button').length > 1")
+
+    assert quiet(page)
+
+
 async def test_the_list_shows_live_what_becomes_of_instances(tmp_path: Path, chromium: str) -> None:
     async with open_world(tmp_path, chromium) as world:
         page = await world.visit()

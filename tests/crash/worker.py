@@ -39,7 +39,7 @@ __all__ = ["LIMIT_S", "TENANT", "Event", "Life"]
 
 TENANT = "default"
 
-LIMIT_S = 40
+LIMIT_S = 100
 """Seconds after which a life ends itself, whatever keeps it."""
 
 

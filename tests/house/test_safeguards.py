@@ -60,7 +60,7 @@ def test_what_is_promised_but_missing_fails(promise: str, monkeypatch: pytest.Mo
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="only Linux lists a process's children")
 def test_a_test_that_leaves_something_running_fails(tmp_path: Path) -> None:
     safeguards = (ROOT / "tests" / "conftest.py").read_text()
-    (tmp_path / "conftest.py").write_text(safeguards.replace("GRACE_S = 10.0", "GRACE_S = 0.5"))
+    (tmp_path / "conftest.py").write_text(safeguards.replace("GRACE_S = 60.0", "GRACE_S = 0.5"))
     (tmp_path / "test_leaks.py").write_text(LEAKS)
 
     without = ("--disable-plugin-autoload", "-p", "no:cacheprovider", "-p", "no:unraisableexception")

@@ -55,7 +55,7 @@ import time
 import pytest
 from tests import timeouts
 
-timeouts.GRACE_S = 4
+timeouts.GRACE_S, timeouts.SLACK_S = 4, 0
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item):

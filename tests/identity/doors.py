@@ -206,7 +206,7 @@ async def _listening(lobby: Lobby, folder: Path) -> AsyncIterator[str]:
 async def _open_http(lobby: Lobby, folder: Path) -> AsyncIterator[Any]:
     @asynccontextmanager
     async def meet(visitor: Visitor) -> AsyncIterator[Asker]:
-        async with httpx.AsyncClient(base_url=f"http://{where}", timeout=20, trust_env=False, verify=False) as client:
+        async with httpx.AsyncClient(base_url=f"http://{where}", timeout=60, trust_env=False, verify=False) as client:
             yield _Requests(client, visitor)
 
     async with _listening(lobby, folder) as where:

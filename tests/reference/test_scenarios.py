@@ -304,7 +304,7 @@ async def test_s32_a_host_removes_what_is_old_as_soon_as_it_starts(tmp_path: Pat
         ):
             put(writer, save(InstanceKey("acme", name), status=status, finished_at=finished_at))
 
-    with trio.fail_after(20):
+    with trio.fail_after(100):
         async with open_host(settings) as host:
             look = RunChore(chore="instances", dry_run=True)
             while (await host.runtime.dispatch.call(InstanceKey("acme", "cli"), look)).removed:

@@ -131,7 +131,8 @@ class Remote:
 
     def _config(self, instance_id: str, tenant_id: str) -> SdkConfig:
         config = SdkConfig(instance_id, tenant_id).with_server_addr(self.server.address)
-        return config.with_ca_file(str(self.server.identity.ca_file))
+        config = config.with_ca_file(str(self.server.identity.ca_file))
+        return config.with_connect_timeout_ms(60_000).with_request_timeout_ms(60_000)  # machines stand still at times
 
     def sdk(self, instance_id: str, tenant_id: str | None = None) -> Any:
         return self._open(instance_id, self.tenant_id if tenant_id is None else tenant_id)

@@ -60,7 +60,7 @@ def test_a_function_that_takes_too_long_is_abandoned() -> None:
     mine, end, ended = scope(), threading.Event(), threading.Event()
 
     def wait() -> None:
-        end.wait(30)
+        end.wait(100)
         ended.set()
 
     outcome = try_blocking(mine, wait, 0.01)
@@ -69,7 +69,7 @@ def test_a_function_that_takes_too_long_is_abandoned() -> None:
     assert str(outcome.error) == "step() took longer than 0.01 seconds"
     assert mine.is_abandoned
     end.set()
-    assert ended.wait(30)
+    assert ended.wait(100)
 
 
 def test_a_timeout_of_the_functions_own_is_its_error() -> None:

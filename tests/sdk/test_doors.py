@@ -9,6 +9,7 @@ from runtara.errors import ActorStopped, InvalidInput
 from runtara.ids import InstanceKey
 from runtara.sdk import embedded
 from runtara.sdk._doors import Doors
+from runtara.transport import Session
 
 KEY = InstanceKey("t", "i")
 
@@ -86,3 +87,20 @@ async def test_after_the_end_of_the_system_calls_are_refused_and_closing_is_harm
         with pytest.raises(ActorStopped):
             await each.call(messages.GetStatus())
         each.close()
+
+
+async def test_who_attaches_while_the_system_ends_is_woken_or_refused() -> None:
+    class Ending:
+        """The way to the actor of sessions, of a system that ends as soon as a message is on its way."""
+
+        def tell_nowait(self, message: Any) -> None:
+            doors.hang_up()
+
+    async with embedded.open(url="memory://") as system:
+        doors = system._doors
+        doors._sessions = Ending()  # type: ignore[assignment]  # nothing else is asked of it
+        session = Session(KEY)
+        doors._attach(session)
+        pushes = session.pushes
+
+    assert pushes == 1

@@ -1031,12 +1031,12 @@ def test_a_blocking_try_that_was_abandoned_can_store_nothing_any_more() -> None:
     def inner() -> str:
         return "inner"
 
-    @durable(timeout=0.5, delay=0, max_retries=1)
+    @durable(timeout=0.5, delay=0, max_retries=100)
     def step() -> str:
         tries.append(threading.get_ident())
-        if len(tries) == 2:
+        if len(tries) > 1:  # on a busy machine even this may take longer than it may
             return "second"
-        gone.wait(30)
+        gone.wait(100)
         for call in (inner, lambda: mine.checkpoint("a", b""), mine.heartbeat):
             try:
                 call()
@@ -1049,8 +1049,8 @@ def test_a_blocking_try_that_was_abandoned_can_store_nothing_any_more() -> None:
     with embedded.open(url="memory://") as system, system.sdk("i") as mine:
         assert step() == "second"
         gone.set()
-        assert refused.wait(30)
-        assert len(set(tries)) == 2
+        assert refused.wait(100)
+        assert tries[0] not in tries[1:]
         assert mine.get_status().checkpoint_count == 1  # the program itself goes on as ever
 
 

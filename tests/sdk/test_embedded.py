@@ -38,7 +38,7 @@ from runtara.store._sqlite_door import SqliteLimits
 from tests.house.source import ROOT, run_python
 from tests.sdk.faces import Awaited, Face, when_it_waits
 
-SECONDS = 30
+SECONDS = 100
 """How long a test waits for what comes at once."""
 
 

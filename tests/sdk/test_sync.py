@@ -69,11 +69,11 @@ def test_a_call_blocks_its_own_thread_and_no_other() -> None:
 
         thread = threading.Thread(target=sleep)
         thread.start()
-        assert asleep.wait(30)
+        assert asleep.wait(100)
 
         other.checkpoint("a", b"A")
         system.signal("sleeper", SignalType.CANCEL)
-        thread.join(30)
+        thread.join(100)
 
         assert not thread.is_alive()
 

@@ -37,9 +37,9 @@ QUICK: Final = PostgresLimits(connect_timeout_ms=3_000, timeout_ms=800, lock_tim
 
 PATIENT: Final = PostgresLimits(connect_timeout_ms=20_000, timeout_ms=20_000, lock_timeout_ms=10_000)
 
-LIMIT_S: Final = 30.0
-GIVEN_UP_S: Final = 5.0
-"""Long enough for `QUICK` to give a connection up and make another one, also where others use the machine."""
+LIMIT_S: Final = 100.0
+GIVEN_UP_S: Final = 15.0
+"""Long enough for `QUICK` to give a connection up and make another one, also on a machine that stalls for a while."""
 
 OTHER: Final = InstanceKey("acme", "order-2")
 

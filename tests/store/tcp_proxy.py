@@ -19,7 +19,7 @@ __all__ = ["Cut", "TcpProxy", "open_proxy"]
 
 _CHUNK: Final = 65_536
 _LINKS_MAX: Final = 1_000
-_PATIENCE_S: Final = 30.0
+_PATIENCE_S: Final = 100.0
 _TLS_REQUEST: Final = bytes.fromhex("0000000804d2162f")
 
 Direction = Literal["request", "answer"]

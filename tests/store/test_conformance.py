@@ -169,6 +169,8 @@ def test_a_checkpoint_that_is_wanted_only_if_it_is_short_is_left_where_it_is_not
     found = reader.read_all([Wanted(KEY, "short", "b"), Wanted(KEY, "short", "a"), Wanted(KEY, "short", "c")])
 
     assert found == [None, short, None]
+    assert reader.read_checkpoint(KEY, "a", SHORT_MAX_BYTES) == short
+    assert reader.read_checkpoint(KEY, "b", SHORT_MAX_BYTES) is None
 
 
 def test_what_has_much_of_a_history_is_loaded_beside_what_has_none(writer: Writer, reader: Reader) -> None:

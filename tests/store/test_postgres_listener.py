@@ -17,7 +17,7 @@ from runtara.store._terms import Notice
 from tests.postgres import Cluster
 from tests.store.samples import KEY, event, save
 
-PATIENCE_S = 30.0
+PATIENCE_S = 100.0
 
 
 class Pair:

@@ -229,7 +229,7 @@ def test_nodes_that_open_a_new_database_at_once_migrate_it_once(url: str) -> Non
 
     def open_and_save(number: int) -> int | None:
         store = PostgresStore(url)
-        everybody.wait(30)
+        everybody.wait(100)
         with contextlib.closing(store.open_writer()) as writer:
             put(writer, save(KEY._replace(instance_id=f"order-{number}")))
             return store.tenure.number
@@ -261,7 +261,7 @@ def test_a_node_that_begins_while_another_migrates_finds_nothing_left_to_do(url:
             second = pool.submit(lambda: PostgresStore(url).open_writer().close())
             migrate_in_the_open(first)
             first.execute("COMMIT")
-            second.result(30)
+            second.result(100)
 
         assert len(book(first)) == len(load_migrations("postgres"))
 

@@ -117,7 +117,7 @@ def test_nothing_is_added_any_more_to_what_is_about_to_go(database: str, monkeyp
 
     def interrupted(self: Connection, statement: Any, *arguments: Any, **names: Any) -> Any:
         if "their_inputs" in str(statement):
-            begun.wait(30)
+            begun.wait(100)
             threads.append(threading.Thread(target=lambda: answers.append(commit())))
             threads[0].start()
             threads[0].join(0.2)

@@ -450,10 +450,26 @@ def test_a_plan_that_was_made_while_all_was_empty_uses_the_indexes_too(cluster: 
     cluster.execute("CREATE DATABASE empty")
     with contextlib.closing(connect(cluster.url_of("empty"), PostgresLimits())) as connection:
         migrate(connection, "here")
-        plans = {name: plan_of(connection, POSTGRES[name]) for name in HOT}
+        plans = {name: plan_of(connection, POSTGRES[name]) for name in (*HOT, *DUE)}
     cluster.execute("DROP DATABASE empty WITH (FORCE)")
 
-    assert {name: plan for name, plan in plans.items() if "Seq Scan" in plan} == {}
+    assert {name: plan for name, plan in plans.items() if name in HOT and "Seq Scan" in plan} == {}
+    assert {name: plan for name, plan in plans.items() if name in DUE and not re.search(DUE[name], plan)} == {}
+
+
+DUE = {
+    "claim_due": r"Index Scan using instances_(?:claimable|due) .*\n *Index Cond: .*wake_at <= ",
+    "find_next_due": r"Index Scan using instances_due .*\n *Index Cond: \(wake_at > ",
+}
+"""How those look who want to know what is due: what sleeps is not read, be it ever so many."""
+
+
+@pytest.mark.parametrize("name", DUE)
+def test_who_looks_for_what_is_due_does_not_read_all_that_sleeps(tables: "psycopg.Connection[Any]", name: str) -> None:
+    plan = plan_of(tables, POSTGRES[name])
+
+    assert re.search(DUE[name], plan), plan
+    assert name == "claim_due" or not re.search(r"\bSort\b", plan), plan
 
 
 WRITES = (

@@ -253,7 +253,7 @@ def load(url: str) -> Iterator[list[int]]:
     thread = threading.Thread(target=run)
     thread.start()
     try:
-        assert begun.wait(30)
+        assert begun.wait(100)
         yield acknowledged
     finally:
         stop.set()

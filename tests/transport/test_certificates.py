@@ -153,7 +153,7 @@ def test_processes_that_start_at_once_agree_on_one_certificate(tmp_path: Path) -
         assert process.stdin is not None
         process.stdin.write("\n")
         process.stdin.flush()
-    found = [process.communicate(timeout=30)[0] for process in starting]
+    found = [process.communicate(timeout=60)[0] for process in starting]
 
     assert len(set(found)) == 1
     assert len(found[0].strip()) == 64

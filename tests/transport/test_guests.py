@@ -38,7 +38,7 @@ class Visits:
         self._changed.set()
 
     async def until_gone(self, *names: str) -> None:
-        with trio.fail_after(20):
+        with trio.fail_after(60):
             while sorted(self.sent_away) != sorted(names):
                 await self._changed.wait()
                 self._changed = trio.Event()

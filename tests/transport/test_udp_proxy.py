@@ -20,14 +20,14 @@ def pieces(weather: Weather, seed: int = 1, count: int = 2_000) -> list[list[tup
 def server() -> Iterator[socket.socket]:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as made:
         made.bind((LOOPBACK, 0))
-        made.settimeout(30)
+        made.settimeout(60)
         yield made
 
 
 @pytest.fixture
 def client() -> Iterator[socket.socket]:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as made:
-        made.settimeout(30)
+        made.settimeout(60)
         yield made
 
 
@@ -82,7 +82,7 @@ def test_a_hole_swallows_everything_until_it_is_closed(server: socket.socket, cl
         proxy.swallow()
         for _ in range(3):
             client.sendto(b"lost", (LOOPBACK, proxy.port))
-            assert proxy.swallowed.acquire(timeout=30)
+            assert proxy.swallowed.acquire(timeout=60)
         proxy.swallow(False)
         client.sendto(b"arrives", (LOOPBACK, proxy.port))
 

@@ -81,16 +81,25 @@ class Shelf(Generic[_Item]):
             del self._of_attempt[new.attempt]
         self._changed(new.attempt)
 
-    def replace(self, items: list[_Item], began: int) -> None:
-        """Note all there was at a moment; what was noted since the count was `began` may be newer, and stays."""
-        before = {seen.object.metadata.uid: seen for seen in self.all()}
+    def replace(self, items: list[_Item], began: int, attempt: str = "") -> set[str]:
+        """Note all there was at a moment, or all of an attempt. Return the attempts to be looked at again.
+
+        What was noted since the count was `began` stays: it may be newer, or older, and a listing does not tell which.
+        """
+        before = {seen.object.metadata.uid: seen for seen in (self.find(attempt) if attempt else self.all())}
+        undecided = set()
         for item in items:
             seen = before.pop(item.metadata.uid, None)
             if seen is None or seen.at <= began:
                 self.put(item)
+            elif not seen.gone and seen.object.metadata.resource_version != item.metadata.resource_version:
+                undecided.add(seen.attempt)
         for seen in before.values():
-            if not seen.gone and seen.at <= began:
+            if seen.at > began and not seen.gone:
+                undecided.add(seen.attempt)
+            elif not seen.gone:
                 self.put(seen.object, gone=True)
+        return undecided
 
     def forget(self, attempt: str) -> None:
         """Let go of what belongs to an attempt."""
@@ -108,6 +117,8 @@ class Board:
         self._versions: Final[dict[Kind, str]] = {}
         self.jobs: Final = Shelf[Job](self._kept.__contains__, self.stir)
         self.pods: Final = Shelf[Pod](self._kept.__contains__, self.stir)
+        self.follows_pods: Final = trio.Event()
+        """Set once there is a moment from which every change of a Pod will be seen."""
 
     def keep(self, attempt: str) -> None:
         """Remember what is gone of an attempt, until it is forgotten."""
@@ -143,17 +154,19 @@ class Board:
 
     async def list_jobs(self) -> None:
         """Look at all Jobs anew. Raises `ApiFailed`."""
-        began = self.jobs.count
-        listing: Listing[Job] = await patiently(self._cluster.list_jobs, self._selector)
-        self.jobs.replace(listing.items, began)
-        self._versions["jobs"] = listing.version
+        self._versions["jobs"] = await self._list(self.jobs, self._cluster.list_jobs)
 
     async def list_pods(self) -> None:
         """Look at all Pods anew. Raises `ApiFailed`."""
-        began = self.pods.count
-        listing: Listing[Pod] = await patiently(self._cluster.list_pods, self._selector)
-        self.pods.replace(listing.items, began)
-        self._versions["pods"] = listing.version
+        self._versions["pods"] = await self._list(self.pods, self._cluster.list_pods)
+        self.follows_pods.set()
+
+    async def _list(self, shelf: Shelf[_Item], ask: Callable[[str], Listing[_Item]], attempt: str = "") -> str:
+        began = shelf.count
+        listing = await patiently(ask, f"{ATTEMPT}={attempt}" if attempt else self._selector)
+        for undecided in shelf.replace(listing.items, began, attempt):
+            await self._list(shelf, ask, undecided)
+        return listing.version
 
     async def _keep_up(self, kind: Kind, list_anew: Callable[[], Any]) -> None:  # a coroutine function
         failures = 0

@@ -9,7 +9,7 @@ the attempts that it adopts.
 import logging
 import random
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Final
 
@@ -33,6 +33,8 @@ FOLLOW_IDLE_S: Final = 45.0
 _LOOK_AGAIN_S: Final = 2.0
 _KEEP_S: Final = 2.0
 """How long reading a log may hold up a stop."""
+_LAST_WORDS_S: Final = 5.0
+"""How long whoever follows a log has to come to its end, once its program has ended."""
 _FINISH_S: Final = 10.0
 """How long reading a log may hold up the news of an end."""
 _WATCHED_MAX: Final = 1_024
@@ -63,6 +65,8 @@ class Copy:
         """Held while something is added."""
         self.follow: trio.CancelScope | None = None
         """Of the task that follows the log, if one does."""
+        self.attached = trio.Event()
+        """Set while that task hears every word."""
 
     @property
     def end(self) -> int:
@@ -145,7 +149,10 @@ class Logs:
         """Copy what the current attempt has written, and follow what it will: its Pod is about to go."""
         with trio.move_on_after(_KEEP_S):
             await self.read(key, 0, 0)
-        self.watch(key)
+            self.watch(key)
+            copy = self._copy_of(key)
+            if copy.follow is not None and not self._is_over(key):
+                await copy.attached.wait()
 
     async def finish(self, key: InstanceKey, pod: Pod | None, limit: int) -> str:
         """Add all that a Pod has written, while it is there; return the end of it."""
@@ -153,6 +160,9 @@ class Logs:
             return ""
         copy = self._copy_of(key)
         if copy.follow is not None:
+            with trio.move_on_after(_LAST_WORDS_S):  # it may be all that is left of the log: the Pod may be gone
+                async with copy.lock:
+                    pass
             copy.follow.cancel()
         with trio.move_on_after(_FINISH_S):
             await self._catch_up(key, copy, pod)
@@ -208,24 +218,34 @@ class Logs:
         async with copy.lock:
             if not copy.begin(pod.metadata.uid):
                 return True
-            skip = copy.taken
-
-            def take(piece: bytes) -> None:
-                nonlocal skip
-                fresh = piece[skip:]
-                skip = max(0, skip - len(piece))
-                if fresh:
-                    copy.add(fresh)
-                    self.stir(key)
-
-            opening = partial(self._cluster.read_log, pod.metadata.name, follow=follow)
             try:
-                await read_stream(opening, Stream.__iter__, take)
+                await self._add_new(key, copy, pod, follow=follow)
             except ApiFailed as failed:
                 if failed.status not in _NOT_THERE:
                     _log.warning("log-not-read", extra={"pod": pod.metadata.name, "error": str(failed)})
                 return False
+            finally:
+                if copy.attached.is_set():
+                    copy.attached = trio.Event()
             return True
+
+    async def _add_new(self, key: InstanceKey, copy: Copy, pod: Pod, *, follow: bool) -> None:
+        skip = copy.taken
+
+        def pieces(stream: Stream) -> Iterator[bytes]:
+            if follow:
+                trio.from_thread.run_sync(copy.attached.set)
+            yield from stream
+
+        def take(piece: bytes) -> None:
+            nonlocal skip
+            fresh = piece[skip:]
+            skip = max(0, skip - len(piece))
+            if fresh:
+                copy.add(fresh)
+                self.stir(key)
+
+        await read_stream(partial(self._cluster.read_log, pod.metadata.name, follow=follow), pieces, take)
 
     def _copy_of(self, key: InstanceKey) -> Copy:
         copy = self._copies.pop(key, None) or Copy(self._cap)

@@ -51,6 +51,8 @@ _MAKING_S: Final = 30.0
 """How long a launch may take, once nothing is in its way."""
 _KILL_S: Final = 1
 """The shortest grace with which the cluster still waits until the machine of a Pod has confirmed its end."""
+_FOLLOWED_S: Final = 30.0
+"""How long a host that has just begun has to follow its Pods, before it stops them all the same."""
 _FORCE_S: Final = 0
 """The grace with which it does not: the machine may be lost."""
 
@@ -212,6 +214,9 @@ class KubernetesEngine:
         self.board.forget(attempt.name)
 
     async def _stop(self, attempt: KubernetesAttempt, how: _How) -> None:
+        if how != "destroy":
+            with trio.move_on_after(_FOLLOWED_S):  # or nobody would see how it ends
+                await self.board.follows_pods.wait()
         pods = await self.find_pods(attempt.name)
         if how == "destroy" or not pods:
             await self._delete_job(attempt)

@@ -220,11 +220,12 @@ class NativeEngine:
         folder = RunFolder(self._home, marker.key)
         folder.make()
         note = folder.read_shim(marker.launch_id)
-        shim = open_process(note.pid, note.started) if note is not None else None
         if note is None:
             with folder.locked() as free:  # if it is, a shim that is merely late finds that it shall not begin
                 if free and folder.read_exit(marker.launch_id) is None:
                     folder.give_up(marker.launch_id)
+            note = folder.read_shim(marker.launch_id)  # whoever has the lock has said before who it is
+        shim = open_process(note.pid, note.started) if note is not None else None
         return NativeAttempt(marker, folder, shim, self._output_max_bytes)
 
 

@@ -267,7 +267,7 @@ class Calls:
         for call in sent:
             self._finish(call, None, error)
 
-    def _welcome(self, frame: Welcome, _now: float) -> None:
+    def _welcome(self, frame: Welcome, now: float) -> None:
         if self._was_welcome:
             self._tell_sessions()  # something may have been missed
         self.is_welcome = self._was_welcome = True
@@ -275,6 +275,7 @@ class Calls:
         self.why = "the server is there, and takes its time"
         self.limit = self._frame_max = frame.frame_max_bytes
         self._heartbeat_every = min(self._heartbeat_every, frame.heartbeat_every_ms / 1000)
+        self._wake_at(now + self._heartbeat_every)  # the attempt may have registered before that was known
         self._renew(frame.token)
         self._notices = [encode_frame(Watch(instance_id=instance_id)) for instance_id in self._watched]
 

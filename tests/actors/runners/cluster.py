@@ -153,6 +153,9 @@ class Cluster:
         self.images: dict[str, Path] = {}
         self.containers: dict[str, Container] = {}
         self.faults: list[Fault] = []
+        self.slow: tuple[str, str] | None = None
+        """Verb and kind of a request that is not looked at while ``held``; also ``follow`` and ``tell``, for logs."""
+        self.held = False
         self.requests: list[tuple[str, str, Any]] = []
         """Verb, path and body of every request."""
         self.rights: set[tuple[str, str, str]] = set()
@@ -169,7 +172,7 @@ class Cluster:
     def wait(self, condition: Callable[["Cluster"], Any]) -> Any:
         """Wait until something is the case, and return it."""
         with self.changed:
-            assert self.changed.wait_for(lambda: condition(self), timeout=30), "it was waited for in vain"
+            assert self.changed.wait_for(lambda: condition(self), timeout=60), "it was waited for in vain"
             return condition(self)
 
     # Objects ----------------------------------------------------------------------------------------------------------
@@ -374,6 +377,19 @@ class Cluster:
             self.history.clear()
             self.oldest = self.version + 1
 
+    def hold(self, verb: str, kind: str) -> None:
+        """Let a request wait, if it is the slow one, until nothing is `held` any more."""
+        if self.slow == (verb, kind):
+            self.slow, self.held = None, True
+            self.changed.notify_all()
+            self.changed.wait_for(lambda: not self.held)
+
+    def let_go(self) -> None:
+        """Look at the request that is held, as things are now."""
+        with self.changed:
+            self.held = False
+            self.changed.notify_all()
+
     def fault(self, verb: str, kind: str) -> Fault | None:
         """Return what goes wrong with a request."""
         for fault in self.faults:
@@ -415,6 +431,7 @@ class _Handler(BaseHTTPRequestHandler):
             cluster.rights.add((_GROUPS[kind], f"{kind}/{sub}" if sub else kind, verb))
             cluster.changed.notify_all()
             fault = cluster.fault(verb, kind)
+            cluster.hold("follow" if query.get("follow", "").lower() == "true" else verb, kind)
         try:
             if fault is not None and fault.status > 0:
                 raise Status(fault.status, "an internal error, by order")
@@ -517,6 +534,8 @@ class _Handler(BaseHTTPRequestHandler):
                     self.drop()
                     return
             if data:
+                with cluster.changed:
+                    cluster.hold("tell", "pods")
                 self.chunk(data)
                 sent += len(data)
             elif over:

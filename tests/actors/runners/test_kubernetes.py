@@ -13,15 +13,16 @@ import trio
 
 from runtara.actors.runners import Attempt, Ended, Engine, HostFailed
 from runtara.actors.runners import _kubernetes_logs as logs
+from runtara.actors.runners._kubernetes_board import Board
 from runtara.actors.runners._kubernetes_manifest import INPUT_MAX_BYTES
-from runtara.actors.runners._kubernetes_names import name_of
+from runtara.actors.runners._kubernetes_names import name_of, selector_of_node
 from runtara.actors.runners.kubernetes import KubernetesOptions
 from runtara.clock import SystemClock
 from runtara.errors import ConfigError, Forbidden, NotFound, Unreachable
 from runtara.ids import InstanceKey
 from runtara.transport.certificates import ensure_certificate
 from tests.actors.runners.cluster import Cluster, Fault
-from tests.actors.runners.yard import KEY, Yard, open_yard
+from tests.actors.runners.yard import KEY, PATIENCE_S, Yard, open_yard
 from tests.house.source import ROOT, environment
 from tests.requirements import require
 
@@ -252,6 +253,21 @@ async def test_asked_to_end_a_program_has_its_grace_and_its_last_words_are_kept(
     assert await yard.read() == b"ready\nbye\n"
 
 
+async def test_last_words_that_come_after_the_news_of_the_end_are_kept(yard: Yard) -> None:
+    attempt = await yard.launch(READY)
+    await yard.wait_written("ready")
+
+    yard.cluster.slow = ("tell", "pods")
+    async with trio.open_nursery() as nursery:
+        attempt.stop("ask")
+        nursery.start_soon(yard.end, attempt)
+        await yard.wait(lambda cluster: not cluster.objects["pods"])
+        await see_held(yard)
+        yard.cluster.let_go()
+
+    assert await yard.read() == b"ready\nbye\n"
+
+
 async def test_a_program_that_does_not_end_is_killed_when_its_grace_is_over(tmp_path: Path) -> None:
     async with open_yard(tmp_path, kill_grace_ms=50) as yard:
         attempt = await yard.launch("trap '' TERM; echo ready; while :; do sleep 0.05; done")
@@ -336,6 +352,56 @@ async def test_a_running_attempt_is_adopted_and_its_end_seen(yard: Yard) -> None
 
     assert (adopted.key, adopted.epoch) == (KEY, 4)
     assert ended.exit_code == 7
+
+
+async def see_held(yard: Yard) -> None:
+    """Wait until the cluster holds a request, and as long as others take that would not wait for its answer."""
+    await yard.wait(lambda cluster: cluster.held)
+    for _ in range(10):
+        await yard.engine.find_pods(name_of(KEY, 1))
+
+
+@pytest.mark.parametrize("slow", ["list", "follow"])
+async def test_an_attempt_is_stopped_only_once_its_end_will_be_seen_and_its_last_words_heard(
+    yard: Yard, monkeypatch: pytest.MonkeyPatch, slow: str
+) -> None:
+    monkeypatch.setattr(logs, "_KEEP_S", PATIENCE_S)
+    (await yard.launch(READY, epoch=4)).close()
+    await yard.wait_written("ready")
+    yard.engine = yard.another()
+
+    async with trio.open_nursery() as nursery:
+        (adopted,) = await yard.engine.adopt()
+        yard.cluster.slow = (slow, "pods")
+        nursery.start_soon(yard.engine.serve)
+        adopted.stop("ask")
+        await see_held(yard)
+        deleted_early = "delete" in [verb for verb, *_ in yard.cluster.requests]
+        yard.cluster.let_go()
+        ended = await yard.end(adopted)
+        nursery.cancel_scope.cancel()
+
+    assert not deleted_early
+    assert ended.exit_code == 7
+    assert await yard.read() == b"ready\nbye\n"
+
+
+async def test_a_pod_that_goes_while_the_pods_are_listed_is_missed_then(yard: Yard) -> None:
+    board = Board(yard.engine.cluster, selector_of_node("node-1"))
+    await yard.launch("echo ready; sleep 1000")
+    await yard.wait_written("ready")
+    (pod,) = await yard.engine.find_pods(name_of(KEY, 1))
+
+    async with trio.open_nursery() as nursery:
+        yard.cluster.slow = ("list", "pods")
+        nursery.start_soon(board.list_pods)
+        await yard.wait(lambda cluster: cluster.held)
+        board.pods.put(pod)
+        with yard.cluster.changed:
+            yard.cluster.remove("pods", pod.metadata.name)
+        yard.cluster.let_go()
+
+    assert board.pods.all() == []
 
 
 async def test_an_attempt_that_ended_meanwhile_is_found_until_it_is_forgotten(yard: Yard) -> None:
@@ -699,7 +765,7 @@ async def test_a_cluster_that_is_away_cannot_be_asked_what_there_is(yard: Yard) 
 
 async def test_over_tls_it_lets_go_at_once_when_it_is_cancelled(tmp_path: Path) -> None:
     identity = ensure_certificate(tmp_path / "tls", ("localhost",), clock=SystemClock())
-    with trio.fail_after(20):  # far less than a connection may be silent
+    with trio.fail_after(60):  # far less than a connection may be silent
         async with open_yard(tmp_path, identity) as yard:
             await yard.launch("echo ready; sleep 1000")
             await yard.wait_written("ready")

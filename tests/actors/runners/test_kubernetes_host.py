@@ -42,7 +42,7 @@ async def wait_log(host: runtara.host.Host, text: str) -> str:
 async def test_a_durable_program_goes_on_in_another_pod_when_its_own_is_taken_away(tmp_path: Path) -> None:
     async with open_yard(tmp_path) as yard:
         settings = Settings(data_dir=str(tmp_path / "data"), quic_port=0, env_http_port=0, relaunch_after_ms=1)
-        with trio.fail_after(30):
+        with trio.fail_after(60):
             async with runtara.host.open_host(settings, engine=yard.another()) as host:
                 await host.runtime.dispatch.call(KEY, StartInstance(program=_image(yard)))
                 await wait_log(host, "begun\n")

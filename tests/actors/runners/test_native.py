@@ -1,5 +1,6 @@
 import os
 import resource
+import signal
 import stat
 import sys
 from collections.abc import AsyncIterator
@@ -9,8 +10,8 @@ import pytest
 import trio
 
 from runtara.actors.runners import HostFailed
-from runtara.actors.runners._run_folder import RunFolder, read_markers
-from runtara.actors.runners.native import NativeEngine
+from runtara.actors.runners._run_folder import RunFolder, ShimNote, read_markers
+from runtara.actors.runners.native import NativeAttempt, NativeEngine
 from runtara.errors import Forbidden, NotFound
 from runtara.ids import InstanceKey
 from runtara.settings import Settings
@@ -303,6 +304,28 @@ async def test_a_shim_that_is_late_does_not_begin_what_was_given_up(hall: Hall) 
     assert (ended.exit_code, ended.counts) == (None, False)
     assert "before it could launch" in ended.error
     assert await hall.read() == b"begun\n"
+
+
+async def test_a_shim_that_begins_while_it_is_looked_for_is_found(hall: Hall, monkeypatch: pytest.MonkeyPatch) -> None:
+    attempt = await hall.launch("exec sleep 1000")
+    attempt.close()
+    read, looks = RunFolder.read_shim, list[str]()
+
+    def read_shim(folder: RunFolder, launch_id: str) -> ShimNote | None:
+        looks.append(launch_id)
+        return None if len(looks) == 1 else read(folder, launch_id)  # at first it had not got so far
+
+    monkeypatch.setattr(RunFolder, "read_shim", read_shim)
+    (adopted,) = await hall.engine.adopt()
+    assert isinstance(adopted, NativeAttempt)
+    is_found = adopted._shim is not None  # else nothing could stop it
+    monkeypatch.undo()
+    (again,) = await hall.engine.adopt()
+    again.stop("kill")
+
+    assert is_found
+    assert (await hall.end(adopted)).exit_code == -signal.SIGKILL
+    again.close()
 
 
 def start_late(hall: Hall, folder: RunFolder, launch_id: str) -> None:

@@ -69,7 +69,7 @@ def test_what_is_left_in_a_group_is_killed_and_the_group_removed() -> None:
         (root / name[1:] / "cgroup.procs").write_text(str(member.pid))
 
         clear_cgroup(name)
-        code, alive = member.wait(timeout=10), stranger.poll() is None
+        code, alive = member.wait(timeout=60), stranger.poll() is None
         stranger.kill()
     clear_cgroup(name)
 

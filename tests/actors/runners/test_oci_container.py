@@ -659,7 +659,7 @@ async def main(folder, rootfs):
         plan = Plan(key=InstanceKey("acme", "i"), epoch=1, program="x", image=image, input=b"in",
                     ours={"RUNTARA_SERVER_ADDR": "127.0.0.1:7001"})
         attempt = await engine.launch(plan)
-        with trio.fail_after(20):
+        with trio.fail_after(60):
             ended = await attempt.wait_ended()
         attempt.close()
         await attempt.forget()

@@ -18,7 +18,7 @@ from tests.actors.runners.cluster import Cluster, open_cluster
 __all__ = ["KEY", "PATIENCE_S", "Yard", "open_yard"]
 
 KEY = InstanceKey("acme", "order-7")
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 
 
 class Yard:
@@ -27,7 +27,12 @@ class Yard:
     def __init__(self, folder: Path, cluster: Cluster, **options: Any) -> None:
         self.folder = folder
         self.cluster = cluster
-        self.given: dict[str, Any] = {"node": "node-1", "namespace": "programs", "kill_grace_ms": 20_000}
+        self.given: dict[str, Any] = {
+            "node": "node-1",
+            "namespace": "programs",
+            "kill_grace_ms": 20_000,
+            "request_timeout_ms": 60_000,
+        }
         self.given |= {"kubeconfig": str(folder / "kubeconfig"), **options}
         self.engine = self.another()
         self._images = 0

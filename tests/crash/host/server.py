@@ -13,8 +13,8 @@ from tests.crash.host.site import FOLDER, ROOT, Site
 
 __all__ = ["SETTINGS", "Server"]
 
-READY_S = 30.0
-STOP_S = 30.0
+READY_S = 100.0
+STOP_S = 100.0
 
 SETTINGS: Final = {
     "heartbeat_timeout_ms": "10000",

@@ -8,8 +8,6 @@ import fcntl
 import os
 import select
 import signal
-import socket
-import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -19,6 +17,7 @@ import msgspec
 
 from tests.crash.host.processes import Process, processes_at
 from tests.crash.journal import Journal, Line, read_lines
+from tests.ports import free_port
 
 __all__ = [
     "FOLDER",
@@ -26,7 +25,6 @@ __all__ = [
     "Bell",
     "Site",
     "Taken",
-    "free_port",
     "launched",
     "leave_nothing_running",
     "open_site",
@@ -46,9 +44,6 @@ sys.path.insert(0, {root!r})
 from {module} import main
 main()
 """
-
-LOWEST_PORT, PORTS = 20_000, 12_000
-"""Below those that systems give to clients: a server that is away must find its port free when it comes back."""
 
 
 class Taken(Exception):
@@ -193,20 +188,6 @@ def open_site(folder: Path, port: int | None = None, clients_port: int | None = 
     site.program()
     site.save()
     return site
-
-
-def free_port() -> int:
-    """Return a port that nobody uses, for UDP and TCP, and that no client is given by chance."""
-    for number in range(PORTS):
-        port = LOWEST_PORT + (os.getpid() * 7 + number) % PORTS
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp, socket.socket() as tcp:
-            try:
-                udp.bind(("127.0.0.1", port))
-                tcp.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
-    sys.exit("no port is free")
 
 
 def launched(site: Site) -> list[Process]:

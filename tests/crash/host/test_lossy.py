@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 
 from tests.crash.host.campaign import Campaign
-from tests.crash.host.site import free_port, open_site
+from tests.crash.host.site import open_site
+from tests.ports import free_port
 from tests.transport.udp_proxy import STORM, UdpProxy
 
 SEED = 20_261_122

@@ -37,13 +37,16 @@ from runtara.transport.client.door import RemoteDoor, ServerSpec
 from runtara.transport.connection_file import read_connection_file
 from runtara.transport.remote import open_remote_door
 from tests.crash.host.server import Server
-from tests.crash.host.site import Site, free_port
+from tests.crash.host.site import Site
+from tests.ports import free_port
 from tests.postgres import Cluster
 
-__all__ = ["LEASE_S", "LEDGER", "Client", "Fleet", "Node", "open_fleet"]
+__all__ = ["LEASE_S", "LEDGER", "LONG_MS", "Client", "Fleet", "Node", "open_fleet"]
 
 LEASE_S = 2.0
-LIMIT_S = 60.0
+LONG_MS = "60000"
+"""A lease that lasts though the machine stalls for a while, for tests in which no node is lost."""
+LIMIT_S = 100.0
 """What has not happened by then never will."""
 
 _EARLIER = ("PYTHONPATH", "PYTHONSAFEPATH")
@@ -198,7 +201,7 @@ class Fleet:
         program = site.path / "programs" / "steps.py"
         program.write_text(PROGRAM)
         self.nodes: list[Node] = []
-        self._doors: list[RemoteDoor] = []
+        self._doors: dict[tuple[str, int], RemoteDoor] = {}
 
     def start(self, more: int, **environment: str) -> list[Node]:
         """Start so many servers more."""
@@ -209,19 +212,21 @@ class Fleet:
             node.start()
         return self.nodes[first - 1 :]
 
-    def start_earlier(self, more: int, version: str) -> list[Node]:
+    def start_earlier(self, more: int, version: str, **environment: str) -> list[Node]:
         """Start so many servers more that are, by their own words, of an earlier version."""
         package = self.site.path / "earlier" / "runtara"
-        shutil.copytree(Path(runtara.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
+        half_written = shutil.ignore_patterns("*.pyc.*")  # others may be compiling
+        shutil.copytree(Path(runtara.__file__).parent, package, ignore=half_written)
         front = package / "__init__.py"
         front.write_text(front.read_text().replace(runtara.__version__, version))
-        return self.start(more, **dict(zip(_EARLIER, (str(package.parent), "1"), strict=True)))
+        return self.start(more, **dict(zip(_EARLIER, (str(package.parent), "1"), strict=True)), **environment)
 
     def manager(self, node: Node) -> RemoteDoor:
-        """Return a door to one server, of somebody who manages the tenant."""
-        door = open_remote_door(node.spec(), InstanceKey("default", "manager"))
-        self._doors.append(door)
-        return door
+        """Return a door to one server, of somebody who manages the tenant: one and the same for each of its lives."""
+        life = node.name, node.starts
+        if life not in self._doors:
+            self._doors[life] = open_remote_door(node.spec(), InstanceKey("default", "manager"))
+        return self._doors[life]
 
     def start_programs(self, node: Node, many: int, steps: int, first: int = 0) -> list[str]:
         """Have programs launched, asked for at one server."""
@@ -258,6 +263,10 @@ class Fleet:
                 "SELECT name, count(*) FROM runtara.instances JOIN runtara.nodes ON owner = nodes.number GROUP BY name"
             )
         )
+
+    def tenures(self) -> dict[str, int]:
+        """The number of each node that is not lost, by name: another one where it was lost and came back."""
+        return dict(self.query("SELECT name, number FROM runtara.nodes WHERE lost_at IS NULL"))
 
     def await_true(self, condition: Any, what: str, within: float = LIMIT_S) -> None:
         """Wait for something that only looking can tell."""
@@ -320,7 +329,7 @@ class Fleet:
 
     def close(self) -> None:
         """End everything."""
-        for door in self._doors:
+        for door in self._doors.values():
             door.close()
         for node in self.nodes:
             if node.is_running:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from runtara.messages import ListEvents, StartInstance
 from runtara.sdk.images import push_image
-from tests.crash.nodes.fleet import LEDGER, Fleet
+from tests.crash.nodes.fleet import LEDGER, LONG_MS, Fleet
 
 PROGRAM = """import os
 from runtara.sdk import RuntaraSdk
@@ -25,7 +25,8 @@ NAMES = [f"shared-{number}" for number in range(4)]
 
 
 def test_s34_two_schedulers_on_one_database_launch_each_rest_of_an_image_once(fleet: Fleet, tmp_path: Path) -> None:
-    one, two = fleet.start(2, RUNTARA_IMAGES_DIR=str(tmp_path / "images"), RUNTARA_PARK_AFTER_MS="1")
+    more = {"RUNTARA_IMAGES_DIR": str(tmp_path / "images"), "RUNTARA_PARK_AFTER_MS": "1"}
+    one, two = fleet.start(2, RUNTARA_NODE_LEASE_MS=LONG_MS, **more)
     program = tmp_path / "program.py"
     program.write_text(PROGRAM)
     doors = [fleet.manager(node) for node in (one, two)]

@@ -5,7 +5,7 @@ import signal
 
 from runtara import __version__
 from runtara.lifecycle import Status
-from tests.crash.nodes.fleet import LEASE_S, Client, Fleet, Node, run_cli
+from tests.crash.nodes.fleet import LONG_MS, Client, Fleet, Node, run_cli
 
 STEPS = 60
 
@@ -14,7 +14,8 @@ def test_what_a_killed_node_ran_goes_on_elsewhere_and_nothing_is_lost_or_done_tw
     one, *others = fleet.start(3)
     programs = fleet.start_programs(one, 9, steps=4)
     fleet.await_lines("waits", programs)
-    shares = fleet.owners()
+    shares, tenures = fleet.owners(), fleet.tenures()
+    epochs = {name: epoch for name, _, epoch in fleet.lines("waits")}
     others.sort(key=lambda node: shares.get(node.name, 0))
     spared, killed = others  # on a busy machine one of them may have been late for its share
     clients = [Client(f"client-{number}", killed.spec(spared), STEPS) for number in range(6)]
@@ -27,8 +28,11 @@ def test_what_a_killed_node_ran_goes_on_elsewhere_and_nothing_is_lost_or_done_tw
 
     fleet.await_completed(spared, programs)
     assert max(shares.values()) < len(programs), "one node has not taken them all"
-    relaunched = {name for name, _, epoch in fleet.lines("saved") if epoch > 1}
-    assert len(relaunched) == shares[killed.name], "those of the killed node, and no others, were launched again"
+    relaunched = {name for name, _, epoch in fleet.lines("saved") if epoch > epochs[name]}
+    assert len(relaunched) >= shares.get(killed.name, 0), "those of the killed node were launched again"
+    lived = [tenures.get(node.name) == fleet.tenures().get(node.name, 0) for node in (one, spared)]
+    if all(lived) and killed.name in tenures:  # on a machine that stalls, others may have been lost as well
+        assert len(relaunched) == shares[killed.name], "and no others"
     fleet.audit(one, clients, programs)
 
 
@@ -39,7 +43,7 @@ def test_a_node_that_was_stopped_for_longer_than_its_lease_comes_back_as_a_newco
     theirs = [name for name, owner in _owned(fleet) if owner == "node-2"]
 
     two.send(signal.SIGSTOP)
-    fleet.await_true(lambda: fleet.owners().get("node-2", 0) == 0, "the takeover", within=LEASE_S + 5)
+    fleet.await_true(lambda: fleet.owners().get("node-2", 0) == 0, "the takeover")
     fleet.say_go(one, programs)
     fleet.await_completed(one, theirs)
     two.send(signal.SIGCONT)
@@ -52,7 +56,7 @@ def test_a_node_that_was_stopped_for_longer_than_its_lease_comes_back_as_a_newco
 
 
 def test_servers_are_upgraded_one_after_the_other_and_clients_notice_nothing(fleet: Fleet) -> None:
-    nodes = fleet.start_earlier(3, "0.0.9")
+    nodes = fleet.start_earlier(3, "0.0.9", RUNTARA_NODE_LEASE_MS=LONG_MS)
     clients = [
         Client(f"client-{number}", nodes[number % 3].spec(*nodes[: number % 3], *nodes[number % 3 + 1 :]), 4 * STEPS)
         for number in range(6)

@@ -36,17 +36,18 @@ class CrashingBackend(Backend):
     def begin(self) -> int:
         """Count a call and return its number, and die if it is the one that is not even sent."""
         self.calls += 1
-        self._end(self.calls, "before")
+        if self.calls == self.at and self.when == "before":
+            self._die()
         return self.calls
 
     def end(self, number: int) -> None:
-        """Die if it is this call whose answer nobody hears."""
-        self._end(number, "after")
+        """Die if it is this call whose answer nobody hears, or the next that has one where that was cancelled."""
+        if number >= self.at and self.when == "after" and not self.crashed:
+            self._die()
 
-    def _end(self, number: int, when: str) -> None:
-        if (number, when) == (self.at, self.when):
-            self.crashed = True
-            raise Crash
+    def _die(self) -> None:
+        self.crashed = True
+        raise Crash
 
 
 class _CrashingDoor:

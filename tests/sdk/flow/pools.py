@@ -14,7 +14,7 @@ from tests.sdk.flow.crashing import Crash
 
 __all__ = ["A_WHILE", "Mortal", "pool", "run_pooled", "wait_until"]
 
-A_WHILE = 30.0
+A_WHILE = 100.0
 """Seconds after which a test has hung."""
 
 _numbers = count(1)

@@ -9,7 +9,7 @@ import pytest
 
 from runtara.sdk.flow import Flow, PooledWorker, RemoteBackend, WorkflowClient, task
 from tests.cli.terminal import popen
-from tests.crash.host.site import free_port
+from tests.ports import free_port
 from tests.sdk.flow.pools import A_WHILE
 
 

@@ -32,8 +32,9 @@ from runtara.sdk.flow import (
     run_durable_workflow,
     task,
 )
+from runtara.sdk.flow._lead import REST_AFTER
 from tests.sdk.flow.graphs import GRAPHS, Calls, Graph
-from tests.sdk.flow.pools import A_WHILE, pool, run_pooled
+from tests.sdk.flow.pools import A_WHILE, pool, run_pooled, wait_until
 
 graphs = pytest.mark.parametrize("graph", GRAPHS, ids=lambda graph: graph.name)
 
@@ -155,24 +156,28 @@ def test_what_a_policy_does_not_try_again_is_not_tried_again_elsewhere_either(
 
 
 def test_a_time_limit_holds_elsewhere_too(backend: Backend, instance_id: str) -> None:
-    met, told = threading.Barrier(2), [threading.Event(), threading.Event()]
+    told, began = threading.Event(), []
 
-    def branch(number: int) -> Any:
-        def run(x: int) -> int:
-            context = get_task_context()
-            assert context is not None
-            met.wait(A_WHILE)
-            while not context.cancelled:
-                threading.Event().wait(0.005)
-            told[number].set()
-            return x
+    def here(x: int) -> int:
+        began.append("here")
+        assert told.wait(A_WHILE), "one slot is taken until the other task was told"
+        return x
 
-        return task(f"b{number}", timeout=1)(run)
+    def elsewhere(x: int) -> int:
+        context = get_task_context()
+        assert context is not None
+        began.append("elsewhere")
+        while not context.cancelled:
+            threading.Event().wait(0.005)
+        told.set()
+        return x
 
-    status = run_pooled(backend, fork_of("slow", [branch(0), branch(1)]), instance_id, 1, workers=2)
+    branches = [task("here")(here), task("elsewhere", timeout=0.5)(elsewhere)]
+    status = run_pooled(backend, fork_of("slow", branches), instance_id, 1, workers=2)
 
-    assert "took longer than 1 seconds" in str(status.error)
-    assert all(event.wait(A_WHILE) for event in told)
+    assert "took longer than 0.5 seconds" in str(status.error)
+    assert sorted(began) == ["elsewhere", "here"]
+    assert told.is_set()
 
 
 @durable
@@ -447,22 +452,33 @@ def test_while_a_task_waits_long_for_another_try_its_slot_does_something_else(
     def flaky(x: int) -> int:
         order.append("flaky")
         failed.set()
-        if len(order) == 1:
-            raise OSError("not yet")
-        return x + 1
+        raise OSError("not yet")
 
-    first = Flow("flaky").then(task("flaky", retries=RetryPolicy(3, 4))(flaky)).build()
+    first = Flow("flaky").then(task("flaky", retries=RetryPolicy(3, 3600))(flaky)).build()
     second = Flow("other").then(lambda x: order.append("other")).build()
     with pool(backend, [first, second]) as client:
         client.submit(first, instance_id, 1)
         assert failed.wait(A_WHILE)
         client.submit(second, f"{instance_id}-other", 1)
         client.wait(f"{instance_id}-other", A_WHILE)
-        resting = client.status(instance_id)
-
-        assert client.wait(instance_id, A_WHILE).output == 2
-    assert order == ["flaky", "other", "flaky"]
+        resting = wait_until(backend, instance_id, lambda status: not status.is_in_progress)
+    assert order == ["flaky", "other"]
     assert (resting.status, resting.delay_id) == ("waiting", "flaky")
+
+
+def test_a_task_whose_instance_rested_until_another_try_is_tried_then(backend: Backend, instance_id: str) -> None:
+    tries: list[int] = []
+
+    def flaky(x: int) -> int:
+        tries.append(x)
+        if len(tries) == 1:
+            raise OSError("not yet")
+        return x + 1
+
+    workflow = Flow("flaky").then(task("flaky", retries=RetryPolicy(3, REST_AFTER + 0.01))(flaky)).build()
+
+    assert run_pooled(backend, workflow, instance_id, 1).output == 2
+    assert info_of(backend, instance_id).epoch == 2, "it was let go of meanwhile"
 
 
 def test_a_task_that_takes_longer_than_the_lease_is_not_given_to_others(backend: Backend, instance_id: str) -> None:

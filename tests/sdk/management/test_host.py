@@ -1,8 +1,8 @@
 """Images, schedules and the server managed from Python."""
 
 import asyncio
-import hashlib
 import io
+import random
 import sys
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -30,7 +30,7 @@ if sys.platform != "linux":
     require("linux", "hosts launch processes of Linux")
 
 JOB = b"#!/bin/sh\necho out; echo err >&2; read word; echo $word\n"
-LARGE = b"#!/bin/true\n" + b"".join(hashlib.sha256(b"%d" % number).digest() for number in range(PART_BYTES // 8))
+LARGE = b"#!/bin/true\n" + random.Random(8).randbytes(4 * PART_BYTES)
 
 
 # Schedules and the server ---------------------------------------------------------------------------------------------
@@ -90,7 +90,7 @@ async def host(tmp_path: Path) -> AsyncIterator[Host]:
     settings = Settings(
         data_dir=str(tmp_path / "data"), database_url="memory://", quic_port=0, env_http_port=0, programs=str(tmp_path)
     )
-    with trio.fail_after(60):
+    with trio.fail_after(100):
         async with open_host(settings) as opened:
             yield opened
 

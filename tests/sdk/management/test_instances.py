@@ -21,7 +21,7 @@ from runtara.sdk.management import new_start
 from tests.sdk.management.clients import Client, when_it_waits
 
 T = TypeVar("T")
-SECONDS = 30.0
+SECONDS = 100.0
 
 
 async def listed(rows: AsyncIterable[T]) -> list[T]:

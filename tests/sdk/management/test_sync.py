@@ -107,6 +107,6 @@ def test_whoever_waits_hears_that_the_system_has_ended() -> None:
             manage.wait_for_completion("other")
         waiting = threading.Thread(target=wait, args=(manage,))
         waiting.start()
-    waiting.join(30)
+    waiting.join(100)
 
     assert [type(error).__name__ for error in raised] == ["ActorStopped"]

@@ -11,12 +11,14 @@ from tests.transport.quic.serving import Serving
 
 __all__ = ["A_LONG_TIME", "connections_end", "pushed", "registered", "save", "spec"]
 
-A_LONG_TIME = 30.0
+A_LONG_TIME = 60.0
 
 
 def spec(server: Serving, **options: Any) -> ServerSpec:
-    given = {"address": server.address, "ca_file": str(server.identity.ca_file)} | options
-    return ServerSpec(**given)
+    """Say where a server is, and that it may take long to be reached: nothing is wrong with a machine that is busy."""
+    given = {"address": server.address, "ca_file": str(server.identity.ca_file)}
+    patience = {"connect_timeout": A_LONG_TIME, "request_timeout": A_LONG_TIME}
+    return ServerSpec(**given | patience | options)
 
 
 def registered(door: RemoteDoor, attempt_id: str = "a") -> RemoteDoor:

@@ -596,6 +596,19 @@ def test_the_server_may_ask_for_more_heartbeats_than_the_program_wanted() -> Non
     assert [frame.command for frame in talk.heard(1)] == [Heartbeat()]
 
 
+def test_a_server_that_asks_for_more_heartbeats_later_gets_the_first_of_them_in_time() -> None:
+    talk = Talk()
+    talk.welcome()
+    talk.register()
+    talk.welcome(now=2, heartbeat_every_ms=1_000)  # as over HTTP, where a session follows the calls
+    woken_at = talk.calls.alarm
+
+    talk.calls.tick(woken_at)
+
+    assert woken_at == 3
+    assert [frame.command for frame in talk.heard(3)] == [Heartbeat()]
+
+
 @pytest.mark.parametrize("code", ["fenced", "invalid-state", "instance-cancelled", "instance-not-found"])
 def test_an_attempt_that_is_over_says_no_more_that_it_is_alive(code: str) -> None:
     talk = Talk()

@@ -36,7 +36,7 @@ class Sloth:
         self.socket = sockets.socket(sockets.AF_INET6 if ":" in self.address[0] else sockets.AF_INET)
         if self.kind == 3:
             self.socket.setsockopt(sockets.SOL_SOCKET, sockets.SO_RCVBUF, 4_096)
-        self.socket.settimeout(20)
+        self.socket.settimeout(60)
         self.socket.connect(self.address)
         self.socket.sendall(BEGINNINGS[self.kind])
         self.socket.setblocking(False)

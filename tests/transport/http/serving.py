@@ -104,7 +104,7 @@ class Client:
 
     async def rest(self) -> bytes:
         """Return what is heard until the server closes."""
-        with trio.fail_after(20):
+        with trio.fail_after(60):
             try:
                 while data := await self.stream.receive_some():
                     self.heard += data
@@ -113,7 +113,7 @@ class Client:
         return self.heard
 
     async def _hear(self) -> None:
-        with trio.fail_after(20):
+        with trio.fail_after(60):
             data = await self.stream.receive_some()
         assert data, f"the server has closed after {self.heard!r}"
         self.heard += data

@@ -61,7 +61,7 @@ async def test_who_sends_faster_than_it_is_received_waits() -> None:
 async def test_one_message_may_be_of_any_size() -> None:
     inbox = Inbox()
 
-    with trio.fail_after(10):
+    with trio.fail_after(60):
         await inbox.put({"type": "websocket.receive", "bytes": bytes(2 * INBOX_MAX_BYTES), "text": None})
 
     assert len((await inbox.receive())["bytes"]) == 2 * INBOX_MAX_BYTES
@@ -88,7 +88,7 @@ async def test_nobody_waits_for_an_application_that_does_not_receive_any_more(wa
     inbox = Inbox()
     await inbox.put(piece(bytes(INBOX_MAX_BYTES)))
 
-    with trio.fail_after(10):
+    with trio.fail_after(60):
         async with trio.open_nursery() as nursery:
             if waits:
                 nursery.start_soon(inbox.put, piece(b"more"))

@@ -60,7 +60,7 @@ class Attacker:
         await self._until(lambda: self.misfit.closed_with is not None)
 
     async def _until(self, fact: Callable[[], object]) -> None:
-        with trio.fail_after(20):
+        with trio.fail_after(60):
             while not fact():
                 self.flush()
                 with trio.move_on_at(self.misfit.quic.get_timer() or float("inf")):

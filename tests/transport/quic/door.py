@@ -146,7 +146,7 @@ class Client:
 
     async def until(self, fact: Any) -> None:
         """Wait until something is true of what was heard."""
-        with trio.fail_after(20):
+        with trio.fail_after(60):
             while not fact():
                 await self._changed.wait()
 

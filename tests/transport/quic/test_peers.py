@@ -24,7 +24,7 @@ from runtara.transport.session import Session
 from tests.transport.quic.serving import Serving
 
 ONE = InstanceKey("default", "one")
-TIMEOUT = 10.0
+TIMEOUT = 60.0
 
 
 @pytest.fixture(scope="module")

@@ -40,7 +40,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TcpServing]:
 
 def through(proxy: TcpProxy, name: str, scheme: str = "ws", **options: Any) -> RemoteDoor:
     """Open the door of an instance, by way of the proxy."""
-    spec = ServerSpec(address=f"{scheme}://127.0.0.1:{proxy.port}", **options)
+    patience = {"connect_timeout": A_LONG_TIME, "request_timeout": A_LONG_TIME}
+    spec = ServerSpec(address=f"{scheme}://127.0.0.1:{proxy.port}", **patience | options)
     return open_remote_door(spec, InstanceKey("default", name))
 
 
@@ -193,7 +194,7 @@ class Impostor:
 
     def __enter__(self) -> int:
         self._thread.start()
-        assert self._ready.wait(30)
+        assert self._ready.wait(60)
         return self._port
 
     def __exit__(self, *_: object) -> None:

@@ -79,7 +79,7 @@ async def test_of_one_instance_it_is_told_that_something_has_happened(tmp_path: 
     sender, receiver = trio.open_memory_channel[None](100)
 
     async def next_told() -> None:
-        with trio.fail_after(30):
+        with trio.fail_after(60):
             await receiver.receive()
             while True:
                 try:

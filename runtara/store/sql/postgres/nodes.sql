@@ -103,8 +103,12 @@ WHERE lost_at < now_ms() - %(kept_ms)s AND NOT EXISTS (SELECT FROM instances WHE
 -- on by one slice, so that what one leaves another takes. Who is barred, for want of places here, is left out. What the
 -- workers of a pool run grows more urgent as it waits: one step of priority is worth so many milliseconds of that.
 -- Returns what was claimed, in that order, as the fields of `DueInstance`, and with each row how many were due, as far as
--- they were counted.
-WITH RECURSIVE rooms AS (
+-- they were counted. The time is read once, so that an index is read no further than to where nothing is due any more:
+-- many may sleep.
+WITH RECURSIVE clock AS MATERIALIZED (
+    SELECT now_ms() AS now_ms
+),
+rooms AS (
     SELECT number, row_number() OVER (ORDER BY in_use, number) - 1 AS rank, count(*) OVER () AS many
     FROM nodes
     WHERE lost_at IS NULL AND NOT draining AND lease_until >= now_ms() AND (places IS NULL OR in_use < places)
@@ -139,7 +143,8 @@ queued AS (
     FROM ranks CROSS JOIN LATERAL (
         SELECT number, wake_at, instance_id, starts_with(program, 'pool:') AS pooled FROM instances
         WHERE status IN ('pending', 'suspended') AND wake_at IS NOT NULL AND program IS NOT NULL AND owner IS NULL
-            AND instances.tenant_id = ranks.tenant_id AND instances.priority = ranks.priority AND wake_at <= now_ms()
+            AND instances.tenant_id = ranks.tenant_id AND instances.priority = ranks.priority
+            AND wake_at <= (SELECT now_ms FROM clock)
             AND (
                 CASE WHEN starts_with(program, 'pool:')
                 THEN CAST(%(pools)s AS TEXT[]) IS NULL OR tenant_id || ' ' || program = ANY(%(pools)s)
@@ -189,13 +194,18 @@ FROM (SELECT NULL) AS always LEFT JOIN (claimed JOIN due USING (number)) ON true
 ORDER BY place;
 
 -- name: find_next_due
--- When the next instance is due that may be claimed, and what time it is.
+-- When the next instance is due that may be claimed, and what time it is, which is read once: see `claim_due`. That it has
+-- no owner is asked in such a way that only the index in the order of time fits, and that no row of it is taken for rare:
+-- else all that sleep would be looked at, to find the first.
+WITH clock AS MATERIALIZED (
+    SELECT now_ms() AS now_ms
+)
 SELECT (
     SELECT wake_at FROM instances
-    WHERE status IN ('pending', 'suspended') AND wake_at IS NOT NULL AND program IS NOT NULL AND owner IS NULL
-        AND wake_at > now_ms()
+    WHERE status IN ('pending', 'suspended') AND wake_at IS NOT NULL AND program IS NOT NULL AND coalesce(owner, 0) < 1
+        AND wake_at > (SELECT now_ms FROM clock)
     ORDER BY wake_at LIMIT 1
-), now_ms();
+), now_ms FROM clock;
 
 -- name: release_claim
 -- Give back what was claimed and could not be woken, by a list of keys.

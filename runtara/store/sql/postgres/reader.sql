@@ -32,11 +32,11 @@ WHERE instance_number = ANY(%(numbers)s)
 ORDER BY number;
 
 -- name: read_checkpoint
--- One checkpoint; the fields of `Checkpoint` in order.
+-- One checkpoint whose state is not longer; the fields of `Checkpoint` in order. (Both databases know a length without reading it all.)
 SELECT checkpoint_id, state, epoch, created_at, wake_at, request FROM checkpoints
 WHERE instance_number = (
     SELECT number FROM instances WHERE tenant_id = %(tenant_id)s AND instance_id = %(instance_id)s
-) AND checkpoint_id = %(checkpoint_id)s;
+) AND checkpoint_id = %(checkpoint_id)s AND length(state) <= %(longest)s;
 
 -- name: read_signal
 -- One signal; the fields of `Signal` in order.

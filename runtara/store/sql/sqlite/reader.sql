@@ -34,9 +34,9 @@ FROM json_each(?) AS wanted CROSS JOIN waits ON instance_number = wanted.value
 ORDER BY number;
 
 -- name: read_checkpoint
--- One checkpoint; the fields of `Checkpoint` in order.
+-- One checkpoint whose state is not longer; the fields of `Checkpoint` in order. (Both databases know a length without reading it all.)
 SELECT checkpoint_id, state, epoch, created_at, wake_at, request FROM checkpoints
-WHERE instance_number = (SELECT number FROM instances WHERE tenant_id = :tenant_id AND instance_id = :instance_id) AND checkpoint_id = :checkpoint_id;
+WHERE instance_number = (SELECT number FROM instances WHERE tenant_id = :tenant_id AND instance_id = :instance_id) AND checkpoint_id = :checkpoint_id AND length(state) <= :longest;
 
 -- name: read_signal
 -- One signal; the fields of `Signal` in order.

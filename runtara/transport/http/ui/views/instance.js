@@ -15,6 +15,7 @@ import { logPane } from "./logs.js";
 import { checkpointPanel, eventPanel, inputPanel, outputPanel, stepPanel } from "./panels.js";
 
 const FRAME_MS = 1000;
+const PRESSED_MS = 50;
 
 export function instance(place, { id }, query) {
   const view = new InstanceView(place, id, query.get("tab"));
@@ -27,6 +28,7 @@ class InstanceView {
     this.tab = tab;
     this.place = place;
     this.badge = null;
+    this.later = {};
     replace(place, crumbs(id), h("div", { class: "head" }, h("h1", {}, id)),
       h("div", { class: "skeleton-page", "aria-hidden": "true" }, h("i", { class: "bone" }), h("i", { class: "bone tall" }), h("i", { class: "bone" })));
     this.story = new Story(id, { changed: (what) => this.#changed(what), gone: (error) => this.#gone(error) });
@@ -35,6 +37,7 @@ class InstanceView {
 
   leave() {
     clearInterval(this.ticking);
+    Object.values(this.later).forEach(clearTimeout);
     this.story.stop();
     this.timeline?.stop();
   }
@@ -86,7 +89,8 @@ class InstanceView {
     const changes = { status: ["output"], events: ["events"], steps: ["steps", "checkpoints"] }[what];
     const news = info.status !== this.shownStatus || info.output !== this.shownOutput;
     if (this.tabs.panel.querySelector(":active")) { // what is being pressed is not replaced: its click would go nowhere
-      addEventListener("pointerup", () => setTimeout(() => this.#changed(what)), { once: true });
+      clearTimeout(this.later[what]); // looked at again, since no event tells of every way in which it is let go
+      this.later[what] = setTimeout(() => this.#changed(what), PRESSED_MS);
       return;
     }
     const reads = this.tabs.panel.querySelector("[aria-expanded=true]") !== null; // what somebody has opened is not taken away
