@@ -175,7 +175,9 @@ async def open_host(
         peers = held.enter_context(closing(Peers(shared.node_name(settings.node_name), mint)))
         others = _others(store, shared, peers, held)
         elsewhere = engine is not None or settings.runner != "native"
-        environment_for = partial(environment_of, settings, address=told, elsewhere=elsewhere)
+        environment_for = partial(
+            environment_of, settings, address=told, http=sockets.http_address, elsewhere=elsewhere
+        )
         environment = environment_for(identity)
         engine = engine or open_engine(settings, shared.node_name(settings.node_name))
         hosts: list[Host] = []
