@@ -12,8 +12,8 @@ def test_a_program_on_this_machine_is_told_the_authority_and_one_elsewhere_the_f
     identity = ensure_certificate(tmp_path / "tls")
     address = Address("::1", 8001)
 
-    here = environment_of(Settings(), identity, address, http="http://[::1]:8002", elsewhere=False)
-    there = environment_of(Settings(), identity, address, http="http://[::1]:8002", elsewhere=True)
+    here = environment_of(Settings(), identity, address, http="http://[::1]:8002")
+    there = environment_of(Settings(), identity, address, http=None)
 
     assert here["RUNTARA_SERVER_ADDR"] == there["RUNTARA_SERVER_ADDR"] == "[::1]:8001"
     assert Path(here["RUNTARA_CA_FILE"]).is_absolute()
