@@ -42,7 +42,8 @@ def http_page() -> Iterator[str]:
     statuses = sorted({code.http_status for code in Code})
     codes = {status: [code.wire for code in Code if code.http_status == status] for status in statuses}
     yield from table("Status | Codes", (f"{s} | {', '.join(f'`{code}`' for code in codes[s])}" for s in statuses))
-    yield "\nHTTP itself adds 405 (see `Allow`), 406, 415, 416, and 421 for a name that is not the server's."
+    yield "\nHTTP itself adds 405 (see `Allow`), 406, 415, 416, 421 for a name that is not the server's, and 426 for a"
+    yield "WebSocket that no upgrade was asked for."
     yield "\n## Operations"
     for verb, path, row in rows:
         yield from _operation(found, verb, path, row)

@@ -109,7 +109,7 @@ class Ingress:
             self._token.run_sync_soon(self._drain)
 
     def _gone(self) -> ActorStopped:
-        return ActorStopped(f"{self._name} has stopped and did not read the message")
+        return ActorStopped(f"{self._name} has stopped and did not read the message: ask while it is open")
 
 
 class ForeignEvent:

@@ -41,8 +41,9 @@ for _name in [name for name in os.environ if name.startswith("RUNTARA_") and not
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as for any command that a shell has put into the background
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-hypothesis.settings.register_profile("dev", deadline=None)
-hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, database=None, print_blob=True)
+_any_speed = hypothesis.settings(deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.register_profile("dev", _any_speed)
+hypothesis.settings.register_profile("ci", _any_speed, derandomize=True, database=None, print_blob=True)
 hypothesis.settings.load_profile("ci" if "CI" in os.environ else "dev")
 
 

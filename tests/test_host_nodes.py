@@ -75,6 +75,7 @@ async def opened(folder: Path, database: str, name: str, **settings: Any) -> Asy
         "node_name": name,
         "readers": 1,
         "node_lease_ms": 60_000,  # that no machine which stalls for a while loses
+        "database_timeout_ms": 60_000,
     }
     with trio.fail_after(PATIENCE_S):
         async with open_host(Settings(**given | settings)) as host:

@@ -54,7 +54,7 @@ async def ask(host: Host, path: str, body: object = None, **headers: str) -> Ans
 
     def send() -> Answer:
         try:
-            with urllib.request.urlopen(request, timeout=20) as answer:
+            with urllib.request.urlopen(request, timeout=100) as answer:
                 return Answer(answer.status, answer.read(), answer.headers)
         except urllib.error.HTTPError as error:
             with error:

@@ -39,7 +39,7 @@ def test_an_unknown_name_is_refused_with_the_nearest_one(name: str) -> None:
 
 
 def test_an_unknown_name_from_the_caller_is_refused_too() -> None:
-    with pytest.raises(ConfigError, match="unknown setting 'reader': did you mean RUNTARA_READERS"):
+    with pytest.raises(ConfigError, match=r"unknown setting 'reader': did you mean readers\?"):
         load_settings({}, reader=1)
 
 

@@ -10,7 +10,7 @@ from runtara.cli._spans import typed_instant
 from runtara.lifecycle import Status
 from runtara.messages import GetImage, InstanceFilter
 
-__all__ = ["filter_of", "filter_options"]
+__all__ = ["filter_of", "filter_options", "of_many"]
 
 C = TypeVar("C", bound=Callable[..., Any])
 
@@ -24,6 +24,23 @@ _OPTIONS: Final = (
     click.option("--finished-from", type=typed_instant, metavar="INSTANT", help="Only those finished then or later."),
     click.option("--finished-before", type=typed_instant, metavar="INSTANT", help="Only those finished earlier."),
 )
+
+
+def of_many(single: str) -> type[click.Command]:
+    """Return the class of a command about many instances: whoever names one is told of that for a `single` one."""
+
+    class OfMany(click.Command):
+        allow_extra_args = True
+
+        def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+            rest = super().parse_args(ctx, args)
+            if ctx.args:
+                raise click.UsageError(
+                    f"this is about many instances: for {ctx.args[0]!r} alone there is `runtara {single}`", ctx
+                )
+            return rest
+
+    return OfMany
 
 
 def filter_options(command: C) -> C:

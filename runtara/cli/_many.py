@@ -7,7 +7,7 @@ import click
 import msgspec
 from msgspec.structs import replace
 
-from runtara.cli._filters import filter_of, filter_options
+from runtara.cli._filters import filter_of, filter_options, of_many
 from runtara.cli._instances import fetch
 from runtara.cli._payloads import read_payload
 from runtara.cli._reach import Door, Reach, client_options
@@ -50,7 +50,7 @@ _grace_option = click.option(
 _dry_run_option = click.option("--dry-run", is_flag=True, help="Only list whom it would concern.")
 
 
-@click.command()
+@click.command(cls=of_many("stop ID"))
 @_all_option
 @_status_option
 @filter_options
@@ -66,7 +66,7 @@ def cancel(reach: Reach, **options: Any) -> None:  # those above
     _signal(reach, "cancel", **options)
 
 
-@click.command("signal-many")
+@click.command("signal-many", cls=of_many("signal ID cancel|pause|resume"))
 @click.argument("kind", type=click.Choice(["cancel", "pause", "resume"]))
 @_all_option
 @_status_option

@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.live import Live
 
 from runtara.cli._board import Board, Change, summary_of
-from runtara.cli._filters import filter_of, filter_options
+from runtara.cli._filters import filter_of, filter_options, of_many
 from runtara.cli._follow import BREATH, RECHECK, wait_for_push
 from runtara.cli._reach import Door, Reach, client_options
 from runtara.cli._words import instant
@@ -57,7 +57,7 @@ FRAMES: Final = 10
 """Most pictures in a second."""
 
 
-@click.command()
+@click.command(cls=of_many("events ID --follow"))
 @click.option("--status", type=click.Choice([status.value for status in Status]), help="Only those that stand so.")
 @filter_options
 @client_options

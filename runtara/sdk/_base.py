@@ -175,7 +175,10 @@ class SdkBase:
         kind = wish.__class__
         self.scope.check()
         if self._session.epoch is None and kind not in _OF_ANYBODY:
-            raise InvalidInput(f"instance {self.instance_id} is not registered by this program: call register() first")
+            raise InvalidInput(
+                f"instance {self.instance_id} is not registered by this program: call register() first, "
+                "or enter the SDK with `with`"
+            )
         return replace(wish, request=self._requests.next()) if kind in _NUMBERED else wish
 
 

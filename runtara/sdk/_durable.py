@@ -8,11 +8,12 @@ same key, in one scope, are one step. Equal calls at the same time have no order
 
 from __future__ import annotations
 
+import difflib
 import functools
 import hashlib
 import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Final, ParamSpec, TypeVar, cast, overload
 
@@ -146,6 +147,7 @@ def durable(
     step whose tries were used up before a crash.
     """
     _check(timeout, key)
+    _check_names(retry)
     config = RetryConfig(max_retries=max_retries, **retry)
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -154,6 +156,15 @@ def durable(
         return _wrap(_Step(function, config, key, timeout))
 
     return decorate if function is None else decorate(function)
+
+
+def _check_names(options: Mapping[str, object]) -> None:
+    for name in options.keys() - _OPTIONS:
+        close = difflib.get_close_matches(name, sorted(_OPTIONS), n=1)
+        raise TypeError(f"durable() has no option {name!r}" + (f": did you mean {close[0]}?" if close else ""))
+
+
+_OPTIONS: Final = frozenset({"key", "timeout", *RetryConfig.__struct_fields__})
 
 
 def _check(timeout: object, key: object) -> None:

@@ -13,15 +13,16 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppres
 from datetime import timedelta
 from functools import partial
 from math import inf
+from os import PathLike, fspath
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import sniffio
 import trio
 
 from runtara.actors import ActorInfo
 from runtara.clock import Clock
-from runtara.errors import InvalidState
+from runtara.errors import ConfigError, InvalidInput, InvalidState
 from runtara.ids import InstanceKey, new_id
 from runtara.sdk import _flows as flows
 from runtara.sdk._base import TENANT
@@ -168,7 +169,7 @@ async def _run_async(door: EmbeddedDoor, flow: flows.Flow[T]) -> T:
 
 
 def open(
-    data_dir: str | None = None,
+    data_dir: str | PathLike[str] | None = None,
     *,
     url: str | None = None,
     programs: Mapping[str, AnyProgram] | None = None,
@@ -182,16 +183,26 @@ def open(
     of `Settings`. Raises, on entering, what the store refuses with: `StoreInUse`, `StoreTooNew`, `StoreCorrupt` …
     """
     if data_dir is not None:
-        settings["data_dir"] = data_dir
+        settings["data_dir"] = _folder(data_dir)
     if url is not None:
         settings["database_url"] = url
     return Opening(load_settings(**settings), dict(programs or {}), clock)
+
+
+def _folder(data_dir: str | PathLike[str]) -> str:
+    folder = fspath(data_dir) if isinstance(data_dir, PathLike) else data_dir
+    if isinstance(cast(object, folder), str) and (not folder or "://" in folder):
+        raise ConfigError(f"{folder!r} is no folder to keep things in: give one, or the address of a store as url=")
+    return folder
 
 
 class Opening(AbstractAsyncContextManager[AsyncEmbedded, None]):
     """A system about to be opened. Enter it once, with `with` or `async with`."""
 
     def __init__(self, settings: Settings, programs: Mapping[str, AnyProgram], clock: Clock | None) -> None:
+        for name, program in programs.items():
+            if not callable(cast(object, program)):
+                raise InvalidInput(f"program {name!r} is {program!r:.80}, which is no function: give one")
         self._programs = programs
         self._here = _open(settings, programs, clock)
         self._thread: _Thread | None = None
@@ -238,6 +249,13 @@ class Opening(AbstractAsyncContextManager[AsyncEmbedded, None]):
         self._thread.ask_to_stop()
         await _result(self._thread.stopped)
         self._thread.join()
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            raise AttributeError(
+                f"there is no {name!r} before the system is open: enter it, `with embedded.open(...) as system`"
+            )
 
     def _start_thread(self) -> _Thread:
         self._enter_once()

@@ -2,7 +2,7 @@
 
 import difflib
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
@@ -79,7 +79,7 @@ def load_settings(environment: Mapping[str, str] | None = None, **overrides: obj
     for field, value in overrides.items():
         name = PREFIX + field.upper()
         if name not in names:
-            raise ConfigError(f"unknown setting {field!r}{_nearest(name, names)}")
+            raise ConfigError(f"unknown setting {field!r}{_nearest(name, names, said=names.__getitem__)}")
         values[name] = value
     try:
         return convert(values, Settings, strict=False)
@@ -121,6 +121,7 @@ def building_environment(environment: Mapping[str, str] | None = None) -> dict[s
     return inherited_environment(given) | told
 
 
-def _nearest(name: str, names: Mapping[str, str]) -> str:
+def _nearest(name: str, names: Mapping[str, str], said: Callable[[str], str] = str) -> str:
+    """Return a question after the nearest name, as it is to be `said`."""
     close = difflib.get_close_matches(name.removeprefix(PREFIX), [known.removeprefix(PREFIX) for known in names], n=1)
-    return f": did you mean {PREFIX}{close[0]}?" if close else ""
+    return f": did you mean {said(PREFIX + close[0])}?" if close else ""

@@ -281,11 +281,11 @@ def test_actors_of_two_systems_in_two_threads_ask_each_other_with_their_deadline
             assert life is not None
             seen.append(life._frame.deadline - trio.current_time())
 
-        a.ask_from_thread(Forward(b, Run(look), timeout=100), timeout=20)
-        b.ask_from_thread(Forward(a, Run(look), timeout=5), timeout=20)
+        a.ask_from_thread(Forward(b, Run(look), timeout=1_000), timeout=200)
+        b.ask_from_thread(Forward(a, Run(look), timeout=100), timeout=200)
 
-        assert 15 < seen[0] <= 20
-        assert 2 < seen[1] <= 5
+        assert 100 < seen[0] <= 200
+        assert 0 < seen[1] <= 100
 
 
 def test_a_cycle_through_two_systems_is_found() -> None:

@@ -6,6 +6,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from runtara.cli import main
 from runtara.cli._filters import filter_of, filter_options
 from runtara.lifecycle import Status
 from runtara.messages import GetImage, InstanceFilter
@@ -47,3 +48,21 @@ def test_an_image_is_meant_by_its_name() -> None:
 def test_an_image_that_is_unknown_is_refused(terminal: Terminal) -> None:
     with pytest.raises(Exception, match="it was heard"):
         filter_of(Listening(GetImage), status=None, image="report")  # type: ignore[arg-type]  # all that is used of a door
+
+
+@pytest.mark.parametrize(
+    ("words", "instead"),
+    [
+        (["cancel", "order-7"], "runtara stop ID"),
+        (["signal-many", "pause", "order-7"], "runtara signal ID cancel|pause|resume"),
+        (["watch", "order-7"], "runtara events ID --follow"),
+    ],
+    ids=lambda part: part[0] if isinstance(part, list) else "",
+)
+def test_whoever_names_an_instance_where_many_are_meant_is_told_of_the_command_for_one(
+    words: list[str], instead: str
+) -> None:
+    result = CliRunner().invoke(main, words)
+
+    assert result.exit_code == 2
+    assert f"for 'order-7' alone there is `{instead}`" in " ".join(result.output.split())

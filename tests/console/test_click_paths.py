@@ -110,6 +110,7 @@ async def test_what_changed_while_a_key_was_held_is_shown_when_the_focus_has_gon
             await page.evaluate(f"{button}.blur()")
 
         await page.click("[data-tab=checkpoints]")
+        await page.wait_for("[data-tab=steps] .count", "2")  # each step has the list drawn again
         await page.wait_for(".panel tr button")
         await page.call("Emulation.setFocusEmulationEnabled", enabled=True)  # as of the window in front
         await page.evaluate(f"{button}.focus()")

@@ -48,3 +48,31 @@ async def test_a_page_that_is_open_while_the_server_is_away_shows_what_was_misse
         text = await page.text("pre.log")
         assert text.count("after") == 1, "nothing is told twice"
     assert page.complaints == []
+
+
+async def test_a_refusal_that_comes_after_signing_in_signs_nobody_out(tmp_path: Path, chromium: str) -> None:
+    async with open_world(tmp_path, chromium) as world:
+        page = await world.browser.open_page()
+        await page.go(f"{world.url}/#/overview")
+        await page.wait_for("#key")
+        # What was asked without a key, and is answered when somebody has signed in meanwhile.
+        await page.evaluate(
+            """
+            window.fetched = window.fetch;
+            window.held = new Promise((resolve) => { window.release = resolve; });
+            new Promise((arrived) => {
+              const hold = (answer) => { arrived(answer.status); return window.held.then(() => answer); };
+              window.fetch = (...asked) => window.fetched(...asked).then(hold);
+              window.late = import("/ui/api.js").then((api) => api.get("/me")).catch((refusal) => refusal.status);
+            })
+            """
+        )
+        await page.evaluate("window.fetch = window.fetched; 0")
+        await page.fill("#key", world.key)
+        await page.press("Enter")
+        await page.wait("!document.querySelector('#key') && document.querySelector('#main h1')")
+
+        status = await page.evaluate("window.release(), window.late")
+
+        assert status == 401
+        assert not await page.evaluate("Boolean(document.querySelector('#key'))")

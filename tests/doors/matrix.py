@@ -41,8 +41,13 @@ DOORS: Final = ("embedded", "quic", "ws", "http")
 FACES: Final = ("sync", "trio", "asyncio")
 STORES: Final = ("memory", "sqlite", "postgres")
 
-SETTINGS: Final[dict[str, Any]] = {"state_max_bytes": 512 * 1024, "pending_signals_max": 4, "node_lease_ms": 100_000}
-"""Those of every system: limits that a test can reach in a moment, and a lease that no machine which stalls loses."""
+SETTINGS: Final[dict[str, Any]] = {
+    "state_max_bytes": 512 * 1024,
+    "pending_signals_max": 4,
+    "node_lease_ms": 100_000,
+    "database_timeout_ms": 60_000,
+}
+"""Those of every system: limits that a test can reach in a moment, and others that no machine which stalls does."""
 
 
 class Kind(NamedTuple):

@@ -52,7 +52,7 @@ def trusting(host: Host, passport: Path | None) -> ssl.SSLContext:
 
 async def get(host: Host, passport: Path | None, path: str, **headers: str) -> httpx.Response:
     context = trusting(host, passport)
-    async with httpx.AsyncClient(base_url=host.http_address, verify=context, trust_env=False) as client:
+    async with httpx.AsyncClient(base_url=host.http_address, verify=context, timeout=60, trust_env=False) as client:
         return await client.get(path, headers=headers)
 
 

@@ -618,3 +618,36 @@ def test_a_cancel_from_another_thread_reaches_a_sleeper() -> None:
         when_it_waits(sdk, lambda: system.signal("i", SignalType.CANCEL))
         with pytest.raises(InstanceCancelled):
             sdk.sleep(3_600, "nap")
+
+
+def test_a_system_that_was_not_entered_says_that_it_must_be() -> None:
+    opening: Any = embedded.open(url="memory://")
+
+    with pytest.raises(AttributeError, match="there is no 'sdk' before the system is open: enter it, `with embedded"):
+        opening.sdk("one")
+
+
+def test_a_program_that_is_no_function_is_refused_where_it_is_given() -> None:
+    with pytest.raises(InvalidInput, match="program 'order' is 'order', which is no function"):
+        embedded.open(url="memory://", programs={"order": "order"})  # type: ignore[dict-item]  # the subject
+
+
+def test_whoever_asks_after_the_end_is_told_when_to_ask() -> None:
+    with embedded.open(url="memory://") as system, system.sdk("one") as sdk:
+        pass
+
+    with pytest.raises(ActorStopped, match="ask while it is open"):
+        sdk.checkpoint("late", b"")
+
+
+@pytest.mark.parametrize("wrong", ["", "sqlite:///runtara.db", "postgresql://localhost/x"])
+def test_an_address_is_no_folder(wrong: str) -> None:
+    with pytest.raises(ConfigError, match=f"{wrong!r} is no folder to keep things in: give one, or the address of a"):
+        embedded.open(wrong)
+
+
+def test_a_folder_may_be_a_path(tmp_path: Path) -> None:
+    with embedded.open(tmp_path / "data") as system, system.sdk("one") as sdk:
+        assert sdk.epoch == 1
+
+    assert (tmp_path / "data" / "runtara.db").is_file()

@@ -31,6 +31,10 @@ REST_AFTER: Final = 2.0
 """Seconds from which on a wait for another try frees the slot: the instance rests meanwhile."""
 
 
+_LOOK_AGAIN: Final = 0.5
+"""Seconds after which it is looked again for a cancel where the runtime could not say whether there is one."""
+
+
 class Lead:
     """One attempt at one instance. `is_over` tells whether the worker goes home; `start_soon` starts a task beside."""
 
@@ -107,14 +111,16 @@ class Lead:
         return output
 
     async def _look(self) -> None:
-        """Stop if the instance is cancelled, also in the middle of a task."""
-        try:
-            await drive(flows.check(SignalType.CANCEL), self._sdk.perform)
-        except RuntaraError as error:
-            if isinstance(error, InstanceCancelled):
-                self._stop(error)
-            elif error.retry is Retry.NEVER:
-                self.lose()
+        """Stop if the instance is cancelled, also in the middle of a task; look until that is known."""
+        while True:
+            try:
+                return await drive(flows.check(SignalType.CANCEL), self._sdk.perform)
+            except InstanceCancelled as error:
+                return self._stop(error)
+            except RuntaraError as error:
+                if error.retry is Retry.NEVER:
+                    return self.lose()
+            await trio.sleep(_LOOK_AGAIN)
 
     def look_if_late(self) -> None:
         """Look for a cancel, if that was not done for long: a push may be lost."""

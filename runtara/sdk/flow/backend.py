@@ -1,6 +1,7 @@
 """Where the instances of workflows are kept: in memory, in SQLite, in PostgreSQL, or by a server."""
 
 import threading
+from os import PathLike
 from typing import Any, Final, Self, cast
 
 from runtara.clock import Clock, SystemClock
@@ -129,7 +130,9 @@ class InMemoryBackend(_OwnSystem):
 class SqliteBackend(_OwnSystem):
     """Keeps instances in the SQLite file of a data folder, for one process at a time."""
 
-    def __init__(self, data_dir: str, **settings: Any) -> None:
+    def __init__(self, data_dir: str | PathLike[str], **settings: Any) -> None:
+        if cast(object, data_dir) is None:
+            raise BackendError("there is no folder to keep instances in: give the path of one")
         super().__init__(data_dir=data_dir, **settings)
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
-from typing import Any, Final, Generic, NoReturn, TypeAlias, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Final, Generic, NoReturn, TypeAlias, TypeVar, cast, overload
 
 from runtara.errors import InvalidInput
 from runtara.ids import check_checkpoint_id
@@ -86,6 +86,8 @@ class Flow(Generic[I, O]):
         The output is ``{"branch": key, "result": output of the branch}``.
         """
         node_id = self._draft.next_id("branch")
+        if isinstance(keys, str):
+            self._refuse("InvalidKeys", node_id, f"keys are a list of texts, not the text {keys!r}")
         return BranchBuilder(self, self._draft, Task(f"{node_id}::key_fn", self._draft.spec(key_fn, node_id)), keys)
 
     def loop(
@@ -168,6 +170,11 @@ class ForkBuilder(Generic[I, O]):
         self._branches.append((label, steps))
         return self
 
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            raise AttributeError(f"there is no {name!r} in a fork: end it with join(function) first")
+
     def join(self, task_func: Callable[[dict[str, Any]], R], *, name: str | None = None) -> "Flow[I, Any]":
         """Call a function with the outputs of all branches, by their names, once all of them are there."""
         node_id = "||".join(label for label, _ in self._branches)
@@ -189,6 +196,11 @@ class BranchBuilder(Generic[I, O]):
         self._keys = None if keys is None else [str(getattr(one, "value", one)) for one in keys]
         self._branches: dict[str, Steps] = {}
         self._default: Steps | None = None
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            raise AttributeError(f"there is no {name!r} in a route: end it with done() first")
 
     @property
     def _id(self) -> str:

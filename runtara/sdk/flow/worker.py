@@ -18,7 +18,7 @@ from typing import Any, Final, Self, cast
 
 import trio
 
-from runtara.errors import InvalidState
+from runtara.errors import InvalidInput, InvalidState
 from runtara.ids import check_id
 from runtara.sdk.flow._crew import Crew, Terms
 from runtara.sdk.flow._libraries import Loops
@@ -119,7 +119,7 @@ class PooledWorker:
         library: Library | None = None,
     ) -> None:
         self._backend: Final = checked_backend(backend)
-        self._workflows: Final = None if workflows is None else tuple(workflows)
+        self._workflows: Final = None if workflows is None else _listed(workflows)
         self._at_work: Crew | None = None
         self._terms: Final = Terms(
             worker_id=check_id(own_id() if worker_id is None else worker_id, "worker id"),
@@ -166,7 +166,7 @@ class PooledWorker:
                 crew.go_home()
 
     def _crew(self, workflows: Iterable[Workflow[Any, Any]] | None) -> Crew:
-        given = self._workflows if workflows is None else tuple(workflows)
+        given = self._workflows if workflows is None else _listed(workflows)
         programs = served_by(given or ())
         if self._at_work is not None and not self._at_work.is_over:
             raise InvalidState(f"worker {self.worker_id!r} is at work already: give a second one another worker_id")
@@ -217,6 +217,12 @@ def own_id() -> str:
 
 
 _numbers: Final = count(1)
+
+
+def _listed(workflows: Iterable[Workflow[Any, Any]]) -> tuple[Workflow[Any, Any], ...]:
+    if isinstance(workflows, Workflow):
+        raise InvalidInput(f"{workflows!r} is one workflow, and a worker takes a list of them: put it into brackets")
+    return tuple(workflows)
 
 
 def _slots(count: int) -> int:

@@ -7,7 +7,7 @@ the old connection and does not answer.
 from math import inf
 from typing import Final
 
-__all__ = ["ASK_AFTER", "DEAD_AFTER", "KEEP_ALIVE", "Pulse"]
+__all__ = ["ASK_AFTER", "DEAD_AFTER", "KEEP_ALIVE", "LATE_AFTER", "Pulse"]
 
 KEEP_ALIVE: Final = 10.0
 """Seconds of silence after which an idle connection is tried."""
@@ -19,6 +19,10 @@ DEAD_AFTER: Final = 2.5
 """Seconds of silence after which a server that owes an answer, or a sign of life, is taken for gone."""
 
 
+LATE_AFTER: Final = 0.5
+"""Seconds by which a look comes late where this side has stood still: then it could not hear the server either."""
+
+
 class Pulse:
     """When something was heard, and since when something is awaited."""
 
@@ -26,12 +30,14 @@ class Pulse:
         self._heard_at = now
         self._awaits_since: float | None = None
         self._asked = False
+        self._was_late = False
+        """Whether this side has stood still since something was heard."""
 
     def heard(self, now: float, *, owed: bool) -> None:
         """Take note of a sign of life; `owed` says whether the server still owes an answer."""
         self._heard_at = now
         self._awaits_since = now if owed else None
-        self._asked = False
+        self._asked = self._was_late = False
 
     def awaits(self, now: float) -> None:
         """Take note that something was sent to which the server must respond."""
@@ -46,6 +52,11 @@ class Pulse:
     def should_ask(self, now: float) -> bool:
         """Whether it is time to ask."""
         return not self._asked and now >= self._ask_at
+
+    def looked(self, now: float) -> None:
+        """Take note that somebody looks. Where that comes late, the server has its time anew, once until heard."""
+        if now >= self._dead_at + LATE_AFTER and not self._was_late:
+            self._was_late, self._asked, self._awaits_since = True, False, now
 
     def is_dead(self, now: float) -> bool:
         """Whether the server is to be taken for gone."""

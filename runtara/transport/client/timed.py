@@ -81,6 +81,7 @@ class TimedConnection:
                 self._feel_pulse(now, nursery)
 
     def _feel_pulse(self, now: float, nursery: trio.Nursery) -> None:
+        self._pulse.looked(now)
         if self._pulse.is_dead(now):
             self._end("nothing is heard of the server any more")
         elif self._pulse.should_ask(now):

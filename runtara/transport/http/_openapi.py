@@ -16,7 +16,7 @@ from runtara.endpoints import Endpoint
 from runtara.errors import Code
 from runtara.transport.http._examples import EXAMPLES
 from runtara.transport.http._openapi_others import OTHER_TYPES, OTHERS
-from runtara.transport.http._openapi_schemas import Node, parameters_of, reference_to, schemas_of
+from runtara.transport.http._openapi_schemas import FILE, Node, parameters_of, reference_to, schemas_of
 from runtara.transport.http._operations import OPERATIONS, Operation
 from runtara.transport.http._problems import PROBLEM_JSON, RETRY_AFTER_S, Problem
 from runtara.transport.http._replies import TAGGED
@@ -164,7 +164,7 @@ def _replies(operation: Operation) -> Node:
     schema: Node = reference_to(row.reply)
     content: Node = {"application/json": {"schema": {"type": "object"} if row.command is messages.GetTree else schema}}
     if row.command is messages.ReadImage:
-        content["application/octet-stream"] = {}
+        content["application/octet-stream"] = {"schema": FILE}
     if row.command is messages.ReadLog:
         content["text/plain"] = {"schema": {"type": "string"}}
     said = " ".join(inspect.cleandoc(row.reply.__doc__ or row.reply.__name__).split())
@@ -174,7 +174,10 @@ def _replies(operation: Operation) -> Node:
     if row.command in TAGGED or row.command is messages.ReadImage:
         found["304"] = {"description": "The entity tag of the request still holds."}
     if row.command is messages.ReadImage:
-        found["206"] = {"description": "The range that was asked for.", "content": {"application/octet-stream": {}}}
+        found["206"] = {
+            "description": "The range that was asked for.",
+            "content": {"application/octet-stream": {"schema": FILE}},
+        }
     return found
 
 

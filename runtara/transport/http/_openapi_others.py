@@ -3,7 +3,7 @@
 from typing import Final
 
 from runtara.messages import ImageInfo
-from runtara.transport.http._openapi_schemas import Node, body_of, parameters_of
+from runtara.transport.http._openapi_schemas import FILE, Node, body_of, parameters_of
 from runtara.transport.http._uploads import Upload
 from runtara.transport.http._visits import Login, Visitor
 
@@ -27,7 +27,7 @@ _FORM: Final[Node] = {
         "metadata": _TEXT,
         "defaults": _TEXT,
         "options": _TEXT,
-        "binary": {"type": "string", "contentMediaType": "application/octet-stream"},
+        "binary": {**FILE, "contentMediaType": "application/octet-stream"},
     },
 }
 
@@ -44,7 +44,7 @@ OTHERS: Final[dict[tuple[str, str], Node]] = {
         "parameters": [{**row, "required": False} for row in parameters_of(Upload, "query")],
         "requestBody": {
             "required": True,
-            "content": {"application/octet-stream": {}, "multipart/form-data": {"schema": _FORM}},
+            "content": {"application/octet-stream": {"schema": FILE}, "multipart/form-data": {"schema": _FORM}},
         },
         "responses": {"200": {**_PUSHED, "description": "It was there already."}, "201": _PUSHED},
     },

@@ -5,12 +5,18 @@ from typing import Any, Final
 
 import msgspec
 
-__all__ = ["Node", "body_of", "parameters_of", "reference_to", "schemas_of"]
+__all__ = ["FILE", "Node", "body_of", "parameters_of", "reference_to", "schemas_of"]
 
 Node = dict[str, Any]
 """A part of the document; Any: it is JSON."""
 
+FILE: Final[Node] = {"type": "string", "format": "binary"}
+"""Bytes as they are. OpenAPI 3.1 needs no schema for them, but generators of clients do, and look for this one."""
+
 _TEMPLATE: Final = "#/components/schemas/{name}"
+
+_COMMANDS: Final = frozenset({"StartInstance"})
+"""Commands that are parts of others: what they are need not be said there."""
 
 _ID: Final[Node] = {"pattern": "^[A-Za-z0-9][A-Za-z0-9._:@+-]{0,127}$"}
 
@@ -38,6 +44,8 @@ def body_of(kind: type) -> Node:
 def schemas_of(kinds: Iterable[type]) -> Node:
     """Return the schemas of types, and of what they are made of, by name."""
     _, found = msgspec.json.schema_components(dict.fromkeys(kinds), ref_template=_TEMPLATE)
+    for name in _COMMANDS & found.keys():
+        found[name]["required"].remove("type")
     return found
 
 

@@ -28,7 +28,7 @@ from runtara.transport.http._pages import Fitness, Pages
 from runtara.transport.http._paths import Paths
 from runtara.transport.http._problems import NOTHING_HERE, Turned, problem_of
 from runtara.transport.http._routes import Desk, Handle
-from runtara.transport.websocket.terms import LIVE_PATH, SESSION_PATH
+from runtara.transport.websocket.terms import LIVE_PATH, SESSION_PATH, SUBPROTOCOL
 
 __all__ = ["ASGI", "Application", "Parts", "make_app"]
 
@@ -105,6 +105,8 @@ class Application:
         page = await self._pages.find(exchange)
         if page is not None:
             return page
+        if self._sockets.get(path) is not None:
+            raise Turned(426, f"{path} is a WebSocket: ask for an upgrade to one", (b"upgrade", b"websocket"))
         if "//" in path or path.endswith("/"):
             raise Turned(404, NOTHING_HERE, code=Code.NOT_FOUND)  # an empty segment names nothing
         scope["path"] = path  # what a segment holds is decoded by the handler, so that it may hold a slash
@@ -141,12 +143,22 @@ class Application:
         try:
             check_origin(headers, self._settings)
             if serve is None:
-                raise Turned(404, "there is no WebSocket here", code=Code.NOT_FOUND)
-        except (RuntaraError, Turned):
+                raise Turned(404, "there is no WebSocket here: see docs/reference/http.md", code=Code.NOT_FOUND)
+            if serve is self._sockets[SESSION_PATH] and SUBPROTOCOL not in scope["subprotocols"]:
+                raise Turned(400, f"a session is held in the sub-protocol {SUBPROTOCOL}: offer that")
+        except (RuntaraError, Turned) as error:
             await receive()
-            await send({"type": "websocket.close", "code": 1008, "reason": ""})
+            await _decline(send, error)
             return
         await serve(scope, receive, send)
+
+
+async def _decline(send: Send, error: Exception) -> None:
+    """Answer a handshake with what is wrong with it."""
+    status, headers, body = problem_of(error, "")
+    headers.append((b"content-length", b"%d" % len(body)))
+    await send({"type": "websocket.http.response.start", "status": status, "headers": headers})
+    await send({"type": "websocket.http.response.body", "body": body, "more_body": False})
 
 
 def _make_api(handles: list[tuple[str, str, Handle]]) -> ASGI:

@@ -139,6 +139,7 @@ class Connection:
 
     def _check(self, now: float) -> None:
         """End the connection if it is time to; ask for a sign of life."""
+        self._pulse.looked(now)
         if self._is_needless:
             self._end("not needed any more", DONE)
         elif not self.was_welcome:

@@ -1,5 +1,6 @@
 """A Ray cluster of several nodes in this machine, and halls in it: an engine each, with programs to launch."""
 
+import inspect
 import os
 import signal
 import threading
@@ -15,6 +16,7 @@ import pytest
 
 from runtara.actors.runners.ray import RayEngine, RayOptions
 from tests.actors.runners.hall import Hall, serving
+from tests.ports import free_port
 from tests.requirements import require
 
 __all__ = ["RayHall", "Town", "open_ray_hall", "open_town"]
@@ -27,6 +29,7 @@ _QUICK = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 200, "he
 """So that it is soon known that a node is dead."""
 _BEGINNING_S = 240
 """How long Ray's processes may take to begin: on a busy machine longer than Ray would wait for them."""
+_AGENTS = ("metrics_agent_port", "metrics_export_port", "dashboard_agent_listen_port", "runtime_env_agent_port")
 _PATIENT = {
     "RAY_raylet_start_wait_time_s": _BEGINNING_S,
     "RAY_worker_register_timeout_seconds": _BEGINNING_S,
@@ -48,7 +51,7 @@ class Town:
     def add_nodes(self, *what: dict[str, float]) -> None:
         """Start nodes that have two cores each, and what else is said."""
         for resources in what:
-            node = self.cluster.add_node(wait=False, num_cpus=2, resources=resources, object_store_memory=_STORE_BYTES)
+            node = self.cluster.add_node(wait=False, num_cpus=2, resources=resources, **_size())
             self._nodes.append(node)
         self.cluster.wait_for_nodes(_BEGINNING_S)
 
@@ -97,7 +100,8 @@ def open_town() -> Iterator[Town]:
         for name, seconds in _PATIENT.items():
             patches.setenv(name, str(seconds))
         patches.setattr(services, "get_node", _patiently(services.get_node))
-        head = {"num_cpus": 0, "include_dashboard": False, "object_store_memory": _STORE_BYTES}
+        patches.setattr(services, "start_raylet", _with_port(services.start_raylet))
+        head = {"num_cpus": 0, "include_dashboard": False, **_size()}
         handler = signal.getsignal(signal.SIGTERM)
         cluster = Cluster(initialize_head=True, head_node_args={**head, "_system_config": _QUICK})
         try:
@@ -106,6 +110,29 @@ def open_town() -> Iterator[Town]:
             ray.shutdown()
             cluster.shutdown()
             signal.signal(signal.SIGTERM, handler)  # Ray's own would go on being that of all tests
+
+
+def _size() -> dict[str, int]:
+    """How large a node is, and where its agents listen: one that has to wait until they say where gives up too soon."""
+    return {"object_store_memory": _STORE_BYTES, **{name: free_port() for name in _AGENTS}}
+
+
+def _with_port(start_raylet: Callable[..., Any]) -> Callable[..., Any]:
+    """Have a node find where its agent listens before that says so; Ray tells it of the others' ports only."""
+    from ray._raylet import (  # type: ignore[attr-defined]  # compiled
+        DASHBOARD_AGENT_LISTEN_PORT_NAME,
+        persist_port,
+    )
+
+    signature = inspect.signature(start_raylet)
+
+    def start(*args: Any, **more: Any) -> Any:
+        given = signature.bind(*args, **more).arguments
+        port = given["dashboard_agent_listen_port"]
+        persist_port(given["session_dir"], given["node_id"], DASHBOARD_AGENT_LISTEN_PORT_NAME, port)
+        return start_raylet(*args, **more)
+
+    return start
 
 
 def _patiently(get_node: Callable[..., Any]) -> Callable[..., Any]:
@@ -139,6 +166,7 @@ class RayHall(Hall):
             "kill_grace_ms": 60_000,
             "cpus": 0.25,
             "namespace": folder.name,
+            "placement_timeout": 200.0,
         }
         self.options = RayOptions(**given | options)
         self.engine: Any = RayEngine(self.options)

@@ -25,7 +25,10 @@ from tests.actors.runners.ray_hall import RayHall, Town, open_ray_hall, open_tow
 from tests.house.source import ROOT
 from tests.watch import Watch
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # Ray leaves files and sockets open, and uses what is deprecated
+pytestmark = [
+    pytest.mark.filterwarnings("ignore"),  # Ray leaves files and sockets open, and uses what is deprecated
+    pytest.mark.timeout(900),  # a cluster takes its time to begin
+]
 
 
 @pytest.fixture(scope="module")

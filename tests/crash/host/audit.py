@@ -13,7 +13,7 @@ from tests.crash.journal import Line
 __all__ = ["HostAudit"]
 
 
-TOLD_MS = 30_000
+TOLD_MS = 55_000
 """A push that was lost is made up for by a look, but that comes later than this. A server that is away is not."""
 
 

@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from runtara.ids import new_id
 from runtara.messages import GetStatus, InstanceInfo, ListEvents, Request, SendSignal, StartInstance
@@ -17,11 +17,13 @@ from tests.crash.host.server import Server
 from tests.crash.host.site import FOLDER, ROOT, Bell, Site
 from tests.crash.journal import Line
 
-__all__ = ["LIMIT_S", "Scene"]
+__all__ = ["LIMIT_S", "PATIENT", "Scene"]
 
 R = TypeVar("R")
 
 LIMIT_S = 100.0
+PATIENT: Final = {"heartbeat_timeout_ms": "60000"}
+"""The server's patience where nobody is meant to be silent: a busy machine may keep one from speaking for a while."""
 """What has not happened by then never will."""
 
 
@@ -30,7 +32,7 @@ class Scene:
 
     def __init__(self, site: Site) -> None:
         self.site = site
-        self.server = Server(site, park_after_ms=600_000)
+        self.server = Server(site, park_after_ms=600_000, **PATIENT)
         self.bell = Bell(site)
         self.door = config_of(site, "manager").open_door()
         self._processes: list[subprocess.Popen[str]] = []

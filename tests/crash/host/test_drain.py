@@ -10,7 +10,7 @@ from runtara.errors import DeadlineExceeded, Draining
 from runtara.lifecycle import Status, TerminationReason
 from runtara.messages import GetStatus, StartInstance
 from tests.crash.host.processes import Process
-from tests.crash.host.scene import LIMIT_S, Scene
+from tests.crash.host.scene import LIMIT_S, PATIENT, Scene
 from tests.crash.host.server import Server
 
 PROGRAMS = ("one", "two", "three", "four", "five")
@@ -36,7 +36,7 @@ def test_a_drained_server_leaves_everything_at_rest_and_the_next_one_goes_on(sce
 
 @pytest.mark.slow
 def test_a_program_that_does_not_go_is_killed_when_its_time_is_over(scene: Scene) -> None:
-    scene.server = Server(scene.site, shutdown_grace_ms=1_500, kill_grace_ms=500)
+    scene.server = Server(scene.site, shutdown_grace_ms=1_500, kill_grace_ms=500, **PATIENT)
     scene.server.start()
     scene.start("one", "stubborn")
     born = scene.await_begun("one")
@@ -53,7 +53,7 @@ def test_a_program_that_does_not_go_is_killed_when_its_time_is_over(scene: Scene
 
 @pytest.mark.slow
 def test_a_server_that_goes_down_starts_nothing_new_and_still_talks_about_what_it_knows(scene: Scene) -> None:
-    scene.server = Server(scene.site, shutdown_grace_ms=60_000, kill_grace_ms=60_000)
+    scene.server = Server(scene.site, shutdown_grace_ms=60_000, kill_grace_ms=60_000, **PATIENT)
     scene.server.start()
     scene.start("one", "stubborn")
     born = scene.await_begun("one")

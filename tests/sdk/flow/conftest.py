@@ -10,7 +10,7 @@ import pytest
 from runtara.sdk.flow import Backend, InMemoryBackend, PostgresBackend, SqliteBackend
 from tests.postgres import fresh_database
 
-SETTINGS = {"relaunch_after_ms": 1, "max_auto_restarts": 1_000, "node_lease_ms": 60_000}
+SETTINGS = {"relaunch_after_ms": 1, "max_auto_restarts": 1_000, "node_lease_ms": 60_000, "database_timeout_ms": 60_000}
 """Whoever dies in a test is to be replaced at once, and nobody is to be held for dead who only stands still."""
 
 _numbers = count(1)

@@ -6,6 +6,7 @@ Where ours differs on purpose, docs/reference/workflow-binding.md says so, and t
 import inspect
 import time
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,6 +26,7 @@ from runtara.sdk.flow import (
     OnMax,
     PostgresBackend,
     RetryPolicy,
+    SqliteBackend,
     TaskError,
     TaskMetadata,
     Worker,
@@ -634,3 +636,13 @@ def test_what_differs_on_purpose(backend: Backend, instance_id: str) -> None:
         run_workflow(Flow("w").then(inc).build(), "text")
     run_workflow(Flow("w").then(lambda _: seen.append(get_task_context())).build(), 1)
     assert seen[0].instance_id == "", "what is not kept has no id that could be mistaken for one"
+
+
+def test_a_backend_of_sqlite_needs_a_folder(tmp_path: Path) -> None:
+    nowhere: Any = None
+    workflow = Flow("w").then(inc).build()
+
+    with pytest.raises(BackendError, match="give the path of one"):
+        SqliteBackend(nowhere)
+    with SqliteBackend(tmp_path) as backend:
+        assert run_durable_workflow(workflow, "run-1", 1, backend).output == 2

@@ -276,3 +276,21 @@ def test_a_call_that_is_refused_at_once_tells_of_all_that_is_wrong_by_then() -> 
         flow.done()
 
     assert {error.kind for error in caught.value.errors} == {"DuplicateTaskId", "InvalidDuration", "MissingBranches"}
+
+
+def test_a_fork_or_a_route_that_is_left_open_says_how_it_ends() -> None:
+    fork: Any = Flow("w").fork().branch(same)
+    route: Any = Flow("w").route(other, keys=["a"]).branch("a", same)
+
+    for name in ("build", "then", "delay"):
+        with pytest.raises(
+            AttributeError, match=rf"there is no '{name}' in a fork: end it with join\(function\) first"
+        ):
+            getattr(fork, name)
+        with pytest.raises(AttributeError, match=rf"there is no '{name}' in a route: end it with done\(\) first"):
+            getattr(route, name)
+
+
+def test_keys_are_a_list() -> None:
+    with pytest.raises(BuildErrors, match="keys are a list of texts, not the text 'ab'"):
+        Flow("w").route(other, keys="ab")

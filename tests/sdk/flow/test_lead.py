@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import trio
 
-from runtara.errors import Fenced, InvalidState
-from runtara.messages import SaveCheckpoint
-from runtara.sdk.flow import Backend, Flow, PooledWorker, WorkflowClient, get_task_context
+from runtara.errors import Fenced, InvalidState, StoreUnavailable
+from runtara.messages import PollSignals, SaveCheckpoint
+from runtara.sdk.flow import Backend, Flow, InMemoryBackend, PooledWorker, WorkflowClient, _ear, get_task_context
 from runtara.transport import Door
 from tests.sdk.flow.pools import A_WHILE, pool
 
@@ -116,3 +116,53 @@ def test_a_worker_that_lost_what_it_leads_is_told_and_its_task_is_stopped(backen
 
         assert stopped.wait(A_WHILE)
     assert not [command for command, _ in frozen.refused if isinstance(command, SaveCheckpoint)]
+
+
+class Hesitant(Backend):
+    """A backend that cannot say once what signals there are."""
+
+    def __init__(self, inner: Backend) -> None:
+        self.inner = inner
+        self.clock, self.tenant_id = inner.clock, inner.tenant_id
+        self.has_refused = threading.Event()
+
+    def open_door(self, instance_id: str, epoch: int | None = None, *, beats: bool = True) -> Door:
+        return _HesitantDoor(self.inner.open_door(instance_id, epoch, beats=beats), self)  # type: ignore[return-value]  # all else is the inner one's
+
+    def beside(self, instance_id: str, *, watch: bool = False) -> Door:
+        return self.inner.beside(instance_id, watch=watch)
+
+
+class _HesitantDoor:
+    def __init__(self, door: Door, backend: Hesitant) -> None:
+        self._door = door
+        self._backend = backend
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._door, name)
+
+    def call(self, command: Any, *, timeout: float | None = None) -> Awaitable[Any]:
+        if isinstance(command, PollSignals) and not self._backend.has_refused.is_set():
+            self._backend.has_refused.set()
+            raise StoreUnavailable("away for a moment")
+        return self._door.call(command, timeout=timeout)
+
+
+def test_a_cancel_that_could_not_be_looked_for_at_once_is_looked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_ear, "RECHECK", 3_600.0)
+    begun = threading.Event()
+
+    async def endless(x: int) -> None:
+        begun.set()
+        await trio.sleep_forever()
+
+    flow = Flow("endless").then(endless).build()
+    with InMemoryBackend(cancel_grace_ms=3_600_000) as backend:
+        hesitant, client = Hesitant(backend), WorkflowClient(backend)
+        with PooledWorker("hesitant", hesitant, [flow], max_concurrent_tasks=1).spawn():
+            client.submit(flow, "one", 1)
+            assert begun.wait(A_WHILE)
+            client.cancel("one")
+
+            assert client.wait("one", A_WHILE).is_cancelled
+        assert hesitant.has_refused.is_set()

@@ -15,7 +15,7 @@ from tests.sdk.flow.pools import A_WHILE, Mortal, pool, wait_until
 LEASE = 0.3
 """Seconds after which a worker that is not heard of has lost what it holds."""
 
-LIVES = range(1, 22, 3)
+LIVES = range(1, 12)
 """At which of its calls a worker dies; a fork that comes to rest takes about so many."""
 
 EXPECTED = {"gate": ["opened", {"by": "Kim"}], "a1": ["a2", ["a1", 7]], "b": ["b", 7]}
@@ -115,7 +115,7 @@ async def test_and_so_it_is_where_the_one_who_leads_dies_in_between(
             twice = len(seen[at].calls) - len(set(seen[at].calls))
             assert twice <= (2 if mortals[at].crashed else 0), seen[at].calls
 
-    assert sum(one.crashed for one in mortals.values()) >= 3
+    assert sum(one.crashed for one in mortals.values()) >= 5
 
 
 async def _lead_until_it_rests_or_dies(

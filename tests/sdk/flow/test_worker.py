@@ -565,6 +565,8 @@ def test_a_worker_needs_workflows_and_each_once() -> None:
 
         with pytest.raises(InvalidInput, match="give at least one"):
             worker.spawn()
+        with pytest.raises(InvalidInput, match="is one workflow, and a worker takes a list of them"):
+            worker.spawn(one)  # type: ignore[arg-type]  # what is refused
         with pytest.raises(InvalidInput, match="is no workflow"):
             worker.spawn([len])  # type: ignore[list-item]  # what is refused
         with pytest.raises(InvalidInput, match="is given twice"):

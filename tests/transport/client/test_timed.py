@@ -141,3 +141,19 @@ async def test_what_is_due_in_between_is_done(autojump_clock: MockClock) -> None
         await trio.sleep(0.2)
         assert wishes.ticks == 1
         line.close()
+
+
+async def test_a_machine_that_stands_still_costs_no_connection(autojump_clock: MockClock) -> None:
+    wishes = Wishes()
+    line = Line(wishes)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(line.run)
+        await trio.testing.wait_all_tasks_blocked()
+        wishes.is_owed = True
+        line.welcome()
+        autojump_clock.jump(20)  # the server has answered by then, but nobody could hear it
+        await trio.sleep(ASK_AFTER + 0.1)
+        pings = line.pings
+        line.close()
+
+    assert (pings, line.why) == (1, "closed by this side")

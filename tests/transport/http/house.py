@@ -80,6 +80,6 @@ async def open_house(folder: Path, *, patience: float = PATIENCE_S, **settings: 
     with trio.fail_after(patience):
         async with (
             open_host(Settings(**given | settings)) as host,
-            httpx.AsyncClient(base_url=host.http_address, trust_env=False, verify=False) as client,
+            httpx.AsyncClient(base_url=host.http_address, timeout=patience, trust_env=False, verify=False) as client,
         ):
             yield House(host, client, folder)

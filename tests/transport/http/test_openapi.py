@@ -93,3 +93,17 @@ def test_examples_fit_the_schemas_of_their_bodies() -> None:
         Draft202012Validator(schema).validate(example)
 
         assert body["example"] == example
+
+
+def test_a_command_that_is_a_part_of_another_need_not_say_what_it_is() -> None:
+    start = DOCUMENT["components"]["schemas"]["StartInstance"]
+
+    assert (start["required"], start["properties"]["type"]) == (["program"], {"enum": ["StartInstance"]})
+
+
+def test_every_content_has_a_schema_and_files_are_ones_for_generators_of_clients() -> None:
+    contents = [(kind, body) for node in nodes(DOCUMENT) for kind, body in node.get("content", {}).items()]
+
+    assert all("schema" in body for _, body in contents)
+    files = [body["schema"] for kind, body in contents if kind == "application/octet-stream"]
+    assert files == [{"type": "string", "format": "binary"}] * 3

@@ -38,9 +38,9 @@ async def attacked(folder: Path, *, examples: int, seconds: float, least: int) -
     assert health.status_code == 200
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(1_000)
 async def test_two_thousand_requests_meet_no_bug_and_every_answer_is_described(tmp_path: Path) -> None:
-    await attacked(tmp_path, examples=1, seconds=240, least=2_000)
+    await attacked(tmp_path, examples=1, seconds=900, least=2_000)
 
 
 @pytest.mark.slow

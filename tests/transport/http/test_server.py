@@ -47,7 +47,7 @@ async def test_a_body_in_chunks_arrives_as_it_was() -> None:
         for piece in pieces:
             yield piece
 
-    async with open_server() as serving, httpx.AsyncClient() as client:
+    async with open_server() as serving, httpx.AsyncClient(timeout=60) as client:
         answer = await client.post(f"http://{serving.authority}/", content=body())
 
     assert answer.content == b"".join(pieces)
@@ -57,7 +57,7 @@ async def test_a_body_in_chunks_arrives_as_it_was() -> None:
 
 async def test_a_large_body_goes_both_ways() -> None:
     body = bytes(range(256)) * 40_000
-    async with open_server() as serving, httpx.AsyncClient() as client:
+    async with open_server() as serving, httpx.AsyncClient(timeout=60) as client:
         answer = await client.post(f"http://{serving.authority}/", content=body)
 
     assert answer.content == body
@@ -113,7 +113,7 @@ def certificates(*names: str) -> tuple[ssl.SSLContext, ssl.SSLContext]:
 async def test_all_of_it_works_in_tls() -> None:
     server, trusting = certificates("127.0.0.1")
     body = bytes(range(256)) * 4_000
-    async with open_server(tls=server) as serving, httpx.AsyncClient(verify=trusting) as client:
+    async with open_server(tls=server) as serving, httpx.AsyncClient(verify=trusting, timeout=60) as client:
         answers = [await client.post(f"https://{serving.authority}/", content=body) for _ in range(3)]
         async with open_websocket(f"wss://{serving.authority}/", ssl_context=trusting) as socket:
             await socket.send_message("hello")
@@ -181,7 +181,7 @@ async def test_a_handshake_makes_room_for_a_newcomer() -> None:
     async with open_server(tls=server, http_max_connections=1) as serving, serving.client() as one:
         await one.say(b"\x16\x03\x01\x02\x00")
         await wait_all_tasks_blocked(0.02)
-        async with httpx.AsyncClient(verify=trusting) as client:
+        async with httpx.AsyncClient(verify=trusting, timeout=60) as client:
             answer = await client.get(f"https://{serving.authority}/")
         await one.rest()
 
@@ -307,7 +307,7 @@ async def test_an_edge_runs_and_drains_it() -> None:
     with await open_tcp_socket(settings) as socket:
         host, port = socket.getsockname()[:2]
         tree = supervisor("root", child("http", Edge, lambda: HttpServer(settings, socket, echo, None)))
-        async with open_system(tree) as system, httpx.AsyncClient() as client:
+        async with open_system(tree) as system, httpx.AsyncClient(timeout=60) as client:
             answer = await client.post(f"http://{host}:{port}/", content=b"hello")
             facts = system.inspect().children[0].facts
             await system.ref("root/http").ask(Drain())

@@ -22,6 +22,7 @@ from runtara.transport.credentials import KeyRing, TokenMint
 from runtara.transport.gate import Gate
 from runtara.transport.quic.protocol import ServerTls
 from runtara.transport.quic.server import QuicServer, open_socket
+from tests.ports import free_port
 
 __all__ = ["Serving"]
 
@@ -50,7 +51,7 @@ class Serving:
         self.identity: Identity = ensure_certificate(folder / "tls")
         self.mint = TokenMint(folder / "secret", SystemClock(), self.settings.token_lifetime_ms)
         self.keys = KeyRing(folder / "keys.json")
-        self.port = 0
+        self.port = free_port()
         self._ready = threading.Event()
         self.thread = threading.Thread(target=trio.run, args=(self._main,), name="server")
 
@@ -66,7 +67,7 @@ class Serving:
 
     def __enter__(self) -> Self:
         self.thread.start()
-        assert self._ready.wait(30)
+        assert self._ready.wait(60)
         return self
 
     def __exit__(self, *_: object) -> None:

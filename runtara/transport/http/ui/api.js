@@ -17,6 +17,13 @@ export class Problem extends Error {
 /** Called with nothing when a request needs a key that was not given, or is not good any more. */
 export const unauthenticated = new EventTarget();
 
+let keys = 0;
+
+/** Take note that the server has taken a key: who was refused for want of one has asked before. */
+export function keyTaken() {
+  keys += 1;
+}
+
 /** Path below the API out of parts that may hold any character. */
 export const path = (...parts) => "/" + parts.map((part) => encodeURIComponent(part)).join("/");
 
@@ -30,6 +37,7 @@ async function call(method, where, { query, body, signal, quietly } = {}) {
   if (method !== "GET") headers["Runtara-Csrf"] = "1";
   if (body !== undefined) headers["Content-Type"] = "application/json";
   const content = body === undefined ? undefined : JSON.stringify(body);
+  const asked = keys;
   let response;
   try {
     response = await fetch(url(where, query), { method, headers, body: content, signal, credentials: "same-origin" });
@@ -39,7 +47,7 @@ async function call(method, where, { query, body, signal, quietly } = {}) {
   }
   if (response.ok) return response.status === 204 ? null : response.json();
   const problem = await problemOf(response);
-  if (response.status === 401 && !quietly) unauthenticated.dispatchEvent(new Event("needed"));
+  if (response.status === 401 && !quietly && asked === keys) unauthenticated.dispatchEvent(new Event("needed"));
   throw problem;
 }
 

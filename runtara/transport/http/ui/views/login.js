@@ -1,6 +1,6 @@
 // The door: a key of the tenant against a cookie that scripts cannot read.
 
-import { post } from "../api.js";
+import { keyTaken, post } from "../api.js";
 import { h, replace } from "../dom.js";
 import { icon } from "../icons.js";
 
@@ -27,6 +27,7 @@ export function login(place, done) {
     button.disabled = true;
     try {
       await post("/login", { key: key.value.trim() }, { quietly: true });
+      keyTaken();
       key.value = "";
       done();
     } catch (error) {
