@@ -114,12 +114,28 @@ _REFUSED: Final = re.compile(
 speaks another language is taken for one that cannot be reached, and its words are passed on."""
 
 _TRIED_AGAIN_AFTER: Final = 1.5
+_FIRST_PLANS_END: Final = 32
+_NEXT_PLANS_LAST: Final = 4
+"""Statements are planned again after so many uses, and then whenever there were so many times as many."""
 
 
 class Connection(psycopg.Connection[Any]):
     """A connection of which no call waits longer than `patience` seconds. Any: rows are checked by who reads them."""
 
     patience: float = 30.0
+    _uses: int = 0
+    _plans_end: int = _FIRST_PLANS_END
+
+    def use(self) -> None:
+        """Take note that the connection is used, outside of a transaction, and forget plans that are out of date.
+
+        Plans that were made while tables were empty read all of an index, whichever comes first: there was nothing to
+        choose by. The server notices by itself, but only when it next looks at the tables, perhaps a minute later.
+        """
+        self._uses += 1
+        if self._uses == self._plans_end:
+            self._plans_end *= _NEXT_PLANS_LAST
+            self.execute(SQL["forget_plans"], prepare=False)
 
     def wait(self, gen: PQGen[T], interval: float = 0.1, timeout: float | None = None) -> T:
         """Drive psycopg's generator to its end, or give the connection up when the time is over.

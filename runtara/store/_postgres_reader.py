@@ -136,6 +136,7 @@ class PostgresReader(SqlReader):
             raise StoreUnavailable(f"the reader of {self._where} is closed: open another one")
         if self._connection is None:
             self._connection = connect(self._url, self._limits, read_only=True)
+        self._connection.use()
         return self._connection
 
     def _let_go(self, *, lost: bool) -> None:

@@ -271,6 +271,9 @@ class PostgresWriter(SqlWriter):
         """Return a connection under which everything that was begun before is settled."""
         if self._closed:
             raise type(self._end)(str(self._end))
+        if self._connection is not None:
+            with contextlib.suppress(Error):  # nothing has happened yet: where it is lost, there is another one
+                self._connection.use()
         self._check_usable()
         if self._connection is None or self._unsettled:
             self._settle()

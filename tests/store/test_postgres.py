@@ -703,6 +703,18 @@ def test_a_listener_hears_other_nodes_and_not_its_own(database: str) -> None:
     ]
 
 
+def test_a_writer_that_was_thrown_out_when_it_forgets_its_plans_connects_again(database: str) -> None:
+    with opened(PostgresStore(database)) as (writer, reader), raw(database) as admin:
+        connection = connection_of(writer)
+        connection._plans_end = connection._uses + 1
+        admin.execute("SELECT pg_terminate_backend(%s)", [connection.info.backend_pid])
+
+        put(writer, save(KEY))
+
+        assert connection.closed
+        assert loaded(reader).instance == instance(KEY)
+
+
 def test_a_listener_that_is_thrown_out_says_so(database: str) -> None:
     store = node(database, "a")
     with opened(store), raw(database) as admin, contextlib.closing(store.open_listener()) as listener:

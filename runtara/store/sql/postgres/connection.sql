@@ -32,6 +32,10 @@ SELECT name, setting FROM pg_settings WHERE name IN ('fsync', 'full_page_writes'
 -- What was checked stays so for this connection, whatever the server is told meanwhile.
 SELECT set_config('synchronous_commit', current_setting('synchronous_commit'), false);
 
+-- name: forget_plans
+-- Have every statement planned again, when it is executed next.
+DISCARD PLANS;
+
 -- name: begin_read
 -- Begin a transaction in which all statements see one state of the store.
 BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;

@@ -104,7 +104,8 @@ WHERE lost_at < now_ms() - %(kept_ms)s AND NOT EXISTS (SELECT FROM instances WHE
 -- workers of a pool run grows more urgent as it waits: one step of priority is worth so many milliseconds of that.
 -- Returns what was claimed, in that order, as the fields of `DueInstance`, and with each row how many were due, as far as
 -- they were counted. The time is read once, so that an index is read no further than to where nothing is due any more:
--- many may sleep.
+-- many may sleep. What is chosen is looked up one by one, in whatever way the rest is planned: a plan that was made while
+-- there was nothing would find all that sleep, and make the choice anew for each.
 WITH RECURSIVE clock AS MATERIALIZED (
     SELECT now_ms() AS now_ms
 ),
@@ -176,9 +177,11 @@ slice AS (
     LIMIT %(limit)s
 ),
 chosen AS MATERIALIZED (
-    SELECT instances.number FROM instances JOIN slice USING (number)
+    SELECT held.number FROM slice CROSS JOIN LATERAL (
+        SELECT number, owner, status, wake_at FROM instances WHERE instances.number = slice.number
+        OFFSET 0 FOR UPDATE SKIP LOCKED
+    ) AS held
     WHERE owner IS NULL AND status IN ('pending', 'suspended') AND wake_at IS NOT NULL
-    FOR UPDATE OF instances SKIP LOCKED
 ),
 claimed AS (
     UPDATE instances SET owner = me.number FROM chosen, me
