@@ -44,6 +44,10 @@ class StartFailed(Exception):
     """A child could not be started for the first time. Why is the cause."""
 
 
+class _GoesAlong(Exception):
+    """A child has not started, because another one has failed along with which it is restarted."""
+
+
 class StartChild(msgspec.Struct, frozen=True):
     """Start one more child; the reply is its `Ref`."""
 
@@ -68,6 +72,7 @@ class SupervisorActor:
         self._failures: deque[float] = deque()
         self._phase = trio.CancelScope()
         self._wake = trio.Event()
+        self._starting: Running | None = None
 
     async def live(self, started: Callable[[], None]) -> None:
         """Run the group until told to stop. Raises `StartFailed` or `GaveUp`."""
@@ -92,6 +97,8 @@ class SupervisorActor:
         """Hear from a child's task that it is over."""
         self._ended.append(ended)
         self._wake.set()
+        if self._starting is not None and self._takes_along(ended, self._starting):
+            self._starting.started_or_gone.set()  # it may be waiting for the very one that has failed
 
     async def _watch(self) -> None:
         """Handle ends of children, messages and due restarts, one after the other, for ever."""
@@ -122,10 +129,9 @@ class SupervisorActor:
 
     async def _handle_end(self, ended: Ended) -> None:
         child = self._children.get(ended.name)
-        if child is None or ended.incarnation != child.slot.incarnation or child.gone_by_request:
+        if child is None or not _is_news(child, ended):
             return  # an older life of the child, or one that was stopped on purpose
-        failed = ended.failure is not None
-        if child.spec.restart is Restart.TEMPORARY or (child.spec.restart is Restart.TRANSIENT and not failed):
+        if not _comes_back(child, ended):
             self._forget(child)
             return
         self._system.announce_restart(child.slot)
@@ -154,6 +160,13 @@ class SupervisorActor:
             return children
         return children[children.index(child) :]
 
+    def _takes_along(self, ended: Ended, other: Running) -> bool:
+        """Return whether an end that nobody has handled yet means that another child is restarted, too."""
+        child = self._children.get(ended.name)
+        if child is None or child is other or not _is_news(child, ended) or not _comes_back(child, ended):
+            return False
+        return other in self._affected(child)
+
     async def _schedule(self, affected: list[Running]) -> None:
         """Stop those that still run, and set the time at which all of them start again."""
         for child in affected:
@@ -180,20 +193,40 @@ class SupervisorActor:
     async def _start_first(self, children: list[Running]) -> None:
         for child in children:
             failure = await self._start(child)
+            if isinstance(failure, _GoesAlong):
+                await self._start_anew()
+                return
             if failure is not None:
                 raise StartFailed(f"{child.slot.path} could not be started: {failure!r}") from failure
 
+    async def _start_anew(self) -> None:
+        """Have those run that have failed before all had started, and all that start along with them."""
+        while self._ended or any(child.restart_at < inf for child in self._children.values()):
+            if self._ended:
+                await self._handle_end(self._ended.popleft())
+            elif due := [child for child in self._children.values() if child.restart_at <= trio.current_time()]:
+                await self._restart(due)
+            else:
+                await self._idle()
+
     async def _start(self, child: Running) -> BaseException | None:
         """Start a child and wait until it says so; return why it did not, if it did not."""
+        if any(self._takes_along(ended, child) for ended in self._ended):
+            return _GoesAlong()
         child.begin()
         self._nursery.start_soon(_child.run, child, self)
         timeout = child.spec.start_timeout if isinstance(child.spec, Child) else START_GRACE
+        self._starting = child
         with trio.move_on_after(timeout):
             await child.started_or_gone.wait()
+        self._starting = None
         if child.slot.state is State.RUNNING:
             return None
         if child.gone.is_set():
             return child.failure or RuntimeError("it ended before it had started")
+        if child.started_or_gone.is_set():
+            await self._stop([child])
+            return _GoesAlong()
         child.late = TimeoutError(f"{child.slot.path} did not start within {timeout:g} s")
         await self._stop([child])
         child.gone_by_request = False
@@ -268,3 +301,15 @@ class SupervisorActor:
             raise NotFound(f"{self._slot.path} has no child {name!r}")
         await self._stop([child])
         self._forget(child)
+
+
+def _is_news(child: Running, ended: Ended) -> bool:
+    """Return whether it is the life of a child that counts which has ended, and not because it was asked to."""
+    return ended.incarnation == child.slot.incarnation and not child.gone_by_request
+
+
+def _comes_back(child: Running, ended: Ended) -> bool:
+    """Return whether a child is to be restarted after such an end."""
+    if child.spec.restart is Restart.TRANSIENT:
+        return ended.failure is not None
+    return child.spec.restart is not Restart.TEMPORARY

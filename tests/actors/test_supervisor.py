@@ -59,6 +59,70 @@ class SlowStart(Worker):
         await super().on_start()
 
 
+class Asks(Worker):
+    """Needs an answer of another one before it has started; the first time, that one fails over the question."""
+
+    def __init__(self, log: list[Any], questions: list[Any], path: str) -> None:
+        super().__init__(log, "asks")
+        self.questions = questions
+        self.path = path
+
+    async def on_start(self) -> None:
+        if self.questions:
+            self.system.ref(self.path).tell_nowait(self.questions.pop())
+            await trio.sleep_forever()  # as for the answer of somebody who is not there to read the question
+        await super().on_start()
+
+
+@pytest.mark.parametrize("strategy", [Strategy.REST_FOR_ONE, Strategy.ONE_FOR_ALL])
+@pytest.mark.parametrize("depth", [0, 1])
+async def test_who_waits_while_it_starts_for_one_that_fails_is_started_again_behind_it(
+    strategy: Strategy, depth: int, autojump_clock: object
+) -> None:
+    log: list[Any] = []
+    asks = child("asks", Asks, log, [Fail()], "root/a")
+    tree = supervisor(
+        "root", *workers(log, "a"), supervisor("group", asks) if depth else asks, *workers(log, "z"), strategy=strategy
+    )
+    began = trio.current_time()
+
+    async with open_system(tree):
+        log.append("block")
+
+    first, again = ["a starts", "a stops: boom", "asks stops"], ["a starts", "asks starts", "z starts"]
+    assert log[: log.index("block")] == first + again
+    assert trio.current_time() - began < 10, "nobody waits for the time to start to be over"
+
+
+async def test_who_starts_again_and_waits_for_one_that_fails_starts_once_more(autojump_clock: object) -> None:
+    log: list[Any] = []
+    questions: list[Any] = []
+    asks = child("asks", Asks, log, questions, "root/a")
+    tree = supervisor("root", *workers(log, "a"), asks, strategy=Strategy.REST_FOR_ONE, intensity=NEVER_TIRED)
+    async with open_system(tree) as system:
+        log.clear()
+        questions.append(Fail())
+        began = trio.current_time()
+
+        await caught(system.ref("root/a"), Fail())
+        await died(system.ref("root/asks"), 2)
+
+    assert log.count("asks starts") == 1
+    assert trio.current_time() - began < 15
+
+
+async def test_a_group_whose_member_fails_again_and_again_while_others_start_gives_up(autojump_clock: object) -> None:
+    log: list[Any] = []
+    asks = child("asks", Asks, log, [Fail(), Fail(), Fail()], "root/a")
+    tree = supervisor("root", *workers(log, "a"), asks, strategy=Strategy.REST_FOR_ONE, intensity=Intensity(restarts=1))
+
+    with pytest.raises(SystemFailed) as failed:
+        async with open_system(tree):
+            raise AssertionError("it has not started")
+
+    assert isinstance(failed.value.__cause__, GaveUp)
+
+
 async def test_children_start_in_order_and_stop_in_reverse() -> None:
     log: list[Any] = []
     tree = supervisor(

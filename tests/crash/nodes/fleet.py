@@ -45,7 +45,7 @@ from tests.postgres import Cluster
 
 __all__ = ["LEASE_S", "LEDGER", "LONG_MS", "Client", "Fleet", "Node", "open_fleet"]
 
-LEASE_S = 2.0
+LEASE_S = 4.0
 LONG_MS = "60000"
 """A lease that lasts though the machine stalls for a while, for tests in which no node is lost."""
 LIMIT_S = 100.0

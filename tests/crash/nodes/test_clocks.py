@@ -4,7 +4,7 @@ import time
 from pathlib import Path
 
 from runtara.messages import StartInstance
-from tests.crash.nodes.fleet import Fleet
+from tests.crash.nodes.fleet import LONG_MS, Fleet
 from tests.requirements import require
 
 HOUR_MS = 3_600_000
@@ -22,8 +22,9 @@ with RuntaraSdk.from_env() as sdk:
 def test_a_node_whose_clock_is_an_hour_ahead_neither_wakes_early_nor_lies_about_the_time(fleet: Fleet) -> None:
     faked = Path(require("faketime", "to give a server a clock that is an hour wrong"))
     library = next(faked.parents[1].glob("lib/**/faketime/libfaketime.so.1"))
-    (one,) = fleet.start(1)
-    (two,) = fleet.start(1, LD_PRELOAD=str(library), FAKETIME="+1h", DONT_FAKE_MONOTONIC="1")
+    (one,) = fleet.start(1, RUNTARA_NODE_LEASE_MS=LONG_MS)
+    faked_clock = {"LD_PRELOAD": str(library), "FAKETIME": "+1h", "DONT_FAKE_MONOTONIC": "1"}
+    (two,) = fleet.start(1, RUNTARA_NODE_LEASE_MS=LONG_MS, **faked_clock)
     (fleet.site.path / "programs" / "nap.py").write_text(PROGRAM)
     names = [f"nap-{number}" for number in range(4)]
 

@@ -83,7 +83,7 @@ def test_servers_are_upgraded_one_after_the_other_and_clients_notice_nothing(fle
 
 
 def test_nothing_waits_for_a_notification_that_never_comes(fleet: Fleet) -> None:
-    one, two = fleet.start(2, RUNTARA_CLOCK_CHECK_MS="500")
+    one, two = fleet.start(2, RUNTARA_CLOCK_CHECK_MS="500", RUNTARA_NODE_LEASE_MS=LONG_MS)
     fleet.query(
         "CREATE FUNCTION runtara.pg_notify(text, text) RETURNS void LANGUAGE sql AS 'SELECT CAST(NULL AS void)'"
     )
@@ -100,7 +100,7 @@ def test_nothing_waits_for_a_notification_that_never_comes(fleet: Fleet) -> None
 
 
 def test_a_database_that_fails_at_once_and_comes_back_loses_nothing(fleet: Fleet) -> None:
-    one, two = fleet.start(2)
+    one, two = fleet.start(2, RUNTARA_NODE_LEASE_MS=LONG_MS)
     clients = [Client(f"client-{number}", one.spec(two), STEPS) for number in range(4)]
     fleet.await_true(lambda: all(client.told for client in clients), "the first step of all clients")
 
