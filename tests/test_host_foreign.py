@@ -100,3 +100,50 @@ async def test_a_program_in_another_language_saves_parks_is_woken_and_completes(
         "registered",
         "completed",
     ]
+
+
+PLAIN = """import base64, http.client, json, os, sys, urllib.parse, uuid
+
+environment = os.environ
+place = urllib.parse.urlsplit(environment["RUNTARA_HTTP_URL"])
+server = http.client.HTTPConnection(place.hostname, place.port)
+
+
+def ask(verb, what, **body):
+    path = f"/api/v1/instances/{environment['RUNTARA_INSTANCE_ID']}/{what}"
+    headers = {"Authorization": f"Bearer {environment['RUNTARA_TOKEN']}", "Content-Type": "application/json"}
+    server.request(verb, path, json.dumps(body) if body else None, headers)
+    answer = server.getresponse()
+    found = json.load(answer)
+    assert answer.status == 200, found
+    return found
+
+
+attempt = ask("POST", "register", attempt_id=uuid.uuid4().hex)
+assert attempt["epoch"] == int(environment["RUNTARA_EPOCH"])
+given = base64.b64decode(ask("GET", "input")["input"])
+saved = ask("POST", "checkpoint", checkpoint_id="first", state=base64.b64encode(given + b"!").decode())
+nap = ask("POST", "sleep", checkpoint_id="nap", duration_ms=50, park=True)
+if nap["parked"]:
+    sys.exit()
+found = ask("POST", "signals/take", name="go", place="here", park=True)
+if found["parked"]:
+    sys.exit()
+output = base64.b64decode(saved["state"]) + base64.b64decode(found["signal"]["payload"])
+ask("POST", "completed", output=base64.b64encode(output).decode())
+"""
+"""It has nothing but the standard library of its language, as a script with curl would."""
+
+
+async def test_a_program_that_speaks_no_quic_does_the_same_over_http(tmp_path: Path) -> None:
+    program = tmp_path / "plain.py"
+    program.write_text(PLAIN)
+
+    async with opened(tmp_path) as host:
+        await start(host, str(program), input=b"given")
+        await until(host, KEY, lambda info: info.termination_reason == "waiting-signal")
+        await host.runtime.dispatch.call(KEY, SendSignal(kind="custom", name="go", signal_id="s", payload=b" and sent"))
+        info = await ended(host)
+        await host.drain()
+
+    assert (info.status, info.output, info.error) == (Status.COMPLETED, b"given! and sent", None)

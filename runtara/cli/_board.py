@@ -46,6 +46,8 @@ class Board:
         self.trouble: str | None = None
         """Why nothing new is known, if that is so."""
         self._rows: dict[str, InstanceSummary] = {}
+        self._heard: dict[str, InstanceSummary] = {}
+        """What was put since the last look began."""
         self._counts: Mapping[Status, int] = {}
         self._nodes: tuple[NodeInfo, ...] = ()
 
@@ -57,12 +59,16 @@ class Board:
     def __contains__(self, instance_id: str) -> bool:
         return instance_id in self._rows
 
+    def look(self) -> None:
+        """Say that it is looked what there is: what is put from now on is newer than what is shown next."""
+        self._heard = {}
+
     def show(
         self, rows: Iterable[InstanceSummary], counts: Mapping[Status, int], nodes: Iterable[NodeInfo]
     ) -> list[Change]:
-        """Take these for what there is; return what has changed, the oldest instance first."""
+        """Take these for what there was at the last `look`; return what has changed, the oldest instance first."""
         before = self._rows
-        self._rows = {row.instance_id: row for row in rows}
+        self._rows = {row.instance_id: self._heard.get(row.instance_id, row) for row in rows}
         self._counts, self._nodes = counts, tuple(nodes)
         return [
             change for row in reversed(self._rows.values()) if (change := _change(before.get(row.instance_id), row))
@@ -73,7 +79,7 @@ class Board:
         before = self._rows.get(row.instance_id)
         if before is None:
             return None
-        self._rows[row.instance_id] = row
+        self._rows[row.instance_id] = self._heard[row.instance_id] = row
         return _change(before, row)
 
     def totals(self) -> Text:

@@ -173,6 +173,7 @@ class Watch:
 
     async def _look(self) -> None:
         """Take what there is now."""
+        self._board.look()
         page = await self._ask(ListInstances(filter=self._wanted, order="-created", limit=ROWS))
         counts = (await self._ask(CountInstances())).counts
         nodes = (await self._ask(ListNodes())).nodes if self._has_nodes else ()

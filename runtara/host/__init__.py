@@ -175,8 +175,8 @@ async def open_host(
         peers = held.enter_context(closing(Peers(shared.node_name(settings.node_name), mint)))
         others = _others(store, shared, peers, held)
         elsewhere = engine is not None or settings.runner != "native"
-        environment_for = partial(environment_of, settings, address=told, elsewhere=elsewhere)
-        environment = environment_for(identity)
+        tell = partial(environment_of, settings, address=told, http=None if elsewhere else sockets.http_address)
+        environment = tell(identity)
         engine = engine or open_engine(settings, shared.node_name(settings.node_name))
         hosts: list[Host] = []
         async with open_runtime(
@@ -188,7 +188,7 @@ async def open_host(
             neighbours=Neighbours(peer_of=peers.to, took_documents=shared.take),
         ) as runtime:
             gate = _gate(runtime, mint, KeyRing(folder / "keys.json", wall), sockets.exposed)
-            renewed = partial(_tell_again, environment, environment_for)
+            renewed = partial(_tell_again, environment, tell)
             hosts.append(Host(runtime, gate, sockets, home, store, told=renewed))
             held.enter_context(metering_loop(runtime.system.metrics))
             await _open_doors(runtime, sockets, identity, gate)
@@ -202,9 +202,9 @@ async def _open_doors(runtime: Runtime, sockets: Sockets, identity: Identity, ga
     await runtime.system.start_child("root", edges_of(runtime, sockets, identity, gate))
 
 
-def _tell_again(told: dict[str, str], make: Callable[[Identity], dict[str, str]], identity: Identity) -> None:
+def _tell_again(told: dict[str, str], tell: Callable[[Identity], dict[str, str]], identity: Identity) -> None:
     """Have programs that are launched from now on told of another certificate."""
-    told.update(make(identity))
+    told.update(tell(identity))
 
 
 async def _part(runtime: Runtime) -> None:

@@ -24,15 +24,19 @@ from runtara.transport.key_desk import KeyDesk
 __all__ = ["environment_of", "launcher_of"]
 
 
-def environment_of(settings: Settings, identity: Identity, address: Address, *, elsewhere: bool) -> dict[str, str]:
-    """Return what every launched program is told, so that it finds its way back, also from elsewhere."""
+def environment_of(settings: Settings, identity: Identity, address: Address, *, http: str | None) -> dict[str, str]:
+    """Return what every launched program is told, so that it finds its way back.
+
+    `http` is where the HTTP door is on this machine; None for programs elsewhere, which see none of its files either.
+    """
     found = {
         "RUNTARA_SERVER_ADDR": str(address),
         "RUNTARA_SERVER_NAME": "localhost",
         "RUNTARA_HEARTBEAT_INTERVAL_MS": str(settings.heartbeat_interval_ms),
         "RUNTARA_PARK_AFTER_MS": str(settings.park_after_ms),
+        **({} if http is None else {"RUNTARA_HTTP_URL": http}),
     }
-    if identity.ca_file is not None and not elsewhere:
+    if identity.ca_file is not None and http is not None:
         return {**found, "RUNTARA_CA_FILE": str(identity.ca_file.resolve())}
     return {**found, "RUNTARA_SERVER_FINGERPRINT": identity.fingerprint}
 

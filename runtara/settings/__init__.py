@@ -29,7 +29,8 @@ __all__ = [
 P = TypeVar("P", bound=ProgramSettings)
 
 _OF_PROGRAMS = {field.encode_name for field in msgspec.structs.fields(ProgramSettings)} | {
-    PREFIX + name for name in "INPUT_FILE OUTPUT_FILE WORK_DIR LAUNCH_ID TEST_DATABASE_URL TEST_REQUIRE".split()
+    PREFIX + name
+    for name in "INPUT_FILE OUTPUT_FILE WORK_DIR LAUNCH_ID HTTP_URL TEST_DATABASE_URL TEST_REQUIRE".split()
 }
 """Variables that programs and the test suite read; a system leaves them alone."""
 

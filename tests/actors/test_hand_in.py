@@ -129,7 +129,9 @@ async def test_somebody_beside_is_not_quicker_than_the_look_at_who_was_silent(
     assert info.checkpoint_count == 1
 
 
-async def test_somebody_beside_who_looks_sees_what_was_handed_in_before(program: Program) -> None:
+async def test_somebody_beside_who_looks_sees_what_was_handed_in_before(
+    program: Program, mock_clock: MockClock
+) -> None:
     program.hand_in("a")
     info = await program.beside.call(messages.GetStatus())
     program.hand_in("b")
@@ -139,7 +141,7 @@ async def test_somebody_beside_who_looks_sees_what_was_handed_in_before(program:
     assert [one.checkpoint_id for one in page.checkpoints] == ["a", "b"]
 
 
-async def test_a_fork_takes_over_what_was_handed_in_before(program: Program) -> None:
+async def test_a_fork_takes_over_what_was_handed_in_before(program: Program, mock_clock: MockClock) -> None:
     program.hand_in("a", "b")
     fork = program.dispatch.line(key_of("two"))
 
@@ -149,7 +151,7 @@ async def test_a_fork_takes_over_what_was_handed_in_before(program: Program) -> 
     assert [one.checkpoint_id for one in found.checkpoints] == ["a", "b"]
 
 
-async def test_a_newer_attempt_finds_what_the_older_one_has_handed_in(program: Program) -> None:
+async def test_a_newer_attempt_finds_what_the_older_one_has_handed_in(program: Program, mock_clock: MockClock) -> None:
     program.hand_in("a")
     newer = await Program(program.stage, program.dispatch).register()
 
@@ -268,7 +270,7 @@ async def test_nothing_is_taken_where_the_store_outlives_the_process(program: Pr
 # Why it was not saved -------------------------------------------------------------------------------------------------
 
 
-async def test_a_refusal_is_told_once_by_what_the_program_does_next(program: Program) -> None:
+async def test_a_refusal_is_told_once_by_what_the_program_does_next(program: Program, mock_clock: MockClock) -> None:
     program.hand_in("a")
     await program.tell_instance(messages.DeclareSilent(epoch=program.epoch))
 
@@ -287,7 +289,7 @@ async def test_a_refusal_is_told_to_who_hands_in_as_well(program: Program, autoj
     assert program.hand_in("c") == [False]
 
 
-async def test_another_state_under_a_known_id_is_refused(program: Program) -> None:
+async def test_another_state_under_a_known_id_is_refused(program: Program, mock_clock: MockClock) -> None:
     program.hand_in("a")
     await program.stage.ask("one", messages.SaveCheckpoint(checkpoint_id="a", state=b"other"), program.epoch)
 
@@ -307,7 +309,7 @@ async def test_what_was_handed_in_outlives_a_crash_of_the_actor_that_saves_it(
 
 
 async def test_a_call_hears_that_what_was_handed_in_cannot_be_saved_now_and_the_next_one_has_it_saved(
-    program: Program,
+    program: Program, mock_clock: MockClock
 ) -> None:
     slot = program.stage.system.ref(INSTANCES).slot
     actor = slot.actor
@@ -374,7 +376,7 @@ async def test_what_is_handed_in_while_some_is_under_way_goes_together_and_the_c
     assert len(slow.stage.store.commits) == before + 3
 
 
-async def test_what_an_instance_has_no_room_for_is_sent_again(slow: Program) -> None:
+async def test_what_an_instance_has_no_room_for_is_sent_again(slow: Program, mock_clock: MockClock) -> None:
     commit = HeldCommit(slow.stage.store)
 
     async with trio.open_nursery() as nursery:
@@ -392,7 +394,7 @@ async def test_what_an_instance_has_no_room_for_is_sent_again(slow: Program) -> 
     assert (info.status, info.checkpoint_count) == (Status.RUNNING, 1)
 
 
-async def test_a_call_hears_why_what_stands_before_it_is_not_saved(slow: Program) -> None:
+async def test_a_call_hears_why_what_stands_before_it_is_not_saved(slow: Program, mock_clock: MockClock) -> None:
     store = slow.stage.store
 
     def fail(_: object) -> None:

@@ -45,6 +45,21 @@ def test_what_is_new_and_what_stands_elsewhere_is_a_change() -> None:
     assert [str(change) for change in second] == ["b  running → failed", "c  running"]
 
 
+def test_what_is_heard_while_it_is_looked_is_newer_than_what_was_seen() -> None:
+    board = Board(10)
+    board.show([row("a"), row("b")], {}, [])
+    board.put(row("b", Status.FAILED))
+    board.look()
+    board.put(row("a", Status.COMPLETED))
+
+    changes = board.show([row("a"), row("b", Status.COMPLETED)], {}, [])
+    board.look()
+    again = board.show([row("a")], {}, [])
+
+    assert [str(change) for change in changes] == ["b  failed → completed"], "what was heard before counts no more"
+    assert [str(change) for change in again] == ["a  completed → running"]
+
+
 def test_one_that_is_shown_is_kept_up_to_date() -> None:
     board = Board(10)
     board.show([row("a")], {}, [])

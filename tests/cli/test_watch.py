@@ -6,20 +6,23 @@ import signal
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any, TypeVar
 
 import pytest
 import trio
 from rich.console import Console
 from trio.testing import MockClock
 
+from runtara.cli._board import summary_of
 from runtara.cli._watch import Watch
 from runtara.errors import Draining, Forbidden, Unreachable
 from runtara.ids import InstanceKey
-from runtara.messages import CompleteInstance, InstanceFilter, RegisterInstance
+from runtara.messages import CompleteInstance, GetStatus, InstanceFilter, ListInstances, RegisterInstance, Request
 from runtara.sdk import embedded
 from runtara.sdk._doors import Doors
 from runtara.sdk.embedded import AsyncEmbedded
 from runtara.sdk.management import TrioManagement
+from runtara.transport import EmbeddedDoor
 from runtara.transport.addresses import parse_address
 from runtara.transport.client.door import ServerSpec
 from runtara.transport.websocket.live import LiveSpec, follow_instances
@@ -28,6 +31,8 @@ from tests.cli.terminal import SECONDS, popen
 from tests.cli.test_login import Screen
 from tests.test_host import opened
 from tests.transport.quic.serving import Serving
+
+R = TypeVar("R")
 
 WAIT, GREET = "/programs/wait.py", "/programs/greet.py"
 
@@ -98,6 +103,41 @@ async def test_on_a_terminal_it_is_a_picture_that_is_wiped_away() -> None:
 
     assert "\x1b[?1049h" in paper.getvalue(), "it has a screen of its own"
     assert paper.getvalue().rstrip().endswith(("\x1b[?1049l", "\x1b[?25h"))
+
+
+class Overtaken:
+    """A door whose answers are late: a list comes when the instance in it has ended, as was told before."""
+
+    def __init__(self, system: AsyncEmbedded) -> None:
+        self._door = system.open_door("cli", "default")
+        self._program = system.open_door("i", "default")
+        door: Any = self  # all that is used of one
+        self.paper = Paper()
+        self.watch = Watch(door, InstanceFilter(), Console(file=self.paper))
+        self.session = self._door.session
+
+    def beside(self, instance_id: str, *, watch: bool = False) -> EmbeddedDoor:
+        return self._door.beside(instance_id, watch=watch)
+
+    async def call(self, command: Request[R], *, timeout: float | None = None) -> R:
+        reply = await self._door.call(command, timeout=timeout)
+        if isinstance(command, ListInstances) and "i" in self.watch._board and self._program.session.status is None:
+            await self._program.call(CompleteInstance(output=b""))
+            self.watch._hear(summary_of(await self._program.call(GetStatus())))
+        return reply
+
+
+async def test_an_instance_that_ends_while_it_is_looked_does_not_seem_to_go_on() -> None:
+    async with embedded.open(url="memory://") as system:
+        door = Overtaken(system)
+        await door._program.call(RegisterInstance(attempt_id="a"))
+
+        await door.watch._look()
+        await door.watch._look()
+        await door.watch._look()
+
+    lines = door.paper.getvalue().splitlines()
+    assert [line.partition("  ")[2] for line in lines] == ["i  running", "i  running → completed"]
 
 
 async def test_only_what_is_wanted_is_shown() -> None:

@@ -28,6 +28,7 @@ _OPTIONS: Final = (
     "--disable-dev-shm-usage",
     "--disable-extensions",
     "--disable-gpu",
+    "--disable-hang-monitor",
     "--disable-sync",
     "--force-device-scale-factor=1",
     "--hide-scrollbars",

@@ -12,10 +12,11 @@ def test_a_program_on_this_machine_is_told_the_authority_and_one_elsewhere_the_f
     identity = ensure_certificate(tmp_path / "tls")
     address = Address("::1", 8001)
 
-    here = environment_of(Settings(), identity, address, elsewhere=False)
-    there = environment_of(Settings(), identity, address, elsewhere=True)
+    here = environment_of(Settings(), identity, address, http="http://[::1]:8002")
+    there = environment_of(Settings(), identity, address, http=None)
 
     assert here["RUNTARA_SERVER_ADDR"] == there["RUNTARA_SERVER_ADDR"] == "[::1]:8001"
     assert Path(here["RUNTARA_CA_FILE"]).is_absolute()
     assert (there["RUNTARA_SERVER_FINGERPRINT"], "RUNTARA_CA_FILE" in there) == (identity.fingerprint, False)
+    assert (here["RUNTARA_HTTP_URL"], "RUNTARA_HTTP_URL" in there) == ("http://[::1]:8002", False)
     assert here["RUNTARA_HEARTBEAT_INTERVAL_MS"] == str(Settings().heartbeat_interval_ms)

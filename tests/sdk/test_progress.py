@@ -40,7 +40,9 @@ def test_progress_is_written_once_in_a_while_and_when_everything_is_done(
     any_face.hold(conversation)
 
 
-def test_a_program_that_ends_writes_what_it_has_said_last(any_face: Face) -> None:
+def test_a_program_that_ends_writes_what_it_has_said_last(any_face: Face, monkeypatch: pytest.MonkeyPatch) -> None:
+    Watch(monkeypatch)  # it stands still
+
     async def conversation(system: Any) -> None:
         sdk = system.sdk("i")
         async with sdk.program():

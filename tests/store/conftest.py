@@ -33,7 +33,7 @@ def _store(request: pytest.FixtureRequest, folder: Path, limits: SqliteLimits) -
         return MemoryStore()
     if request.param == "sqlite":
         return SqliteStore(str(folder / "runtara.db"), limits)
-    return open_store(request.getfixturevalue("database"))
+    return open_store(request.getfixturevalue("database"), timeout_ms=60_000)  # a machine may stand still for a while
 
 
 @pytest.fixture

@@ -30,12 +30,12 @@ from tests.store.postgres_workload import DEFINITE, Outcome, Workload, audit
 from tests.store.samples import KEY, checkpoint, event, image_version, loaded, put, save, signal
 from tests.store.tcp_proxy import Cut, TcpProxy
 
-__all__ = ["CHECKS", "QUICK", "Bench", "campaign", "eventually", "waits_for_a_lock"]
+__all__ = ["CHECKS", "PATIENT", "QUICK", "Bench", "campaign", "eventually", "waits_for_a_lock"]
 
 QUICK: Final = PostgresLimits(connect_timeout_ms=3_000, timeout_ms=800, lock_timeout_ms=400)
 """So that whoever is kept waiting does not wait for long. A busy machine keeps everybody waiting: else be `PATIENT`."""
 
-PATIENT: Final = PostgresLimits(connect_timeout_ms=20_000, timeout_ms=20_000, lock_timeout_ms=10_000)
+PATIENT: Final = PostgresLimits(connect_timeout_ms=40_000, timeout_ms=40_000, lock_timeout_ms=20_000)
 
 LIMIT_S: Final = 100.0
 GIVEN_UP_S: Final = 15.0

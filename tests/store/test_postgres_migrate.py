@@ -9,6 +9,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from msgspec.structs import replace
 
 from runtara.errors import Busy, ConfigError, StoreCorrupt, StoreTooNew, StoreUnavailable
 from runtara.lifecycle import Status
@@ -18,6 +19,7 @@ from runtara.store._postgres_door import SQL, Connection, PostgresLimits, connec
 from runtara.store._postgres_migrate import migrate, pending_migrations, schema_differences
 from runtara.store._statements import Migration, load_migrations
 from tests.postgres import Cluster
+from tests.store.postgres_checks import PATIENT
 from tests.store.samples import KEY, image_version, loaded, put, save, schedule
 
 WHERE = "here"
@@ -248,17 +250,17 @@ def test_who_waits_too_long_for_somebody_who_migrates_is_told_so(url: str) -> No
         other.execute(SQL["lock_schema"])
 
         with pytest.raises(Busy, match="somebody else has locked"):
-            PostgresStore(url, limits=PostgresLimits(lock_timeout_ms=100)).open_writer()
+            PostgresStore(url, limits=replace(PATIENT, lock_timeout_ms=100)).open_writer()
 
     PostgresStore(url).open_writer().close()
 
 
 def test_a_node_that_begins_while_another_migrates_finds_nothing_left_to_do(url: str) -> None:
-    with contextlib.closing(connect(url, PostgresLimits())) as first:
+    with contextlib.closing(connect(url, PATIENT)) as first:
         first.execute("BEGIN")
         first.execute(SQL["lock_schema"])
         with ThreadPoolExecutor(1) as pool:
-            second = pool.submit(lambda: PostgresStore(url).open_writer().close())
+            second = pool.submit(lambda: PostgresStore(url, limits=PATIENT).open_writer().close())
             migrate_in_the_open(first)
             first.execute("COMMIT")
             second.result(100)

@@ -11,6 +11,7 @@ from runtara.lifecycle import Status
 from runtara.records import Checkpoint, Snapshot
 from runtara.store import DueInstance, LoadError, RunningInstance
 from runtara.store._sql_reader import Row, SqlReader, snapshots_of
+from runtara.store._terms import LONGEST_BYTES
 from tests.store.samples import KEY, NOW, instance, signal, wait
 
 OTHER = InstanceKey("acme", "order-2")
@@ -44,9 +45,7 @@ def test_one_row_is_one_record_and_none_is_none() -> None:
     assert reader.read_checkpoint(KEY, "step") == Checkpoint(
         checkpoint_id="step", state=b"state", epoch=1, created_at=NOW
     )
-    assert reader.asked == [
-        ("read_checkpoint", {"tenant_id": "acme", "instance_id": "order-1", "checkpoint_id": "step"})
-    ]
+    assert reader.asked == [("read_checkpoint", {**KEY._asdict(), "checkpoint_id": "step", "longest": LONGEST_BYTES})]
     assert Recorded().read_checkpoint(KEY, "step") is None
     assert (Recorded().read_input(KEY), Recorded().read_output(KEY), Recorded().read_env(KEY)) == (None, None, {})
 

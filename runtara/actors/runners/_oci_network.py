@@ -20,6 +20,7 @@ from runtara.records import Network
 __all__ = ["HELPERS", "Helper", "Link", "link_of"]
 
 _ADDRESS: Final = "RUNTARA_SERVER_ADDR"
+_HTTP: Final = "RUNTARA_HTTP_URL"
 _RESOLV_CONF: Final = Path("/etc/resolv.conf")
 
 
@@ -89,10 +90,14 @@ def link_of(network: Network, ours: Mapping[str, str]) -> Link:
         apart=True,
         helper=None if helper is None else _command(network, helper),
         name_servers=None if helper is None else f"nameserver {helper.name_server}\n",
-        env={_ADDRESS: ",".join(f"{host}:{port}" for host, port in doors)} if doors else {},
+        env=_doors_as_told(doors) | ({_HTTP: ""} if _HTTP in ours else {}),  # only datagrams are passed on
         doors=doors,
         servers=servers,
     )
+
+
+def _doors_as_told(doors: list[tuple[str, int]]) -> dict[str, str]:
+    return {_ADDRESS: ",".join(f"{host}:{port}" for host, port in doors)} if doors else {}
 
 
 def _command(name: str, helper: Helper) -> list[str]:

@@ -20,6 +20,8 @@ def failed(place: str, error: Exception, attempts: int) -> Exception:
     if isinstance(error, TaskTimedOut):
         error.attempts = attempts
         return error
+    if isinstance(error.__cause__, StopIteration):
+        error = error.__cause__  # which leaves no generator as what it is
     text = f"task {place!r} failed: {text_of(error)}" + (f" (tried {attempts} times)" if attempts > 1 else "")
     raised = TaskError(text, task_id=place, error_type=name_of_class(type(error)), attempts=attempts)
     raised.__cause__ = error

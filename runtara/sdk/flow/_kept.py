@@ -11,7 +11,7 @@ import msgspec
 
 from runtara import messages
 from runtara.decoders import decode_json
-from runtara.errors import RetriesExhausted
+from runtara.errors import RetriesExhausted, Retry, RuntaraError
 from runtara.sdk import _flows as flows
 from runtara.sdk._flows import Flow
 from runtara.sdk._steps import run_step
@@ -19,7 +19,7 @@ from runtara.sdk._types import Signal
 from runtara.sdk.aio import AsyncRuntaraSdk
 from runtara.sdk.flow._definition import difference
 from runtara.sdk.flow._faces import HandedOver, Resting, TryTask
-from runtara.sdk.flow._failures import failed
+from runtara.sdk.flow._failures import TOLD, failed
 from runtara.sdk.flow._held import Held
 from runtara.sdk.flow._walk import AwaitSignal, Rest, RunTask
 from runtara.sdk.flow.context import TaskExecutionContext
@@ -197,9 +197,10 @@ class Kept:
         except RetriesExhausted as error:
             raise TaskError(str(error), task_id=wish.place, error_type="RetriesExhausted") from None
         except Exception as error:
-            if not tries or error.__class__.__module__ == "runtara.errors":
-                raise  # not the task's: the runtime refuses, or the run is told to end
-            raise failed(wish.place, error, tries) from error
+            if not tries or _is_of_the_runtime(error):
+                raise
+            raised = failed(wish.place, error, tries)
+            raise raised from raised.__cause__
         return state
 
     def _rest(self, wish: Rest) -> Flow[None]:
@@ -237,6 +238,11 @@ class Kept:
 
 
 _AS_BYTES: Final = _AsBytes()
+
+
+def _is_of_the_runtime(error: Exception) -> bool:
+    """Whether an error says that the run is to end, or cannot go on for a while: nothing about the task."""
+    return isinstance(error, TOLD) or (isinstance(error, RuntaraError) and error.retry is not Retry.NEVER)
 
 
 def instant_at(at_ms: int | None) -> datetime | None:

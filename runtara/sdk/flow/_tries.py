@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 import trio
 
 from runtara.sdk._bodies import Outcome, try_async, try_blocking, try_in_loop
+from runtara.sdk._words import text_of
 from runtara.sdk.aio import AsyncRuntaraSdk
 from runtara.sdk.context import use_sdk
 from runtara.sdk.flow._faces import TryTask, facing
@@ -40,7 +41,8 @@ class Tries:
         with use_sdk(self._sdk):
             if not spec.is_async:
                 with facing(wish, RuntaraSdk) as scope:
-                    call = partial(try_blocking, scope, partial(wish.call, self._bench.loops), wish.timeout)
+                    contained = partial(_contained, wish.call, self._bench.loops)
+                    call = partial(try_blocking, scope, contained, wish.timeout)
                     return wish.told(await self._on_thread(wish, call))
             if library == "trio":
                 return wish.told(await self._tried(wish))
@@ -49,7 +51,7 @@ class Tries:
             return wish.told(await self._on_thread(wish, call, canceller.cancel))
 
     def _tried(self, wish: TryTask) -> Awaitable[Outcome]:
-        return try_async(wish.scope, wish.call_async, wish.timeout)
+        return try_async(wish.scope, partial(_contained_async, wish.call_async), wish.timeout)
 
     async def _on_thread(
         self, wish: TryTask, call: Callable[[], Outcome], cancel: Callable[[], None] = lambda: None
@@ -59,6 +61,26 @@ class Tries:
             outcome = await trio.to_thread.run_sync(call, limiter=self._bench.threads)
             nursery.cancel_scope.cancel()
         return outcome
+
+
+def _contained(call: Callable[[Loops], bytes], loops: Loops) -> bytes:
+    """Call a task on a thread. What would end the program, or its thread, is an error of the task: it is no signal."""
+    try:
+        return call(loops)
+    except (SystemExit, KeyboardInterrupt, GeneratorExit) as exit:
+        raise _unwanted(exit) from exit
+
+
+async def _contained_async(call: Callable[[], Awaitable[bytes]]) -> bytes:
+    """Await a task. An interrupt may be the user's, and what cancels may be the worker's."""
+    try:
+        return await call()
+    except SystemExit as exit:
+        raise _unwanted(exit) from exit
+
+
+def _unwanted(exit: BaseException) -> Exception:
+    return RuntimeError(f"a task does not end its worker, and this one tried to, with {text_of(exit)}")
 
 
 async def _tell(stop: StopFlag, cancel: Callable[[], None]) -> None:

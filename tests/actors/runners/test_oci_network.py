@@ -39,6 +39,13 @@ def test_a_program_that_is_told_of_no_server_has_no_door() -> None:
     assert link_of("none", {}).env == {}
 
 
+def test_a_container_with_a_network_of_its_own_is_told_of_no_http_door_which_it_could_not_reach() -> None:
+    ours = {ADDRESS: "127.0.0.1:8001", "RUNTARA_HTTP_URL": "http://127.0.0.1:8002"}
+
+    assert link_of("none", ours).env == {ADDRESS: "127.0.0.1:8001", "RUNTARA_HTTP_URL": ""}
+    assert link_of("host", ours).env == {}
+
+
 def test_on_the_network_of_the_host_a_server_is_where_it_is() -> None:
     link = link_of("host", {ADDRESS: "127.0.0.1:8001"})
 

@@ -17,6 +17,8 @@ from pathlib import Path
 from time import monotonic
 from typing import Any, NamedTuple
 
+from msgspec.structs import replace
+
 import runtara
 from runtara.errors import RuntaraError
 from runtara.ids import InstanceKey, new_id
@@ -225,7 +227,8 @@ class Fleet:
         """Return a door to one server, of somebody who manages the tenant: one and the same for each of its lives."""
         life = node.name, node.starts
         if life not in self._doors:
-            self._doors[life] = open_remote_door(node.spec(), InstanceKey("default", "manager"))
+            spec = replace(node.spec(), request_timeout=LIMIT_S)  # whoever manages asks once
+            self._doors[life] = open_remote_door(spec, InstanceKey("default", "manager"))
         return self._doors[life]
 
     def start_programs(self, node: Node, many: int, steps: int, first: int = 0) -> list[str]:

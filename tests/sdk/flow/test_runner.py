@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 import trio
 
+from runtara.errors import InstanceNotFound
+from runtara.sdk import sdk
 from runtara.sdk.flow import (
     Backend,
     BackendError,
@@ -312,6 +314,21 @@ def test_an_error_that_cannot_be_told_is_told_as_well_as_can_be(
     assert kept.failure == CheckpointingRunner(backend).resume(workflow, instance_id).failure
 
 
+@pytest.mark.parametrize("retries", [0, 1])
+def test_an_iterator_that_is_at_its_end_is_named_as_what_it_is(
+    backend: Backend, instance_id: str, retries: int
+) -> None:
+    def first(values: list[int]) -> int:
+        return next(iter(values))
+
+    workflow = Flow("w").then(task("first", retries=RetryPolicy(retries, 0))(first)).build()
+
+    kept, gone = CheckpointingRunner(backend).run(workflow, instance_id, []), InProcessRunner().run(workflow, [])
+
+    assert (kept.error, kept.failure) == (gone.error, gone.failure)
+    assert str(kept.error).startswith("task 'first' failed: StopIteration: ")
+
+
 def test_of_an_error_that_says_very_much_the_beginning_is_kept(backend: Backend, instance_id: str) -> None:
     def fails(_: int) -> None:
         raise ValueError("x" * 3_000_000)
@@ -335,3 +352,24 @@ def test_the_error_of_a_branch_is_the_cause_of_the_failure_however_it_is_run(lib
     ]
 
     assert [status.failure.message for status in statuses if status.failure] == ["out of stock", "out of stock"]
+
+
+def test_what_the_runtime_refuses_a_task_for_good_is_the_failure_of_that_task(
+    backend: Backend, instance_id: str
+) -> None:
+    def looks(_: int) -> None:
+        raise InstanceNotFound("there is no instance 'other': check its id, or start it first")
+
+    def naps(_: int) -> None:
+        blocking: Any = sdk()
+        blocking.sleep("1s", "nap")
+
+    for function, words in (
+        (looks, "InstanceNotFound: there is no instance 'other'"),
+        (naps, "InvalidInput: duration"),
+    ):
+        name = function.__name__
+        status = CheckpointingRunner(backend).run(Flow(name).then(function).build(), f"{instance_id}-{name}", 1)
+
+        assert status.failure is not None
+        assert (status.failure.task_id, str(status.error).partition(words)[0]) == (name, f"task {name!r} failed: ")

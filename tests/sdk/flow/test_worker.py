@@ -630,6 +630,44 @@ def test_an_error_that_cannot_be_told_fails_its_task_and_ends_no_worker(
     assert status.failure.error_type.rpartition(".")[2] in ("Unspeakable", "ValueError")
 
 
+@pytest.mark.parametrize("exits", [SystemExit, KeyboardInterrupt, GeneratorExit], ids=lambda kind: kind.__name__)
+def test_a_task_that_exits_has_failed_and_ends_no_worker(
+    backend: Backend, instance_id: str, exits: type[BaseException]
+) -> None:
+    met = threading.Barrier(2)
+
+    def branch(name: str) -> Any:
+        def run(_: int) -> int:
+            met.wait(A_WHILE)  # one runs where the instance is led, the other one elsewhere
+            raise exits("enough")
+
+        return task(name)(run)
+
+    poison, plain = fork_of("poison", [branch("a"), branch("b")]), Flow("plain").then(abs).build()
+    with pool(backend, [poison, plain], workers=2) as client:
+        client.submit(poison, instance_id, 1)
+        status = client.wait(instance_id, A_WHILE)
+        client.submit(plain, f"{instance_id}-next", -2)
+
+        assert client.wait(f"{instance_id}-next", A_WHILE).output == 2
+
+    assert f"a task does not end its worker, and this one tried to, with {exits.__name__}: enough" in str(status.error)
+
+
+@pytest.mark.parametrize("library", ["trio", "asyncio"])
+def test_an_async_task_that_exits_has_failed_and_ends_no_worker(
+    backend: Backend, instance_id: str, library: Any
+) -> None:
+    async def leave(_: int) -> int:
+        raise SystemExit(3)
+
+    workflow = Flow("leave").then(leave).build()
+
+    status = run_pooled(backend, workflow, instance_id, 1, library=library)
+
+    assert "a task does not end its worker, and this one tried to, with SystemExit: 3" in str(status.error)
+
+
 def test_more_branches_than_may_be_offered_at_a_time_all_run(backend: Backend, instance_id: str) -> None:
     def branch(number: int) -> Any:
         async def run(x: int) -> int:

@@ -39,7 +39,7 @@ def fuzz(folder: Path, address: str, *, examples: int, seed: int, timeout: float
         *("--max-examples", str(examples), "--seed", str(seed), "--checks", ",".join(_CHECKS)),
         *("--phases", "examples,coverage,fuzzing", "--workers", "1", "--continue-on-failure", "--no-color"),
         *("--exclude-operation-id", "RunChore", "--report", "ndjson", "--report-ndjson-path", str(log)),
-        *("--suppress-health-check", "all", "--generation-database", "none"),
+        *("--suppress-health-check", "all", "--generation-database", "none", "--request-timeout", "100"),
     ]
     environment = {"PATH": "/usr/bin:/bin", "NO_PROXY": "*"}
     done = subprocess.run(

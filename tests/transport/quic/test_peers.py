@@ -126,7 +126,7 @@ async def test_a_node_asks_nothing_for_itself(server: Serving) -> None:
 
 @contextlib.contextmanager
 def _door(server: Serving, credential: str | None, key: InstanceKey = ONE) -> Iterator[RemoteDoor]:
-    spec = ServerSpec(address=server.address, fingerprint=server.identity.fingerprint)
+    spec = ServerSpec(address=server.address, fingerprint=server.identity.fingerprint, connect_timeout=TIMEOUT)
     with contextlib.closing(open_remote_door(spec, key, credential=credential)) as door:
         yield door
 
