@@ -68,8 +68,9 @@ def pytest_collection(session: pytest.Session) -> None:
         files = sorted(Path(__file__).parent.rglob("test_*.py"))
         begin = len(files) * int(worker.removeprefix("gw")) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
         for file in files[begin:] + files[:begin]:
-            with contextlib.suppress(Exception, pytest.skip.Exception):  # whoever collects comes to it, and says so
-                importlib.import_module(".".join(file.relative_to(session.config.rootpath).with_suffix("").parts))
+            module = ".".join(file.relative_to(session.config.rootpath).with_suffix("").parts)
+            with contextlib.suppress(Exception, pytest.skip.Exception, pytest.fail.Exception):
+                importlib.import_module(module)  # what is wrong with it is said when it is collected
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -1,6 +1,6 @@
 -- name: configure
 -- What every connection relies on. The path is fixed, so that nobody's tables are taken for ours. Statements are planned
--- once, perhaps while the tables are small: they must not settle for reading them from end to end.
+-- seldom (see `forget_plans`), perhaps while the tables are small: they must not settle for reading them from end to end.
 SET search_path = runtara, pg_catalog;
 SET TimeZone = 'UTC';
 SET default_transaction_isolation = 'read committed';
