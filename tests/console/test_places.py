@@ -44,6 +44,7 @@ async def test_an_image_is_uploaded_started_pushed_again_and_rolled_back(tmp_pat
 async def test_a_schedule_is_made_paused_changed_and_deleted(tmp_path: Path, chromium: str) -> None:
     async with open_world(tmp_path, chromium) as world:
         page = await world.visit("#/schedules")
+        await page.call("Emulation.setTimezoneOverride", timezoneId="Europe/Berlin")
         await page.wait_for(".empty", "No schedules yet")
 
         await page.click(".head button", "New schedule")
