@@ -77,18 +77,20 @@ async def test_an_instance_is_started_in_the_dialog_and_seen_to_its_end(tmp_path
     assert quiet(page)
 
 
+async def go_on(world: World, page: Page) -> None:
+    """Have an instance that waits go on to its end, and wait until the page shows all of it."""
+    await world.signal("one", "go", 1)
+    await page.wait_for(BADGE, "completed")
+    await page.wait_for("[data-tab=steps] .count", "3")
+
+
 async def test_what_is_pressed_while_the_list_changes_is_opened(tmp_path: Path, chromium: str) -> None:
     async with open_world(tmp_path, chromium, park_after_ms=60_000) as world:
         await world.start("one", ["save", 1], ["wait", "go"], ["save", 1])
         page = await see(world, "one")
 
-        async def go_on() -> None:
-            await world.signal("one", "go", 1)
-            await page.wait_for(BADGE, "completed")
-            await page.wait_for("[data-tab=steps] .count", "3")
-
         await page.click("[data-tab=checkpoints]")
-        await page.click(".panel tr button", "State", meanwhile=go_on)
+        await page.click(".panel tr button", "State", meanwhile=lambda: go_on(world, page))
         await page.wait_for(".opened pre")
 
     assert quiet(page)
@@ -102,10 +104,8 @@ async def test_what_changed_while_a_key_was_held_is_shown_when_the_focus_has_gon
         await world.start("one", ["save", 1], ["wait", "go"], ["save", 1])
         page = await see(world, "one")
 
-        async def go_on() -> None:
-            await world.signal("one", "go", 1)
-            await page.wait_for(BADGE, "completed")
-            await page.wait_for("[data-tab=steps] .count", "3")
+        async def let_go() -> None:
+            await go_on(world, page)
             assert await page.evaluate(f"{button}.matches(':active')")
             await page.evaluate(f"{button}.blur()")
 
@@ -114,7 +114,7 @@ async def test_what_changed_while_a_key_was_held_is_shown_when_the_focus_has_gon
         await page.wait_for(".panel tr button")
         await page.call("Emulation.setFocusEmulationEnabled", enabled=True)  # as of the window in front
         await page.evaluate(f"{button}.focus()")
-        await page.press(" ", meanwhile=go_on)
+        await page.press(" ", meanwhile=let_go)
         await page.wait("document.querySelectorAll('.panel tr button').length > 1")
 
     assert quiet(page)

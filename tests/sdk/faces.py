@@ -22,7 +22,7 @@ from runtara.sdk._types import StatusResponse
 from runtara.sdk.embedded import AsyncEmbedded, Embedded
 from tests.transport.quic.serving import Serving
 
-__all__ = ["FACES", "Awaited", "Face", "RemoteFace", "commands_of", "outside", "when_it_waits"]
+__all__ = ["FACES", "Awaited", "Face", "RemoteFace", "Unspeakable", "commands_of", "outside", "when_it_waits"]
 
 Conversation = Callable[[AsyncEmbedded], Coroutine[Any, Any, Any]]
 
@@ -239,6 +239,19 @@ def when_it_waits(sdk: Any, action: Callable[[], object]) -> None:
         threading.Thread(target=action).start()
 
     session.on_push = hook
+
+
+class Unspeakable(Exception):
+    """An error whose words fail, and all else that is asked of it."""
+
+    def __str__(self) -> str:
+        raise LookupError("no words")
+
+    __repr__ = __str__
+
+    @property
+    def retry_after(self) -> float:
+        raise KeyError("Retry-After")
 
 
 def commands_of(sdk: Any) -> list[str]:

@@ -29,7 +29,7 @@ from runtara.ids import CHECKPOINT_ID_MAX_BYTES
 from runtara.messages import ListCheckpoints, ListRetries
 from runtara.sdk import Parked, PermanentError, RetryLater, RetryStrategy, SignalType, durable, embedded, use_sdk
 from tests.actors.stage import TrioClock
-from tests.sdk.faces import Face, outside, when_it_waits
+from tests.sdk.faces import Face, Unspeakable, outside, when_it_waits
 
 
 async def steps_of(sdk: Any) -> list[str]:
@@ -770,17 +770,6 @@ def test_a_failure_is_tried_again_up_to_its_limit(face: Face, failures: int, tri
                 assert await step() == tries
 
     face.hold(conversation)
-
-
-class Unspeakable(Exception):
-    def __str__(self) -> str:
-        raise LookupError("no words")
-
-    __repr__ = __str__
-
-    @property
-    def retry_after(self) -> float:
-        raise KeyError("Retry-After")
 
 
 def test_an_error_that_cannot_be_told_is_tried_again_like_any_other(face: Face) -> None:

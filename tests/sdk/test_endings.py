@@ -9,7 +9,7 @@ import pytest
 from runtara.errors import InstanceCancelled, InvalidState, StoreUnavailable
 from runtara.sdk import InstanceStatus, Parked, SignalType, sdk, try_sdk
 from tests.house.source import ROOT
-from tests.sdk.faces import Face
+from tests.sdk.faces import Face, Unspeakable
 
 
 @pytest.mark.parametrize(
@@ -175,11 +175,6 @@ def test_looking_for_a_cancelled_task_imports_no_loop() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False, cwd=ROOT)
 
     assert done.returncode == 0, done.stderr.decode()
-
-
-class Unspeakable(Exception):
-    def __str__(self) -> str:
-        raise LookupError("no words")
 
 
 def test_an_error_whose_words_fail_fails_the_instance_all_the_same(face: Face) -> None:

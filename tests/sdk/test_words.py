@@ -3,17 +3,7 @@
 import pytest
 
 from runtara.sdk._words import hint_of, shown, text_of, words_of
-
-
-class Unspeakable(Exception):
-    def __str__(self) -> str:
-        raise LookupError("no words")
-
-    __repr__ = __str__
-
-    @property
-    def retry_after(self) -> float:
-        raise KeyError("Retry-After")
+from tests.sdk.faces import Unspeakable
 
 
 class Prompt(Exception):

@@ -147,11 +147,12 @@ class Logs:
 
     async def keep(self, key: InstanceKey) -> None:
         """Copy what the current attempt has written, and follow what it will: its Pod is about to go."""
+        self.watch(key)
+        copy = self._copy_of(key)
         with trio.move_on_after(_KEEP_S):
-            await self.read(key, 0, 0)
-            self.watch(key)
-            copy = self._copy_of(key)
-            if copy.follow is not None and not self._is_over(key):
+            if copy.follow is None:  # as many as may be are followed
+                await self.read(key, 0, 0)
+            elif not self._is_over(key):
                 await copy.attached.wait()
 
     async def finish(self, key: InstanceKey, pod: Pod | None, limit: int) -> str:

@@ -22,6 +22,7 @@ from runtara.sdk.flow import (
     task,
 )
 from runtara.threads import run_async
+from tests.sdk.faces import Unspeakable
 from tests.sdk.flow.crashing import Crash, CrashingBackend
 from tests.sdk.flow.graphs import GRAPHS, Calls, Graph
 
@@ -281,11 +282,6 @@ def test_a_run_that_is_replaced_at_any_call_is_told_how_the_other_one_stands(
 
 
 # Failures -------------------------------------------------------------------------------------------------------------
-
-
-class Unspeakable(Exception):
-    def __str__(self) -> str:
-        raise LookupError("no words")
 
 
 @pytest.mark.parametrize(

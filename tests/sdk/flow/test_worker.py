@@ -33,6 +33,7 @@ from runtara.sdk.flow import (
     task,
 )
 from runtara.sdk.flow._lead import REST_AFTER
+from tests.sdk.faces import Unspeakable
 from tests.sdk.flow.graphs import GRAPHS, Calls, Graph
 from tests.sdk.flow.pools import A_WHILE, pool, run_pooled, wait_until
 
@@ -594,15 +595,6 @@ def test_an_instance_that_fails_in_a_way_of_its_own_does_not_end_its_worker(back
 
         assert client.wait(f"{instance_id}-next", A_WHILE).output == 2
         assert "ZeroDivisionError: 1 parts" in str(client.wait(instance_id, A_WHILE).error)
-
-
-class Unspeakable(Exception):
-    def __str__(self) -> str:
-        raise LookupError("no words")
-
-    @property
-    def retry_after(self) -> float:
-        raise KeyError("Retry-After")
 
 
 @pytest.mark.parametrize("error", [Unspeakable, lambda: ValueError("\udc80")], ids=["unspeakable", "no characters"])
