@@ -4,7 +4,7 @@ import asyncio  # what is tested
 import gc
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
@@ -28,6 +28,7 @@ from runtara.sdk.flow import (
     Worker,
     Workflow,
     WorkflowClient,
+    WorkflowStatus,
     get_task_context,
     run_durable_workflow,
     task,
@@ -597,10 +598,8 @@ def test_an_instance_that_fails_in_a_way_of_its_own_does_not_end_its_worker(back
         assert "ZeroDivisionError: 1 parts" in str(client.wait(instance_id, A_WHILE).error)
 
 
-@pytest.mark.parametrize("error", [Unspeakable, lambda: ValueError("\udc80")], ids=["unspeakable", "no characters"])
-def test_an_error_that_cannot_be_told_fails_its_task_and_ends_no_worker(
-    backend: Backend, instance_id: str, error: Any
-) -> None:
+def poisoned(backend: Backend, instance_id: str, error: Callable[[], BaseException]) -> WorkflowStatus:
+    """Raise an error at two workers at once; see both go on with something else, and return what came of it."""
     met = threading.Barrier(2)
 
     def branch(name: str) -> Any:
@@ -617,6 +616,14 @@ def test_an_error_that_cannot_be_told_fails_its_task_and_ends_no_worker(
         client.submit(plain, f"{instance_id}-next", -2)
 
         assert client.wait(f"{instance_id}-next", A_WHILE).output == 2
+    return status
+
+
+@pytest.mark.parametrize("error", [Unspeakable, lambda: ValueError("\udc80")], ids=["unspeakable", "no characters"])
+def test_an_error_that_cannot_be_told_fails_its_task_and_ends_no_worker(
+    backend: Backend, instance_id: str, error: Any
+) -> None:
+    status = poisoned(backend, instance_id, error)
 
     assert status.failure is not None
     assert status.failure.error_type.rpartition(".")[2] in ("Unspeakable", "ValueError")
@@ -626,22 +633,7 @@ def test_an_error_that_cannot_be_told_fails_its_task_and_ends_no_worker(
 def test_a_task_that_exits_has_failed_and_ends_no_worker(
     backend: Backend, instance_id: str, exits: type[BaseException]
 ) -> None:
-    met = threading.Barrier(2)
-
-    def branch(name: str) -> Any:
-        def run(_: int) -> int:
-            met.wait(A_WHILE)  # one runs where the instance is led, the other one elsewhere
-            raise exits("enough")
-
-        return task(name)(run)
-
-    poison, plain = fork_of("poison", [branch("a"), branch("b")]), Flow("plain").then(abs).build()
-    with pool(backend, [poison, plain], workers=2) as client:
-        client.submit(poison, instance_id, 1)
-        status = client.wait(instance_id, A_WHILE)
-        client.submit(plain, f"{instance_id}-next", -2)
-
-        assert client.wait(f"{instance_id}-next", A_WHILE).output == 2
+    status = poisoned(backend, instance_id, lambda: exits("enough"))
 
     assert f"a task does not end its worker, and this one tried to, with {exits.__name__}: enough" in str(status.error)
 
